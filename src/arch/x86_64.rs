@@ -1,0 +1,533 @@
+//! x86_64: registers, `NT_PRSTATUS`, QEMU's CPU state note, kernel
+//! addresses.
+//!
+//! Sources: `struct elf_prstatus` in Linux `include/linux/elfcore.h` with
+//! `struct user_regs_struct` of `arch/x86/include/asm/user_64.h`; QEMU's
+//! `QEMUCPUState`, version 1, whose readers tell by its `size` field whether
+//! `kernel_gs_base` is there (432 bytes without, 440 with); `__START_KERNEL_map`
+//! in Linux `arch/x86/include/asm/page_64_types.h`.
+#![forbid(unsafe_code)]
+
+use std::mem::{offset_of, size_of};
+
+use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::elf::note::{CORE, NT_PRSTATUS, Note, QEMU};
+use crate::encoding::ByteOrder;
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// `e_machine`.
+pub const EM_X86_64: u16 = 62;
+
+/// A virtual CPU's registers. All default to 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)] // The names are the architecture's.
+pub struct Registers {
+    pub rax: u64,
+    pub rbx: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    pub rsp: u64,
+    pub rbp: u64,
+    pub r8: u64,
+    pub r9: u64,
+    pub r10: u64,
+    pub r11: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rip: u64,
+    pub rflags: u64,
+    pub cs: Segment,
+    pub ds: Segment,
+    pub es: Segment,
+    pub fs: Segment,
+    pub gs: Segment,
+    pub ss: Segment,
+    pub ldt: Segment,
+    pub tr: Segment,
+    /// Base and limit; selector and flags are 0.
+    pub gdt: Segment,
+    /// Base and limit; selector and flags are 0.
+    pub idt: Segment,
+    pub cr0: u64,
+    /// Reserved by the architecture; QEMU keeps a slot for it.
+    pub cr1: u64,
+    pub cr2: u64,
+    pub cr3: u64,
+    pub cr4: u64,
+    /// MSR `KERNEL_GS_BASE` (0xc0000102).
+    pub kernel_gs_base: u64,
+}
+
+/// A segment register with its hidden part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Segment {
+    /// The visible selector.
+    pub selector: u32,
+    /// Last offset in the segment, in bytes.
+    pub limit: u32,
+    /// The second 32-bit word of the segment's descriptor: type in bits 8 to
+    /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
+    /// 22, G in 23; the other bits are part of base and limit there and are
+    /// ignored here. (VMX access rights have the same bits eight lower.)
+    pub flags: u32,
+    /// Guest-virtual base address.
+    pub base: u64,
+}
+
+/// `struct elf_prstatus`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Prstatus {
+    /// Signal information; zero.
+    pr_info: [u8; 12],
+    pr_cursig: [u8; 4],
+    pr_sigpend: U64,
+    pr_sighold: U64,
+    /// QEMU puts the CPU's index plus one here.
+    pr_pid: U32,
+    pr_ppid: U32,
+    pr_pgrp: U32,
+    pr_sid: U32,
+    /// User, system and children's times; zero.
+    pr_times: [U64; 8],
+    pr_reg: UserRegs,
+    pr_fpvalid: U32,
+    padding: [u8; 4],
+}
+
+/// `struct user_regs_struct`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct UserRegs {
+    r15: U64,
+    r14: U64,
+    r13: U64,
+    r12: U64,
+    rbp: U64,
+    rbx: U64,
+    r11: U64,
+    r10: U64,
+    r9: U64,
+    r8: U64,
+    rax: U64,
+    rcx: U64,
+    rdx: U64,
+    rsi: U64,
+    rdi: U64,
+    orig_rax: U64,
+    rip: U64,
+    cs: U64,
+    rflags: U64,
+    rsp: U64,
+    ss: U64,
+    fs_base: U64,
+    gs_base: U64,
+    ds: U64,
+    es: U64,
+    fs: U64,
+    gs: U64,
+}
+
+/// QEMU's `QEMUCPUState`, version 1.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct QemuCpuState {
+    version: U32,
+    /// Of the whole struct, in bytes.
+    size: U32,
+    /// rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8 to r15.
+    general: [U64; 16],
+    rip: U64,
+    rflags: U64,
+    /// cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt.
+    segments: [QemuSegment; 10],
+    cr: [U64; 5],
+    kernel_gs_base: U64,
+}
+
+/// QEMU's `QEMUCPUSegment`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct QemuSegment {
+    selector: U32,
+    limit: U32,
+    flags: U32,
+    padding: U32,
+    base: U64,
+}
+
+const QEMU_STATE_VERSION: u32 = 1;
+
+// 12 + 4 + 2 × 8 + 4 × 4 + 8 × 8 = 112, then 27 registers, then 4 + 4.
+const _: () = assert!(offset_of!(Prstatus, pr_cursig) == 12);
+const _: () = assert!(offset_of!(Prstatus, pr_sigpend) == 16);
+const _: () = assert!(offset_of!(Prstatus, pr_sighold) == 24);
+const _: () = assert!(offset_of!(Prstatus, pr_pid) == 32);
+const _: () = assert!(offset_of!(Prstatus, pr_times) == 48);
+const _: () = assert!(offset_of!(Prstatus, pr_reg) == 112);
+const _: () = assert!(offset_of!(Prstatus, pr_fpvalid) == 112 + 27 * 8);
+const _: () = assert!(size_of::<Prstatus>() == 336);
+const _: () = assert!(size_of::<UserRegs>() == 27 * 8);
+const _: () = assert!(offset_of!(UserRegs, rax) == 10 * 8);
+const _: () = assert!(offset_of!(UserRegs, rip) == 16 * 8);
+const _: () = assert!(offset_of!(UserRegs, rsp) == 19 * 8);
+const _: () = assert!(offset_of!(UserRegs, gs) == 26 * 8);
+// 8, 16 × 8 = 128, 16, 10 × 24 = 240, 5 × 8 = 40, 8.
+const _: () = assert!(offset_of!(QemuCpuState, general) == 8);
+const _: () = assert!(offset_of!(QemuCpuState, rip) == 136);
+const _: () = assert!(offset_of!(QemuCpuState, rflags) == 144);
+const _: () = assert!(offset_of!(QemuCpuState, segments) == 152);
+const _: () = assert!(offset_of!(QemuCpuState, cr) == 392);
+const _: () = assert!(offset_of!(QemuCpuState, kernel_gs_base) == 432);
+const _: () = assert!(size_of::<QemuCpuState>() == 440);
+const _: () = assert!(offset_of!(QemuSegment, base) == 16);
+const _: () = assert!(size_of::<QemuSegment>() == 24);
+
+fn prstatus(pid: u32, r: &Registers) -> Prstatus {
+    let mut status = Prstatus::new_zeroed();
+    status.pr_pid = pid.into();
+    status.pr_reg = UserRegs {
+        r15: r.r15.into(),
+        r14: r.r14.into(),
+        r13: r.r13.into(),
+        r12: r.r12.into(),
+        rbp: r.rbp.into(),
+        rbx: r.rbx.into(),
+        r11: r.r11.into(),
+        r10: r.r10.into(),
+        r9: r.r9.into(),
+        r8: r.r8.into(),
+        rax: r.rax.into(),
+        rcx: r.rcx.into(),
+        rdx: r.rdx.into(),
+        rsi: r.rsi.into(),
+        rdi: r.rdi.into(),
+        orig_rax: 0.into(),
+        rip: r.rip.into(),
+        cs: u64::from(r.cs.selector).into(),
+        rflags: r.rflags.into(),
+        rsp: r.rsp.into(),
+        ss: u64::from(r.ss.selector).into(),
+        fs_base: r.fs.base.into(),
+        gs_base: r.gs.base.into(),
+        ds: u64::from(r.ds.selector).into(),
+        es: u64::from(r.es.selector).into(),
+        fs: u64::from(r.fs.selector).into(),
+        gs: u64::from(r.gs.selector).into(),
+    };
+    status
+}
+
+fn qemu_state(r: &Registers) -> QemuCpuState {
+    let general = [
+        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
+        r.r13, r.r14, r.r15,
+    ];
+    let segments = [
+        r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, r.gdt, r.idt,
+    ];
+    QemuCpuState {
+        version: QEMU_STATE_VERSION.into(),
+        size: (size_of::<QemuCpuState>() as u32).into(),
+        general: general.map(U64::from),
+        rip: r.rip.into(),
+        rflags: r.rflags.into(),
+        segments: segments.map(|s| QemuSegment {
+            selector: s.selector.into(),
+            limit: s.limit.into(),
+            flags: s.flags.into(),
+            padding: 0.into(),
+            base: s.base.into(),
+        }),
+        cr: [r.cr0, r.cr1, r.cr2, r.cr3, r.cr4].map(U64::from),
+        kernel_gs_base: r.kernel_gs_base.into(),
+    }
+}
+
+/// Appends the notes of all CPUs: every `NT_PRSTATUS` first, then every CPU
+/// state note, as QEMU orders them.
+pub(super) fn encode_notes<'a>(
+    cpus: impl Iterator<Item = &'a Registers> + Clone,
+    out: &mut Vec<u8>,
+) {
+    for (pid, registers) in (1..).zip(cpus.clone()) {
+        Note {
+            name: CORE,
+            kind: NT_PRSTATUS,
+            desc: prstatus(pid, registers).as_bytes(),
+        }
+        .encode(ByteOrder::Little, out);
+    }
+    for registers in cpus {
+        Note {
+            name: QEMU,
+            kind: 0,
+            desc: qemu_state(registers).as_bytes(),
+        }
+        .encode(ByteOrder::Little, out);
+    }
+}
+
+/// The registers in QEMU's CPU state note: all that [`Registers`] has. A
+/// note of an older QEMU, without `kernel_gs_base`, gives 0 for that.
+#[must_use]
+pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
+    let short = offset_of!(QemuCpuState, kernel_gs_base);
+    let mut bytes = [0; size_of::<QemuCpuState>()];
+    let len = desc.len().min(bytes.len());
+    if len < short {
+        return None;
+    }
+    bytes[..len].copy_from_slice(&desc[..len]);
+    let s = QemuCpuState::read_from_bytes(&bytes).ok()?;
+    if s.version != QEMU_STATE_VERSION {
+        return None;
+    }
+    let [
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rsp,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+    ] = s.general.map(U64::get);
+    let [cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt] = s.segments.map(|s| Segment {
+        selector: s.selector.get(),
+        limit: s.limit.get(),
+        flags: s.flags.get(),
+        base: s.base.get(),
+    });
+    let [cr0, cr1, cr2, cr3, cr4] = s.cr.map(U64::get);
+    Some(Registers {
+        rax,
+        rbx,
+        rcx,
+        rdx,
+        rsi,
+        rdi,
+        rsp,
+        rbp,
+        r8,
+        r9,
+        r10,
+        r11,
+        r12,
+        r13,
+        r14,
+        r15,
+        rip: s.rip.get(),
+        rflags: s.rflags.get(),
+        cs,
+        ds,
+        es,
+        fs,
+        gs,
+        ss,
+        ldt,
+        tr,
+        gdt,
+        idt,
+        cr0,
+        cr1,
+        cr2,
+        cr3,
+        cr4,
+        kernel_gs_base: s.kernel_gs_base.get(),
+    })
+}
+
+/// The registers in an `NT_PRSTATUS` descriptor, which has no control
+/// registers, and of segments only selectors and the bases of fs and gs.
+/// Also the `pr_pid`.
+#[must_use]
+pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
+    let (status, _) = Prstatus::read_from_prefix(desc).ok()?;
+    let r = status.pr_reg;
+    let selector = |s: U64| Segment {
+        selector: s.get() as u32,
+        ..Segment::default()
+    };
+    let registers = Registers {
+        rax: r.rax.get(),
+        rbx: r.rbx.get(),
+        rcx: r.rcx.get(),
+        rdx: r.rdx.get(),
+        rsi: r.rsi.get(),
+        rdi: r.rdi.get(),
+        rsp: r.rsp.get(),
+        rbp: r.rbp.get(),
+        r8: r.r8.get(),
+        r9: r.r9.get(),
+        r10: r.r10.get(),
+        r11: r.r11.get(),
+        r12: r.r12.get(),
+        r13: r.r13.get(),
+        r14: r.r14.get(),
+        r15: r.r15.get(),
+        rip: r.rip.get(),
+        rflags: r.rflags.get(),
+        cs: selector(r.cs),
+        ds: selector(r.ds),
+        es: selector(r.es),
+        fs: Segment {
+            base: r.fs_base.get(),
+            ..selector(r.fs)
+        },
+        gs: Segment {
+            base: r.gs_base.get(),
+            ..selector(r.gs)
+        },
+        ss: selector(r.ss),
+        ..Registers::default()
+    };
+    Some((status.pr_pid.get(), registers))
+}
+
+/// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
+const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+
+/// `NUMBER(phys_base)`, decimal, possibly negative.
+pub(super) fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
+    Some(info.number("phys_base")? as u64)
+}
+
+pub(super) fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
+    let offset = vaddr.checked_sub(START_KERNEL_MAP)?;
+    Some(offset.wrapping_add(phys_base(info)?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::elf::note::Notes;
+
+    /// Every field another value, so that no two can be mixed up.
+    fn registers() -> Registers {
+        let mut bytes = QemuCpuState::new_zeroed();
+        for (i, b) in bytes.as_mut_bytes().iter_mut().enumerate() {
+            *b = (i * 7 % 251) as u8;
+        }
+        bytes.version = QEMU_STATE_VERSION.into();
+        decode_qemu_state(bytes.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn notes_come_in_qemus_order_and_sizes() {
+        let (a, b) = (registers(), Registers::default());
+        let mut bytes = Vec::new();
+        encode_notes([&a, &b].into_iter(), &mut bytes);
+        let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
+            .map(|n| n.unwrap().1)
+            .collect();
+        let shape: Vec<_> = notes
+            .iter()
+            .map(|n| (n.name, n.kind, n.desc.len()))
+            .collect();
+        assert_eq!(
+            shape,
+            [
+                (CORE, NT_PRSTATUS, 336),
+                (CORE, NT_PRSTATUS, 336),
+                (QEMU, 0, 440),
+                (QEMU, 0, 440)
+            ]
+        );
+        assert_eq!(decode_prstatus(notes[0].desc).unwrap().0, 1);
+        assert_eq!(decode_prstatus(notes[1].desc).unwrap().0, 2);
+        assert_eq!(decode_qemu_state(notes[2].desc), Some(a));
+        assert_eq!(decode_qemu_state(notes[3].desc), Some(b));
+    }
+
+    #[test]
+    fn prstatus_bytes() {
+        let r = Registers {
+            r15: 15,
+            rax: 0x0a,
+            rip: 0xffff_ffff_8100_0000,
+            rsp: 0x77,
+            cs: Segment {
+                selector: 0x10,
+                ..Segment::default()
+            },
+            gs: Segment {
+                base: 0x9955,
+                ..Segment::default()
+            },
+            ..Registers::default()
+        };
+        let status = prstatus(3, &r);
+        let bytes = status.as_bytes();
+        let mut expected = [0u8; 336];
+        expected[32] = 3;
+        expected[112] = 15;
+        expected[112 + 80] = 0x0a;
+        expected[112 + 128..112 + 136].copy_from_slice(&r.rip.to_le_bytes());
+        expected[112 + 136] = 0x10;
+        expected[112 + 152] = 0x77;
+        expected[112 + 176..112 + 178].copy_from_slice(&[0x55, 0x99]);
+        assert_eq!(bytes, expected);
+        assert_eq!(decode_prstatus(bytes), Some((3, r)));
+    }
+
+    #[test]
+    fn qemu_state_bytes() {
+        let r = Registers {
+            rbx: 0xb,
+            cs: Segment {
+                selector: 0x10,
+                limit: 0xffff_ffff,
+                flags: 0x00af_9b00,
+                base: 0,
+            },
+            cr3: 0x1_2345_6000,
+            kernel_gs_base: 0xffff_8880_0000_0000,
+            ..Registers::default()
+        };
+        let state = qemu_state(&r);
+        let mut expected = [0u8; 440];
+        expected[0] = 1;
+        expected[4..6].copy_from_slice(&440u16.to_le_bytes());
+        expected[16] = 0xb;
+        expected[152] = 0x10;
+        expected[156..160].fill(0xff);
+        expected[160..164].copy_from_slice(&0x00af_9b00u32.to_le_bytes());
+        expected[392 + 24..392 + 32].copy_from_slice(&r.cr3.to_le_bytes());
+        expected[432..].copy_from_slice(&r.kernel_gs_base.to_le_bytes());
+        assert_eq!(state.as_bytes(), expected);
+        let old = decode_qemu_state(&expected[..432]).unwrap();
+        assert_eq!(
+            old,
+            Registers {
+                kernel_gs_base: 0,
+                ..r
+            }
+        );
+        assert_eq!(decode_qemu_state(&expected[..431]), None);
+    }
+
+    #[test]
+    fn a_kernel_below_its_link_address_has_a_negative_phys_base() {
+        let info = Vmcoreinfo::parse(b"OSRELEASE=6.1\nNUMBER(phys_base)=-16777216\n").unwrap();
+        let physical = kernel_image_to_physical(0xffff_ffff_8200_1000, &info);
+        assert_eq!(physical, Some(0x0100_1000));
+        assert_eq!(phys_base(&info), Some((-16_777_216i64) as u64));
+        assert_eq!(kernel_image_to_physical(0x1000, &info), None);
+    }
+}

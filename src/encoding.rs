@@ -1,0 +1,47 @@
+//! Byte order and word size of a guest: data of the dump, never of the host.
+
+/// A guest's byte order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ByteOrder {
+    /// Least significant byte first.
+    Little,
+    /// Most significant byte first.
+    Big,
+}
+
+/// A guest's word size, which selects the 32-bit or 64-bit layout of ELF and
+/// kdump headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// 32-bit words: ELFCLASS32.
+    Bits32,
+    /// 64-bit words: ELFCLASS64.
+    Bits64,
+}
+
+/// Class and byte order together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Encoding {
+    /// Word size.
+    pub class: Class,
+    /// Byte order.
+    pub order: ByteOrder,
+}
+
+/// Runs a body with a zerocopy byte-order type that stands for a
+/// [`ByteOrder`] value: `with_order!(order, O => expression)`.
+macro_rules! with_order {
+    ($order:expr, $O:ident => $body:expr) => {
+        match $order {
+            $crate::encoding::ByteOrder::Little => {
+                type $O = zerocopy::byteorder::LittleEndian;
+                $body
+            }
+            $crate::encoding::ByteOrder::Big => {
+                type $O = zerocopy::byteorder::BigEndian;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use with_order;

@@ -1,0 +1,140 @@
+//! Why a dump is refused or fails.
+
+use std::io;
+
+use crate::format::Format;
+use crate::memory::RangeError;
+use crate::vmcoreinfo::VmcoreinfoError;
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a dump is refused or fails.
+///
+/// The first group ([`is_refusal`](Self::is_refusal)) is found before the
+/// first byte is written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The list of RAM ranges is bad.
+    #[error("the guest's memory map is refused: {0}")]
+    Ranges(#[from] RangeError),
+    /// `begin` and `length` cover no RAM.
+    #[error(
+        "no RAM lies in the {length:#x} bytes from guest-physical address {begin:#x} on; give a begin and length inside the guest's RAM"
+    )]
+    EmptyFilter {
+        /// First guest-physical address.
+        begin: u64,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// The page size is not one that dump formats know.
+    #[error("a page size of {0} bytes is not supported; it is a power of two from 4096 to 65536")]
+    PageSize(u64),
+    /// The format needs a positioned sink and the sink is a stream.
+    #[error(
+        "{format} needs a file that can be written at any position, and the target is a stream; use {instead} instead"
+    )]
+    NeedsPositions {
+        /// The format asked for.
+        format: Format,
+        /// The flattened format with the same contents.
+        instead: Format,
+    },
+    /// The format's codec is not part of this build.
+    #[error("{format} is not part of this build; build with the feature '{feature}'")]
+    CodecMissing {
+        /// The format asked for.
+        format: Format,
+        /// The crate feature that has the codec.
+        feature: &'static str,
+    },
+    /// VMCOREINFO that the caller points to cannot be used.
+    #[error("VMCOREINFO cannot be used")]
+    Vmcoreinfo(#[from] VmcoreinfoError),
+    /// The caller gave registers of another architecture than the dump's.
+    #[error("the registers of vCPU {cpu} are not those of a {machine} guest")]
+    WrongRegisters {
+        /// The vCPU's index.
+        cpu: usize,
+        /// The dump's machine.
+        machine: crate::Machine,
+    },
+    /// The notes are too large for the format.
+    #[error("{len} bytes of notes do not fit into the dump's header; the limit is {max}")]
+    NotesTooLarge {
+        /// Their length in bytes.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The guest's memory does not fit into the format's fields.
+    #[error("the guest's memory reaches {end:#x}, too high for {format}")]
+    AddressTooHigh {
+        /// The format asked for.
+        format: Format,
+        /// The guest-physical address behind the last byte.
+        end: u64,
+    },
+
+    /// Guest memory cannot be read.
+    #[error("cannot read {len} bytes of guest memory at guest-physical address {gpa:#x}")]
+    ReadMemory {
+        /// The guest-physical address.
+        gpa: u64,
+        /// How many bytes were asked for.
+        len: u64,
+        /// What the memory reported.
+        source: io::Error,
+    },
+    /// The sink does not take bytes.
+    #[error("cannot write {len} bytes at offset {offset} of the dump")]
+    Write {
+        /// Offset in the dump, in bytes.
+        offset: u64,
+        /// How many bytes were left to write.
+        len: usize,
+        /// What the sink reported.
+        source: io::Error,
+    },
+    /// The sink took every byte but could not finish.
+    #[error("the dump is written but cannot be finished")]
+    Finish(#[source] io::Error),
+    /// A codec failed.
+    #[error("cannot compress a page at guest-physical address {gpa:#x}")]
+    Compress {
+        /// The page's guest-physical address.
+        gpa: u64,
+        /// What the codec reported.
+        source: io::Error,
+    },
+    /// [`Progress::cancel`](crate::Progress::cancel) was called.
+    #[error("the dump was cancelled")]
+    Cancelled,
+    /// A thread that helps with the dump cannot be started.
+    #[error("cannot start a thread for the dump")]
+    Thread(#[source] io::Error),
+    /// The guest memory or the sink panicked.
+    #[error("the guest memory or the sink panicked: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// Whether the dump was refused before the first byte was written.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Ranges(_)
+                | Self::EmptyFilter { .. }
+                | Self::PageSize(_)
+                | Self::NeedsPositions { .. }
+                | Self::CodecMissing { .. }
+                | Self::Vmcoreinfo(_)
+                | Self::WrongRegisters { .. }
+                | Self::NotesTooLarge { .. }
+                | Self::AddressTooHigh { .. }
+        )
+    }
+}

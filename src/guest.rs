@@ -1,0 +1,65 @@
+//! What a dump's headers say about the guest, and where it is known from.
+#![forbid(unsafe_code)]
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::arch::Machine;
+use crate::kdump::Utsname;
+use crate::memory::GuestMemory;
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// The guest kernel's `init_uts_ns.name`, if VMCOREINFO gives its address
+/// and it looks like one: the field order is that of `struct new_utsname` in
+/// Linux `include/uapi/linux/utsname.h`, each string ends in a NUL, and
+/// sysname is `Linux`.
+pub(crate) fn read_utsname(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    info: &Vmcoreinfo,
+) -> Option<Utsname> {
+    let vaddr = info
+        .symbol("init_uts_ns")?
+        .checked_add(info.offset("uts_namespace.name")?)?;
+    let gpa = machine.kernel_image_to_physical(vaddr, info)?;
+    gpa.checked_add(size_of::<Utsname>() as u64)?;
+    let mut uts = Utsname::new_zeroed();
+    memory.read(gpa, uts.as_mut_bytes()).ok()?;
+    let fields = [
+        &uts.sysname,
+        &uts.nodename,
+        &uts.release,
+        &uts.version,
+        &uts.machine,
+        &uts.domainname,
+    ];
+    let sane = fields.iter().all(|field| field.contains(&0))
+        && Utsname::text(&uts.sysname) == "Linux"
+        && !Utsname::text(&uts.release).is_empty();
+    sane.then_some(uts)
+}
+
+/// The six strings for kdump's header: the guest's own where they are known,
+/// and placeholders that libkdumpfile accepts where they are not. It takes
+/// the architecture from here only if sysname is `Linux` and release,
+/// version and machine are not empty.
+pub(crate) fn utsname_for_header(
+    known: Option<Utsname>,
+    machine: Machine,
+    info: Option<&Vmcoreinfo>,
+) -> Utsname {
+    let mut uts = known.unwrap_or_default();
+    let fill = |field: &mut [u8; 65], text: &str| {
+        if field[0] == 0 {
+            *field = Utsname::field(text);
+        }
+        field[64] = 0;
+    };
+    fill(&mut uts.sysname, "Linux");
+    fill(&mut uts.nodename, "(none)");
+    let release = info.map(Vmcoreinfo::osrelease);
+    fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
+    fill(&mut uts.version, "unknown");
+    fill(&mut uts.machine, machine.name());
+    fill(&mut uts.domainname, "(none)");
+    uts
+}

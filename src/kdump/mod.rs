@@ -1,0 +1,7 @@
+//! makedumpfile's kdump-compressed format: `format` has the bytes, `bitmap`
+//! the page bitmaps, `layout` says what lies where, `writer` is the logic of
+//! a dump, `reader` the decoder.
+
+pub mod format;
+
+pub use format::Utsname;

@@ -1,0 +1,259 @@
+//! Guest memory in one or several files.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::{
+    GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
+};
+
+/// A range of guest memory and the place in a file where its bytes lie.
+#[derive(Debug, Clone)]
+pub struct FileRegion {
+    /// Guest-physical range.
+    pub range: MemoryRange,
+    /// The file; several regions may share one.
+    pub file: Arc<File>,
+    /// Offset of the range's first byte in the file, in bytes.
+    pub offset: u64,
+}
+
+/// Guest memory that lies in files: the RAM backing file of a virtual
+/// machine (memfd, tmpfs, hugetlbfs, plain file) or a saved image of it.
+///
+/// The files are read with `pread`, not mapped: a file that shrinks gives an
+/// error instead of a signal. Their holes (`SEEK_HOLE`) count as not populated and are never
+/// read.
+#[derive(Debug)]
+pub struct FileMemory {
+    regions: Vec<FileRegion>,
+}
+
+impl FileMemory {
+    /// Guest memory of `regions`, in ascending order of address.
+    ///
+    /// # Errors
+    ///
+    /// - [`FileMemoryError::Range`] for a bad list;
+    /// - [`FileMemoryError::Short`] if a region reaches past the end of its
+    ///   file;
+    /// - [`FileMemoryError::Metadata`] if a file's size cannot be read.
+    pub fn new(regions: Vec<FileRegion>) -> Result<Self, FileMemoryError> {
+        let ranges: Vec<_> = regions.iter().map(|r| r.range).collect();
+        validate_ranges(&ranges)?;
+        for region in &regions {
+            let file_size = size_of(&region.file)?;
+            let end = region.offset.checked_add(region.range.size());
+            if end.is_none_or(|end| end > file_size) {
+                return Err(FileMemoryError::Short {
+                    range: region.range,
+                    offset: region.offset,
+                    file_size,
+                });
+            }
+        }
+        Ok(Self { regions })
+    }
+
+    /// One file that holds guest memory from guest-physical address 0 on. A
+    /// part of a page at its end is left out.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new); a file shorter than a page has no range.
+    pub fn flat(file: File) -> Result<Self, FileMemoryError> {
+        let size = size_of(&file)?;
+        Self::new(vec![FileRegion {
+            range: MemoryRange::new(0, size - size % MIN_PAGE_SIZE)?,
+            file: Arc::new(file),
+            offset: 0,
+        }])
+    }
+
+    fn region(&self, gpa: u64) -> Option<&FileRegion> {
+        find_range(&self.regions, gpa, |r| r.range).map(|index| &self.regions[index])
+    }
+}
+
+/// Why a [`FileMemory`] cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileMemoryError {
+    /// The list of ranges is bad.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// A region reaches past the end of its file.
+    #[error(
+        "the range {range} at file offset {offset:#x} reaches past the end of its file of {file_size:#x} bytes"
+    )]
+    Short {
+        /// The region's range.
+        range: MemoryRange,
+        /// Where it begins in the file, in bytes.
+        offset: u64,
+        /// The file's size in bytes.
+        file_size: u64,
+    },
+    /// A file's size cannot be read.
+    #[error("cannot read the size of a guest memory file")]
+    Metadata(#[source] io::Error),
+}
+
+fn size_of(file: &File) -> Result<u64, FileMemoryError> {
+    Ok(file.metadata().map_err(FileMemoryError::Metadata)?.len())
+}
+
+impl GuestMemory for FileMemory {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.regions.iter().map(|r| r.range).collect()
+    }
+
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = gpa + done as u64;
+            let region = self.region(at).ok_or_else(|| not_ram(gpa, buf.len()))?;
+            let left = region.range.end() - at;
+            let n = left.min((buf.len() - done) as u64) as usize;
+            let offset = region.offset + (at - region.range.start());
+            region
+                .file
+                .read_exact_at(&mut buf[done..done + n], offset)?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        let mut rest = Some(range);
+        while let Some(part) = rest {
+            let region = self
+                .region(part.start())
+                .ok_or_else(|| not_ram(part.start(), 1))?;
+            let Some(here) = part.intersection(&region.range) else {
+                break;
+            };
+            if let Some(found) = populated_in(region, here)? {
+                return Ok(Some(found));
+            }
+            rest = part.from_address(here.end());
+        }
+        Ok(None)
+    }
+}
+
+/// The first extent with data in `range`, which lies in `region`. Bytes of a
+/// file that share a page with data count as data.
+fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+    let to_file = |gpa: u64| gpa - region.range.start() + region.offset;
+    let data = match rustix::fs::seek(&region.file, SeekFrom::Data(to_file(range.start()))) {
+        Ok(offset) => offset,
+        Err(Errno::NXIO) => return Ok(None),
+        // Not a file with holes: a pipe, a device, an old file system.
+        Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
+        Err(errno) => return Err(errno.into()),
+    };
+    if data >= to_file(range.end()) {
+        return Ok(None);
+    }
+    let hole = rustix::fs::seek(&region.file, SeekFrom::Hole(data))?;
+    let to_guest = |offset: u64| offset - region.offset + region.range.start();
+    let start = to_guest(data) & !(MIN_PAGE_SIZE - 1);
+    let end = to_guest(hole)
+        .checked_next_multiple_of(MIN_PAGE_SIZE)
+        .unwrap_or(u64::MAX - (MIN_PAGE_SIZE - 1));
+    let extent = MemoryRange::new(start, end.saturating_sub(start)).map_err(io::Error::other)?;
+    Ok(extent.intersection(&range))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+
+    fn range(start: u64, size: u64) -> MemoryRange {
+        MemoryRange::new(start, size).expect("valid range")
+    }
+
+    #[test]
+    fn holes_are_not_populated() {
+        let mut file = tempfile::tempfile().expect("temporary file");
+        file.set_len(0x100_0000).expect("set_len");
+        file.seek(io::SeekFrom::Start(0x80_0010)).expect("seek");
+        file.write_all(b"data").expect("write");
+        let memory = FileMemory::flat(file).expect("file memory");
+        let all = range(0, 0x100_0000);
+        let first = memory.next_populated(all).expect("seek").expect("data");
+        assert!(first.contains(0x80_0000, 0x1000));
+        assert!(first.size() <= 0x20_0000, "{first}");
+        let rest = all.from_address(first.end()).expect("rest");
+        assert_eq!(memory.next_populated(rest).expect("seek"), None);
+        let mut buf = [0u8; 4];
+        memory.read(0x80_0010, &mut buf).expect("read");
+        assert_eq!(&buf, b"data");
+    }
+
+    #[test]
+    fn several_files_are_one_memory() {
+        let mut a = tempfile::tempfile().expect("temporary file");
+        let mut b = tempfile::tempfile().expect("temporary file");
+        a.write_all(&[0xaa; 0x3000]).expect("write");
+        b.write_all(&[0xbb; 0x1000]).expect("write");
+        let (a, b) = (Arc::new(a), Arc::new(b));
+        let memory = FileMemory::new(vec![
+            FileRegion {
+                range: range(0, 0x1000),
+                file: Arc::clone(&a),
+                offset: 0x2000,
+            },
+            FileRegion {
+                range: range(0x1000, 0x1000),
+                file: b,
+                offset: 0,
+            },
+            FileRegion {
+                range: range(0x10_0000_0000, 0x1000),
+                file: a,
+                offset: 0,
+            },
+        ])
+        .expect("file memory");
+        let mut buf = [0u8; 2];
+        memory.read(0xfff, &mut buf).expect("read");
+        assert_eq!(buf, [0xaa, 0xbb]);
+        let touching = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(touching, Some(range(0, 0x1000)));
+        assert!(memory.read(0x1fff, &mut buf).is_err());
+    }
+
+    #[test]
+    fn a_region_past_the_end_is_refused() {
+        let file = tempfile::tempfile().expect("temporary file");
+        file.set_len(0x1000).expect("set_len");
+        let region = FileRegion {
+            range: range(0, 0x2000),
+            file: Arc::new(file),
+            offset: 0,
+        };
+        assert!(matches!(
+            FileMemory::new(vec![region]),
+            Err(FileMemoryError::Short { .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error() {
+        let file = tempfile::tempfile().expect("temporary file");
+        file.set_len(0x2000).expect("set_len");
+        let memory = FileMemory::flat(file.try_clone().expect("clone")).expect("file memory");
+        file.set_len(0x1000).expect("set_len");
+        let mut buf = [0u8; 0x1000];
+        let error = memory.read(0x1000, &mut buf).expect_err("short file");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

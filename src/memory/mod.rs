@@ -1,0 +1,100 @@
+//! Guest memory: what a virtual machine monitor implements ([`GuestMemory`]),
+//! and implementations for slices and files.
+
+mod file;
+mod range;
+mod slices;
+
+use std::io;
+
+pub use file::{FileMemory, FileMemoryError, FileRegion};
+pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
+pub use slices::SliceMemory;
+
+/// A guest's physical memory, as a dump reads it.
+///
+/// The trait asks for what every virtual machine monitor can give: the list
+/// of RAM ranges and an exact, copying read through `&self`. It is
+/// object-safe; a dump takes `&dyn GuestMemory` and reads from several
+/// threads at once.
+///
+/// The guest should stand still while it is dumped. If it does not, the dump
+/// stays well-formed: each page is read once, into a private buffer.
+pub trait GuestMemory: Send + Sync {
+    /// The RAM ranges in ascending order, without overlap. Ranges may touch.
+    ///
+    /// A dump asks once, checks the list with [`validate_ranges`] and refuses
+    /// a bad one before anything is written.
+    fn ranges(&self) -> Vec<MemoryRange>;
+
+    /// Fills all of `buf` from the guest-physical address `gpa` on.
+    ///
+    /// A dump asks only for bytes inside one of the [`ranges`](Self::ranges)
+    /// or inside two that touch.
+    ///
+    /// # Errors
+    ///
+    /// If not every byte can be read. Filling a part with made-up bytes
+    /// instead would put them into the dump as guest memory.
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// The first populated extent in `range`: guest memory that the host has
+    /// ever backed. All of `range` before it, or the whole of it for `None`,
+    /// is known to read as zeroes; a dump never reads it, so that the host
+    /// need not allocate memory for it.
+    ///
+    /// `range` may cover several RAM ranges that touch. The default calls
+    /// everything populated.
+    ///
+    /// # Errors
+    ///
+    /// If the host cannot tell; a dump reports it and stops.
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        Ok(Some(range))
+    }
+
+    /// The bytes of `range` in place, if the owner can *prove* that nothing
+    /// changes or unmaps them for as long as `self` is borrowed.
+    ///
+    /// Memory that a virtual CPU, a device or another process can write to
+    /// does not qualify, stopped guest or not; nor does a mapping of a file
+    /// that can be truncated. The default has none.
+    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
+        let _ = range;
+        None
+    }
+}
+
+impl<M: GuestMemory + ?Sized> GuestMemory for &M {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        (**self).ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read(gpa, buf)
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        (**self).next_populated(range)
+    }
+    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
+        (**self).as_slice(range)
+    }
+}
+
+/// What `read` returns for addresses outside the memory's ranges.
+pub(crate) fn not_ram(gpa: u64, len: usize) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("{len} bytes at guest-physical address {gpa:#x} are not all RAM"),
+    )
+}
+
+/// The index of the range in `ranges` (ascending) that contains `gpa`.
+pub(crate) fn find_range<T>(
+    ranges: &[T],
+    gpa: u64,
+    range_of: impl Fn(&T) -> MemoryRange,
+) -> Option<usize> {
+    let behind = ranges.partition_point(|r| range_of(r).start() <= gpa);
+    let index = behind.checked_sub(1)?;
+    (gpa < range_of(&ranges[index]).end()).then_some(index)
+}

@@ -1,0 +1,233 @@
+//! Ranges of guest-physical memory, page-aligned by type.
+
+use std::fmt;
+
+/// The smallest page size of any supported architecture, in bytes. Every
+/// [`MemoryRange`] begins and ends at a multiple of it.
+pub const MIN_PAGE_SIZE: u64 = 4096;
+
+/// A non-empty, page-aligned range of guest-physical addresses that does not
+/// reach past the end of the address space.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MemoryRange {
+    start: u64,
+    end: u64,
+}
+
+impl MemoryRange {
+    /// A range of `size` bytes that begins at the guest-physical address
+    /// `start`.
+    ///
+    /// # Errors
+    ///
+    /// - [`RangeError::Empty`] if `size` is 0;
+    /// - [`RangeError::Unaligned`] if `start` or `size` is not a multiple of
+    ///   [`MIN_PAGE_SIZE`];
+    /// - [`RangeError::Overflow`] if the end does not fit into 64 bits.
+    pub const fn new(start: u64, size: u64) -> Result<Self, RangeError> {
+        if size == 0 {
+            return Err(RangeError::Empty { start });
+        }
+        if !start.is_multiple_of(MIN_PAGE_SIZE) || !size.is_multiple_of(MIN_PAGE_SIZE) {
+            return Err(RangeError::Unaligned {
+                start,
+                size,
+                alignment: MIN_PAGE_SIZE,
+            });
+        }
+        match start.checked_add(size) {
+            Some(end) => Ok(Self { start, end }),
+            None => Err(RangeError::Overflow { start, size }),
+        }
+    }
+
+    /// The first guest-physical address.
+    #[must_use]
+    pub const fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The guest-physical address behind the last byte.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Length in bytes; never 0.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether the `len` bytes from `gpa` on all lie in this range.
+    #[must_use]
+    pub const fn contains(&self, gpa: u64, len: u64) -> bool {
+        gpa >= self.start && gpa <= self.end && len <= self.end - gpa
+    }
+
+    /// What this range has in common with `other`.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let start = self.start.max(other.start);
+        let end = self.end.min(other.end);
+        (start < end).then_some(Self { start, end })
+    }
+
+    /// The part from `start` on, if any is left; `start` is page-aligned.
+    pub(crate) fn from_address(&self, start: u64) -> Option<Self> {
+        debug_assert!(start.is_multiple_of(MIN_PAGE_SIZE));
+        let start = start.max(self.start);
+        (start < self.end).then_some(Self {
+            start,
+            end: self.end,
+        })
+    }
+}
+
+impl fmt::Debug for MemoryRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}..{:#x}", self.start, self.end)
+    }
+}
+
+impl fmt::Display for MemoryRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Why a range, or a list of ranges, is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// A range of no bytes.
+    #[error("the range at guest-physical address {start:#x} is empty; leave it out")]
+    Empty {
+        /// Its guest-physical address.
+        start: u64,
+    },
+    /// Start or size is not a multiple of the page size.
+    #[error(
+        "the range at guest-physical address {start:#x} of {size:#x} bytes is not aligned to {alignment} bytes"
+    )]
+    Unaligned {
+        /// Its guest-physical address.
+        start: u64,
+        /// Its length in bytes.
+        size: u64,
+        /// The alignment that is asked for, in bytes.
+        alignment: u64,
+    },
+    /// The end does not fit into 64 bits.
+    #[error(
+        "the range at guest-physical address {start:#x} of {size:#x} bytes overflows the 64-bit address space"
+    )]
+    Overflow {
+        /// Its guest-physical address.
+        start: u64,
+        /// Its length in bytes.
+        size: u64,
+    },
+    /// Two ranges share addresses.
+    #[error("the ranges {first} and {second} overlap")]
+    Overlap {
+        /// The range that comes first in the list.
+        first: MemoryRange,
+        /// The range that comes second.
+        second: MemoryRange,
+    },
+    /// The list is not in ascending order.
+    #[error("the range {second} is listed behind {first}; sort the ranges by address")]
+    Unsorted {
+        /// The range that comes first in the list.
+        first: MemoryRange,
+        /// The range that comes second, though its address is lower.
+        second: MemoryRange,
+    },
+    /// No range at all.
+    #[error("the guest has no RAM ranges")]
+    NoRanges,
+}
+
+/// Checks that `ranges` ascend and do not overlap.
+///
+/// # Errors
+///
+/// - [`RangeError::NoRanges`] if the list is empty;
+/// - [`RangeError::Overlap`] or [`RangeError::Unsorted`], naming the first
+///   pair that is wrong.
+pub fn validate_ranges(ranges: &[MemoryRange]) -> Result<(), RangeError> {
+    if ranges.is_empty() {
+        return Err(RangeError::NoRanges);
+    }
+    for pair in ranges.windows(2) {
+        let (first, second) = (pair[0], pair[1]);
+        if first.intersection(&second).is_some() {
+            return Err(RangeError::Overlap { first, second });
+        }
+        if second.start < first.start {
+            return Err(RangeError::Unsorted { first, second });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, size: u64) -> MemoryRange {
+        MemoryRange::new(start, size).expect("valid range")
+    }
+
+    #[test]
+    fn bad_ranges_are_refused_by_name() {
+        assert_eq!(
+            MemoryRange::new(0x1000, 0),
+            Err(RangeError::Empty { start: 0x1000 })
+        );
+        for (start, size) in [(0x1001, 0x1000), (0x1000, 0x1001), (1, 1)] {
+            assert!(matches!(
+                MemoryRange::new(start, size),
+                Err(RangeError::Unaligned { .. })
+            ));
+        }
+        assert!(matches!(
+            MemoryRange::new(u64::MAX - 0xfff, 0x2000),
+            Err(RangeError::Overflow { .. })
+        ));
+        // The last page ends at 2^64, which is not a 64-bit number.
+        assert!(matches!(
+            MemoryRange::new(u64::MAX - 0xfff, 0x1000),
+            Err(RangeError::Overflow { .. })
+        ));
+    }
+
+    #[test]
+    fn bad_lists_are_refused_by_name() {
+        assert_eq!(validate_ranges(&[]), Err(RangeError::NoRanges));
+        assert!(validate_ranges(&[range(0, 0x2000), range(0x2000, 0x1000)]).is_ok());
+        assert!(matches!(
+            validate_ranges(&[range(0, 0x2000), range(0x1000, 0x1000)]),
+            Err(RangeError::Overlap { .. })
+        ));
+        assert!(matches!(
+            validate_ranges(&[range(0x4000, 0x2000), range(0x1000, 0x4000)]),
+            Err(RangeError::Overlap { .. })
+        ));
+        assert!(matches!(
+            validate_ranges(&[range(0x4000, 0x1000), range(0x1000, 0x1000)]),
+            Err(RangeError::Unsorted { .. })
+        ));
+    }
+
+    #[test]
+    fn containment_does_not_overflow() {
+        let r = range(0x1000, 0x1000);
+        assert!(r.contains(0x1000, 0x1000));
+        assert!(r.contains(0x2000, 0));
+        assert!(!r.contains(0x1fff, 2));
+        assert!(!r.contains(0x1000, u64::MAX));
+        assert!(!r.contains(0, 1));
+    }
+}

@@ -1,0 +1,327 @@
+//! A dump in a file.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{OFlags, RenameFlags};
+
+use super::{DumpSink, PositionedSink, SinkAccess};
+
+/// A positioned sink that writes a temporary file beside `path` and gives it
+/// its name when the dump is finished. Dropped unfinished, it removes the
+/// temporary file; whatever had the name before is untouched.
+#[derive(Debug)]
+pub struct FileSink {
+    file: File,
+    path: PathBuf,
+    temporary: Option<PathBuf>,
+    options: FileSinkOptions,
+}
+
+/// How a [`FileSink`] treats files.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct FileSinkOptions {
+    /// Replace a file that has the name already. Without it, such a file is
+    /// an error, also if it appears while the dump is written.
+    pub overwrite: bool,
+    /// Wait until the dump is on the disk (`fsync`) before it gets its name.
+    pub sync: bool,
+}
+
+impl FileSinkOptions {
+    /// Sets [`overwrite`](Self::overwrite).
+    #[must_use]
+    pub fn overwrite(mut self, overwrite: bool) -> Self {
+        self.overwrite = overwrite;
+        self
+    }
+
+    /// Sets [`sync`](Self::sync).
+    #[must_use]
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+}
+
+impl FileSink {
+    /// A sink for the file `path`, readable and writable by its owner alone.
+    ///
+    /// # Errors
+    ///
+    /// - [`io::ErrorKind::AlreadyExists`] if there is such a file and
+    ///   `options` do not say to overwrite it;
+    /// - [`io::ErrorKind::InvalidInput`] if `path` names something that is
+    ///   not a regular file, or ends in no file name;
+    /// - what the system reports if the temporary file cannot be made.
+    pub fn create(path: impl Into<PathBuf>, options: FileSinkOptions) -> io::Result<Self> {
+        let path = path.into();
+        match path.symlink_metadata() {
+            Ok(meta) if !meta.is_file() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it exists and is not a regular file",
+                ));
+            }
+            Ok(_) if !options.overwrite => return Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+        let (file, temporary) = create_temporary(&path)?;
+        Ok(Self {
+            file,
+            path,
+            temporary: Some(temporary),
+            options,
+        })
+    }
+}
+
+/// Makes a new file in the folder of `path`. The name has the process number
+/// and a counter, so that dumps do not meet.
+fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    let name = path
+        .file_name()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    for attempt in 0..1000 {
+        let mut temporary = std::ffi::OsString::from(".");
+        temporary.push(name);
+        temporary.push(format!(".{}-{attempt}.partial", std::process::id()));
+        let temporary = path.with_file_name(temporary);
+        let mut open = OpenOptions::new();
+        open.read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32);
+        match open.open(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+impl DumpSink for FileSink {
+    fn access(&mut self) -> SinkAccess<'_> {
+        SinkAccess::Positioned(&self.file)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let Some(temporary) = &self.temporary else {
+            return Ok(());
+        };
+        if self.options.sync {
+            self.file.sync_all()?;
+        }
+        if self.options.overwrite {
+            std::fs::rename(temporary, &self.path)?;
+        } else {
+            rename_new(temporary, &self.path)?;
+        }
+        self.temporary = None;
+        if self.options.sync {
+            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+/// Renames without replacing. File systems that cannot do it in one step
+/// link and unlink.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        result => Ok(result?),
+    }
+}
+
+impl Drop for FileSink {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // Nothing is lost if this fails: the name says `.partial`.
+            let _ = std::fs::remove_file(temporary);
+        }
+    }
+}
+
+impl PositionedSink for File {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
+        FileExt::write_at(self, buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+}
+
+/// A sink for an open file descriptor that the caller hands in.
+///
+/// It is positioned if the descriptor is an empty regular file that is not
+/// open for appending, and a stream from the present position on if it is
+/// anything else: a pipe, a socket, a terminal, a file that holds something.
+/// If the dump fails, what was written stays, and says that it is
+/// incomplete.
+#[derive(Debug)]
+pub struct FdSink {
+    file: File,
+    positioned: bool,
+}
+
+impl FdSink {
+    /// A sink for `fd`.
+    ///
+    /// # Errors
+    ///
+    /// What the system reports if the descriptor's kind cannot be found out;
+    /// [`io::ErrorKind::PermissionDenied`] if it is not open for writing.
+    pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
+        if flags & OFlags::RWMODE == OFlags::RDONLY {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the file descriptor is not open for writing",
+            ));
+        }
+        let mut file = File::from(fd);
+        let meta = file.metadata()?;
+        let positioned = meta.is_file()
+            && meta.len() == 0
+            && !flags.contains(OFlags::APPEND)
+            && file.stream_position()? == 0;
+        Ok(Self { file, positioned })
+    }
+}
+
+impl DumpSink for FdSink {
+    fn access(&mut self) -> SinkAccess<'_> {
+        if self.positioned {
+            SinkAccess::Positioned(&self.file)
+        } else {
+            SinkAccess::Stream(&mut self.file)
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if self.positioned {
+            // Whoever shares the descriptor goes on behind the dump.
+            self.file.seek(io::SeekFrom::End(0))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::Write;
+
+    fn write(sink: &mut dyn DumpSink, bytes: &[u8]) {
+        match sink.access() {
+            SinkAccess::Positioned(p) => assert_eq!(p.write_at(0, bytes).unwrap(), bytes.len()),
+            SinkAccess::Stream(s) => s.write_all(bytes).unwrap(),
+        }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = std::fs::read_dir(folder)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_finished_file_appears_under_its_name_only_at_the_end() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        let mut sink = FileSink::create(&path, FileSinkOptions::default().sync(true)).unwrap();
+        write(&mut sink, b"hello");
+        assert!(!path.exists());
+        sink.finish().unwrap();
+        drop(sink);
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names(folder.path()), ["dump"]);
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        std::fs::write(&path, b"old").unwrap();
+        let refused = FileSink::create(&path, FileSinkOptions::default()).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let mut sink = FileSink::create(&path, FileSinkOptions::default().overwrite(true)).unwrap();
+        write(&mut sink, b"new");
+        drop(sink);
+        assert_eq!(std::fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["dump"]);
+        let mut sink = FileSink::create(&path, FileSinkOptions::default().overwrite(true)).unwrap();
+        write(&mut sink, b"new");
+        sink.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_file_that_appears_meanwhile_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
+        write(&mut sink, b"new");
+        std::fs::write(&path, b"somebody else's").unwrap();
+        let error = sink.finish().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        drop(sink);
+        assert_eq!(std::fs::read(&path).unwrap(), b"somebody else's");
+        assert_eq!(names(folder.path()), ["dump"]);
+    }
+
+    #[test]
+    fn links_and_folders_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("link");
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        for path in [&path, folder.path()] {
+            let error =
+                FileSink::create(path, FileSinkOptions::default().overwrite(true)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+    }
+
+    #[test]
+    fn descriptors_are_positioned_only_if_empty_regular_files() {
+        let positioned = |file: File| {
+            let mut sink = FdSink::new(file.into()).unwrap();
+            matches!(sink.access(), SinkAccess::Positioned(_))
+        };
+        assert!(positioned(tempfile::tempfile().unwrap()));
+        let mut used = tempfile::tempfile().unwrap();
+        used.write_all(b"something").unwrap();
+        assert!(!positioned(used));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("append");
+        let append = OpenOptions::new().append(true).create(true).open(&path);
+        assert!(!positioned(append.unwrap()));
+        let (_reader, writer) = io::pipe().unwrap();
+        assert!(!positioned(File::from(OwnedFd::from(writer))));
+        let read_only = File::open(&path).unwrap();
+        let error = FdSink::new(read_only.into()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+}

@@ -1,0 +1,90 @@
+//! Where the bytes of a dump go: files, buffers, pipes, sockets.
+//!
+//! A sink hands out one of two accesses ([`SinkAccess`]): a *positioned* one,
+//! to which several threads write at any offset, or a *stream*, which takes
+//! bytes strictly forward. Formats that need positions are refused for a
+//! stream before anything is written.
+
+mod buffer;
+mod file;
+mod output;
+mod raw_fd;
+mod stream;
+mod target;
+
+use std::io;
+
+pub use buffer::BufferSink;
+pub use file::{FdSink, FileSink, FileSinkOptions};
+pub(crate) use output::Output;
+pub use stream::StreamSink;
+pub use target::{Target, TargetError};
+
+/// Where a dump goes.
+///
+/// A dump calls [`access`](Self::access) once, writes, and calls
+/// [`finish`](Self::finish) once if everything went well. After a failure
+/// `finish` is not called: a sink that is dropped unfinished must leave
+/// nothing behind that looks like a finished dump.
+pub trait DumpSink: Send {
+    /// How this sink takes bytes.
+    fn access(&mut self) -> SinkAccess<'_>;
+
+    /// Makes the dump visible and durable as far as the sink promises it.
+    ///
+    /// # Errors
+    ///
+    /// If that fails; the dump then counts as failed.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+impl<S: DumpSink + ?Sized> DumpSink for Box<S> {
+    fn access(&mut self) -> SinkAccess<'_> {
+        (**self).access()
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        (**self).finish()
+    }
+}
+
+/// The two ways to take bytes.
+#[non_exhaustive]
+pub enum SinkAccess<'a> {
+    /// Bytes at any offset, from several threads.
+    Positioned(&'a dyn PositionedSink),
+    /// Bytes strictly forward. A dump takes care of short writes, repeats
+    /// interrupted ones and reports `Ok(0)` as an error.
+    Stream(&'a mut (dyn io::Write + Send)),
+}
+
+impl std::fmt::Debug for SinkAccess<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Positioned(_) => "Positioned",
+            Self::Stream(_) => "Stream",
+        })
+    }
+}
+
+/// A place that takes bytes at any offset.
+///
+/// It begins empty, and bytes that are never written must read as zeroes:
+/// dumps leave holes for untouched memory.
+pub trait PositionedSink: Sync {
+    /// Writes some bytes of `buf` at `offset` and returns how many, like
+    /// [`std::os::unix::fs::FileExt::write_at`]. A dump takes care of short
+    /// writes, repeats interrupted ones and reports `Ok(0)` as an error.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the place reports.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize>;
+
+    /// Sets the final length in bytes, behind all that was written. A dump
+    /// calls it once, before [`DumpSink::finish`].
+    ///
+    /// # Errors
+    ///
+    /// Whatever the place reports.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+}

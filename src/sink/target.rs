@@ -1,0 +1,101 @@
+//! Names of sinks, as users and QMP clients write them.
+
+use std::io;
+use std::os::fd::{AsFd, RawFd};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::raw_fd::duplicate;
+use super::{DumpSink, FdSink, FileSink, FileSinkOptions};
+
+/// A sink by name: `file:PATH` and `fd:N` as in the `protocol` argument of
+/// QEMU's `dump-guest-memory`, `-` for standard output, and a plain path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A file by path.
+    File(PathBuf),
+    /// An open file descriptor of this process by number.
+    Fd(RawFd),
+    /// Standard output.
+    Stdout,
+}
+
+/// Why a target's name is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// No path at all.
+    #[error("the target is empty; name a path, file:PATH, fd:N or -")]
+    Empty,
+    /// Not a number behind `fd:`.
+    #[error("'fd:{0}' does not name a file descriptor; write a number, as in fd:3")]
+    BadFd(String),
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(s: &str) -> Result<Self, TargetError> {
+        if s == "-" {
+            return Ok(Self::Stdout);
+        }
+        if let Some(number) = s.strip_prefix("fd:") {
+            return match number.parse() {
+                Ok(fd) if fd >= 0 => Ok(Self::Fd(fd)),
+                _ => Err(TargetError::BadFd(number.to_owned())),
+            };
+        }
+        let path = s.strip_prefix("file:").unwrap_or(s);
+        if path.is_empty() {
+            return Err(TargetError::Empty);
+        }
+        Ok(Self::File(path.into()))
+    }
+}
+
+impl Target {
+    /// Opens the sink. `options` are for files by path.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileSink::create`] and [`FdSink::new`] report; a descriptor that
+    /// is not open is the system's `EBADF`.
+    pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
+        Ok(match self {
+            Self::File(path) => Box::new(FileSink::create(path, options)?),
+            Self::Fd(number) => Box::new(FdSink::new(duplicate(*number)?)?),
+            Self::Stdout => Box::new(FdSink::new(io::stdout().as_fd().try_clone_to_owned()?)?),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_qemu_and_a_plain_path() {
+        let parse = |s: &str| s.parse::<Target>();
+        assert_eq!(parse("-"), Ok(Target::Stdout));
+        assert_eq!(parse("fd:7"), Ok(Target::Fd(7)));
+        assert_eq!(parse("file:a b"), Ok(Target::File("a b".into())));
+        assert_eq!(parse("file:-"), Ok(Target::File("-".into())));
+        assert_eq!(parse("dir/x"), Ok(Target::File("dir/x".into())));
+        assert_eq!(parse(""), Err(TargetError::Empty));
+        assert_eq!(parse("file:"), Err(TargetError::Empty));
+        for bad in ["fd:", "fd:x", "fd:-1", "fd:99999999999"] {
+            assert!(matches!(parse(bad), Err(TargetError::BadFd(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_closed_descriptor_is_an_error() {
+        let error = Target::Fd(987_654)
+            .open(FileSinkOptions::default())
+            .err()
+            .unwrap();
+        assert_eq!(error.raw_os_error(), Some(9));
+    }
+}

@@ -1,0 +1,1 @@
+//! Reading dumps: any ELF or kdump file as guest memory.

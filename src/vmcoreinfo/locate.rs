@@ -1,0 +1,385 @@
+//! Finding VMCOREINFO: given bytes, a note at a known address, QEMU's fw_cfg
+//! entry, or a bounded scan of guest RAM.
+//!
+//! Sources: the fw_cfg entry: QEMU `docs/specs/vmcoreinfo.rst`. What lies in
+//! RAM: Linux `kernel/vmcore_info.c` fills a page-aligned page with the text
+//! (`vmcoreinfo_data`) and a page-aligned ELF note with a copy of it
+//! (`vmcoreinfo_note`); on a crash it appends `CRASHTIME=` to both.
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+
+use super::{MAX_SIZE, Vmcoreinfo};
+use crate::arch::Machine;
+use crate::elf::note::{self, Note, Notes};
+use crate::guest::read_utsname;
+use crate::kdump::Utsname;
+use crate::memory::{GuestMemory, MemoryRange};
+
+/// Where a dump takes VMCOREINFO from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum VmcoreinfoSource {
+    /// A scan of guest RAM: the first bytes of every populated page are
+    /// read. Finding nothing is not an error.
+    #[default]
+    Scan,
+    /// No VMCOREINFO. Few tools can use such a dump.
+    None,
+    /// These bytes: the text, or an ELF note with it.
+    Bytes(Vec<u8>),
+    /// The ELF note of `size` bytes at the guest-physical address `gpa`.
+    NoteAt {
+        /// Guest-physical address of the note's header.
+        gpa: u64,
+        /// Length of header, name and text, in bytes.
+        size: u64,
+    },
+    /// The note that the 16 bytes of QEMU's fw_cfg entry `etc/vmcoreinfo`
+    /// point to.
+    FwCfg([u8; 16]),
+    /// The same, and a scan if that gives nothing usable.
+    FwCfgOrScan([u8; 16]),
+}
+
+/// Where VMCOREINFO was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The caller gave the bytes.
+    Given,
+    /// The caller gave the guest-physical address of the note.
+    Note {
+        /// Guest-physical address of the note.
+        gpa: u64,
+    },
+    /// The guest told the fw_cfg device.
+    FwCfg {
+        /// Guest-physical address of the note.
+        gpa: u64,
+    },
+    /// The scan of guest RAM.
+    Scan {
+        /// Guest-physical address of the note or the text.
+        gpa: u64,
+    },
+}
+
+impl Origin {
+    /// One word for it: `given`, `note`, `fw_cfg` or `scan`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Note { .. } => "note",
+            Self::FwCfg { .. } => "fw_cfg",
+            Self::Scan { .. } => "scan",
+        }
+    }
+
+    /// The guest-physical address, unless the caller gave the bytes.
+    #[must_use]
+    pub const fn gpa(&self) -> Option<u64> {
+        match *self {
+            Self::Given => None,
+            Self::Note { gpa } | Self::FwCfg { gpa } | Self::Scan { gpa } => Some(gpa),
+        }
+    }
+}
+
+/// VMCOREINFO and how it was found.
+#[derive(Debug, Clone)]
+pub struct Located {
+    /// The chosen one.
+    pub info: Vmcoreinfo,
+    /// Where it was found.
+    pub origin: Origin,
+    /// All that a scan found, the chosen one first. There may be several: a
+    /// crashed kernel and its capture kernel, or one from before a reboot.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A VMCOREINFO that a scan found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Guest-physical address of the note or the text.
+    pub gpa: u64,
+    /// Its `OSRELEASE`.
+    pub osrelease: String,
+    /// Its `CRASHTIME`: the kernel has crashed. In a guest that runs its
+    /// capture kernel this tells the main kernel from that.
+    pub crash_time: Option<u64>,
+    /// Whether the kernel's `init_uts_ns` lies where VMCOREINFO says and has
+    /// the same release: the kernel is really in memory.
+    pub verified: bool,
+}
+
+/// Why VMCOREINFO cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VmcoreinfoError {
+    /// The bytes are something else.
+    #[error(
+        "the bytes are not VMCOREINFO: give text that begins with OSRELEASE=, of 1 MiB at most, or an ELF note named VMCOREINFO"
+    )]
+    NotVmcoreinfo,
+    /// The guest has not filled the fw_cfg entry in.
+    #[error(
+        "the guest has not told the vmcoreinfo device where its note is; is qemu_fw_cfg loaded in the guest?"
+    )]
+    FwCfgEmpty,
+    /// The note is larger than any kernel writes.
+    #[error(
+        "the note of {size} bytes at guest-physical address {gpa:#x} is larger than {MAX_SIZE} bytes"
+    )]
+    TooLarge {
+        /// Its guest-physical address.
+        gpa: u64,
+        /// Its claimed size in bytes.
+        size: u64,
+    },
+    /// Guest memory cannot be read there.
+    #[error("cannot read the note of {size} bytes at guest-physical address {gpa:#x}")]
+    Unreadable {
+        /// Its guest-physical address.
+        gpa: u64,
+        /// Its size in bytes.
+        size: u64,
+        /// What the memory reported.
+        source: io::Error,
+    },
+    /// Guest memory cannot be scanned.
+    #[error("cannot scan guest memory at guest-physical address {gpa:#x} for VMCOREINFO")]
+    Scan {
+        /// The guest-physical address.
+        gpa: u64,
+        /// What the memory reported.
+        source: io::Error,
+    },
+}
+
+/// `struct FWCfgVMCoreInfo`, little-endian for every guest.
+#[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct FwCfgEntry {
+    /// Formats that the host supports.
+    _host_format: U16,
+    /// Format that the guest supplies.
+    guest_format: U16,
+    /// Size of the note in bytes.
+    size: U32,
+    /// Guest-physical address of the note.
+    paddr: U64,
+}
+
+const _: () = assert!(size_of::<FwCfgEntry>() == 2 + 2 + 4 + 8);
+
+/// `VMCOREINFO_FORMAT_ELF`: the one format there is.
+const FORMAT_ELF: u16 = 1;
+
+/// How many finds of a scan are looked at closely. A guest can plant as many
+/// as it has pages.
+const MAX_CANDIDATES: usize = 64;
+
+pub(crate) fn locate(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    source: &VmcoreinfoSource,
+) -> Result<Option<Located>, VmcoreinfoError> {
+    let found = |info, origin| {
+        Ok(Some(Located {
+            info,
+            origin,
+            candidates: Vec::new(),
+        }))
+    };
+    match source {
+        VmcoreinfoSource::None => Ok(None),
+        VmcoreinfoSource::Scan => scan(memory, machine),
+        VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, machine)?, Origin::Given),
+        &VmcoreinfoSource::NoteAt { gpa, size } => {
+            found(read_note(memory, machine, gpa, size)?, Origin::Note { gpa })
+        }
+        VmcoreinfoSource::FwCfg(entry) => {
+            let (info, gpa) = from_fw_cfg(memory, machine, entry)?;
+            found(info, Origin::FwCfg { gpa })
+        }
+        VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(memory, machine, entry) {
+            Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
+            Err(_) => scan(memory, machine),
+        },
+    }
+}
+
+fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoError> {
+    Vmcoreinfo::parse(bytes).or_else(|error| {
+        Notes::new(bytes, machine.encoding().order)
+            .flatten()
+            .find(|(_, n)| n.is(note::VMCOREINFO, 0))
+            .ok_or(error)
+            .and_then(|(_, n)| Vmcoreinfo::parse(n.desc))
+    })
+}
+
+fn from_fw_cfg(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    entry: &[u8; 16],
+) -> Result<(Vmcoreinfo, u64), VmcoreinfoError> {
+    let entry = FwCfgEntry::ref_from_bytes(entry).map_err(|_| VmcoreinfoError::FwCfgEmpty)?;
+    if entry.guest_format.get() != FORMAT_ELF || entry.size.get() == 0 {
+        return Err(VmcoreinfoError::FwCfgEmpty);
+    }
+    let gpa = entry.paddr.get();
+    let info = read_note(memory, machine, gpa, entry.size.get().into())?;
+    Ok((info, gpa))
+}
+
+fn read_note(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    gpa: u64,
+    size: u64,
+) -> Result<Vmcoreinfo, VmcoreinfoError> {
+    if size > MAX_SIZE as u64 || gpa.checked_add(size).is_none() {
+        return Err(VmcoreinfoError::TooLarge { gpa, size });
+    }
+    let mut bytes = vec![0; size as usize];
+    memory
+        .read(gpa, &mut bytes)
+        .map_err(|source| VmcoreinfoError::Unreadable { gpa, size, source })?;
+    from_bytes(&bytes, machine)
+}
+
+/// Looks at the first bytes of every populated page.
+fn scan(memory: &dyn GuestMemory, machine: Machine) -> Result<Option<Located>, VmcoreinfoError> {
+    let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
+    let mut looked_at = 0;
+    for_each_page_start(memory, machine.default_page_size(), &mut |gpa, start| {
+        let Some(size) = claimed_size(start, machine) else {
+            return true;
+        };
+        looked_at += 1;
+        if let Some(info) = read_find(memory, machine, gpa, size)
+            && !finds.iter().any(|(known, _)| *known == info)
+        {
+            let candidate = Candidate {
+                gpa,
+                osrelease: info.osrelease(),
+                crash_time: info.crash_time(),
+                verified: is_in_memory(memory, machine, &info),
+            };
+            finds.push((info, candidate));
+        }
+        looked_at < MAX_CANDIDATES
+    })?;
+    // A stable sort: among equals the lowest address comes first.
+    finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
+    let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
+    Ok(finds.into_iter().next().map(|(info, c)| Located {
+        info,
+        origin: Origin::Scan { gpa: c.gpa },
+        candidates,
+    }))
+}
+
+/// The first bytes of a page: enough for a note header with its name, and
+/// for the text's first key.
+type PageStart = [u8; 24];
+
+fn for_each_page_start(
+    memory: &dyn GuestMemory,
+    page_size: u64,
+    look: &mut dyn FnMut(u64, &PageStart) -> bool,
+) -> Result<(), VmcoreinfoError> {
+    for range in memory.ranges() {
+        let mut rest = Some(range);
+        while let Some(part) = rest {
+            let extent = memory
+                .next_populated(part)
+                .map_err(|source| VmcoreinfoError::Scan {
+                    gpa: part.start(),
+                    source,
+                })?
+                .and_then(|extent| extent.intersection(&part));
+            let Some(extent) = extent else { break };
+            if !scan_extent(memory, extent, page_size, look)? {
+                return Ok(());
+            }
+            rest = part.from_address(extent.end());
+        }
+    }
+    Ok(())
+}
+
+fn scan_extent(
+    memory: &dyn GuestMemory,
+    extent: MemoryRange,
+    page_size: u64,
+    look: &mut dyn FnMut(u64, &PageStart) -> bool,
+) -> Result<bool, VmcoreinfoError> {
+    let mut start = PageStart::default();
+    let first = extent.start().next_multiple_of(page_size);
+    for gpa in (first..extent.end()).step_by(page_size as usize) {
+        memory
+            .read(gpa, &mut start)
+            .map_err(|source| VmcoreinfoError::Scan { gpa, source })?;
+        if !look(gpa, &start) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// How many bytes to read of what begins like a VMCOREINFO note, or, at
+/// most, of what begins like its text.
+fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
+    /// Kernels write one page, of 64 KiB at most.
+    const MAX_TEXT: u64 = 64 << 10;
+    if start.starts_with(b"OSRELEASE=") {
+        return Some(MAX_TEXT);
+    }
+    let empty = Note {
+        name: note::VMCOREINFO,
+        kind: 0,
+        desc: &[],
+    };
+    let mut expected = Vec::with_capacity(start.len());
+    empty.encode(machine.encoding().order, &mut expected);
+    // All but the length of the descriptor.
+    if start[..4] != expected[..4] || start[8..] != expected[8..] {
+        return None;
+    }
+    let len = start[4..8].try_into().ok()?;
+    let len = match machine.encoding().order {
+        crate::encoding::ByteOrder::Little => u32::from_le_bytes(len),
+        crate::encoding::ByteOrder::Big => u32::from_be_bytes(len),
+    };
+    (u64::from(len) <= MAX_TEXT).then_some(expected.len() as u64 + u64::from(len))
+}
+
+/// Reads `size` bytes, or fewer where RAM ends, and parses them.
+fn read_find(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    gpa: u64,
+    mut size: u64,
+) -> Option<Vmcoreinfo> {
+    loop {
+        match read_note(memory, machine, gpa, size) {
+            Ok(info) => return Some(info),
+            Err(VmcoreinfoError::Unreadable { .. }) if size > machine.default_page_size() => {
+                size /= 2;
+            }
+            Err(_) => return None,
+        }
+    }
+}
+
+fn is_in_memory(memory: &dyn GuestMemory, machine: Machine, info: &Vmcoreinfo) -> bool {
+    read_utsname(memory, machine, info)
+        .is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
+}

@@ -1,0 +1,220 @@
+//! VMCOREINFO: the lines that a Linux kernel writes about itself for dump
+//! tools. `locate` finds them in guest memory.
+//!
+//! Source: Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst` and
+//! `include/linux/vmcore_info.h` (the macros that format each kind of line).
+#![forbid(unsafe_code)]
+
+mod locate;
+
+use std::fmt;
+
+pub(crate) use locate::locate;
+pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
+
+/// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
+/// note. Kernels write one page or less.
+pub const MAX_SIZE: usize = 1 << 20;
+
+/// VMCOREINFO's text with typed look-ups. Where a key occurs twice the first
+/// line counts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Vmcoreinfo {
+    text: Vec<u8>,
+}
+
+impl Vmcoreinfo {
+    /// Takes VMCOREINFO's text: lines of `KEY=value`, beginning with
+    /// `OSRELEASE=`. Whatever follows the first NUL is left out.
+    ///
+    /// # Errors
+    ///
+    /// [`VmcoreinfoError::NotVmcoreinfo`] if there is no `OSRELEASE=` line or
+    /// the text is larger than [`MAX_SIZE`].
+    pub fn parse(text: &[u8]) -> Result<Self, VmcoreinfoError> {
+        let len = text.iter().position(|b| *b == 0).unwrap_or(text.len());
+        let info = Self {
+            text: text[..len.min(MAX_SIZE + 1)].to_vec(),
+        };
+        if len > MAX_SIZE || info.value("OSRELEASE").is_none_or(<[u8]>::is_empty) {
+            return Err(VmcoreinfoError::NotVmcoreinfo);
+        }
+        Ok(info)
+    }
+
+    /// The text as the kernel wrote it.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The value of the line that begins with `key` and `=`.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&[u8]> {
+        self.text.split(|b| *b == b'\n').find_map(|line| {
+            line.strip_prefix(key.as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"="))
+        })
+    }
+
+    fn str(&self, key: &str) -> Option<&str> {
+        str::from_utf8(self.value(key)?).ok().map(str::trim)
+    }
+
+    fn of(&self, kind: &str, name: &str) -> Option<&str> {
+        self.str(&format!("{kind}({name})"))
+    }
+
+    /// `OSRELEASE`: the kernel's release, as in `uname -r`. Control
+    /// characters and bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn osrelease(&self) -> String {
+        let value = self.value("OSRELEASE").unwrap_or_default();
+        String::from_utf8_lossy(value)
+            .chars()
+            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+            .collect()
+    }
+
+    /// `PAGESIZE`, in bytes.
+    #[must_use]
+    pub fn page_size(&self) -> Option<u64> {
+        self.str("PAGESIZE")?.parse().ok()
+    }
+
+    /// `CRASHTIME`, in seconds since 1970: there only once the kernel has
+    /// crashed.
+    #[must_use]
+    pub fn crash_time(&self) -> Option<u64> {
+        self.str("CRASHTIME")?.parse().ok()
+    }
+
+    /// `KERNELOFFSET`: how far KASLR has moved the kernel's virtual
+    /// addresses, in bytes.
+    #[must_use]
+    pub fn kernel_offset(&self) -> Option<u64> {
+        parse_hex(self.str("KERNELOFFSET")?)
+    }
+
+    /// `SYMBOL(name)`: a guest-virtual address.
+    #[must_use]
+    pub fn symbol(&self, name: &str) -> Option<u64> {
+        parse_hex(self.of("SYMBOL", name)?)
+    }
+
+    /// `SIZE(name)`: the size of a type, in bytes.
+    #[must_use]
+    pub fn size(&self, name: &str) -> Option<u64> {
+        self.of("SIZE", name)?.parse().ok()
+    }
+
+    /// `OFFSET(struct.member)`, in bytes.
+    #[must_use]
+    pub fn offset(&self, member: &str) -> Option<u64> {
+        self.of("OFFSET", member)?.parse().ok()
+    }
+
+    /// `LENGTH(name)`: elements of an array; some kernels write other counts.
+    #[must_use]
+    pub fn length(&self, name: &str) -> Option<u64> {
+        self.of("LENGTH", name)?.parse().ok()
+    }
+
+    /// `NUMBER(name)`: decimal, possibly negative, or hexadecimal with 0x.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<i64> {
+        let value = self.of("NUMBER", name)?;
+        if value.starts_with("0x") || value.starts_with("0X") {
+            parse_hex(value).map(|n| n as i64)
+        } else {
+            value
+                .parse()
+                .ok()
+                .or_else(|| value.parse::<u64>().ok().map(|n| n as i64))
+        }
+    }
+}
+
+fn parse_hex(value: &str) -> Option<u64> {
+    let digits = value
+        .strip_prefix("0x")
+        .or_else(|| value.strip_prefix("0X"))
+        .unwrap_or(value);
+    // from_str_radix would take a sign.
+    if digits.starts_with(['+', '-']) {
+        return None;
+    }
+    u64::from_str_radix(digits, 16).ok()
+}
+
+impl fmt::Debug for Vmcoreinfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vmcoreinfo")
+            .field("osrelease", &self.osrelease())
+            .field("bytes", &self.text.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const TEXT: &[u8] = b"OSRELEASE=6.1.0-56-cloud-amd64\n\
+        BUILD-ID=0123\n\
+        PAGESIZE=4096\n\
+        SYMBOL(init_uts_ns)=ffffffff82a14880\n\
+        OFFSET(uts_namespace.name)=4\n\
+        SIZE(page)=64\n\
+        LENGTH(zone.free_area)=11\n\
+        NUMBER(phys_base)=-16777216\n\
+        NUMBER(KERNEL_IMAGE_SIZE)=1073741824\n\
+        NUMBER(PHYS_OFFSET)=0x40000000\n\
+        NUMBER(big)=18446744073709551615\n\
+        KERNELOFFSET=1a000000\n\
+        CRASHTIME=1700000000\n";
+
+    #[test]
+    fn look_ups_are_typed() {
+        let info = Vmcoreinfo::parse(TEXT).unwrap();
+        assert_eq!(info.osrelease(), "6.1.0-56-cloud-amd64");
+        assert_eq!(info.page_size(), Some(4096));
+        assert_eq!(info.symbol("init_uts_ns"), Some(0xffff_ffff_82a1_4880));
+        assert_eq!(info.symbol("init_uts"), None);
+        assert_eq!(info.offset("uts_namespace.name"), Some(4));
+        assert_eq!(info.size("page"), Some(64));
+        assert_eq!(info.length("zone.free_area"), Some(11));
+        assert_eq!(info.number("phys_base"), Some(-16_777_216));
+        assert_eq!(info.number("PHYS_OFFSET"), Some(0x4000_0000));
+        assert_eq!(info.number("big"), Some(-1));
+        assert_eq!(info.kernel_offset(), Some(0x1a00_0000));
+        assert_eq!(info.crash_time(), Some(1_700_000_000));
+        assert_eq!(info.value("BUILD-ID"), Some(&b"0123"[..]));
+    }
+
+    #[test]
+    fn odd_text_is_taken_or_refused_without_harm() {
+        let parse = |text: &[u8]| Vmcoreinfo::parse(text);
+        for bad in [
+            &b""[..],
+            b"OSRELEASE=",
+            b"OSRELEASE=\n",
+            b"XOSRELEASE=1\n",
+            b"\0OSRELEASE=1",
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+        let info =
+            parse(b"OSRELEASE=a\x1b[31mb\nPAGESIZE=-4\nSYMBOL(x)=+12\n\0NUMBER(y)=1").unwrap();
+        assert_eq!(info.osrelease(), "a\u{fffd}[31mb");
+        assert_eq!(info.page_size(), None);
+        assert_eq!(info.symbol("x"), None);
+        assert_eq!(info.number("y"), None);
+        let mut huge = b"OSRELEASE=1\n".to_vec();
+        huge.resize(MAX_SIZE + 1, b'x');
+        assert!(parse(&huge).is_err());
+        huge.pop();
+        assert!(parse(&huge).is_ok());
+    }
+}
