@@ -46,8 +46,7 @@ pub(super) const fn kind(page: u64) -> PageKind {
 
 /// Random words.
 pub(super) fn random(seed: u64, out: &mut [u8]) {
-    let mut next = numbers(seed);
-    fill_words(out, || next());
+    fill_words(out, numbers(seed));
 }
 
 /// Words like those of a kernel's structures: mostly pointers.

@@ -49,11 +49,10 @@ const LEVEL2_KERNEL_PGT: u64 = DATA + 0x2000;
 const LINUX_BANNER: u64 = DATA + 0x3000;
 pub(super) const INIT_UTS_NS: u64 = DATA + 0x4880;
 pub(super) const NODE_ONLINE_MAP: u64 = DATA + 0x4c00;
-pub(super) const MEM_SECTION: u64 = DATA + 0x4d00;
-const MEM_SECTION_ROOTS: u64 = DATA + 0x5000;
+pub(super) const MEM_SECTION: u64 = DATA + 0x5000;
 /// Page tables of levels 3, 2 and 1 of the `struct page` array, and the one
 /// page to which they map all of it.
-const VMEMMAP_TABLES: u64 = MEM_SECTION_ROOTS + SECTION_ROOTS * 8;
+const VMEMMAP_TABLES: u64 = MEM_SECTION + SECTION_ROOTS * 8;
 const STRUCT_PAGES: u64 = VMEMMAP_TABLES + 3 * 0x1000;
 const VMCOREINFO_DATA: u64 = STRUCT_PAGES + 0x1000;
 pub(super) const VMCOREINFO_NOTE: u64 = VMCOREINFO_DATA + 0x1000;
@@ -187,10 +186,9 @@ impl Kernel {
         self.put(LINUX_BANNER, banner.as_bytes());
         self.put(INIT_UTS_NS + UTS_NAME_OFFSET, utsname().as_bytes());
         self.put_words(NODE_ONLINE_MAP, [1]);
-        self.put_words(MEM_SECTION, [PAGE_OFFSET + MEM_SECTION_ROOTS]);
         let first = PAGE_OFFSET + self.page_tables_end;
         let roots = (0..section_roots).map(|n| first + n * MIN_PAGE_SIZE);
-        self.put_words(MEM_SECTION_ROOTS, roots);
+        self.put_words(MEM_SECTION, roots);
     }
 
     fn put(&mut self, gpa: u64, bytes: &[u8]) {
@@ -260,8 +258,8 @@ impl Kernel {
     fn section_word(&self, index: u64) -> u64 {
         let words = SECTION_ENTRY / 8;
         let section = index / words;
-        if index % words == 0 && self.has_ram(section << SECTION_SIZE_BITS, 1 << SECTION_SIZE_BITS)
-        {
+        let is_first = index.is_multiple_of(words);
+        if is_first && self.has_ram(section << SECTION_SIZE_BITS, 1 << SECTION_SIZE_BITS) {
             VMEMMAP | SECTION_FLAGS
         } else {
             0
