@@ -3,17 +3,17 @@
 
 use super::format::{RecordHeader, encode_file_header};
 use crate::error::Result;
-use crate::sink::Output;
+use crate::sink::ForwardOutput;
 
 /// Takes writes at any offset and sends them down a stream as records.
 /// Readers need each place of the raw file to be written once.
 pub(crate) struct FlattenedOutput<'a> {
-    output: Output<'a>,
+    output: ForwardOutput<'a>,
 }
 
 impl<'a> FlattenedOutput<'a> {
-    /// Writes the file header; `output` only goes forward.
-    pub(crate) fn begin(output: Output<'a>) -> Result<Self> {
+    /// Writes the file header.
+    pub(crate) fn begin(output: ForwardOutput<'a>) -> Result<Self> {
         output.append(&[&encode_file_header()])?;
         Ok(Self { output })
     }

@@ -23,7 +23,7 @@ use crate::memory::{GuestMemory, MemoryRange, is_zero};
 use crate::notes::NoteSegment;
 use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Selection, Written, read_extent};
 use crate::progress::Progress;
-use crate::sink::{Output, SinkAccess};
+use crate::sink::{ForwardOutput, Output, SinkAccess};
 
 /// Everything that goes into a dump.
 #[derive(Clone, Copy)]
@@ -126,7 +126,9 @@ impl<'a> KdumpWriter<'a> {
         let target = if raw {
             Target::Raw(Output::new(access, progress))
         } else {
-            Target::Flattened(FlattenedOutput::begin(Output::forward(access, progress))?)
+            Target::Flattened(FlattenedOutput::begin(ForwardOutput::new(
+                access, progress,
+            ))?)
         };
         // A raw dump says that it is incomplete until it is not. A flattened
         // one does so by the end record that is not there yet.

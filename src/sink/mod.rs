@@ -16,7 +16,7 @@ use std::io;
 
 pub use buffer::BufferSink;
 pub use file::{FdSink, FileSink, FileSinkOptions};
-pub(crate) use output::Output;
+pub(crate) use output::{ForwardOutput, Output};
 pub use stream::StreamSink;
 pub use target::{Target, TargetError};
 

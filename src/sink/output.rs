@@ -11,116 +11,105 @@ use crate::progress::Progress;
 
 /// The place where blocks of a dump go, addressed by file offset. Blocks for
 /// a stream must come in the order of the stream.
-pub(crate) struct Output<'a> {
-    target: Target<'a>,
-    progress: &'a Progress,
-}
-
-enum Target<'a> {
-    Positioned(&'a dyn PositionedSink),
-    Stream(Mutex<Stream<'a>>),
-}
-
-struct Stream<'a> {
-    writer: Forward<'a>,
-    position: u64,
-}
-
-enum Forward<'a> {
-    Stream(&'a mut (dyn io::Write + Send)),
-    Positioned(&'a dyn PositionedSink),
+pub(crate) enum Output<'a> {
+    Positioned {
+        sink: &'a dyn PositionedSink,
+        progress: &'a Progress,
+    },
+    Stream(ForwardOutput<'a>),
 }
 
 impl<'a> Output<'a> {
     pub(crate) fn new(access: SinkAccess<'a>, progress: &'a Progress) -> Self {
-        let target = match access {
-            SinkAccess::Positioned(sink) => Target::Positioned(sink),
-            SinkAccess::Stream(writer) => Target::Stream(Mutex::new(Stream {
-                writer: Forward::Stream(writer),
-                position: 0,
-            })),
-        };
-        Self { target, progress }
-    }
-
-    /// An output that only goes forward, even over a positioned sink.
-    pub(crate) fn forward(access: SinkAccess<'a>, progress: &'a Progress) -> Self {
-        let writer = match access {
-            SinkAccess::Positioned(sink) => Forward::Positioned(sink),
-            SinkAccess::Stream(writer) => Forward::Stream(writer),
-        };
-        let target = Target::Stream(Mutex::new(Stream {
-            writer,
-            position: 0,
-        }));
-        Self { target, progress }
+        match access {
+            SinkAccess::Positioned(sink) => Self::Positioned { sink, progress },
+            stream @ SinkAccess::Stream(_) => Self::Stream(ForwardOutput::new(stream, progress)),
+        }
     }
 
     /// Whether blocks may be written in any order, by several threads.
     pub(crate) fn is_positioned(&self) -> bool {
-        matches!(self.target, Target::Positioned(_))
+        matches!(self, Self::Positioned { .. })
     }
 
-    /// Writes all of `bytes` at `offset` of a positioned output. A stream
-    /// fills the gap up to `offset` with zeroes first; it cannot go back.
+    /// Writes all of `bytes` at `offset`. A stream fills the gap up to there
+    /// with zeroes first; it cannot go back.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
-        match &self.target {
-            Target::Positioned(sink) => {
+        match self {
+            Self::Positioned { sink, progress } => {
                 write_all_at(*sink, offset, bytes)?;
-                self.progress.add_written(bytes.len() as u64);
+                progress.add_written(bytes.len() as u64);
                 Ok(())
             }
-            Target::Stream(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-                self.fill(&mut stream, offset)?;
-                self.forward_all(&mut stream, bytes)
+            Self::Stream(output) => {
+                output.fill(offset)?;
+                output.append(&[bytes])
             }
         }
-    }
-
-    /// Writes all parts, one behind the other, where the stream stands.
-    pub(crate) fn append(&self, parts: &[&[u8]]) -> Result<()> {
-        let Target::Stream(stream) = &self.target else {
-            unreachable!("append is for forward outputs");
-        };
-        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-        parts
-            .iter()
-            .try_for_each(|bytes| self.forward_all(&mut stream, bytes))
     }
 
     /// Makes the output exactly `len` bytes long.
     pub(crate) fn set_len(&self, len: u64) -> Result<()> {
-        match &self.target {
-            Target::Positioned(sink) => sink.set_len(len).map_err(|source| Error::Write {
+        match self {
+            Self::Positioned { sink, .. } => sink.set_len(len).map_err(|source| Error::Write {
                 offset: len,
                 len: 0,
                 source,
             }),
-            Target::Stream(stream) => {
-                let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-                self.fill(&mut stream, len)
-            }
+            Self::Stream(output) => output.fill(len),
+        }
+    }
+}
+
+/// An output that only goes forward, even over a positioned sink.
+pub(crate) struct ForwardOutput<'a> {
+    state: Mutex<Forward<'a>>,
+    progress: &'a Progress,
+}
+
+struct Forward<'a> {
+    access: SinkAccess<'a>,
+    position: u64,
+}
+
+impl<'a> ForwardOutput<'a> {
+    pub(crate) fn new(access: SinkAccess<'a>, progress: &'a Progress) -> Self {
+        Self {
+            state: Mutex::new(Forward {
+                access,
+                position: 0,
+            }),
+            progress,
         }
     }
 
-    fn fill(&self, stream: &mut Stream<'_>, offset: u64) -> Result<()> {
+    /// Writes all parts, one behind the other.
+    pub(crate) fn append(&self, parts: &[&[u8]]) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        parts
+            .iter()
+            .try_for_each(|bytes| self.append_to(&mut state, bytes))
+    }
+
+    /// Writes zeroes up to `offset`, if the stream is not there yet.
+    fn fill(&self, offset: u64) -> Result<()> {
         static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
-        debug_assert!(stream.position <= offset, "a stream cannot go back");
-        while stream.position < offset {
-            let n = (offset - stream.position).min(ZEROES.len() as u64) as usize;
-            self.forward_all(stream, &ZEROES[..n])?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(state.position <= offset, "a stream cannot go back");
+        while state.position < offset {
+            let n = (offset - state.position).min(ZEROES.len() as u64) as usize;
+            self.append_to(&mut state, &ZEROES[..n])?;
         }
         Ok(())
     }
 
-    fn forward_all(&self, stream: &mut Stream<'_>, bytes: &[u8]) -> Result<()> {
-        let offset = stream.position;
-        match &mut stream.writer {
-            Forward::Positioned(sink) => write_all_at(*sink, offset, bytes)?,
-            Forward::Stream(writer) => write_all(bytes, offset, |_, part| writer.write(part))?,
+    fn append_to(&self, state: &mut Forward<'_>, bytes: &[u8]) -> Result<()> {
+        let offset = state.position;
+        match &mut state.access {
+            SinkAccess::Positioned(sink) => write_all_at(*sink, offset, bytes)?,
+            SinkAccess::Stream(writer) => write_all(bytes, offset, |_, part| writer.write(part))?,
         }
-        stream.position += bytes.len() as u64;
+        state.position += bytes.len() as u64;
         self.progress.add_written(bytes.len() as u64);
         Ok(())
     }
