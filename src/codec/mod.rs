@@ -64,19 +64,19 @@ impl Codec {
     ///
     /// If the codec's library cannot be set up.
     pub fn compressor(self) -> io::Result<Option<Compressor>> {
-        let inner: Box<dyn Compress> = match self {
+        let inner: Option<Box<dyn Compress>> = match self {
             #[cfg(feature = "zlib")]
-            Self::Zlib => Box::new(zlib::Zlib::new()),
+            Self::Zlib => Some(Box::new(zlib::Zlib::new())),
             #[cfg(feature = "lzo")]
-            Self::Lzo => Box::new(lzo::Lzo::new()?),
+            Self::Lzo => Some(Box::new(lzo::Lzo::new()?)),
             #[cfg(feature = "snappy")]
-            Self::Snappy => Box::new(snappy::Snappy::new()),
+            Self::Snappy => Some(Box::new(snappy::Snappy::new())),
             #[cfg(feature = "zstd")]
-            Self::Zstd => Box::new(zstd::Zstd::new()?),
+            Self::Zstd => Some(Box::new(zstd::Zstd::new()?)),
             #[allow(unreachable_patterns)]
-            _ => return Ok(None),
+            _ => None,
         };
-        Ok(Some(Compressor { inner }))
+        Ok(inner.map(|inner| Compressor { inner }))
     }
 
     /// Decompresses `input` into the whole of `page`.
@@ -87,23 +87,26 @@ impl Codec {
     ///   writes, or does not give exactly `page.len()` bytes;
     /// - [`io::ErrorKind::Unsupported`] if the codec is not in this build.
     pub fn decompress(self, input: &[u8], page: &mut [u8]) -> io::Result<()> {
-        let len: usize = match self {
+        let result: io::Result<usize> = match self {
             #[cfg(feature = "zlib")]
-            Self::Zlib => zlib::decompress(input, page)?,
+            Self::Zlib => zlib::decompress(input, page),
             #[cfg(feature = "lzo")]
-            Self::Lzo => lzo::decompress(input, page)?,
+            Self::Lzo => lzo::decompress(input, page),
             #[cfg(feature = "snappy")]
-            Self::Snappy => snappy::decompress(input, page)?,
+            Self::Snappy => snappy::decompress(input, page),
             #[cfg(feature = "zstd")]
-            Self::Zstd => zstd::decompress(input, page)?,
+            Self::Zstd => zstd::decompress(input, page),
             #[allow(unreachable_patterns)]
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    format!("{} is not part of this build", self.feature()),
-                ));
-            }
+            _ => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "{} bytes of {}, which is not part of this build",
+                    input.len(),
+                    self.feature()
+                ),
+            )),
         };
+        let len = result?;
         if len == page.len() {
             Ok(())
         } else {
