@@ -14,6 +14,7 @@ import sys
 PT_NOTE = 4
 GENERAL = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
 SEGMENTS = "cs ds es fs gs ss ldt tr gdt idt".split()
+TABLES = ("gdt", "idt")  # Base and limit only.
 
 
 def notes(path):
@@ -48,9 +49,12 @@ def registers(state):
     result = {name: hex(value) for name, value in zip(GENERAL, values)}
     for i, name in enumerate(SEGMENTS):
         selector, limit, flags, _, base = struct.unpack_from("<IIIIQ", state, 152 + 24 * i)
-        result[name] = {"selector": selector, "limit": limit, "flags": flags, "base": hex(base)}
+        result[name] = {"base": hex(base), "limit": limit}
+        if name not in TABLES:
+            result[name] |= {"selector": selector, "flags": hex(flags)}
     for i, value in enumerate(struct.unpack_from("<5Q", state, 392)):
-        result[f"cr{i}"] = hex(value)
+        if i != 1:  # There is no cr1; QEMU keeps a slot for it.
+            result[f"cr{i}"] = hex(value)
     if size >= 440:
         result["kernel_gs_base"] = hex(struct.unpack_from("<Q", state, 432)[0])
     return result
