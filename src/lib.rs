@@ -97,3 +97,8 @@ pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use memory::{GuestMemory, MemoryRange};
 pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;
+
+/// The README's examples are compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
