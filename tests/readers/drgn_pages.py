@@ -36,6 +36,9 @@ def compare(program, source, gpa, size, offset):
 
 def main(dump, source_path, *arguments):
     ranges = [tuple(int(n, 0) for n in r.split(":")) for r in arguments]
+    if not ranges:
+        print("drgn_pages.py: no range to compare")
+        return 2
     try:
         program = drgn.Program()
         program.set_core_dump(dump)
