@@ -4,13 +4,18 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
+use crate::elf::writer::ElfWriter;
 use crate::error::{Error, Result};
 use crate::format::Format;
+use crate::guest::{HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
-use crate::memory::GuestMemory;
+use crate::kdump::writer::{KdumpContents, KdumpWriter};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, validate_ranges};
+use crate::notes::NoteSegment;
+use crate::pipeline::Selection;
 use crate::progress::Progress;
-use crate::sink::DumpSink;
-use crate::vmcoreinfo::{Located, VmcoreinfoSource};
+use crate::sink::{DumpSink, SinkAccess};
+use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -184,6 +189,142 @@ pub fn dump(
     sink: &mut dyn DumpSink,
     options: &DumpOptions,
 ) -> Result<Summary> {
-    let _ = (memory, sink, options.thread_count(), Instant::now());
-    Err(Error::Cancelled)
+    let begun = Instant::now();
+    let plan = Plan::new(memory, options)?;
+    let threads = options.thread_count();
+    let progress = &options.progress;
+    let access = sink.access();
+    if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
+        return Err(Error::NeedsPositions {
+            format: options.format,
+            instead: options.format.streamable(),
+        });
+    }
+    let (zero_pages, file_size) = plan.write(memory, access, options, threads)?;
+    sink.finish().map_err(Error::Finish)?;
+    Ok(Summary {
+        format: options.format,
+        machine: options.machine,
+        page_size: plan.selection.page_size,
+        pages: plan.selection.pages(),
+        zero_pages,
+        bytes_total: plan.selection.pages() * plan.selection.page_size,
+        bytes_written: progress.snapshot().written,
+        file_size,
+        threads,
+        duration: begun.elapsed(),
+        vmcoreinfo: plan.vmcoreinfo,
+    })
+}
+
+/// What will be in the dump, checked as far as that is possible without the
+/// sink.
+struct Plan {
+    selection: Selection,
+    notes: NoteSegment,
+    vmcoreinfo: Option<Located>,
+    facts: HeaderFacts,
+}
+
+impl Plan {
+    fn new(memory: &dyn GuestMemory, options: &DumpOptions) -> Result<Self> {
+        let &DumpOptions {
+            format, machine, ..
+        } = options;
+        if let Some(codec) = format.codec().filter(|c| !c.is_available()) {
+            let feature = codec.feature();
+            return Err(Error::CodecMissing { format, feature });
+        }
+        if let Some(cpu) = options.cpus.iter().position(|r| r.machine() != machine) {
+            return Err(Error::WrongRegisters { cpu, machine });
+        }
+        let ranges = memory.ranges();
+        validate_ranges(&ranges)?;
+        let vmcoreinfo = locate(memory, machine, &options.vmcoreinfo)?;
+        let info = vmcoreinfo.as_ref().map(|located| &located.info);
+        let page_size = page_size(options, info)?;
+        let selection = Selection::new(&ranges, page_size, options.filter)?;
+        let notes = NoteSegment::new(machine, &options.cpus, &options.notes, info);
+        if notes.bytes.len() as u64 > MAX_NOTES {
+            return Err(Error::NotesTooLarge {
+                len: notes.bytes.len() as u64,
+                max: MAX_NOTES,
+            });
+        }
+        let known = info
+            .and_then(|info| read_utsname(memory, machine, info))
+            .or(options.utsname);
+        let facts = HeaderFacts {
+            utsname: utsname_for_header(known, machine, info),
+            phys_base: info
+                .and_then(|info| machine.phys_base(info))
+                .or(options.phys_base)
+                .unwrap_or(0),
+            timestamp: options
+                .timestamp
+                .or_else(|| info?.crash_time().map(Duration::from_secs))
+                .unwrap_or_default(),
+        };
+        Ok(Self {
+            selection,
+            notes,
+            vmcoreinfo,
+            facts,
+        })
+    }
+
+    /// Writes the dump; gives the number of zero pages and the length of the
+    /// dump in bytes.
+    fn write<'s>(
+        &self,
+        memory: &dyn GuestMemory,
+        access: SinkAccess<'s>,
+        options: &'s DumpOptions,
+        threads: usize,
+    ) -> Result<(u64, u64)> {
+        let &DumpOptions {
+            format, machine, ..
+        } = options;
+        let progress = &options.progress;
+        let total = self.selection.pages() * self.selection.page_size;
+        let written = match format.codec() {
+            None => {
+                let writer = ElfWriter::new(memory, &self.selection, &self.notes, machine)?;
+                progress.start(total);
+                writer.write(access, threads, progress)?
+            }
+            Some(codec) => {
+                let writer = KdumpWriter::new(KdumpContents {
+                    memory,
+                    selection: &self.selection,
+                    notes: &self.notes,
+                    facts: &self.facts,
+                    format,
+                    codec,
+                    machine,
+                })?;
+                progress.start(total);
+                writer.write(access, threads, progress)?
+            }
+        };
+        Ok((written.zero_pages, written.file_size))
+    }
+}
+
+/// Far more than any number of CPUs needs; the headers count in 32 bits.
+const MAX_NOTES: u64 = 1 << 30;
+
+/// The largest page size that the formats' readers know.
+const MAX_PAGE_SIZE: u64 = 64 << 10;
+
+fn page_size(options: &DumpOptions, info: Option<&Vmcoreinfo>) -> Result<u64> {
+    let size = options
+        .page_size
+        .or_else(|| info?.page_size())
+        .unwrap_or_else(|| options.machine.default_page_size());
+    if size.is_power_of_two() && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&size) {
+        Ok(size)
+    } else {
+        Err(Error::PageSize(size))
+    }
 }

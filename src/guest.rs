@@ -1,12 +1,23 @@
 //! What a dump's headers say about the guest, and where it is known from.
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::arch::Machine;
 use crate::kdump::Utsname;
 use crate::memory::GuestMemory;
 use crate::vmcoreinfo::Vmcoreinfo;
+
+/// What kdump's headers say about the guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeaderFacts {
+    pub(crate) utsname: Utsname,
+    pub(crate) phys_base: u64,
+    /// Since 1970; 0 if unknown.
+    pub(crate) timestamp: Duration,
+}
 
 /// The guest kernel's `init_uts_ns.name`, if VMCOREINFO gives its address
 /// and it looks like one: the field order is that of `struct new_utsname` in

@@ -13,6 +13,8 @@ mod format;
 mod guest;
 pub mod kdump;
 pub mod memory;
+mod notes;
+mod pipeline;
 mod progress;
 pub mod sink;
 pub mod vmcore;

@@ -9,6 +9,7 @@ pub mod x86_64;
 use std::fmt;
 
 use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// A guest architecture.
@@ -40,6 +41,14 @@ impl Machine {
                 class: Class::Bits64,
                 order: ByteOrder::Little,
             },
+        }
+    }
+
+    /// How kdump's headers are laid out.
+    #[must_use]
+    pub const fn kdump_layout(self) -> HeaderLayout {
+        match self {
+            Self::X86_64 => HeaderLayout::Bits64,
         }
     }
 

@@ -3,5 +3,6 @@
 
 pub mod format;
 pub mod note;
+pub(crate) mod writer;
 
 pub use note::{Note, NoteError, Notes};

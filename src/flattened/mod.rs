@@ -3,3 +3,5 @@
 //! brings a flattened dump back into its raw form.
 
 pub mod format;
+
+pub(crate) mod writer;

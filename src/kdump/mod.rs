@@ -2,6 +2,9 @@
 //! the page bitmaps, `layout` says what lies where, `writer` is the logic of
 //! a dump, `reader` the decoder.
 
+pub mod bitmap;
 pub mod format;
+pub mod layout;
+pub(crate) mod writer;
 
 pub use format::Utsname;

@@ -141,7 +141,7 @@ impl GuestMemory for FileMemory {
             if let Some(found) = populated_in(region, here)? {
                 return Ok(Some(found));
             }
-            rest = part.from_address(here.end());
+            rest = part.starting_at(here.end());
         }
         Ok(None)
     }
@@ -191,7 +191,7 @@ mod tests {
         let first = memory.next_populated(all).expect("seek").expect("data");
         assert!(first.contains(0x80_0000, 0x1000));
         assert!(first.size() <= 0x20_0000, "{first}");
-        let rest = all.from_address(first.end()).expect("rest");
+        let rest = all.starting_at(first.end()).expect("rest");
         assert_eq!(memory.next_populated(rest).expect("seek"), None);
         let mut buf = [0u8; 4];
         memory.read(0x80_0010, &mut buf).expect("read");

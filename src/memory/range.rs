@@ -73,8 +73,39 @@ impl MemoryRange {
         (start < end).then_some(Self { start, end })
     }
 
+    /// The range of `count` page frames from page frame number `start` on,
+    /// which are known to make a valid range.
+    pub(crate) fn of_frames(start: u64, count: u64, page_size: u64) -> Self {
+        debug_assert!(count > 0 && page_size.is_multiple_of(MIN_PAGE_SIZE));
+        Self {
+            start: start * page_size,
+            end: (start + count) * page_size,
+        }
+    }
+
+    /// The first `size` bytes, and what is left behind them; `size` is
+    /// page-aligned and not 0.
+    pub(crate) fn split_at(&self, size: u64) -> (Self, Option<Self>) {
+        debug_assert!(size > 0 && size.is_multiple_of(MIN_PAGE_SIZE));
+        let middle = self.start + size.min(self.size());
+        let first = Self {
+            start: self.start,
+            end: middle,
+        };
+        (first, self.starting_at(middle))
+    }
+
+    /// This range, widened to whole pages of `page_size` bytes, but not
+    /// beyond `limit`, which contains it and consists of such pages.
+    pub(crate) fn expand_to(&self, page_size: u64, limit: &Self) -> Self {
+        Self {
+            start: self.start - (self.start - limit.start) % page_size,
+            end: limit.end - (limit.end - self.end) / page_size * page_size,
+        }
+    }
+
     /// The part from `start` on, if any is left; `start` is page-aligned.
-    pub(crate) fn from_address(&self, start: u64) -> Option<Self> {
+    pub(crate) fn starting_at(&self, start: u64) -> Option<Self> {
         debug_assert!(start.is_multiple_of(MIN_PAGE_SIZE));
         let start = start.max(self.start);
         (start < self.end).then_some(Self {

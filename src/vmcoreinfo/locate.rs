@@ -309,7 +309,7 @@ fn for_each_page_start(
             if !scan_extent(memory, extent, page_size, look)? {
                 return Ok(());
             }
-            rest = part.from_address(extent.end());
+            rest = part.starting_at(extent.end());
         }
     }
     Ok(())

@@ -1,0 +1,286 @@
+//! Writing an ELF dump: ELF header, program headers, section header 0 if
+//! there are very many of them, notes, and the memory of each PT_LOAD.
+//!
+//! What the readers ask for (docs/formats/elf.md has the evidence): program
+//! headers directly behind the ELF header, for makedumpfile; PT_NOTE first,
+//! for crash; p_filesz equal to p_memsz, page-aligned, for LeechCore and
+//! volatility3, so zero pages are holes of the file.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use super::format::{
+    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
+    ehdr_size, encode_section_zero, phdr_size, shdr_size,
+};
+use crate::arch::Machine;
+use crate::encoding::{Class, Encoding};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::memory::GuestMemory;
+use crate::notes::NoteSegment;
+use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written, is_zero, read_extent};
+use crate::progress::Progress;
+use crate::sink::{Output, SinkAccess};
+
+/// Everything that goes into a dump, checked.
+pub(crate) struct ElfWriter<'a> {
+    memory: &'a dyn GuestMemory,
+    selection: &'a Selection,
+    notes: &'a NoteSegment,
+    machine: Machine,
+    /// File offset of the notes.
+    notes_at: u64,
+    /// File offset of the first PT_LOAD's memory; the others follow.
+    memory_at: u64,
+}
+
+impl<'a> ElfWriter<'a> {
+    /// Lays the dump out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressTooHigh`] if addresses or offsets do not fit into the
+    /// headers' fields.
+    pub(crate) fn new(
+        memory: &'a dyn GuestMemory,
+        selection: &'a Selection,
+        notes: &'a NoteSegment,
+        machine: Machine,
+    ) -> Result<Self> {
+        let class = machine.encoding().class;
+        let headers = 1 + selection.dumped.len();
+        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+        if headers >= usize::from(PN_XNUM) {
+            notes_at += shdr_size(class) as u64;
+        }
+        let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(selection.page_size);
+        let ram_end = selection.max_mapnr().checked_mul(selection.page_size);
+        let file_end = selection
+            .pages()
+            .checked_mul(selection.page_size)
+            .and_then(|size| size.checked_add(memory_at));
+        let limit = match class {
+            Class::Bits32 => u64::from(u32::MAX),
+            Class::Bits64 => i64::MAX as u64,
+        };
+        let fits = |end: Option<u64>| end.is_some_and(|end| end <= limit);
+        // Physical addresses may use all 64 bits, file offsets 63.
+        let ram_fits = ram_end.is_some() && (class == Class::Bits64 || fits(ram_end));
+        if !ram_fits || !fits(file_end) {
+            return Err(Error::AddressTooHigh {
+                format: Format::Elf,
+                end: ram_end.unwrap_or(u64::MAX),
+            });
+        }
+        Ok(Self {
+            memory,
+            selection,
+            notes,
+            machine,
+            notes_at,
+            memory_at,
+        })
+    }
+
+    /// Writes the dump.
+    pub(crate) fn write<'s>(
+        &self,
+        access: SinkAccess<'s>,
+        threads: usize,
+        progress: &'s Progress,
+    ) -> Result<Written> {
+        let output = Output::new(access, progress);
+        // A file says that it is incomplete until it is not. A stream cannot
+        // go back; it is shorter than its headers say.
+        let positioned = output.is_positioned();
+        output.write_at(0, &self.file_header(positioned))?;
+        self.write_program_headers(&output)?;
+        output.write_at(self.notes_at, &self.notes.bytes)?;
+
+        let memory = Memory {
+            writer: self,
+            output: &output,
+        };
+        let chunks = Chunks::new(&self.selection.dumped, self.selection.page_size);
+        let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
+
+        let file_size = self.memory_at + self.selection.pages() * self.selection.page_size;
+        output.set_len(file_size)?;
+        if positioned {
+            output.write_at(0, &self.file_header(false))?;
+        }
+        Ok(Written {
+            zero_pages,
+            file_size,
+        })
+    }
+
+    fn encoding(&self) -> Encoding {
+        self.machine.encoding()
+    }
+
+    fn header_count(&self) -> usize {
+        1 + self.selection.dumped.len()
+    }
+
+    fn file_header(&self, incomplete: bool) -> Vec<u8> {
+        let class = self.encoding().class;
+        let many = self.header_count() >= usize::from(PN_XNUM);
+        let header = FileHeader {
+            encoding: self.encoding(),
+            e_type: ET_CORE,
+            machine: self.machine.elf_machine(),
+            flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
+            ehsize: ehdr_size(class) as u16,
+            phoff: ehdr_size(class) as u64,
+            phentsize: phdr_size(class) as u16,
+            phnum: u16::try_from(self.header_count()).unwrap_or(PN_XNUM),
+            shoff: if many {
+                self.notes_at - shdr_size(class) as u64
+            } else {
+                0
+            },
+            shentsize: if many { shdr_size(class) as u16 } else { 0 },
+            shnum: many.into(),
+        };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        bytes
+    }
+
+    /// Writes PT_NOTE, the PT_LOADs in order of address, and section header
+    /// 0 if it is needed; some thousands at a time.
+    fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
+        const AT_ONCE: usize = 64 << 10;
+        let encoding = self.encoding();
+        let mut offset = ehdr_size(encoding.class) as u64;
+        let mut bytes = Vec::new();
+        let mut flush = |bytes: &mut Vec<u8>| -> Result<()> {
+            output.write_at(offset, bytes)?;
+            offset += bytes.len() as u64;
+            bytes.clear();
+            Ok(())
+        };
+        ProgramHeader {
+            kind: PT_NOTE,
+            offset: self.notes_at,
+            filesz: self.notes.bytes.len() as u64,
+            memsz: self.notes.bytes.len() as u64,
+            align: 4,
+            ..ProgramHeader::default()
+        }
+        .encode(encoding, &mut bytes);
+        let mut memory_at = self.memory_at;
+        for run in &self.selection.dumped {
+            let range = run.range(self.selection.page_size);
+            ProgramHeader {
+                kind: PT_LOAD,
+                flags: PF_RWX,
+                offset: memory_at,
+                // Without paging the guest-virtual address is not known. As
+                // in QEMU's dumps it repeats the physical one, so that gdb
+                // reads physical memory.
+                vaddr: range.start(),
+                paddr: range.start(),
+                filesz: range.size(),
+                memsz: range.size(),
+                align: self.selection.page_size,
+            }
+            .encode(encoding, &mut bytes);
+            memory_at += range.size();
+            if bytes.len() >= AT_ONCE {
+                flush(&mut bytes)?;
+            }
+        }
+        if self.header_count() >= usize::from(PN_XNUM) {
+            encode_section_zero(encoding, self.header_count() as u32, &mut bytes);
+        }
+        flush(&mut bytes)
+    }
+}
+
+/// The encoder of memory: copies what is not zero.
+struct Memory<'a, 'o> {
+    writer: &'a ElfWriter<'a>,
+    output: &'a Output<'o>,
+}
+
+/// The memory of one chunk.
+#[derive(Default)]
+struct Block {
+    /// All of the chunk. Bytes outside `pieces` mean nothing.
+    bytes: Vec<u8>,
+    /// File offset of `bytes`.
+    offset: u64,
+    /// What is to be written.
+    pieces: Vec<Range<usize>>,
+    zero_pages: u64,
+}
+
+impl Block {
+    /// Notes `range` as to be written, joined to the piece before it if they
+    /// touch.
+    fn keep(&mut self, range: Range<usize>) {
+        match self.pieces.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => self.pieces.push(range),
+        }
+    }
+}
+
+impl Encoder for Memory<'_, '_> {
+    type Worker = ();
+    type Block = Block;
+    /// Zero pages so far.
+    type Layout = u64;
+
+    fn worker(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block) -> Result<()> {
+        let page_size = self.writer.selection.page_size;
+        let memory = self.writer.memory;
+        let size = chunk.range.size() as usize;
+        block.offset = self.writer.memory_at + chunk.first_page * page_size;
+        block.pieces.clear();
+        block.zero_pages = chunk.range.size() / page_size;
+        if self.in_order() {
+            // A stream has no holes.
+            block.bytes.clear();
+            block.keep(0..size);
+        }
+        block.bytes.resize(size, 0);
+        pipeline::extents(memory, chunk.range, page_size, |extent| {
+            let start = (extent.start() - chunk.range.start()) as usize;
+            let end = start + extent.size() as usize;
+            read_extent(memory, extent, &mut block.bytes[start..end])?;
+            for page in (start..end).step_by(page_size as usize) {
+                let page = page..page + page_size as usize;
+                if !is_zero(&block.bytes[page.clone()]) {
+                    block.zero_pages -= 1;
+                    if !self.in_order() {
+                        block.keep(page);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn place(&self, zero_pages: &mut u64, block: &mut Block) {
+        *zero_pages += block.zero_pages;
+    }
+
+    fn write(&self, block: &Block) -> Result<()> {
+        block.pieces.iter().try_for_each(|piece| {
+            let offset = block.offset + piece.start as u64;
+            self.output.write_at(offset, &block.bytes[piece.clone()])
+        })
+    }
+
+    fn in_order(&self) -> bool {
+        !self.output.is_positioned()
+    }
+}

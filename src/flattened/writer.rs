@@ -1,0 +1,37 @@
+//! Writing the flattened format: every write becomes a record.
+#![forbid(unsafe_code)]
+
+use super::format::{RecordHeader, encode_file_header};
+use crate::error::Result;
+use crate::sink::Output;
+
+/// Takes writes at any offset and sends them down a stream as records.
+/// Readers need each place of the raw file to be written once.
+pub(crate) struct FlattenedOutput<'a> {
+    output: Output<'a>,
+}
+
+impl<'a> FlattenedOutput<'a> {
+    /// Writes the file header; `output` only goes forward.
+    pub(crate) fn begin(output: Output<'a>) -> Result<Self> {
+        output.append(&[&encode_file_header()])?;
+        Ok(Self { output })
+    }
+
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        // Readers take a record of no bytes for damage.
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let header = RecordHeader {
+            offset: offset as i64,
+            len: bytes.len() as i64,
+        };
+        self.output.append(&[&header.encode(), bytes])
+    }
+
+    /// Writes the end record, without which readers refuse the stream.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.output.append(&[&RecordHeader::END.encode()])
+    }
+}

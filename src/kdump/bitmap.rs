@@ -1,0 +1,62 @@
+//! Page bitmaps: one bit for each page frame, lowest bit of a byte first.
+//!
+//! Source: makedumpfile `IMPLEMENTATION`, "1st-bitmap" and "2nd-bitmap".
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+/// Sets the bits from `bits.start` up to `bits.end` in `bitmap`.
+///
+/// # Panics
+///
+/// If the bitmap is shorter than that.
+pub fn set_bits(bitmap: &mut [u8], bits: Range<u64>) {
+    if bits.is_empty() {
+        return;
+    }
+    let (first, last) = (bits.start / 8, (bits.end - 1) / 8);
+    let (first_mask, last_mask) = (0xff << (bits.start % 8), 0xff >> (7 - (bits.end - 1) % 8));
+    let bytes = &mut bitmap[first as usize..=last as usize];
+    if let [only] = bytes {
+        *only |= first_mask & last_mask;
+    } else if let [first, between @ .., last] = bytes {
+        *first |= first_mask;
+        between.fill(0xff);
+        *last |= last_mask;
+    }
+}
+
+/// Whether bit `index` is set; bits past the end are not.
+#[must_use]
+pub fn get_bit(bitmap: &[u8], index: u64) -> bool {
+    usize::try_from(index / 8)
+        .ok()
+        .and_then(|byte| bitmap.get(byte))
+        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn bitmap_bytes() {
+        let mut bitmap = [0; 4];
+        set_bits(&mut bitmap, 3..3);
+        set_bits(&mut bitmap, 1..3);
+        set_bits(&mut bitmap, 7..25);
+        assert_eq!(bitmap, [0b1000_0110, 0xff, 0xff, 1]);
+    }
+
+    proptest! {
+        #[test]
+        fn as_one_bit_after_the_other(start in 0u64..100, len in 0u64..100) {
+            let mut bitmap = [0; 25];
+            set_bits(&mut bitmap, start..start + len);
+            for bit in 0..300 {
+                prop_assert_eq!(get_bit(&bitmap, bit), (start..start + len).contains(&bit));
+            }
+        }
+    }
+}

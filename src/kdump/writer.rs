@@ -1,0 +1,417 @@
+//! Writing a kdump-compressed dump, raw or flattened.
+//!
+//! What the readers ask for (docs/formats/kdump.md has the evidence): one
+//! stored copy of a zero page that all zero pages share, because drgn takes
+//! pages outside the second bitmap for missing; `nr_cpus` above 0 for crash;
+//! a filled `utsname` for libkdumpfile.
+#![forbid(unsafe_code)]
+
+use super::bitmap::set_bits;
+use super::format::{
+    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
+    SubHeader, codec_flag,
+};
+use super::layout::Layout;
+use crate::arch::Machine;
+use crate::codec::{Codec, Compressor};
+use crate::encoding::ByteOrder;
+use crate::error::{Error, Result};
+use crate::flattened::writer::FlattenedOutput;
+use crate::format::Format;
+use crate::guest::HeaderFacts;
+use crate::memory::{GuestMemory, MemoryRange};
+use crate::notes::NoteSegment;
+use crate::pipeline::{
+    self, Chunk, Chunks, Encoder, FrameRun, Selection, Written, is_zero, read_extent,
+};
+use crate::progress::Progress;
+use crate::sink::{Output, SinkAccess};
+
+/// Everything that goes into a dump.
+#[derive(Clone, Copy)]
+pub(crate) struct KdumpContents<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) selection: &'a Selection,
+    pub(crate) notes: &'a NoteSegment,
+    pub(crate) facts: &'a HeaderFacts,
+    pub(crate) format: Format,
+    pub(crate) codec: Codec,
+    pub(crate) machine: Machine,
+}
+
+/// A dump whose place in the file is laid out.
+pub(crate) struct KdumpWriter<'a> {
+    contents: KdumpContents<'a>,
+    header: HeaderLayout,
+    order: ByteOrder,
+    layout: Layout,
+    main: MainHeader,
+    sub: SubHeader,
+}
+
+impl<'a> KdumpWriter<'a> {
+    /// Lays the dump out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressTooHigh`] if it does not fit into the headers' fields.
+    pub(crate) fn new(contents: KdumpContents<'a>) -> Result<Self> {
+        let KdumpContents {
+            selection,
+            notes,
+            facts,
+            codec,
+            machine,
+            ..
+        } = contents;
+        let header = machine.kdump_layout();
+        let max_mapnr = selection.max_mapnr();
+        let notes_len = notes.bytes.len() as u64;
+        let layout = Layout::new(
+            header,
+            selection.page_size,
+            notes_len,
+            max_mapnr,
+            selection.pages(),
+        )
+        .ok_or(Error::AddressTooHigh {
+            format: contents.format,
+            end: max_mapnr.saturating_mul(selection.page_size),
+        })?;
+        let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        let main = MainHeader {
+            header_version: HEADER_VERSION,
+            utsname: facts.utsname,
+            timestamp_sec: facts.timestamp.as_secs(),
+            timestamp_usec: facts.timestamp.subsec_micros().into(),
+            status: codec_flag(codec),
+            block_size: capped(layout.block_size),
+            sub_hdr_size: capped(layout.sub_hdr_blocks),
+            bitmap_blocks: capped(layout.bitmap_blocks()),
+            max_mapnr: capped(max_mapnr),
+            total_ram_blocks: capped(selection.ram_pages()),
+            device_blocks: 0,
+            written_blocks: capped(selection.pages()),
+            current_cpu: 0,
+            nr_cpus: capped(notes.cpus.max(1) as u64),
+        };
+        let place = |len: u64| if len == 0 { 0 } else { layout.notes };
+        let vmcoreinfo = notes.vmcoreinfo.clone().unwrap_or_default();
+        let vmcoreinfo_len = vmcoreinfo.end - vmcoreinfo.start;
+        let sub = SubHeader {
+            phys_base: facts.phys_base,
+            offset_vmcoreinfo: place(vmcoreinfo_len) + vmcoreinfo.start,
+            size_vmcoreinfo: vmcoreinfo_len,
+            offset_note: place(notes_len),
+            size_note: notes_len,
+            max_mapnr_64: max_mapnr,
+            ..SubHeader::default()
+        };
+        Ok(Self {
+            contents,
+            header,
+            order: machine.encoding().order,
+            layout,
+            main,
+            sub,
+        })
+    }
+
+    /// Writes the dump.
+    pub(crate) fn write<'s>(
+        &self,
+        access: SinkAccess<'s>,
+        threads: usize,
+        progress: &'s Progress,
+    ) -> Result<Written> {
+        let raw = self.contents.format.needs_positions();
+        let target = if raw {
+            Target::Raw(Output::new(access, progress))
+        } else {
+            Target::Flattened(FlattenedOutput::begin(Output::forward(access, progress))?)
+        };
+        // A raw dump says that it is incomplete until it is not. A flattened
+        // one does so by the end record that is not there yet.
+        self.write_main_header(&target, raw)?;
+        self.write_sub_header(&target)?;
+        self.write_bitmap(&target, self.layout.bitmaps, &self.contents.selection.ram)?;
+        let second = self.layout.bitmaps + self.layout.bitmap_size;
+        self.write_bitmap(&target, second, &self.contents.selection.dumped)?;
+        let page_size = self.contents.selection.page_size;
+        target.write_at(self.layout.data, &vec![0; page_size as usize])?;
+
+        let pages = Pages {
+            writer: self,
+            target: &target,
+        };
+        let placement = Placement {
+            next_data: self.layout.data + page_size,
+            zero: PageDescriptor {
+                offset: self.layout.data,
+                size: page_size as u32,
+                flags: 0,
+                page_flags: 0,
+            },
+            order: self.order,
+            descriptors: Vec::new(),
+            descriptors_at: self.layout.descriptors,
+            zero_pages: 0,
+        };
+        let chunks = Chunks::new(&self.contents.selection.dumped, page_size);
+        let end = pipeline::run(&pages, placement, chunks, threads, progress)?;
+        target.write_at(end.descriptors_at, &end.descriptors)?;
+
+        match &target {
+            Target::Flattened(output) => output.end()?,
+            Target::Raw(output) => {
+                output.set_len(end.next_data)?;
+                self.write_main_header(&target, false)?;
+            }
+        }
+        Ok(Written {
+            zero_pages: end.zero_pages,
+            file_size: end.next_data,
+        })
+    }
+
+    fn write_main_header(&self, target: &Target<'_>, incomplete: bool) -> Result<()> {
+        let mut main = self.main;
+        if incomplete {
+            main.status |= DUMP_DH_COMPRESSED_INCOMPLETE;
+        }
+        let mut block = Vec::with_capacity(self.layout.block_size as usize);
+        main.encode(self.header.class(), self.order, &mut block);
+        block.resize(self.layout.block_size as usize, 0);
+        target.write_at(0, &block)
+    }
+
+    fn write_sub_header(&self, target: &Target<'_>) -> Result<()> {
+        let len = (self.layout.bitmaps - self.layout.sub_header) as usize;
+        let mut blocks = Vec::with_capacity(len);
+        self.sub.encode(self.header, self.order, &mut blocks);
+        blocks.extend_from_slice(&self.contents.notes.bytes);
+        blocks.resize(len, 0);
+        target.write_at(self.layout.sub_header, &blocks)
+    }
+
+    /// Writes a bitmap piece by piece; a raw dump leaves pieces without a
+    /// bit as holes, so that gaps in the guest's memory cost nothing.
+    fn write_bitmap(&self, target: &Target<'_>, offset: u64, runs: &[FrameRun]) -> Result<()> {
+        const PIECE: u64 = 1 << 20;
+        let mut piece = vec![0; self.layout.bitmap_size.min(PIECE) as usize];
+        for start in (0..self.layout.bitmap_size).step_by(PIECE as usize) {
+            let len = (self.layout.bitmap_size - start).min(PIECE);
+            let bits = start * 8..(start + len) * 8;
+            let first = runs.partition_point(|run| run.end() <= bits.start);
+            let inside = runs[first..].iter().take_while(|run| run.start < bits.end);
+            let piece = &mut piece[..len as usize];
+            piece.fill(0);
+            let mut empty = true;
+            for run in inside {
+                let from = run.start.max(bits.start) - bits.start;
+                set_bits(piece, from..run.end().min(bits.end) - bits.start);
+                empty = false;
+            }
+            if !empty || matches!(target, Target::Flattened(_)) {
+                target.write_at(offset + start, piece)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the parts of the raw file go.
+enum Target<'a> {
+    Raw(Output<'a>),
+    Flattened(FlattenedOutput<'a>),
+}
+
+impl Target<'_> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Raw(output) => output.write_at(offset, bytes),
+            Self::Flattened(output) => output.write_at(offset, bytes),
+        }
+    }
+}
+
+/// The encoder of pages and their descriptors.
+struct Pages<'a, 't> {
+    writer: &'a KdumpWriter<'a>,
+    target: &'a Target<'t>,
+}
+
+struct Worker {
+    compressor: Compressor,
+    chunk: Vec<u8>,
+}
+
+/// The pages of one chunk.
+#[derive(Default)]
+struct Block {
+    /// The pages' data, one behind the other.
+    data: Vec<u8>,
+    pages: Vec<Page>,
+    /// File offset of `data`.
+    data_at: u64,
+    /// Descriptors that are due, with their file offset.
+    descriptors: Option<(u64, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy)]
+enum Page {
+    Zero,
+    /// The page's data has this length and these flags.
+    Stored {
+        size: u32,
+        flags: u32,
+    },
+}
+
+/// Where the next block's data and descriptors go.
+struct Placement {
+    next_data: u64,
+    /// The descriptor that all zero pages share.
+    zero: PageDescriptor,
+    order: ByteOrder,
+    /// Descriptors that are not written yet, and where they go.
+    descriptors: Vec<u8>,
+    descriptors_at: u64,
+    zero_pages: u64,
+}
+
+/// Descriptors are written when there are this many bytes of them. Some
+/// readers look through all records of a flattened dump for every page, so
+/// the records should not be small.
+const DESCRIPTORS_AT_ONCE: usize = 1 << 20;
+
+impl Placement {
+    fn place(&mut self, block: &mut Block) {
+        block.data_at = self.next_data;
+        for page in &block.pages {
+            let descriptor = match *page {
+                Page::Zero => {
+                    self.zero_pages += 1;
+                    self.zero
+                }
+                Page::Stored { size, flags } => {
+                    let offset = self.next_data;
+                    self.next_data += u64::from(size);
+                    PageDescriptor {
+                        offset,
+                        size,
+                        flags,
+                        page_flags: 0,
+                    }
+                }
+            };
+            descriptor.encode(self.order, &mut self.descriptors);
+        }
+        if self.descriptors.len() >= DESCRIPTORS_AT_ONCE {
+            let due = std::mem::take(&mut self.descriptors);
+            let offset = self.descriptors_at;
+            self.descriptors_at += due.len() as u64;
+            block.descriptors = Some((offset, due));
+        }
+    }
+}
+
+impl Pages<'_, '_> {
+    /// Encodes the populated pages of `extent`, whose bytes these are.
+    fn encode_extent(
+        &self,
+        compressor: &mut Compressor,
+        extent: MemoryRange,
+        bytes: &[u8],
+        block: &mut Block,
+    ) -> Result<()> {
+        let page_size = self.writer.contents.selection.page_size;
+        let pages = bytes.chunks_exact(page_size as usize);
+        for (gpa, page) in (extent.start()..).step_by(page_size as usize).zip(pages) {
+            if is_zero(page) {
+                block.pages.push(Page::Zero);
+                continue;
+            }
+            let before = block.data.len();
+            let shrunk = compressor
+                .compress(page, &mut block.data)
+                .map_err(|source| Error::Compress { gpa, source })?;
+            let flags = if shrunk {
+                codec_flag(self.writer.contents.codec)
+            } else {
+                block.data.extend_from_slice(page);
+                0
+            };
+            block.pages.push(Page::Stored {
+                size: (block.data.len() - before) as u32,
+                flags,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Encoder for Pages<'_, '_> {
+    type Worker = Worker;
+    type Block = Block;
+    type Layout = Placement;
+
+    fn worker(&self) -> Result<Worker> {
+        let compressor = self
+            .writer
+            .contents
+            .codec
+            .compressor()
+            .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
+            .map_err(|source| Error::Compress { gpa: 0, source })?;
+        Ok(Worker {
+            compressor,
+            chunk: Vec::new(),
+        })
+    }
+
+    fn encode(&self, worker: &mut Worker, chunk: &Chunk, block: &mut Block) -> Result<()> {
+        let memory = self.writer.contents.memory;
+        let page_size = self.writer.contents.selection.page_size;
+        block.data.clear();
+        block.pages.clear();
+        block.descriptors = None;
+        let zeroes_up_to = |block: &mut Block, gpa: u64| {
+            let pages = (gpa - chunk.range.start()) / page_size;
+            block.pages.resize(pages as usize, Page::Zero);
+        };
+        pipeline::extents(memory, chunk.range, page_size, |extent| {
+            zeroes_up_to(block, extent.start());
+            if let Some(bytes) = memory.as_slice(extent) {
+                return self.encode_extent(&mut worker.compressor, extent, bytes, block);
+            }
+            let size = extent.size() as usize;
+            if worker.chunk.len() < size {
+                worker.chunk.resize(size, 0);
+            }
+            let bytes = &mut worker.chunk[..size];
+            read_extent(memory, extent, bytes)?;
+            self.encode_extent(&mut worker.compressor, extent, bytes, block)
+        })?;
+        zeroes_up_to(block, chunk.range.end());
+        Ok(())
+    }
+
+    fn place(&self, placement: &mut Placement, block: &mut Block) {
+        placement.place(block);
+    }
+
+    fn write(&self, block: &Block) -> Result<()> {
+        if !block.data.is_empty() {
+            self.target.write_at(block.data_at, &block.data)?;
+        }
+        match &block.descriptors {
+            Some((offset, bytes)) => self.target.write_at(*offset, bytes),
+            None => Ok(()),
+        }
+    }
+
+    fn in_order(&self) -> bool {
+        matches!(self.target, Target::Flattened(_))
+    }
+}

@@ -1,0 +1,238 @@
+//! The page pipeline: chunks of guest memory are read and encoded on several
+//! threads, placed in the dump in their order, and written.
+//!
+//! The same chunks are placed in the same order for every number of threads,
+//! so the dump is the same too. Memory is bounded: a fixed number of chunks
+//! is under way for each thread.
+#![forbid(unsafe_code)]
+
+mod chunk;
+mod select;
+mod zero;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+pub(crate) use chunk::{Chunk, Chunks, extents, read_extent};
+pub(crate) use select::{FrameRun, Selection};
+pub(crate) use zero::is_zero;
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// What became of a dump.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    /// Pages that are all zero.
+    pub(crate) zero_pages: u64,
+    /// Length of the dump in bytes, holes included.
+    pub(crate) file_size: u64,
+}
+
+/// What a dump format does with chunks.
+pub(crate) trait Encoder: Sync {
+    /// What a thread needs to encode: buffers, a compressor.
+    type Worker;
+    /// An encoded chunk. Blocks are used again and again, so that their
+    /// buffers are allocated once.
+    type Block: Default + Send;
+    /// What decides where the next block goes in the dump.
+    type Layout: Send;
+
+    fn worker(&self) -> Result<Self::Worker>;
+
+    /// Reads and encodes `chunk` into `block`, which may hold another chunk.
+    fn encode(
+        &self,
+        worker: &mut Self::Worker,
+        chunk: &Chunk,
+        block: &mut Self::Block,
+    ) -> Result<()>;
+
+    /// Gives the block its place. Called for every block, in order.
+    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block);
+
+    /// Writes the block to its place.
+    fn write(&self, block: &Self::Block) -> Result<()>;
+
+    /// Whether blocks must be written one at a time, in their order.
+    fn in_order(&self) -> bool;
+}
+
+/// Chunks under way for each thread: one in work and one that waits for an
+/// earlier chunk of another thread.
+const CHUNKS_PER_THREAD: u64 = 2;
+
+/// Runs all `chunks` through `encoder` on `threads` threads, of which the
+/// calling one is the first. Returns the final layout.
+pub(crate) fn run<E: Encoder>(
+    encoder: &E,
+    layout: E::Layout,
+    chunks: Chunks<'_>,
+    threads: usize,
+    progress: &Progress,
+) -> Result<E::Layout> {
+    let engine = Engine {
+        encoder,
+        progress,
+        window: threads as u64 * CHUNKS_PER_THREAD,
+        state: Mutex::new(State {
+            chunks,
+            taken: 0,
+            placed: 0,
+            ready: BTreeMap::new(),
+            writing: false,
+            layout,
+            spare: Vec::new(),
+            failure: None,
+        }),
+        changed: Condvar::new(),
+    };
+    thread::scope(|scope| {
+        for number in 1..threads {
+            let spawned = thread::Builder::new()
+                .name(format!("guestdump-{number}"))
+                .spawn_scoped(scope, || engine.work());
+            if let Err(error) = spawned {
+                engine.fail(Error::Thread(error));
+                break;
+            }
+        }
+        engine.work();
+    });
+    let state = engine
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    match state.failure {
+        Some(error) => Err(error),
+        None => Ok(state.layout),
+    }
+}
+
+struct Engine<'a, 'c, E: Encoder> {
+    encoder: &'a E,
+    progress: &'a Progress,
+    /// Most chunks that are taken and not placed.
+    window: u64,
+    state: Mutex<State<'c, E>>,
+    changed: Condvar,
+}
+
+struct State<'c, E: Encoder> {
+    chunks: Chunks<'c>,
+    /// Chunks handed to threads so far.
+    taken: u64,
+    /// Blocks that have their place so far.
+    placed: u64,
+    /// Encoded chunks, by number, that wait for an earlier one.
+    ready: BTreeMap<u64, (Chunk, E::Block)>,
+    /// Somebody writes a block that must be written in order.
+    writing: bool,
+    layout: E::Layout,
+    spare: Vec<E::Block>,
+    failure: Option<Error>,
+}
+
+impl<'c, E: Encoder> Engine<'_, 'c, E> {
+    /// The lock is never held while foreign code runs, so that it cannot be
+    /// poisoned half-way through a change.
+    fn lock(&self) -> MutexGuard<'_, State<'c, E>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'g>(&self, guard: MutexGuard<'g, State<'c, E>>) -> MutexGuard<'g, State<'c, E>> {
+        self.changed
+            .wait(guard)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops all threads. The first failure counts.
+    fn fail(&self, error: Error) {
+        self.lock().failure.get_or_insert(error);
+        self.changed.notify_all();
+    }
+
+    /// What each thread does.
+    fn work(&self) {
+        // A panic in the guest memory or the sink must not leave the other
+        // threads waiting for this one's chunk.
+        let result = catch_unwind(AssertUnwindSafe(|| self.encode_all()));
+        match result {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail(error),
+            Err(panic) => self.fail(Error::Panicked(panic_message(&*panic))),
+        }
+    }
+
+    fn encode_all(&self) -> Result<()> {
+        let mut worker = self.encoder.worker()?;
+        while let Some((number, chunk, mut block)) = self.take()? {
+            self.encoder.encode(&mut worker, &chunk, &mut block)?;
+            self.deliver(number, chunk, block)?;
+        }
+        Ok(())
+    }
+
+    /// The next chunk and a block to encode it into; `None` if there are no
+    /// more, or another thread failed.
+    fn take(&self) -> Result<Option<(u64, Chunk, E::Block)>> {
+        let mut state = self.lock();
+        loop {
+            if state.failure.is_some() {
+                return Ok(None);
+            }
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            if state.taken - state.placed < self.window {
+                break;
+            }
+            state = self.wait(state);
+        }
+        let Some(chunk) = state.chunks.next() else {
+            return Ok(None);
+        };
+        let number = state.taken;
+        state.taken += 1;
+        Ok(Some((number, chunk, state.spare.pop().unwrap_or_default())))
+    }
+
+    /// Hands a block in; then places and writes what is next in order, as
+    /// long as there is something.
+    fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
+        let in_order = self.encoder.in_order();
+        let mut state = self.lock();
+        state.ready.insert(number, (chunk, block));
+        while state.failure.is_none() && !state.writing {
+            let next = state.placed;
+            let Some((chunk, mut block)) = state.ready.remove(&next) else {
+                break;
+            };
+            state.placed += 1;
+            self.encoder.place(&mut state.layout, &mut block);
+            state.writing = in_order;
+            drop(state);
+            self.changed.notify_all();
+
+            self.encoder.write(&block)?;
+            self.progress.add_done(chunk.range.size());
+
+            state = self.lock();
+            state.writing = false;
+            state.spare.push(block);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,161 @@
+//! Page selection: which page frames exist, and which of them go into the
+//! dump.
+
+use crate::error::{Error, Result};
+use crate::memory::{MemoryRange, RangeError, validate_ranges};
+
+/// Page frames in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FrameRun {
+    /// The first page frame number.
+    pub(crate) start: u64,
+    /// How many; never 0.
+    pub(crate) count: u64,
+}
+
+impl FrameRun {
+    /// The page frame number behind the last one.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.count
+    }
+
+    pub(crate) fn range(&self, page_size: u64) -> MemoryRange {
+        MemoryRange::of_frames(self.start, self.count, page_size)
+    }
+}
+
+/// The page frames of a dump. Both lists ascend; their runs neither overlap
+/// nor touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Selection {
+    /// Bytes in a page.
+    pub(crate) page_size: u64,
+    /// All RAM: kdump's first bitmap.
+    pub(crate) ram: Vec<FrameRun>,
+    /// What goes into the dump: kdump's second bitmap, ELF's PT_LOADs.
+    pub(crate) dumped: Vec<FrameRun>,
+}
+
+impl Selection {
+    /// Selects every page of `ranges` that lies at least in part in `filter`
+    /// (begin and length in bytes; everything without one).
+    pub(crate) fn new(
+        ranges: &[MemoryRange],
+        page_size: u64,
+        filter: Option<(u64, u64)>,
+    ) -> Result<Self> {
+        validate_ranges(ranges)?;
+        let mut ram: Vec<FrameRun> = Vec::new();
+        for range in ranges {
+            if !range.start().is_multiple_of(page_size) || !range.size().is_multiple_of(page_size) {
+                return Err(Error::Ranges(RangeError::Unaligned {
+                    start: range.start(),
+                    size: range.size(),
+                    alignment: page_size,
+                }));
+            }
+            let (start, count) = (range.start() / page_size, range.size() / page_size);
+            match ram.last_mut() {
+                Some(last) if last.end() == start => last.count += count,
+                _ => ram.push(FrameRun { start, count }),
+            }
+        }
+        let dumped = match filter {
+            None => ram.clone(),
+            Some((begin, length)) => {
+                let end = begin.saturating_add(length).div_ceil(page_size);
+                let dumped = clip(&ram, begin / page_size, end);
+                if length == 0 || dumped.is_empty() {
+                    return Err(Error::EmptyFilter { begin, length });
+                }
+                dumped
+            }
+        };
+        Ok(Self {
+            page_size,
+            ram,
+            dumped,
+        })
+    }
+
+    /// Pages in the dump.
+    pub(crate) fn pages(&self) -> u64 {
+        self.dumped.iter().map(|run| run.count).sum()
+    }
+
+    /// Pages of RAM.
+    pub(crate) fn ram_pages(&self) -> u64 {
+        self.ram.iter().map(|run| run.count).sum()
+    }
+
+    /// The page frame number behind the last one of RAM.
+    pub(crate) fn max_mapnr(&self) -> u64 {
+        self.ram.last().map_or(0, FrameRun::end)
+    }
+}
+
+/// The frames of `runs` from `start` up to `end`.
+fn clip(runs: &[FrameRun], start: u64, end: u64) -> Vec<FrameRun> {
+    runs.iter()
+        .filter_map(|run| {
+            let from = run.start.max(start);
+            let count = run.end().min(end).checked_sub(from)?;
+            (count > 0).then_some(FrameRun { start: from, count })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn ranges() -> Vec<MemoryRange> {
+        [(0, 0x2000), (0x2000, 0x1000), (0x10_0000, 0x4000)]
+            .map(|(start, size)| MemoryRange::new(start, size).unwrap())
+            .to_vec()
+    }
+
+    fn runs(list: &[(u64, u64)]) -> Vec<FrameRun> {
+        list.iter()
+            .map(|&(start, count)| FrameRun { start, count })
+            .collect()
+    }
+
+    #[test]
+    fn touching_ranges_are_one_run() {
+        let all = Selection::new(&ranges(), 4096, None).unwrap();
+        assert_eq!(all.ram, runs(&[(0, 3), (0x100, 4)]));
+        assert_eq!(all.dumped, all.ram);
+        assert_eq!((all.pages(), all.max_mapnr()), (7, 0x104));
+    }
+
+    #[test]
+    fn a_filter_is_rounded_out_to_pages() {
+        let some = Selection::new(&ranges(), 4096, Some((0x2fff, 0xf_f002))).unwrap();
+        assert_eq!(some.dumped, runs(&[(2, 1), (0x100, 3)]));
+        assert_eq!((some.pages(), some.ram_pages()), (4, 7));
+        let to_the_end = Selection::new(&ranges(), 4096, Some((0x10_3000, u64::MAX))).unwrap();
+        assert_eq!(to_the_end.dumped, runs(&[(0x103, 1)]));
+    }
+
+    #[test]
+    fn a_filter_without_ram_is_refused() {
+        for filter in [(0x3000, 0x1000), (0, 0), (u64::MAX, u64::MAX)] {
+            let refused = Selection::new(&ranges(), 4096, Some(filter)).unwrap_err();
+            assert!(matches!(refused, Error::EmptyFilter { .. }));
+        }
+    }
+
+    #[test]
+    fn ranges_must_be_whole_pages_of_the_guest() {
+        let refused = Selection::new(&ranges(), 65536, None).unwrap_err();
+        assert!(matches!(
+            refused,
+            Error::Ranges(RangeError::Unaligned {
+                alignment: 65536,
+                ..
+            })
+        ));
+    }
+}
