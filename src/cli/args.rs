@@ -70,7 +70,7 @@ pub(crate) struct DumpArgs {
     pub(crate) to: Target,
     /// Dump format, see `guestdump formats` [default: kdump-raw-zlib, or
     /// kdump-zlib if the target is a stream]
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = parse_format)]
     pub(crate) format: Option<Format>,
     /// What lies where in raw:PATH, and the CPUs; without it, RAM from
     /// address 0 on (see docs/map.md)
@@ -145,6 +145,11 @@ pub(crate) struct FormatsArgs {
     pub(crate) json: bool,
 }
 
+fn parse_format(name: &str) -> Result<Format, String> {
+    name.parse()
+        .map_err(|e| format!("{e}; see guestdump formats"))
+}
+
 /// The command of the process's arguments; `None` if they asked for help or
 /// the version, which is printed then.
 pub(crate) fn parse() -> Result<Option<Command>> {
@@ -168,11 +173,16 @@ pub(crate) fn parse() -> Result<Option<Command>> {
 
 /// clap's message without the usage that follows it.
 fn one_line(message: &str) -> String {
-    let lines = message
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
-        .filter(|line| !line.is_empty());
-    let line = lines.collect::<Vec<_>>().join(" ");
+    let mut line = String::new();
+    for part in message.lines().map(str::trim) {
+        if part.starts_with("Usage:") || part.starts_with("For more information") {
+            break;
+        }
+        match part.strip_prefix("tip: ") {
+            Some(tip) => line.extend(["; ", tip]),
+            None if part.is_empty() || line.is_empty() => line.push_str(part),
+            None => line.extend([" ", part]),
+        }
+    }
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
