@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use guestdump::Progress;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
 
 use super::report::Failure;
@@ -30,6 +31,12 @@ impl Watch {
     /// Begins to watch. With `may_get_stuck`, for targets that leave nothing
     /// to tidy up, the process ends if cancelling does not help.
     pub(crate) fn start(progress: Progress, may_get_stuck: bool) -> io::Result<Self> {
+        let second = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first signal only sets the flag.
+            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
+            flag::register(signal, Arc::clone(&second))?;
+        }
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
         let handle = signals.handle();
         let caught = Arc::new(AtomicI32::new(0));
@@ -39,10 +46,10 @@ impl Watch {
             .name("signals".into())
             .spawn(move || {
                 for signal in signals.forever() {
-                    let again = seen.swap(signal, SeqCst) != 0;
+                    seen.store(signal, SeqCst);
                     progress.cancel();
                     let stuck = || is_done.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout);
-                    if again || (may_get_stuck && stuck()) {
+                    if may_get_stuck && stuck() {
                         let failure = Failure::signal(signal);
                         let _ = failure.finish();
                         std::process::exit(failure.code().into());

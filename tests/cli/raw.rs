@@ -104,13 +104,19 @@ fn a_map_may_point_to_vmcoreinfo_and_an_option_counts_more() {
     };
     let dump = "dump --from raw:ram --force --json --to x";
     let test = || "6.1.0-test".to_owned();
-    assert_eq!(osrelease(&format!("{dump} --map map.json")), ("note".into(), test(), Some(0x2000)));
+    assert_eq!(
+        osrelease(&format!("{dump} --map map.json")),
+        ("note".into(), test(), Some(0x2000))
+    );
     assert_eq!(osrelease(dump), ("scan".into(), test(), Some(0x2000)));
     assert_eq!(
         osrelease(&format!("{dump} --map map.json --vmcoreinfo text")),
         ("given".into(), "6.9.9".into(), None)
     );
-    assert_eq!(osrelease(&format!("{dump} --vmcoreinfo note")), ("given".into(), test(), None));
+    assert_eq!(
+        osrelease(&format!("{dump} --vmcoreinfo note")),
+        ("given".into(), test(), None)
+    );
     folder.write("junk", "hello");
     folder
         .run(&format!("{dump} --vmcoreinfo junk"))
@@ -127,22 +133,49 @@ fn a_bad_map_is_refused_by_name_and_reason() {
     for (map, words) in [
         ("", &["EOF"][..]),
         ("{}", &["regions"]),
-        (r#"{"regions": [], "cpu": []}"#, &["unknown field `cpu`", "line 1"]),
-        (r#"{"regions": [{"gpa": 0, "size": 4096, "offset": 0, "file": "x"}]}"#, &["`file`"]),
+        (
+            r#"{"regions": [], "cpu": []}"#,
+            &["unknown field `cpu`", "line 1"],
+        ),
+        (
+            r#"{"regions": [{"gpa": 0, "size": 4096, "offset": 0, "file": "x"}]}"#,
+            &["`file`"],
+        ),
         (r#"{"regions": [{"gpa": 0, "size": 4096}]}"#, &["`offset`"]),
-        (r#"{"regions": [{"gpa": -1, "size": 4096, "offset": 0}]}"#, &["`-1`", "0x"]),
-        (r#"{"regions": [{"gpa": "1G", "size": 4096, "offset": 0}]}"#, &["\"1G\""]),
-        (r#"{"regions": [{"gpa": 1, "size": 4096, "offset": 0}]}"#, &["0x1", "aligned"]),
-        (r#"{"regions": [{"gpa": 0, "size": 0, "offset": 0}]}"#, &["empty"]),
-        (r#"{"regions": [{"gpa": 0, "size": 20480, "offset": 0}]}"#, &["past the end"]),
-        (r#"{"regions": [{"gpa": 0, "size": 4096, "offset": "0xffffffffffffffff"}]}"#, &["past the end"]),
+        (
+            r#"{"regions": [{"gpa": -1, "size": 4096, "offset": 0}]}"#,
+            &["`-1`", "0x"],
+        ),
+        (
+            r#"{"regions": [{"gpa": "1G", "size": 4096, "offset": 0}]}"#,
+            &["\"1G\""],
+        ),
+        (
+            r#"{"regions": [{"gpa": 1, "size": 4096, "offset": 0}]}"#,
+            &["0x1", "aligned"],
+        ),
+        (
+            r#"{"regions": [{"gpa": 0, "size": 0, "offset": 0}]}"#,
+            &["empty"],
+        ),
+        (
+            r#"{"regions": [{"gpa": 0, "size": 20480, "offset": 0}]}"#,
+            &["past the end"],
+        ),
+        (
+            r#"{"regions": [{"gpa": 0, "size": 4096, "offset": "0xffffffffffffffff"}]}"#,
+            &["past the end"],
+        ),
         (
             r#"{"regions": [{"gpa": 0, "size": 8192, "offset": 0}, {"gpa": 4096, "size": 4096, "offset": 0}]}"#,
             &["overlap"],
         ),
         (r#"{"regions": [], "machine": "z80"}"#, &["z80"]),
         (r#"{"regions": [], "cpus": [{"rix": 1}]}"#, &["`rix`"]),
-        (r#"{"regions": [], "cpus": [{"cs": {"limit": "0x100000000"}}]}"#, &["32 bits"]),
+        (
+            r#"{"regions": [], "cpus": [{"cs": {"limit": "0x100000000"}}]}"#,
+            &["32 bits"],
+        ),
     ] {
         folder.write("map.json", map);
         let run = folder.run("dump --from raw:ram --map map.json --to x");
@@ -168,7 +201,9 @@ fn a_missing_or_empty_file_is_refused() {
         .run("dump --from raw:missing --to x")
         .fails(1, &["missing", "No such file"]);
     folder.write("short", [1; 100]);
-    folder.run("dump --from raw:short --to x").fails(1, &["short", "empty"]);
+    folder
+        .run("dump --from raw:short --to x")
+        .fails(1, &["short", "empty"]);
     assert_eq!(folder.names(), ["short"]);
 }
 

@@ -14,12 +14,27 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ("dump --from other:x --to x", &["raw:PATH"]),
         ("dump --from demo:16M --to fd:x", &["fd:3"]),
         ("dump --from demo:16M --to file:", &["target"]),
-        ("dump --from demo:16M --to x --format kdump", &["'kdump'", "guestdump formats"]),
-        ("dump --from demo:16M --to x --threads -1", &["threads"]),
-        ("dump --from demo:16M --to x --progress yes", &["auto, always, never"]),
-        ("dump --from demo:16M --to x --map map.json", &["--map", "raw:"]),
-        ("dump --from demo:16M --to x --machine x86_64", &["--machine", "raw:"]),
-        ("dump --from vmcore:y --to x --page-size 4K", &["--page-size", "raw:"]),
+        (
+            "dump --from demo:16M --to x --format kdump",
+            &["'kdump'", "guestdump formats"],
+        ),
+        ("dump --from demo:16M --to x --threads x", &["threads"]),
+        (
+            "dump --from demo:16M --to x --progress yes",
+            &["auto, always, never"],
+        ),
+        (
+            "dump --from demo:16M --to x --map map.json",
+            &["--map", "raw:"],
+        ),
+        (
+            "dump --from demo:16M --to x --machine x86_64",
+            &["--machine", "raw:"],
+        ),
+        (
+            "dump --from vmcore:y --to x --page-size 4K",
+            &["--page-size", "raw:"],
+        ),
         ("dump --from raw:y --to x --machine z80", &["z80"]),
         ("dump --from demo:16M --to x --frob", &["--frob"]),
         ("dmp", &["'dmp'", "'dump'"]),
@@ -52,14 +67,33 @@ fn help_and_version_go_to_stdout() {
     let version = folder.run("--version");
     let expected = format!("guestdump {}\n", env!("CARGO_PKG_VERSION"));
     assert_eq!(version.ok(), expected);
-    for line in ["--help", "dump --help", "info --help", "check --help", "rearrange --help", "formats --help"] {
+    for line in [
+        "--help",
+        "dump --help",
+        "info --help",
+        "check --help",
+        "rearrange --help",
+        "formats --help",
+    ] {
         let run = folder.run(line);
         assert!(run.ok().contains("Example"), "{line}");
         assert_eq!(run.stderr(), "");
     }
     let help = folder.run("dump --help");
-    for word in ["--from", "--to", "--format", "--threads", "--begin", "--length", "--vmcoreinfo",
-        "--progress", "--json", "--force", "--map", "K, M, G and T"] {
+    for word in [
+        "--from",
+        "--to",
+        "--format",
+        "--threads",
+        "--begin",
+        "--length",
+        "--vmcoreinfo",
+        "--progress",
+        "--json",
+        "--force",
+        "--map",
+        "K, M, G and T",
+    ] {
         assert!(help.ok().contains(word), "{word}");
     }
 }
