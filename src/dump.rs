@@ -1,6 +1,7 @@
 //! A dump from end to end: options, checks, writing, summary.
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
@@ -12,7 +13,7 @@ use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, validate_ranges};
 use crate::notes::NoteSegment;
-use crate::pipeline::Selection;
+use crate::pipeline::{Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
@@ -200,17 +201,21 @@ pub fn dump(
             instead: options.format.streamable(),
         });
     }
-    let (zero_pages, file_size) = plan.write(memory, access, options, threads)?;
+    // A panic in the guest memory or the sink is a failure like another.
+    let written = catch_unwind(AssertUnwindSafe(|| {
+        plan.write(memory, access, options, threads)
+    }))
+    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))?;
     sink.finish().map_err(Error::Finish)?;
     Ok(Summary {
         format: options.format,
         machine: options.machine,
         page_size: plan.selection.page_size,
         pages: plan.selection.pages(),
-        zero_pages,
+        zero_pages: written.zero_pages,
         bytes_total: plan.selection.pages() * plan.selection.page_size,
         bytes_written: progress.snapshot().written,
-        file_size,
+        file_size: written.file_size,
         threads,
         duration: begun.elapsed(),
         vmcoreinfo: plan.vmcoreinfo,
@@ -273,25 +278,24 @@ impl Plan {
         })
     }
 
-    /// Writes the dump; gives the number of zero pages and the length of the
-    /// dump in bytes.
+    /// Writes the dump.
     fn write<'s>(
         &self,
         memory: &dyn GuestMemory,
         access: SinkAccess<'s>,
         options: &'s DumpOptions,
         threads: usize,
-    ) -> Result<(u64, u64)> {
+    ) -> Result<Written> {
         let &DumpOptions {
             format, machine, ..
         } = options;
         let progress = &options.progress;
         let total = self.selection.pages() * self.selection.page_size;
-        let written = match format.codec() {
+        match format.codec() {
             None => {
                 let writer = ElfWriter::new(memory, &self.selection, &self.notes, machine)?;
                 progress.start(total);
-                writer.write(access, threads, progress)?
+                writer.write(access, threads, progress)
             }
             Some(codec) => {
                 let writer = KdumpWriter::new(KdumpContents {
@@ -304,10 +308,9 @@ impl Plan {
                     machine,
                 })?;
                 progress.start(total);
-                writer.write(access, threads, progress)?
+                writer.write(access, threads, progress)
             }
-        };
-        Ok((written.zero_pages, written.file_size))
+        }
     }
 }
 

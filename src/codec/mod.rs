@@ -87,7 +87,7 @@ impl Codec {
     ///   writes, or does not give exactly `page.len()` bytes;
     /// - [`io::ErrorKind::Unsupported`] if the codec is not in this build.
     pub fn decompress(self, input: &[u8], page: &mut [u8]) -> io::Result<()> {
-        let len = match self {
+        let len: usize = match self {
             #[cfg(feature = "zlib")]
             Self::Zlib => zlib::decompress(input, page)?,
             #[cfg(feature = "lzo")]

@@ -46,8 +46,7 @@ pub(super) const fn kind(page: u64) -> PageKind {
 
 /// Random words.
 pub(super) fn random(seed: u64, out: &mut [u8]) {
-    let mut next = numbers(seed);
-    fill_words(out, || next());
+    fill_words(out, numbers(seed));
 }
 
 /// Words like those of a kernel's structures: mostly pointers.
@@ -72,8 +71,7 @@ pub(super) fn text(seed: u64, out: &mut [u8]) {
         let (token, len) = if n >> 61 == 0 {
             (octal(n), 8)
         } else {
-            let word = WORDS[(n % WORDS.len() as u64) as usize];
-            (word, word.iter().position(|b| *b == 0).unwrap_or(8))
+            WORDS[(n % WORDS.len() as u64) as usize]
         };
         // What a short word leaves behind it, the next one overwrites.
         let room = &mut out[at..];
@@ -98,21 +96,21 @@ fn fill_words(out: &mut [u8], mut word: impl FnMut() -> u64) {
     }
 }
 
-/// The dictionary: each word with a space, padded with NULs.
-const WORDS: [[u8; 8]; 64] = {
+/// The dictionary: each word with a space, padded, and its length.
+static WORDS: [([u8; 8], usize); 64] = {
     let text = b"cpu memory page zone node device driver bus irq timer clock task \
         thread process signal socket packet route link queue buffer cache inode file \
         mount block disk sector volume request reply error retry failed ready active \
         idle online offline mapped free used locked waiting on at by for from to of \
         with in the and not is was has set new old init exit ";
-    let mut words = [[0; 8]; 64];
-    let (mut word, mut len, mut i) = (0, 0, 0);
+    let mut words = [([0; 8], 0); 64];
+    let (mut word, mut i) = (0, 0);
     while i < text.len() {
-        words[word][len] = text[i];
-        len += 1;
+        let (bytes, len) = &mut words[word];
+        bytes[*len] = text[i];
+        *len += 1;
         if text[i] == b' ' {
             word += 1;
-            len = 0;
         }
         i += 1;
     }

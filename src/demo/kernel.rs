@@ -13,7 +13,7 @@ use crate::memory::MemoryRange;
 
 /// Virtual address of all RAM: the direct map.
 pub(super) const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
-/// Virtual address of the `struct page` array, which this guest leaves out.
+/// Virtual address of the `struct page` array.
 const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
 /// `__START_KERNEL_map`.
 const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -49,9 +49,12 @@ const LEVEL2_KERNEL_PGT: u64 = DATA + 0x2000;
 const LINUX_BANNER: u64 = DATA + 0x3000;
 pub(super) const INIT_UTS_NS: u64 = DATA + 0x4880;
 pub(super) const NODE_ONLINE_MAP: u64 = DATA + 0x4c00;
-pub(super) const MEM_SECTION: u64 = DATA + 0x4d00;
-const MEM_SECTION_ROOTS: u64 = DATA + 0x5000;
-const VMCOREINFO_DATA: u64 = MEM_SECTION_ROOTS + SECTION_ROOTS * 8;
+pub(super) const MEM_SECTION: u64 = DATA + 0x5000;
+/// Page tables of levels 3, 2 and 1 of the `struct page` array, and the one
+/// page to which they map all of it.
+const VMEMMAP_TABLES: u64 = MEM_SECTION + SECTION_ROOTS * 8;
+const STRUCT_PAGES: u64 = VMEMMAP_TABLES + 3 * 0x1000;
+const VMCOREINFO_DATA: u64 = STRUCT_PAGES + 0x1000;
 pub(super) const VMCOREINFO_NOTE: u64 = VMCOREINFO_DATA + 0x1000;
 pub(super) const IDT: u64 = VMCOREINFO_NOTE + 0x2000;
 const PER_CPU: u64 = IDT + 0x1000;
@@ -73,6 +76,11 @@ const GLOBAL: u64 = 0x100;
 /// Offset of `name` in `init_uts_ns`, in bytes. Newer kernels have it at 0;
 /// here it is where it was before 5.11, so that nobody can forget to add it.
 pub(super) const UTS_NAME_OFFSET: u64 = 4;
+/// `struct page`s in a page: they have 64 bytes each.
+const STRUCT_PAGES_IN_PAGE: usize = 64;
+/// A `struct page` of the kernel's own: no flags, `_mapcount` -1 for not
+/// mapped to user space, `_refcount` 1.
+const STRUCT_PAGE: [u64; 8] = [0, 0, 0, 0, 0, 0, 0x1_ffff_ffff, 0];
 /// Present, with a `struct page` array, online, from boot.
 const SECTION_FLAGS: u64 = 0xf;
 
@@ -160,6 +168,15 @@ impl Kernel {
             LEVEL2_KERNEL_PGT + index(IMAGE_VADDR, 1),
             pages.map(|gpa| gpa | LARGE_PAGE | GLOBAL),
         );
+
+        // One page stands for the whole array: all pages are the kernel's.
+        // The level-3 table is used twice, for one array of up to 1 TiB.
+        self.put_words(top(VMEMMAP), [VMEMMAP_TABLES | TABLE; 2]);
+        for page in (VMEMMAP_TABLES..STRUCT_PAGES).step_by(PAGE) {
+            self.put_words(page, [(page + MIN_PAGE_SIZE) | TABLE; 512]);
+        }
+        let struct_pages = [STRUCT_PAGE; STRUCT_PAGES_IN_PAGE];
+        self.put_words(STRUCT_PAGES, struct_pages.into_iter().flatten());
     }
 
     fn put_variables(&mut self, section_roots: u64) {
@@ -169,10 +186,9 @@ impl Kernel {
         self.put(LINUX_BANNER, banner.as_bytes());
         self.put(INIT_UTS_NS + UTS_NAME_OFFSET, utsname().as_bytes());
         self.put_words(NODE_ONLINE_MAP, [1]);
-        self.put_words(MEM_SECTION, [PAGE_OFFSET + MEM_SECTION_ROOTS]);
         let first = PAGE_OFFSET + self.page_tables_end;
         let roots = (0..section_roots).map(|n| first + n * MIN_PAGE_SIZE);
-        self.put_words(MEM_SECTION_ROOTS, roots);
+        self.put_words(MEM_SECTION, roots);
     }
 
     fn put(&mut self, gpa: u64, bytes: &[u8]) {
@@ -242,8 +258,8 @@ impl Kernel {
     fn section_word(&self, index: u64) -> u64 {
         let words = SECTION_ENTRY / 8;
         let section = index / words;
-        if index % words == 0 && self.has_ram(section << SECTION_SIZE_BITS, 1 << SECTION_SIZE_BITS)
-        {
+        let is_first = index.is_multiple_of(words);
+        if is_first && self.has_ram(section << SECTION_SIZE_BITS, 1 << SECTION_SIZE_BITS) {
             VMEMMAP | SECTION_FLAGS
         } else {
             0

@@ -6,8 +6,9 @@
 //! PC's memory map with holes, memory that was never populated, pages that
 //! compress well and pages that do not (`content`), and as much of a Linux
 //! kernel as tools need to open a dump (`kernel`): page tables,
-//! `init_uts_ns`, VMCOREINFO. There are no processes and no `struct page`,
-//! so tools that look for those find nothing.
+//! `init_uts_ns`, VMCOREINFO. There are no processes, no log and no debug
+//! symbols, and each `struct page` says that the page is the kernel's, so a
+//! filter of dumps leaves out zero pages only.
 #![forbid(unsafe_code)]
 
 mod content;

@@ -8,8 +8,8 @@
 use super::MIN_PAGE_SIZE;
 use super::kernel::{
     INIT_TOP_PGT, INIT_UTS_NS, KERNEL_OFFSET, MAX_PHYSMEM_BITS, MEM_SECTION, NODE_ONLINE_MAP,
-    PHYS_BASE, RELEASE, SECTION_ENTRY, SECTION_ROOTS, SECTION_SIZE_BITS, UTS_NAME_OFFSET,
-    VMCOREINFO_NOTE, code, image_vaddr,
+    PAGE_OFFSET, PHYS_BASE, RELEASE, SECTION_ENTRY, SECTION_ROOTS, SECTION_SIZE_BITS,
+    UTS_NAME_OFFSET, VMCOREINFO_NOTE, code, image_vaddr,
 };
 use crate::elf::note::{self, Note};
 use crate::encoding::ByteOrder;
@@ -54,7 +54,8 @@ pub(super) fn text() -> Vec<u8> {
     let node_online_map = image_vaddr(NODE_ONLINE_MAP);
     let page_table = image_vaddr(INIT_TOP_PGT);
     let stext = code(0);
-    let mem_section = image_vaddr(MEM_SECTION);
+    // The array that the variable points to, not the variable.
+    let mem_section = PAGE_OFFSET + MEM_SECTION;
     format!(
         "OSRELEASE={RELEASE}
 BUILD-ID=677565737464756d702064656d6f206b65726e65

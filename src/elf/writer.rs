@@ -17,9 +17,9 @@ use crate::arch::Machine;
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written, is_zero, read_extent};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written, read_extent};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 

@@ -695,8 +695,9 @@ mod tests {
             end_pfn_64: 13,
             max_mapnr_64: 14,
         };
-        // Offset and width of each of the fields, in order.
-        let layouts: [(HeaderLayout, &[(usize, usize)], usize); 3] = [
+        /// Offset and width of each of the fields, in order.
+        type Fields<'a> = &'a [(usize, usize)];
+        let layouts: [(HeaderLayout, Fields<'_>, usize); 3] = [
             (
                 HeaderLayout::Bits64,
                 &[

@@ -19,11 +19,9 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{GuestMemory, MemoryRange, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{
-    self, Chunk, Chunks, Encoder, FrameRun, Selection, Written, is_zero, read_extent,
-};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Selection, Written, read_extent};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 

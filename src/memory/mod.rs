@@ -4,12 +4,14 @@
 mod file;
 mod range;
 mod slices;
+mod zero;
 
 use std::io;
 
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
+pub use zero::is_zero;
 
 /// A guest's physical memory, as a dump reads it.
 ///

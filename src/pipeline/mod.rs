@@ -8,7 +8,6 @@
 
 mod chunk;
 mod select;
-mod zero;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +17,6 @@ use std::thread;
 
 pub(crate) use chunk::{Chunk, Chunks, extents, read_extent};
 pub(crate) use select::{FrameRun, Selection};
-pub(crate) use zero::is_zero;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;

@@ -194,7 +194,6 @@ mod tests {
         output.write_at(0, b"hello world").unwrap();
         output.write_at(13, b"!").unwrap();
         output.set_len(16).unwrap();
-        drop(output);
         assert_eq!(sink.bytes, b"hello world\0\0!\0\0");
         assert_eq!(progress.snapshot().written, 16);
     }

@@ -3,7 +3,8 @@
 /// Whether all of `bytes` are zero. Looks at 128 bytes at a time, which the
 /// compiler turns into wide loads; a page that is not zero is mostly found
 /// out by the first of them.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+#[must_use]
+pub fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<128>();
     blocks.iter().all(|b| b.iter().fold(0, |a, x| a | x) == 0) && rest.iter().all(|b| *b == 0)
 }

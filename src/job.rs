@@ -1,0 +1,214 @@
+//! A dump in the background, and the one dump at a time that a virtual
+//! machine monitor's management interface has.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::dump::{DumpOptions, Summary, dump};
+use crate::error::{Error, Result};
+use crate::memory::GuestMemory;
+use crate::pipeline::panic_message;
+use crate::progress::{Progress, ProgressSnapshot};
+use crate::sink::DumpSink;
+
+/// Where a dump stands: QEMU's `DumpStatus`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum DumpStatus {
+    /// No dump was started yet.
+    #[default]
+    None,
+    /// A dump is being written.
+    Active,
+    /// The last dump is finished.
+    Completed,
+    /// The last dump failed or was cancelled.
+    Failed,
+}
+
+impl DumpStatus {
+    /// The name, as QEMU spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Active => "active",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// A dump that runs on a thread of its own.
+///
+/// Dropping the job cancels the dump and waits for its threads, so that none
+/// outlives it.
+#[derive(Debug)]
+pub struct DumpJob {
+    progress: Progress,
+    status: Arc<Mutex<DumpStatus>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DumpJob {
+    /// Starts a dump of `memory` to `sink`.
+    ///
+    /// `on_complete` is called exactly once, on the job's thread, when the
+    /// dump has ended for whatever reason: it is finished, has failed, was
+    /// cancelled, or its thread could not be started (then on the calling
+    /// thread, before this returns). [`status`](Self::status) is no longer
+    /// active by then. It must not drop the job.
+    pub fn start<M, S, F>(memory: M, mut sink: S, options: DumpOptions, on_complete: F) -> Self
+    where
+        M: GuestMemory + 'static,
+        S: DumpSink + 'static,
+        F: FnOnce(Result<Summary>) + Send + 'static,
+    {
+        let progress = options.progress.clone();
+        let completion = Arc::new(Completion {
+            status: Arc::new(Mutex::new(DumpStatus::Active)),
+            callback: Mutex::new(Some(on_complete)),
+        });
+        let status = Arc::clone(&completion.status);
+        let on_thread = Arc::clone(&completion);
+        let work = move || {
+            let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
+                .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+            // An unfinished file is gone before anybody hears of the end.
+            drop((memory, sink));
+            on_thread.complete(result);
+        };
+        let thread = thread::Builder::new()
+            .name("guestdump-job".into())
+            .spawn(work);
+        let thread = thread
+            .map_err(|error| completion.complete(Err(Error::Thread(error))))
+            .ok();
+        Self {
+            progress,
+            status,
+            thread,
+        }
+    }
+
+    /// [`DumpStatus::Active`], `Completed` or `Failed`.
+    #[must_use]
+    pub fn status(&self) -> DumpStatus {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far the dump is; also to cancel it.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Waits until the dump has ended and its callback has returned.
+    pub fn wait(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // The thread catches every panic itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for DumpJob {
+    fn drop(&mut self) {
+        // An ended dump's handle may belong to the next dump by now.
+        if self.status() == DumpStatus::Active {
+            self.progress.cancel();
+        }
+        self.join();
+    }
+}
+
+struct Completion<F> {
+    status: Arc<Mutex<DumpStatus>>,
+    callback: Mutex<Option<F>>,
+}
+
+impl<F: FnOnce(Result<Summary>)> Completion<F> {
+    fn complete(&self, result: Result<Summary>) {
+        let status = match result {
+            Ok(_) => DumpStatus::Completed,
+            Err(_) => DumpStatus::Failed,
+        };
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = status;
+        let callback = self
+            .callback
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(callback) = callback {
+            // The dump has ended; a panic here concerns the callback alone.
+            let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
+        }
+    }
+}
+
+/// One dump at a time, as QEMU's `dump-guest-memory` and `query-dump` have
+/// it: a second one is refused while the first is active.
+#[derive(Debug, Default)]
+pub struct Dumper {
+    job: Mutex<Option<DumpJob>>,
+}
+
+/// A dump is refused because another one is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("another dump is being written; wait until it has ended, or cancel it")]
+pub struct Busy;
+
+impl Dumper {
+    /// No dump yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts a dump in the background; see [`DumpJob::start`].
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] while another dump is active; `on_complete` is not called
+    /// then.
+    pub fn start<M, S, F>(
+        &self,
+        memory: M,
+        sink: S,
+        options: DumpOptions,
+        on_complete: F,
+    ) -> Result<(), Busy>
+    where
+        M: GuestMemory + 'static,
+        S: DumpSink + 'static,
+        F: FnOnce(Result<Summary>) + Send + 'static,
+    {
+        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        if job.as_ref().map(DumpJob::status) == Some(DumpStatus::Active) {
+            return Err(Busy);
+        }
+        *job = Some(DumpJob::start(memory, sink, options, on_complete));
+        Ok(())
+    }
+
+    /// Where the last dump stands, and its figures.
+    #[must_use]
+    pub fn query(&self) -> (DumpStatus, ProgressSnapshot) {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        job.as_ref().map_or_else(Default::default, |job| {
+            (job.status(), job.progress().snapshot())
+        })
+    }
+
+    /// Cancels the active dump, if there is one. Does not wait for its end.
+    pub fn cancel(&self) {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(job) = &*job {
+            job.progress().cancel();
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Whole dumps: what is refused, that threads and sinks make no difference,
+//! and what happens when memory or sink fail.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::io;
+
+use guestdump::memory::MemoryRange;
+use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
+use guestdump::{DumpOptions, Error, Format, GuestMemory, Summary, arch, dump};
+use support::{Fault, FaultySink, PAGE, Page, PageMemory, range, slice_memory, slices};
+
+/// Two ranges with a gap, every kind of page, more than one chunk.
+fn guest() -> PageMemory {
+    use Page::{Random, Text, Untouched, Zero};
+    let mut low: Vec<Page> = vec![Text(1), Zero, Random(2), Untouched, Untouched, Text(3)];
+    for i in 0..700u32 {
+        low.push(match i % 7 {
+            0 | 1 => Zero,
+            2 => Untouched,
+            3 => Random(i as u8),
+            _ => Text(i as u8),
+        });
+    }
+    PageMemory::new([
+        (0x1000, low),
+        (0x4000_0000, vec![Zero; 3]),
+        (0x1_0000_0000, vec![Untouched, Text(9), Untouched]),
+    ])
+}
+
+fn options(format: Format) -> DumpOptions {
+    DumpOptions::new(format)
+        .vmcoreinfo(VmcoreinfoSource::Bytes(
+            b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
+        ))
+        .cpus(vec![arch::x86_64::Registers::default(); 2])
+}
+
+fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
+    let mut sink = BufferSink::new();
+    let summary = dump(memory, &mut sink, options).unwrap();
+    (sink.into_bytes(), summary)
+}
+
+fn to_stream(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
+    let mut sink = StreamSink::new(Vec::new());
+    let summary = dump(memory, &mut sink, options).unwrap();
+    let bytes = sink.into_inner();
+    assert_eq!(summary.bytes_written, bytes.len() as u64);
+    bytes
+}
+
+#[test]
+fn the_summary_counts_pages() {
+    let guest = guest();
+    let zero = |page| matches!(page, Page::Zero | Page::Untouched);
+    let zeroes = guest.pages().filter(|(_, page)| zero(*page)).count() as u64;
+    for format in Format::available() {
+        let (bytes, summary) = to_buffer(&guest, &options(format).threads(3));
+        assert_eq!(summary.pages, 712, "{format}");
+        assert_eq!(summary.zero_pages, zeroes, "{format}");
+        assert_eq!(summary.bytes_total, 712 * PAGE);
+        assert_eq!(summary.threads, 3);
+        let located = summary.vmcoreinfo.unwrap();
+        assert_eq!(located.info.osrelease(), "6.1.0");
+        assert_eq!(located.origin, Origin::Given);
+        if format == Format::Elf || format.needs_positions() {
+            assert_eq!(summary.file_size, bytes.len() as u64, "{format}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_kinds_of_memory_make_no_difference() {
+    let guest = guest();
+    let owned = slices(&guest);
+    let in_place = slice_memory(&owned);
+    for format in Format::available() {
+        let (one, _) = to_buffer(&guest, &options(format));
+        for threads in [2, 3, 8] {
+            let (more, _) = to_buffer(&guest, &options(format).threads(threads));
+            assert!(one == more, "{format} on {threads} threads");
+        }
+        let (sliced, _) = to_buffer(&in_place, &options(format).threads(2));
+        assert!(one == sliced, "{format} in place");
+    }
+}
+
+#[test]
+fn streams_and_awkward_sinks_get_the_same_bytes() {
+    let guest = guest();
+    for format in Format::available() {
+        let options = options(format).threads(2);
+        let (expected, _) = to_buffer(&guest, &options);
+        for stream in [false, true] {
+            if stream && format.needs_positions() {
+                continue;
+            }
+            let mut awkward = FaultySink {
+                stream,
+                short_writes: true,
+                ..FaultySink::default()
+            };
+            dump(&guest, &mut awkward, &options).unwrap();
+            assert!(awkward.finished);
+            assert!(awkward.into_bytes() == expected, "{format}");
+        }
+        if !format.needs_positions() {
+            assert!(to_stream(&guest, &options) == expected, "{format}");
+        }
+    }
+}
+
+#[test]
+fn raw_formats_are_refused_for_streams_and_the_error_names_the_other() {
+    for format in Format::available().filter(|f| f.needs_positions()) {
+        let mut sink = StreamSink::new(Vec::new());
+        let error = dump(&guest(), &mut sink, &options(format)).unwrap_err();
+        assert!(error.is_refusal());
+        let flattened = format.streamable();
+        assert!(matches!(error, Error::NeedsPositions { instead, .. } if instead == flattened));
+        assert!(error.to_string().contains(flattened.name()), "{error}");
+        assert!(sink.into_inner().is_empty());
+    }
+}
+
+struct Ranges(Vec<MemoryRange>);
+
+impl GuestMemory for Ranges {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.0.clone()
+    }
+    fn read(&self, gpa: u64, _: &mut [u8]) -> io::Result<()> {
+        panic!("{gpa:#x} is read");
+    }
+    fn next_populated(&self, _: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        Ok(None)
+    }
+}
+
+#[test]
+fn what_is_refused_writes_nothing() {
+    let good = || Ranges(vec![range(0, 0x4000)]);
+    let overlapping = Ranges(vec![range(0, 0x4000), range(0x3000, 0x4000)]);
+    let unsorted = Ranges(vec![range(0x8000, 0x4000), range(0, 0x4000)]);
+    let none = Ranges(vec![]);
+    let odd = Ranges(vec![range(0x1000, 0x10000)]);
+    let note = |gpa, size| VmcoreinfoSource::NoteAt { gpa, size };
+    for format in Format::available() {
+        let base = || DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
+        let cases = [
+            ("overlap", &overlapping, base()),
+            ("sort", &unsorted, base()),
+            ("no RAM ranges", &none, base()),
+            ("not aligned to 65536", &odd, base().page_size(65536)),
+            ("page size of 0", &good(), base().page_size(0)),
+            ("page size of 5000", &good(), base().page_size(5000)),
+            ("page size of 131072", &good(), base().page_size(131_072)),
+            ("no RAM lies", &good(), base().filter(0x10000, 0x1000)),
+            ("no RAM lies", &good(), base().filter(0, 0)),
+            (
+                "VMCOREINFO",
+                &good(),
+                base().vmcoreinfo(VmcoreinfoSource::Bytes(b"hello".to_vec())),
+            ),
+            ("VMCOREINFO", &good(), base().vmcoreinfo(note(0, 4 << 30))),
+            (
+                "VMCOREINFO",
+                &good(),
+                base().vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16])),
+            ),
+        ];
+        for (what, memory, options) in cases {
+            let mut sink = FaultySink::default();
+            let error = dump(memory, &mut sink, &options).unwrap_err();
+            assert!(error.is_refusal(), "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+            assert_eq!(sink.calls.load(std::sync::atomic::Ordering::Relaxed), 0);
+            assert!(!sink.finished);
+        }
+    }
+}
+
+#[test]
+fn untouched_memory_is_never_read() {
+    // `Ranges` panics when it is read.
+    let memory = Ranges(vec![range(0, 8 << 30), range(1 << 40, 1 << 20)]);
+    for format in Format::available().filter(|f| f.needs_positions()) {
+        let (_, summary) = to_buffer(&memory, &DumpOptions::new(format).threads(2));
+        assert_eq!(summary.pages, summary.zero_pages);
+        assert!(summary.vmcoreinfo.is_none());
+    }
+}
+
+#[test]
+fn every_write_that_fails_is_reported_and_nothing_is_finished() {
+    let guest = guest();
+    for format in Format::available() {
+        for stream in [false, true] {
+            if stream && format.needs_positions() {
+                continue;
+            }
+            let options = options(format).threads(2);
+            let mut sink = FaultySink {
+                stream,
+                ..FaultySink::default()
+            };
+            dump(&guest, &mut sink, &options).unwrap();
+            let calls = sink.calls.into_inner();
+            assert!(calls > 4);
+            for at in 0..calls {
+                for fault in [
+                    Fault::Error(io::ErrorKind::StorageFull),
+                    Fault::WroteNothing,
+                    Fault::Panic,
+                ] {
+                    let mut sink = FaultySink {
+                        stream,
+                        fault: Some((at, fault)),
+                        ..FaultySink::default()
+                    };
+                    let error = dump(&guest, &mut sink, &options).unwrap_err();
+                    assert!(!sink.finished);
+                    match (fault, error) {
+                        (Fault::Panic, Error::Panicked(_)) => {}
+                        (Fault::Error(kind), Error::Write { source, .. }) => {
+                            assert_eq!(source.kind(), kind);
+                        }
+                        (Fault::WroteNothing, Error::Write { source, .. }) => {
+                            assert_eq!(source.kind(), io::ErrorKind::WriteZero);
+                        }
+                        (_, other) => panic!("{format} write {at} {fault:?}: {other:?}"),
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_file_says_so() {
+    let guest = PageMemory {
+        poisoned: Some(0x4000_1000),
+        ..guest()
+    };
+    for format in Format::available() {
+        let mut sink = FaultySink::default();
+        let error = dump(&guest, &mut sink, &options(format).threads(2)).unwrap_err();
+        match &error {
+            Error::ReadMemory { gpa, .. } => assert_eq!(*gpa, 0x4000_0000),
+            other => panic!("{other}"),
+        }
+        let bytes = sink.into_bytes();
+        match format {
+            // e_flags is 1.
+            Format::Elf => assert_eq!(bytes[48], 1),
+            // status has the bit 0x8.
+            raw if raw.needs_positions() => assert_eq!(bytes[424] & 8, 8),
+            // The end record is missing.
+            _ => assert_ne!(bytes[bytes.len() - 16..], [0xff; 16]),
+        }
+    }
+}
+
+#[test]
+fn a_panicking_memory_is_an_error_and_nobody_hangs() {
+    let guest = PageMemory {
+        explosive: Some(0x20_0000),
+        ..guest()
+    };
+    for threads in [1, 2, 4] {
+        let options = options(Format::Elf).threads(threads);
+        let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
+        assert!(matches!(error, Error::Panicked(text) if text.contains("explosive")));
+    }
+}
+
+#[test]
+fn a_guest_cannot_make_the_note_larger_than_it_is() {
+    let guest = PageMemory::new([(0, vec![Page::Text(1); 8])]);
+    for (gpa, size) in [(0x7000, 0x2000), (u64::MAX, 16), (0x8000, 16)] {
+        let options =
+            DumpOptions::new(Format::Elf).vmcoreinfo(VmcoreinfoSource::NoteAt { gpa, size });
+        let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Vmcoreinfo(
+                    VmcoreinfoError::Unreadable { .. } | VmcoreinfoError::TooLarge { .. }
+                )
+            ),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn seventy_thousand_ranges_take_section_header_zero() {
+    let count = 70_000u64;
+    let memory = Ranges((0..count).map(|i| range(i * 0x2000, 0x1000)).collect());
+    let options = DumpOptions::new(Format::Elf).vmcoreinfo(VmcoreinfoSource::None);
+    let (bytes, _) = to_buffer(&memory, &options);
+    let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
+    let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    assert_eq!(u16_at(56), 0xffff); // e_phnum
+    assert_eq!(u16_at(60), 1); // e_shnum
+    let section = u64_at(40) as usize; // e_shoff
+    assert_eq!(section as u64, 64 + 56 * (count + 1));
+    let info = u32::from_le_bytes(bytes[section + 44..section + 48].try_into().unwrap());
+    assert_eq!(u64::from(info), count + 1);
+    // The last program header is the last range's.
+    let last = section - 56;
+    assert_eq!(u64_at(last + 24), (count - 1) * 0x2000);
+    assert_eq!(bytes.len() as u64, u64_at(last + 8) + 0x1000);
+    // One fewer than the escape value needs no section.
+    let memory = Ranges((0..0xfffd).map(|i| range(i * 0x2000, 0x1000)).collect());
+    let (bytes, _) = to_buffer(&memory, &options);
+    assert_eq!(u16::from_le_bytes([bytes[56], bytes[57]]), 0xfffe);
+    assert_eq!(bytes[40..48], [0; 8]);
+}

@@ -1,0 +1,200 @@
+//! Dumps in the background: status, callback, cancellation, threads.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use guestdump::memory::MemoryRange;
+use guestdump::sink::BufferSink;
+use guestdump::{
+    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, Error, Format, GuestMemory, Progress,
+};
+use support::{Fault, FaultySink, Page, PageMemory, range};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn small() -> PageMemory {
+    PageMemory::new([(0, vec![Page::Text(1); 8])])
+}
+
+/// Reads block until the gate is opened, which shows that a job is active.
+struct Gated {
+    gate: std::sync::Mutex<mpsc::Receiver<()>>,
+    readers: Arc<AtomicUsize>,
+}
+
+impl Gated {
+    fn new() -> (Self, mpsc::Sender<()>, Arc<AtomicUsize>) {
+        let (open, gate) = mpsc::channel();
+        let readers = Arc::new(AtomicUsize::new(0));
+        let memory = Self {
+            gate: gate.into(),
+            readers: Arc::clone(&readers),
+        };
+        (memory, open, readers)
+    }
+}
+
+impl GuestMemory for Gated {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        vec![range(0, 64 << 20)]
+    }
+
+    fn read(&self, _: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.readers.fetch_add(1, SeqCst);
+        // An error means that the gate is open for good.
+        let _ = self.gate.lock().unwrap().recv();
+        buf.fill(1);
+        Ok(())
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.readers.store(usize::MAX, SeqCst);
+    }
+}
+
+fn options(format: Format) -> DumpOptions {
+    DumpOptions::new(format)
+        .threads(2)
+        .vmcoreinfo(guestdump::vmcoreinfo::VmcoreinfoSource::None)
+}
+
+#[test]
+fn a_job_completes_and_calls_back_once() {
+    let (tell, told) = mpsc::channel();
+    let job = DumpJob::start(small(), BufferSink::new(), options(Format::Elf), move |r| {
+        tell.send(r.map(|s| s.pages)).unwrap();
+    });
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap().unwrap(), 8);
+    assert_eq!(job.status(), DumpStatus::Completed);
+    assert_eq!(job.progress().snapshot().done, 8 * 4096);
+    job.wait();
+    // The sender is gone: nothing can come any more.
+    assert!(told.recv().is_err());
+}
+
+#[test]
+fn a_failing_sink_a_panicking_sink_and_a_panicking_memory_call_back_once() {
+    let faulty = |fault| FaultySink {
+        fault: Some((2, fault)),
+        ..FaultySink::default()
+    };
+    let explosive = PageMemory {
+        explosive: Some(4096),
+        ..small()
+    };
+    let cases: [(PageMemory, FaultySink); 3] = [
+        (
+            small(),
+            faulty(Fault::Error(std::io::ErrorKind::StorageFull)),
+        ),
+        (small(), faulty(Fault::Panic)),
+        (explosive, FaultySink::default()),
+    ];
+    for (memory, sink) in cases {
+        let (tell, told) = mpsc::channel();
+        let job = DumpJob::start(memory, sink, options(Format::Elf), move |r| {
+            tell.send(r).unwrap();
+        });
+        let error = told.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert!(
+            matches!(error, Error::Write { .. } | Error::Panicked(_)),
+            "{error}"
+        );
+        assert_eq!(job.status(), DumpStatus::Failed);
+        job.wait();
+        assert!(told.recv().is_err());
+    }
+}
+
+#[test]
+fn a_panic_in_the_callback_stays_there() {
+    let job = DumpJob::start(small(), BufferSink::new(), options(Format::Elf), |_| {
+        panic!("callback")
+    });
+    let status = Arc::new(job);
+    while status.status() == DumpStatus::Active {
+        std::thread::yield_now();
+    }
+    assert_eq!(status.status(), DumpStatus::Completed);
+    Arc::into_inner(status).unwrap().wait();
+}
+
+#[test]
+fn a_dropped_job_is_cancelled_and_leaves_no_thread_behind() {
+    let (memory, open, readers) = Gated::new();
+    let (tell, told) = mpsc::channel();
+    let job = DumpJob::start(memory, BufferSink::new(), options(Format::Elf), move |r| {
+        tell.send(r).unwrap();
+    });
+    while readers.load(SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(job.status(), DumpStatus::Active);
+    let progress = job.progress().clone();
+    let opener = std::thread::spawn(move || {
+        while !progress.is_cancelled() {
+            std::thread::yield_now();
+        }
+        drop(open);
+    });
+    drop(job);
+    // The memory is gone with the threads that read it.
+    assert_eq!(readers.load(SeqCst), usize::MAX);
+    opener.join().unwrap();
+    assert!(matches!(
+        told.recv_timeout(PATIENCE).unwrap(),
+        Err(Error::Cancelled)
+    ));
+    assert!(told.recv().is_err());
+}
+
+#[test]
+fn one_dump_at_a_time() {
+    let dumper = Dumper::new();
+    assert_eq!(dumper.query().0, DumpStatus::None);
+    let (memory, open, _) = Gated::new();
+    let (tell, told) = mpsc::channel();
+    let done = tell.clone();
+    dumper
+        .start(memory, BufferSink::new(), options(Format::Elf), move |r| {
+            done.send(r.is_ok()).unwrap();
+        })
+        .unwrap();
+    assert_eq!(dumper.query().0, DumpStatus::Active);
+    let refused = dumper.start(small(), BufferSink::new(), options(Format::Elf), |_| {
+        panic!("a refused dump calls nobody")
+    });
+    assert_eq!(refused, Err(Busy));
+    dumper.cancel();
+    drop(open);
+    assert!(!told.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(dumper.query().0, DumpStatus::Failed);
+    dumper
+        .start(small(), BufferSink::new(), options(Format::Elf), move |r| {
+            tell.send(r.is_ok()).unwrap();
+        })
+        .unwrap();
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    let (status, figures) = dumper.query();
+    assert_eq!(status, DumpStatus::Completed);
+    assert_eq!((figures.done, figures.total), (8 * 4096, 8 * 4096));
+    assert_eq!(status.name(), "completed");
+}
+
+#[test]
+fn cancelled_before_it_begins() {
+    let progress = Progress::new();
+    progress.cancel();
+    let result = guestdump::dump(
+        &small(),
+        &mut BufferSink::new(),
+        &options(Format::KdumpZlib).progress(progress),
+    );
+    assert!(matches!(result, Err(Error::Cancelled)));
+}

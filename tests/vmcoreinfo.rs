@@ -1,0 +1,237 @@
+//! Finding VMCOREINFO in guest memory: notes, the fw_cfg entry, the scan, and
+//! guests that lie.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use guestdump::elf::Note;
+use guestdump::memory::SliceMemory;
+use guestdump::sink::BufferSink;
+use guestdump::vmcoreinfo::{Located, Origin, VmcoreinfoError, VmcoreinfoSource};
+use guestdump::{ByteOrder, DumpOptions, Error, Format, dump};
+
+const PAGE: usize = 4096;
+
+/// A guest of 64 pages from address 0.
+struct Guest(Vec<u8>);
+
+impl Guest {
+    fn new() -> Self {
+        Self(vec![0; 64 * PAGE])
+    }
+
+    fn put(mut self, gpa: usize, bytes: &[u8]) -> Self {
+        self.0[gpa..gpa + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    fn locate(&self, source: VmcoreinfoSource) -> Result<Option<Located>, Error> {
+        let memory = SliceMemory::new([(0, &self.0[..])]).unwrap();
+        let options = DumpOptions::new(Format::Elf).vmcoreinfo(source);
+        dump(&memory, &mut BufferSink::new(), &options).map(|summary| summary.vmcoreinfo)
+    }
+
+    fn scan(&self) -> Option<Located> {
+        self.locate(VmcoreinfoSource::Scan).unwrap()
+    }
+}
+
+fn note(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Note {
+        name: b"VMCOREINFO",
+        kind: 0,
+        desc: text.as_bytes(),
+    }
+    .encode(ByteOrder::Little, &mut bytes);
+    bytes
+}
+
+/// VMCOREINFO of a kernel whose image begins at guest-physical address 0
+/// with its `init_uts_ns.name` at `uts`.
+fn text(release: &str, uts: usize) -> String {
+    format!(
+        "OSRELEASE={release}\nPAGESIZE=4096\nSYMBOL(init_uts_ns)={:x}\n\
+         OFFSET(uts_namespace.name)=0\nNUMBER(phys_base)=0\n",
+        0xffff_ffff_8000_0000u64 + uts as u64
+    )
+}
+
+fn utsname(release: &str) -> Vec<u8> {
+    ["Linux", "host", release, "#1", "x86_64", "(none)"]
+        .iter()
+        .flat_map(|s| {
+            let mut field = s.as_bytes().to_vec();
+            field.resize(65, 0);
+            field
+        })
+        .collect()
+}
+
+fn fw_cfg(format: u16, size: u32, gpa: u64) -> [u8; 16] {
+    let mut entry = [0; 16];
+    entry[..2].copy_from_slice(&1u16.to_le_bytes());
+    entry[2..4].copy_from_slice(&format.to_le_bytes());
+    entry[4..8].copy_from_slice(&size.to_le_bytes());
+    entry[8..].copy_from_slice(&gpa.to_le_bytes());
+    entry
+}
+
+#[test]
+fn a_note_is_found_by_address_by_fw_cfg_and_by_scan() {
+    let note = note(&text("6.1.0", 0));
+    let (gpa, size) = (5 * PAGE as u64, note.len() as u64);
+    let guest = Guest::new().put(5 * PAGE, &note);
+    let entry = fw_cfg(1, size as u32, gpa);
+    for (source, origin) in [
+        (VmcoreinfoSource::NoteAt { gpa, size }, Origin::Note { gpa }),
+        (VmcoreinfoSource::FwCfg(entry), Origin::FwCfg { gpa }),
+        (VmcoreinfoSource::FwCfgOrScan(entry), Origin::FwCfg { gpa }),
+        (
+            VmcoreinfoSource::FwCfgOrScan([0xff; 16]),
+            Origin::Scan { gpa },
+        ),
+        (VmcoreinfoSource::Scan, Origin::Scan { gpa }),
+        (VmcoreinfoSource::Bytes(note.clone()), Origin::Given),
+    ] {
+        let located = guest.locate(source).unwrap().unwrap();
+        assert_eq!(located.info.osrelease(), "6.1.0");
+        assert_eq!(located.origin, origin);
+    }
+}
+
+#[test]
+fn text_and_note_of_one_kernel_are_one_candidate() {
+    let text = text("6.1.0", 40 * PAGE);
+    let guest = Guest::new()
+        .put(9 * PAGE, text.as_bytes())
+        .put(20 * PAGE, &note(&text))
+        .put(40 * PAGE, &utsname("6.1.0"));
+    let located = guest.scan().unwrap();
+    assert_eq!(located.candidates.len(), 1);
+    assert!(located.candidates[0].verified);
+    assert_eq!(
+        located.origin,
+        Origin::Scan {
+            gpa: 9 * PAGE as u64
+        }
+    );
+}
+
+#[test]
+fn text_in_the_last_page_of_memory_is_found() {
+    let text = text("6.1.0", 0);
+    let guest = Guest::new().put(63 * PAGE, text.as_bytes());
+    assert_eq!(guest.scan().unwrap().info.text(), text.as_bytes());
+}
+
+#[test]
+fn the_crashed_kernel_is_told_from_its_capture_kernel() {
+    let main = text("6.1.0-main", 40 * PAGE) + "CRASHTIME=1700000000\n";
+    let capture = text("6.1.0-capture", 41 * PAGE);
+    let guest = Guest::new()
+        .put(3 * PAGE, &note(&capture))
+        .put(30 * PAGE, &note(&main))
+        .put(40 * PAGE, &utsname("6.1.0-main"))
+        .put(41 * PAGE, &utsname("6.1.0-capture"));
+    let located = guest.scan().unwrap();
+    assert_eq!(located.info.osrelease(), "6.1.0-main");
+    let releases: Vec<_> = located
+        .candidates
+        .iter()
+        .map(|c| (c.osrelease.as_str(), c.crash_time, c.verified))
+        .collect();
+    assert_eq!(
+        releases,
+        [
+            ("6.1.0-main", Some(1_700_000_000), true),
+            ("6.1.0-capture", None, true)
+        ]
+    );
+}
+
+#[test]
+fn a_kernel_from_before_a_reboot_loses_to_the_one_in_memory() {
+    let stale = text("5.10.0", 40 * PAGE) + "CRASHTIME=1600000000\n";
+    let guest = Guest::new()
+        .put(3 * PAGE, &note(&stale))
+        .put(30 * PAGE, &note(&text("6.1.0", 41 * PAGE)))
+        .put(41 * PAGE, &utsname("6.1.0"));
+    let located = guest.scan().unwrap();
+    assert_eq!(located.info.osrelease(), "6.1.0");
+    assert_eq!(located.candidates.len(), 2);
+    assert!(!located.candidates[1].verified);
+}
+
+#[test]
+fn nothing_to_find_is_no_error_for_a_scan() {
+    assert!(Guest::new().scan().is_none());
+    let almost = Guest::new()
+        // Not at the beginning of a page.
+        .put(5 * PAGE + 8, text("6.1.0", 0).as_bytes())
+        .put(7 * PAGE, b"OSRELEASE=\n")
+        .put(8 * PAGE, &note("PAGESIZE=4096\n"));
+    assert!(almost.scan().is_none());
+}
+
+#[test]
+fn notes_that_lie_about_their_size_are_passed_over() {
+    let mut note = note(&text("6.1.0", 0));
+    for len in [u32::MAX, 65 << 10, 1 << 30] {
+        note[4..8].copy_from_slice(&len.to_le_bytes());
+        assert!(Guest::new().put(PAGE, &note).scan().is_none(), "{len}");
+    }
+    // A little too long is cut at the NUL behind the text.
+    note[4..8].copy_from_slice(&2000u32.to_le_bytes());
+    let located = Guest::new().put(PAGE, &note).scan().unwrap();
+    assert_eq!(located.info.text(), text("6.1.0", 0).as_bytes());
+}
+
+#[test]
+fn a_million_planted_texts_cost_a_bounded_number_of_reads() {
+    use guestdump::GuestMemory;
+    use guestdump::memory::MemoryRange;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// Every page is another kernel's text.
+    #[derive(Default)]
+    struct Planted(AtomicU64);
+    impl GuestMemory for Planted {
+        fn ranges(&self) -> Vec<MemoryRange> {
+            vec![MemoryRange::new(0, 1_000_000 << 12).unwrap()]
+        }
+        fn read(&self, gpa: u64, buf: &mut [u8]) -> std::io::Result<()> {
+            self.0.fetch_add(buf.len() as u64, Relaxed);
+            let text = format!("OSRELEASE={gpa}\n");
+            let n = buf.len().min(text.len());
+            buf.fill(b'\n');
+            buf[..n].copy_from_slice(&text.as_bytes()[..n]);
+            Ok(())
+        }
+    }
+
+    let planted = Planted::default();
+    // The dump itself is refused, so that only the scan reads.
+    let options = DumpOptions::new(Format::Elf).filter(0, 0);
+    let error = dump(&planted, &mut BufferSink::new(), &options).unwrap_err();
+    assert!(matches!(error, Error::EmptyFilter { .. }));
+    let read = planted.0.into_inner();
+    assert!(read < 8 << 20, "{read} bytes read");
+}
+
+#[test]
+fn a_bad_fw_cfg_entry_is_a_clear_error() {
+    let guest = Guest::new().put(PAGE, &note(&text("6.1.0", 0)));
+    let locate = |entry| match guest.locate(VmcoreinfoSource::FwCfg(entry)) {
+        Err(Error::Vmcoreinfo(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    use VmcoreinfoError::{FwCfgEmpty, NotVmcoreinfo, TooLarge, Unreadable};
+    assert!(matches!(locate(fw_cfg(0, 100, 4096)), FwCfgEmpty));
+    assert!(matches!(locate(fw_cfg(1, 0, 4096)), FwCfgEmpty));
+    assert!(matches!(locate(fw_cfg(1, u32::MAX, 4096)), TooLarge { .. }));
+    assert!(matches!(locate(fw_cfg(1, 100, 1 << 40)), Unreadable { .. }));
+    assert!(matches!(
+        locate(fw_cfg(1, 100, u64::MAX - 10)),
+        TooLarge { .. }
+    ));
+    assert!(matches!(locate(fw_cfg(1, 100, 0)), NotVmcoreinfo));
+}
