@@ -8,6 +8,7 @@ pub mod x86_64;
 
 use std::fmt;
 
+use crate::elf::note::{CORE, NT_PRSTATUS, Notes};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -67,6 +68,26 @@ impl Machine {
             .iter()
             .copied()
             .find(|m| m.elf_machine() == elf_machine && m.encoding() == encoding)
+    }
+
+    /// The architecture whose `NT_PRSTATUS` notes have the size of those in
+    /// `notes`, for dumps that do not say.
+    pub(crate) fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
+        let size = notes
+            .flatten()
+            .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|m| m.encoding() == encoding && m.prstatus_size() == size)
+    }
+
+    /// Size of an `NT_PRSTATUS` descriptor in bytes.
+    #[must_use]
+    pub const fn prstatus_size(self) -> usize {
+        match self {
+            Self::X86_64 => x86_64::PRSTATUS_SIZE,
+        }
     }
 
     /// The page size, in bytes, where VMCOREINFO and the caller are silent.

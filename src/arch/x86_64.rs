@@ -164,6 +164,8 @@ struct QemuSegment {
 
 const QEMU_STATE_VERSION: u32 = 1;
 
+pub(super) const PRSTATUS_SIZE: usize = size_of::<Prstatus>();
+
 // 12 + 4 + 2 × 8 + 4 × 4 + 8 × 8 = 112, then 27 registers, then 4 + 4.
 const _: () = assert!(offset_of!(Prstatus, pr_cursig) == 12);
 const _: () = assert!(offset_of!(Prstatus, pr_sigpend) == 16);

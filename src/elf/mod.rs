@@ -3,6 +3,7 @@
 
 pub mod format;
 pub mod note;
+pub(crate) mod reader;
 pub(crate) mod writer;
 
 pub use note::{Note, NoteError, Notes};

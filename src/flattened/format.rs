@@ -120,6 +120,25 @@ impl RecordHeader {
         })
     }
 
+    /// Offset and length, if they are those of a record with data that ends
+    /// at a possible file offset.
+    #[must_use]
+    pub fn checked(&self) -> Option<(u64, u64)> {
+        let (offset, len) = (
+            u64::try_from(self.offset).ok()?,
+            u64::try_from(self.len).ok()?,
+        );
+        self.offset.checked_add(self.len)?;
+        (len > 0).then_some((offset, len))
+    }
+
+    pub(crate) fn complaint(&self) -> String {
+        format!(
+            "a record of the flattened format has offset {} and length {}",
+            self.offset, self.len
+        )
+    }
+
     /// Decodes a header.
     #[must_use]
     pub fn decode(bytes: [u8; Self::SIZE]) -> Self {

@@ -348,7 +348,7 @@ pub struct SubHeader {
 
 /// What a page descriptor says. There is one for each bit that is set in the
 /// second bitmap, in order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct PageDescriptor {
     /// File offset of the page's data; 0 if it is missing (incomplete dump).
     pub offset: u64,

@@ -5,6 +5,7 @@
 pub mod bitmap;
 pub mod format;
 pub mod layout;
+pub(crate) mod reader;
 pub(crate) mod writer;
 
 pub use format::Utsname;

@@ -1,6 +1,8 @@
 //! Page selection: which page frames exist, and which of them go into the
 //! dump.
 
+use std::ops::Range;
+
 use crate::error::{Error, Result};
 use crate::memory::{MemoryRange, RangeError, validate_ranges};
 
@@ -17,6 +19,13 @@ impl FrameRun {
     /// The page frame number behind the last one.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.count
+    }
+
+    /// What of the run lies in `frames`.
+    pub(crate) fn clipped(&self, frames: &Range<u64>) -> Option<Self> {
+        let start = self.start.max(frames.start);
+        let count = self.end().min(frames.end).checked_sub(start)?;
+        (count > 0).then_some(Self { start, count })
     }
 
     pub(crate) fn range(&self, page_size: u64) -> MemoryRange {
@@ -64,7 +73,8 @@ impl Selection {
             None => ram.clone(),
             Some((begin, length)) => {
                 let end = begin.saturating_add(length).div_ceil(page_size);
-                let dumped = clip(&ram, begin / page_size, end);
+                let frames = begin / page_size..end;
+                let dumped: Vec<_> = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
                 if length == 0 || dumped.is_empty() {
                     return Err(Error::EmptyFilter { begin, length });
                 }
@@ -92,17 +102,6 @@ impl Selection {
     pub(crate) fn max_mapnr(&self) -> u64 {
         self.ram.last().map_or(0, FrameRun::end)
     }
-}
-
-/// The frames of `runs` from `start` up to `end`.
-fn clip(runs: &[FrameRun], start: u64, end: u64) -> Vec<FrameRun> {
-    runs.iter()
-        .filter_map(|run| {
-            let from = run.start.max(start);
-            let count = run.end().min(end).checked_sub(from)?;
-            (count > 0).then_some(FrameRun { start: from, count })
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,1 +1,322 @@
-//! Reading dumps: any ELF or kdump file as guest memory.
+//! Reading dumps: any ELF or kdump file, raw or flattened, by any writer, as
+//! guest memory again. The one decoder: `guestdump info`, `guestdump check`
+//! and the source `vmcore:` are made of it.
+#![forbid(unsafe_code)]
+
+mod check;
+mod error;
+mod input;
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+pub use check::CheckReport;
+pub use error::VmcoreError;
+pub(crate) use input::Input;
+
+use crate::arch::Machine;
+use crate::dump::DumpOptions;
+use crate::elf::format::{FileHeader, ProgramHeader};
+use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes, VMCOREINFO};
+use crate::elf::reader::ElfDump;
+use crate::encoding::Encoding;
+use crate::format::Format;
+use crate::kdump::Utsname;
+use crate::kdump::format::{HeaderLayout, MainHeader, SubHeader};
+use crate::kdump::reader::KdumpDump;
+use crate::memory::{FileMemory, GuestMemory, MemoryRange, not_ram};
+use crate::vmcoreinfo::{Vmcoreinfo, VmcoreinfoSource};
+
+/// A dump, open for reading.
+///
+/// As [`GuestMemory`] it has the pages that are in the dump. Of ELF dumps
+/// these are the whole pages of each PT_LOAD that have bytes in the file, by
+/// `p_paddr`.
+#[derive(Debug)]
+pub struct Vmcore {
+    input: Input,
+    contents: Contents,
+    /// An ELF dump's memory as regions of its file, which knows its holes.
+    elf_memory: Option<FileMemory>,
+}
+
+#[derive(Debug)]
+enum Contents {
+    Elf(ElfDump),
+    Kdump(Box<KdumpDump>),
+}
+
+/// What kind of dump it is, with its decoded headers.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Headers<'a> {
+    /// An ELF core.
+    Elf {
+        /// The ELF header.
+        header: &'a FileHeader,
+        /// All program headers.
+        program_headers: &'a [ProgramHeader],
+    },
+    /// A kdump-compressed dump.
+    Kdump {
+        /// How the headers are laid out.
+        layout: HeaderLayout,
+        /// The main header.
+        main: &'a MainHeader,
+        /// The sub header; fields newer than the header's version are 0.
+        sub: &'a SubHeader,
+    },
+}
+
+impl Vmcore {
+    /// Opens a dump and decodes its headers, notes and page bitmap.
+    ///
+    /// An ELF dump whose memory is cut short opens with what there is;
+    /// [`check`](Self::check) tells.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmcoreError::NotADump`] for any other file;
+    /// - [`VmcoreError::Unsupported`] for dumps that this crate cannot read;
+    /// - [`VmcoreError::Truncated`], [`VmcoreError::Damaged`] if headers,
+    ///   notes, bitmaps or a flattened file's records do not add up;
+    /// - [`VmcoreError::Read`] if the file cannot be read.
+    pub fn open(file: File) -> Result<Self, VmcoreError> {
+        let input = Input::open(file)?;
+        if let Some(elf) = ElfDump::open(&input)? {
+            return Ok(Self {
+                elf_memory: elf.file_memory(&input),
+                input,
+                contents: Contents::Elf(elf),
+            });
+        }
+        let kdump = KdumpDump::open(&input)?.ok_or(VmcoreError::NotADump)?;
+        Ok(Self {
+            input,
+            contents: Contents::Kdump(Box::new(kdump)),
+            elf_memory: None,
+        })
+    }
+
+    /// The decoded headers, which also tell the kind of dump.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'_> {
+        match &self.contents {
+            Contents::Elf(elf) => Headers::Elf {
+                header: &elf.header,
+                program_headers: &elf.program_headers,
+            },
+            Contents::Kdump(kdump) => Headers::Kdump {
+                layout: kdump.layout,
+                main: &kdump.main,
+                sub: &kdump.sub,
+            },
+        }
+    }
+
+    /// Whether the file is in makedumpfile's flattened format.
+    #[must_use]
+    pub fn is_flattened(&self) -> bool {
+        self.input.is_flattened()
+    }
+
+    /// Length of the dump in bytes; of a flattened one, of its raw form.
+    #[must_use]
+    pub fn raw_len(&self) -> u64 {
+        self.input.len()
+    }
+
+    /// Whether the dump does not say that it is incomplete.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        match &self.contents {
+            Contents::Elf(elf) => elf.is_complete(),
+            Contents::Kdump(kdump) => kdump.is_complete(),
+        }
+    }
+
+    /// Word size and byte order of headers and notes.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        match &self.contents {
+            Contents::Elf(elf) => elf.header.encoding,
+            Contents::Kdump(kdump) => Encoding {
+                class: kdump.layout.class(),
+                order: kdump.order,
+            },
+        }
+    }
+
+    /// The guest's architecture, if this crate knows it: ELF's `e_machine`,
+    /// kdump's utsname. Where a kdump does not say, as QEMU's does not, it
+    /// is the one with the header's encoding and its notes' sizes.
+    #[must_use]
+    pub fn machine(&self) -> Option<Machine> {
+        match &self.contents {
+            Contents::Elf(elf) => Machine::from_elf(elf.header.machine, elf.header.encoding),
+            Contents::Kdump(kdump) => {
+                let name = Utsname::text(&kdump.main.utsname.machine);
+                let named = name.parse().ok();
+                named.or_else(|| {
+                    let unknown = name.is_empty() || name.eq_ignore_ascii_case("unknown");
+                    let guess = Machine::from_notes(self.encoding(), self.notes());
+                    guess.filter(|_| unknown)
+                })
+            }
+        }
+    }
+
+    /// The guest's page size in bytes, if the dump tells: kdump's block size,
+    /// or VMCOREINFO.
+    #[must_use]
+    pub fn page_size(&self) -> Option<u64> {
+        match &self.contents {
+            Contents::Elf(_) => self.vmcoreinfo()?.page_size(),
+            Contents::Kdump(kdump) => Some(kdump.page_size()),
+        }
+    }
+
+    /// Pages in the dump, of [`page_size`](Self::page_size) or 4096 bytes.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        match &self.contents {
+            Contents::Elf(elf) => {
+                let bytes: u64 = elf.ranges().map(|range| range.size()).sum();
+                bytes / self.page_size().unwrap_or(4096).max(1)
+            }
+            Contents::Kdump(kdump) => kdump.pages,
+        }
+    }
+
+    /// The notes as they are in the dump.
+    #[must_use]
+    pub fn note_bytes(&self) -> &[u8] {
+        match &self.contents {
+            Contents::Elf(elf) => &elf.notes,
+            Contents::Kdump(kdump) => &kdump.notes,
+        }
+    }
+
+    /// The notes one by one.
+    #[must_use]
+    pub fn notes(&self) -> Notes<'_> {
+        Notes::new(self.note_bytes(), self.encoding().order)
+    }
+
+    /// How many CPUs have an `NT_PRSTATUS` note.
+    #[must_use]
+    pub fn cpus(&self) -> usize {
+        self.notes()
+            .flatten()
+            .filter(|(_, note)| note.is(CORE, NT_PRSTATUS))
+            .count()
+    }
+
+    /// VMCOREINFO, from its note or kdump's sub header.
+    #[must_use]
+    pub fn vmcoreinfo(&self) -> Option<Vmcoreinfo> {
+        let from_note = self
+            .notes()
+            .flatten()
+            .find(|(_, note)| note.is(VMCOREINFO, 0))
+            .and_then(|(_, note)| Vmcoreinfo::parse(note.desc).ok());
+        from_note.or_else(|| match &self.contents {
+            Contents::Elf(_) => None,
+            Contents::Kdump(kdump) => Vmcoreinfo::parse(&kdump.vmcoreinfo).ok(),
+        })
+    }
+
+    /// The guest's `uname` in kdump's header; `None` where sysname is not
+    /// Linux or the release is empty, as in QEMU's.
+    #[must_use]
+    pub fn utsname(&self) -> Option<Utsname> {
+        match &self.contents {
+            Contents::Elf(_) => None,
+            Contents::Kdump(kdump) => kdump.utsname(),
+        }
+    }
+
+    /// Options for writing this dump in `format`: its architecture, page
+    /// size, notes, VMCOREINFO (searched for in the memory if the dump has
+    /// none) and what its headers say.
+    ///
+    /// # Errors
+    ///
+    /// [`VmcoreError::Unsupported`] if this crate does not know the guest's
+    /// architecture.
+    pub fn options(&self, format: Format) -> Result<DumpOptions, VmcoreError> {
+        let machine = self
+            .machine()
+            .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;
+        let mut options = DumpOptions::new(format)
+            .machine(machine)
+            .raw_notes(self.notes_without_vmcoreinfo())
+            .vmcoreinfo(match self.vmcoreinfo() {
+                Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
+                None => VmcoreinfoSource::Scan,
+            });
+        if let Contents::Kdump(kdump) = &self.contents {
+            let time = Duration::from_secs(kdump.main.timestamp_sec)
+                .saturating_add(Duration::from_micros(kdump.main.timestamp_usec));
+            options = options
+                .page_size(kdump.page_size())
+                .phys_base(kdump.sub.phys_base);
+            if !time.is_zero() {
+                options = options.timestamp(time);
+            }
+        }
+        Ok(match self.utsname() {
+            Some(uts) => options.utsname(uts),
+            None => options,
+        })
+    }
+
+    fn notes_without_vmcoreinfo(&self) -> Vec<u8> {
+        let order = self.encoding().order;
+        let mut bytes = Vec::new();
+        let is_vmcoreinfo = |note: &Note<'_>| note.is(VMCOREINFO, 0);
+        for (_, note) in self.notes().flatten().filter(|(_, n)| !is_vmcoreinfo(n)) {
+            note.encode(order, &mut bytes);
+        }
+        bytes
+    }
+}
+
+impl GuestMemory for Vmcore {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        match &self.contents {
+            Contents::Elf(elf) => elf.ranges().collect(),
+            Contents::Kdump(kdump) => kdump.ranges().collect(),
+        }
+    }
+
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let elf = match &self.contents {
+            Contents::Elf(elf) => elf,
+            Contents::Kdump(kdump) => {
+                let len = buf.len();
+                let result = kdump.read(&self.input, gpa, buf);
+                return Ok(result.ok_or_else(|| not_ram(gpa, len))??);
+            }
+        };
+        let mut done = 0;
+        while done < buf.len() {
+            let (offset, left) = gpa
+                .checked_add(done as u64)
+                .and_then(|at| elf.find(at))
+                .ok_or_else(|| not_ram(gpa, buf.len()))?;
+            let n = left.min((buf.len() - done) as u64) as usize;
+            self.input.read_at(offset, &mut buf[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        match &self.elf_memory {
+            Some(memory) => memory.next_populated(range),
+            None => Ok(Some(range)),
+        }
+    }
+}
