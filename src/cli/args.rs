@@ -1,0 +1,188 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand, ValueEnum};
+use guestdump::sink::Target;
+use guestdump::{Format, Machine};
+
+use super::number::parse_size;
+use super::report::{Failure, Result, print};
+use super::source::SourceName;
+
+const DUMP_HELP: &str = "\
+Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
+SIGINT and SIGTERM stop the dump; no file is left. Exit codes: 0 done, 1 failed, 2 usage, 130 or \
+143 stopped by a signal.
+
+Examples:
+  guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump
+  guestdump dump --from vmcore:old.elf --to new.kdump --format kdump-raw-zstd
+  guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
+
+const MAIN_HELP: &str = "\
+Example:
+  guestdump dump --from demo:256M --to demo.dump && guestdump info demo.dump
+
+Exit codes: 0 done, 1 failed, 2 usage, 130 or 143 stopped by SIGINT or SIGTERM.";
+
+/// Dumps of a guest's memory: write, convert, look into, check.
+#[derive(Debug, Parser)]
+#[command(name = "guestdump", version, after_help = MAIN_HELP)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a dump of a guest's memory
+    #[command(after_help = DUMP_HELP)]
+    Dump(DumpArgs),
+    /// Say what a dump file holds
+    #[command(after_help = "Example:\n  guestdump info --json vm0.dump | jq .vmcoreinfo.osrelease")]
+    Info(FileArgs),
+    /// Read all of a dump file and decompress every page
+    #[command(
+        after_help = "The exit code is 1 at the first thing wrong.\n\nExample:\n  guestdump check vm0.dump"
+    )]
+    Check(FileArgs),
+    /// Bring a flattened dump into its raw form, as makedumpfile -R does
+    #[command(
+        after_help = "Example:\n  ssh host guestdump dump --from demo --to - | \
+        guestdump rearrange - demo.dump"
+    )]
+    Rearrange(RearrangeArgs),
+    /// List the formats that this build can write
+    #[command(after_help = "Example:\n  guestdump formats --json")]
+    Formats(FormatsArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DumpArgs {
+    /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM) or
+    /// vmcore:PATH (an ELF or kdump file)
+    #[arg(long, value_name = "SOURCE")]
+    pub(crate) from: SourceName,
+    /// Where the dump goes: a path, file:PATH, fd:N, or - for standard output
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Target,
+    /// Dump format, see `guestdump formats` [default: kdump-raw-zlib, or
+    /// kdump-zlib if the target is a stream]
+    #[arg(long, value_name = "F", value_parser = parse_format)]
+    pub(crate) format: Option<Format>,
+    /// What lies where in raw:PATH, and the CPUs; without it, RAM from
+    /// address 0 on (see docs/map.md)
+    #[arg(long, value_name = "MAP.json")]
+    pub(crate) map: Option<PathBuf>,
+    /// Architecture of raw:PATH [default: x86_64]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) machine: Option<Machine>,
+    /// Page size of raw:PATH in bytes [default: VMCOREINFO's, or the
+    /// machine's]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) page_size: Option<u64>,
+    /// Threads that read and compress, 0 for all cores; the dump is the same
+    /// for every number
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    pub(crate) threads: u16,
+    /// First guest-physical address to dump
+    #[arg(long, value_name = "A", value_parser = parse_size, requires = "length")]
+    pub(crate) begin: Option<u64>,
+    /// Bytes to dump from there on
+    #[arg(long, value_name = "L", value_parser = parse_size, requires = "begin")]
+    pub(crate) length: Option<u64>,
+    /// A file with VMCOREINFO: its text, or the ELF note
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// Progress on stderr; auto: if that is a terminal
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
+    pub(crate) progress: When,
+    /// Summary as one JSON object on stdout; on stderr if the dump goes to
+    /// stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Replace an existing file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// When there is a progress bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FileArgs {
+    /// The dump file: ELF or kdump, flattened or not
+    pub(crate) file: PathBuf,
+    /// One JSON object on stdout instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RearrangeArgs {
+    /// The flattened dump, or - for standard input
+    #[arg(value_name = "FLAT")]
+    pub(crate) from: PathBuf,
+    /// Where the raw dump goes: a path, file:PATH or fd:N
+    #[arg(value_name = "RAW")]
+    pub(crate) to: Target,
+    /// Replace an existing file
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FormatsArgs {
+    /// One JSON object on stdout instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_format(name: &str) -> Result<Format, String> {
+    name.parse()
+        .map_err(|e| format!("{e}; see guestdump formats"))
+}
+
+/// The command of the process's arguments; `None` if they asked for help or
+/// the version, which is printed then.
+pub(crate) fn parse() -> Result<Option<Command>> {
+    let error = match Args::try_parse() {
+        Ok(args) => return Ok(Some(args.command)),
+        Err(error) => error,
+    };
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print(&error.to_string())?;
+            Ok(None)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            Err(Failure::usage(
+                "name a command: dump, info, check, rearrange or formats; see guestdump --help",
+            ))
+        }
+        _ => Err(Failure::usage(one_line(&error.to_string()))),
+    }
+}
+
+/// clap's message without the usage that follows it.
+fn one_line(message: &str) -> String {
+    let mut line = String::new();
+    for part in message.lines().map(str::trim) {
+        if part.starts_with("Usage:") || part.starts_with("For more information") {
+            break;
+        }
+        match part.strip_prefix("tip: ") {
+            Some(tip) => line.extend(["; ", tip]),
+            None if part.is_empty() || line.is_empty() => line.push_str(part),
+            None => line.extend([" ", part]),
+        }
+    }
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}

@@ -1,0 +1,37 @@
+//! The command: arguments in, calls of the library, text or JSON out.
+
+mod args;
+mod check;
+mod dump_cmd;
+mod formats;
+mod info;
+mod map;
+mod number;
+mod progress;
+mod rearrange;
+mod registers;
+mod report;
+mod signals;
+mod source;
+mod summary;
+mod target;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+/// Runs the command with the process's arguments.
+pub(crate) fn run() -> ExitCode {
+    let result = args::parse().and_then(|command| match command {
+        Some(Command::Dump(args)) => dump_cmd::run(&args),
+        Some(Command::Info(args)) => info::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Rearrange(args)) => rearrange::run(&args),
+        Some(Command::Formats(args)) => formats::run(&args),
+        None => Ok(()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.finish(),
+    }
+}

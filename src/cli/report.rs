@@ -1,0 +1,184 @@
+//! What the user reads: one-line errors, escaped text, sizes, JSON.
+
+use std::error::Error;
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// Why the command ends early: one line for stderr and an exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+impl Failure {
+    /// Exit code 1: the work could not be done.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 1,
+        }
+    }
+
+    /// Exit code 2: the command line is wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 2,
+        }
+    }
+
+    /// Exit code 130 for SIGINT, 143 for SIGTERM, as shells count.
+    pub(crate) fn signal(signal: i32) -> Self {
+        Self {
+            message: format!("stopped by signal {signal}"),
+            code: u8::try_from(128 + signal).unwrap_or(1),
+        }
+    }
+
+    /// `what`, and behind it `error` with its causes.
+    pub(crate) fn because(what: impl Display, error: &dyn Error) -> Self {
+        Self::new(format!("{what}: {}", chain(error)))
+    }
+
+    /// Prints the line and gives the exit code.
+    pub(crate) fn finish(&self) -> ExitCode {
+        note(&self.message);
+        ExitCode::from(self.code)
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl From<guestdump::Error> for Failure {
+    fn from(error: guestdump::Error) -> Self {
+        Self::new(chain(&error))
+    }
+}
+
+/// An error and its causes, joined by `: `. Some errors repeat their cause in
+/// their own text; it is not said twice.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            let _ = write!(text, ": {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Prints one line to stderr. There is nowhere to report that it failed.
+pub(crate) fn note(line: &str) {
+    let _ = writeln!(io::stderr(), "guestdump: {}", escape(line));
+}
+
+/// Text from a guest or a file name, harmless for a terminal: whatever is not
+/// printable becomes an escape such as `\n` or `\u{1b}`.
+pub(crate) fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => out.push(c),
+            _ => out.extend(c.escape_debug()),
+        }
+    }
+    out
+}
+
+/// The same for bytes that need not be UTF-8.
+pub(crate) fn escape_bytes(bytes: &[u8]) -> String {
+    escape(&String::from_utf8_lossy(bytes))
+}
+
+/// A size for people: `4096 bytes`, `1.5 MiB`.
+pub(crate) fn human(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1 << 10 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // What would be printed as 1024.0 belongs to the next unit.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+/// Prints `text` to stdout.
+pub(crate) fn print(text: &str) -> Result<()> {
+    write_all(&mut io::stdout().lock(), "standard output", text)
+}
+
+/// Prints `value` to stdout as one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
+    print(&to_json(value)?)
+}
+
+/// Prints `value` to stderr as one line of JSON.
+pub(crate) fn print_json_to_stderr(value: &impl Serialize) -> Result<()> {
+    write_all(&mut io::stderr().lock(), "standard error", &to_json(value)?)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String> {
+    let mut line =
+        serde_json::to_string(value).map_err(|e| Failure::because("cannot make JSON", &e))?;
+    line.push('\n');
+    Ok(line)
+}
+
+fn write_all(to: &mut dyn Write, name: &str, text: &str) -> Result<()> {
+    to.write_all(text.as_bytes())
+        .and_then(|()| to.flush())
+        .map_err(|e| Failure::because(format!("cannot write to {name}"), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_one_digit_and_a_binary_unit() {
+        assert_eq!(human(0), "0 bytes");
+        assert_eq!(human(1023), "1023 bytes");
+        assert_eq!(human(1024), "1.0 KiB");
+        assert_eq!(human((1 << 20) - 1), "1.0 MiB");
+        assert_eq!(human(3 << 29), "1.5 GiB");
+        assert_eq!(human(u64::MAX), "16.0 EiB");
+    }
+
+    #[test]
+    fn text_cannot_steer_a_terminal() {
+        assert_eq!(escape("6.1.0-\u{1b}[31m\nx"), "6.1.0-\\u{1b}[31m\\nx");
+        assert_eq!(escape("it's \"ä\" a\\b"), "it's \"ä\" a\\b");
+        assert_eq!(escape("\u{202e}"), "\\u{202e}");
+        assert_eq!(escape_bytes(b"\xff\x07"), "\u{fffd}\\u{7}");
+    }
+
+    #[test]
+    fn causes_are_joined_and_not_repeated() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("outer: {0}")]
+        struct Outer(#[source] io::Error);
+        let error = Outer(io::Error::other("inner"));
+        assert_eq!(chain(&error), "outer: inner");
+        let error = guestdump::Error::Finish(io::Error::other("inner"));
+        assert_eq!(
+            chain(&error),
+            "the dump is written but cannot be finished: inner"
+        );
+    }
+}

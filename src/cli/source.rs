@@ -1,0 +1,140 @@
+//! Where guest memory comes from, by name.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use guestdump::demo::{self, DemoGuest};
+use guestdump::vmcore::Vmcore;
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{DumpOptions, Format, GuestMemory, Machine};
+
+use super::map::{self, RawGuest};
+use super::number::parse_size;
+use super::report::{Failure, Result};
+
+/// The name of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SourceName {
+    /// The built-in guest, by size in bytes.
+    Demo(u64),
+    /// A file with guest RAM.
+    Raw(PathBuf),
+    /// A dump.
+    Vmcore(PathBuf),
+}
+
+impl FromStr for SourceName {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once(':').unwrap_or((s, "")) {
+            ("demo", "") if s == "demo" => Ok(Self::Demo(demo::DEFAULT_SIZE)),
+            ("demo", size) => parse_size(size).map(Self::Demo),
+            ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
+            ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
+            _ => Err("name demo, demo:SIZE, raw:PATH or vmcore:PATH".into()),
+        }
+    }
+}
+
+/// What the command line says about a raw source.
+#[derive(Debug, Default)]
+pub(crate) struct RawSettings<'a> {
+    pub(crate) map: Option<&'a Path>,
+    pub(crate) machine: Option<Machine>,
+    /// In bytes.
+    pub(crate) page_size: Option<u64>,
+}
+
+/// A guest that can be dumped.
+pub(crate) enum Source {
+    Demo(DemoGuest),
+    Raw(RawGuest),
+    Vmcore(Vmcore, String),
+}
+
+impl Source {
+    /// Opens the source. The command line's `settings` count more than the
+    /// map's.
+    pub(crate) fn open(name: &SourceName, settings: &RawSettings<'_>) -> Result<Self> {
+        match name {
+            SourceName::Demo(size) => DemoGuest::new(*size)
+                .map(Self::Demo)
+                .map_err(|e| Failure::because("cannot make the demo guest", &e)),
+            SourceName::Raw(path) => {
+                let mut guest = match settings.map {
+                    Some(map) => map::load(map, path)?,
+                    None => map::flat(path)?,
+                };
+                guest.machine = settings.machine.or(guest.machine);
+                guest.page_size = settings.page_size.or(guest.page_size);
+                Ok(Self::Raw(guest))
+            }
+            SourceName::Vmcore(path) => {
+                let name = path.display().to_string();
+                let vmcore = open_vmcore(path)?;
+                Ok(Self::Vmcore(vmcore, name))
+            }
+        }
+    }
+
+    pub(crate) fn memory(&self) -> &dyn GuestMemory {
+        match self {
+            Self::Demo(guest) => guest,
+            Self::Raw(guest) => &guest.memory,
+            Self::Vmcore(vmcore, _) => vmcore,
+        }
+    }
+
+    /// What the source knows about the guest.
+    pub(crate) fn options(&self, format: Format) -> Result<DumpOptions> {
+        let mut options = DumpOptions::new(format);
+        match self {
+            Self::Demo(guest) => {
+                options = options
+                    .cpus(guest.cpus())
+                    .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
+            }
+            Self::Raw(guest) => {
+                options = options.cpus(guest.cpus.iter().cloned());
+                if let Some(machine) = guest.machine {
+                    options = options.machine(machine);
+                }
+                if let Some(bytes) = guest.page_size {
+                    options = options.page_size(bytes);
+                }
+                if let Some(source) = &guest.vmcoreinfo {
+                    options = options.vmcoreinfo(source.clone());
+                }
+            }
+            Self::Vmcore(vmcore, name) => {
+                return vmcore
+                    .options(format)
+                    .map_err(|e| Failure::because(name, &e));
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Opens a dump file.
+pub(crate) fn open_vmcore(path: &Path) -> Result<Vmcore> {
+    Vmcore::open(map::open(path)?).map_err(|e| Failure::because(path.display(), &e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_have_names() {
+        let parse = |s: &str| s.parse::<SourceName>().ok();
+        assert_eq!(parse("demo"), Some(SourceName::Demo(demo::DEFAULT_SIZE)));
+        assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
+        assert_eq!(parse("raw:a:b"), Some(SourceName::Raw("a:b".into())));
+        assert_eq!(parse("vmcore:x"), Some(SourceName::Vmcore("x".into())));
+        for bad in ["", "demo:", "demo:x", "raw", "raw:", "vmcore:", "kdump:x"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

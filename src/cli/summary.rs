@@ -1,0 +1,122 @@
+//! What `dump` reports when it is done.
+
+use std::fmt;
+
+use guestdump::Summary;
+use guestdump::vmcoreinfo::{Candidate, Located};
+use serde::Serialize;
+
+use super::report::human;
+
+/// The summary as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct SummaryEntry {
+    format: &'static str,
+    machine: &'static str,
+    page_size: u64,
+    pages: u64,
+    zero_pages: u64,
+    bytes_total: u64,
+    bytes_written: u64,
+    file_size: u64,
+    seconds: f64,
+    threads: usize,
+    vmcoreinfo: Option<LocatedEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct LocatedEntry {
+    source: &'static str,
+    osrelease: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    candidates: Vec<CandidateEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct CandidateEntry {
+    address: u64,
+    osrelease: String,
+    crash_time: Option<u64>,
+    verified: bool,
+}
+
+impl From<&Summary> for SummaryEntry {
+    fn from(s: &Summary) -> Self {
+        Self {
+            format: s.format.name(),
+            machine: s.machine.name(),
+            page_size: s.page_size,
+            pages: s.pages,
+            zero_pages: s.zero_pages,
+            bytes_total: s.bytes_total,
+            bytes_written: s.bytes_written,
+            file_size: s.file_size,
+            seconds: s.duration.as_secs_f64(),
+            threads: s.threads,
+            vmcoreinfo: s.vmcoreinfo.as_ref().map(LocatedEntry::from),
+        }
+    }
+}
+
+impl From<&Located> for LocatedEntry {
+    fn from(located: &Located) -> Self {
+        Self {
+            source: located.origin.name(),
+            osrelease: located.info.osrelease(),
+            address: located.origin.gpa(),
+            candidates: located
+                .candidates
+                .iter()
+                .map(CandidateEntry::from)
+                .collect(),
+        }
+    }
+}
+
+impl From<&Candidate> for CandidateEntry {
+    fn from(candidate: &Candidate) -> Self {
+        Self {
+            address: candidate.gpa,
+            osrelease: candidate.osrelease.clone(),
+            crash_time: candidate.crash_time,
+            verified: candidate.verified,
+        }
+    }
+}
+
+/// The summary for people, two lines.
+pub(crate) fn lines(target: impl fmt::Display, s: &Summary) -> [String; 2] {
+    let first = format!(
+        "{target}: {}, {} of guest memory in {} pages ({} zero), {} written in {:.2} s by {} thread{}",
+        s.format,
+        human(s.bytes_total),
+        s.pages,
+        s.zero_pages,
+        human(s.bytes_written),
+        s.duration.as_secs_f64(),
+        s.threads,
+        if s.threads == 1 { "" } else { "s" },
+    );
+    let second = match &s.vmcoreinfo {
+        None => "no VMCOREINFO was found; few tools can open a dump without it".to_owned(),
+        Some(located) => vmcoreinfo_line(located),
+    };
+    [first, second]
+}
+
+fn vmcoreinfo_line(located: &Located) -> String {
+    let mut line = format!(
+        "VMCOREINFO of {} ({}",
+        located.info.osrelease(),
+        located.origin.name()
+    );
+    if let Some(gpa) = located.origin.gpa() {
+        line += &format!(" at {gpa:#x}");
+    }
+    if located.candidates.len() > 1 {
+        line += &format!(", the best of {}", located.candidates.len());
+    }
+    line + ")"
+}

@@ -1,0 +1,79 @@
+//! Opening the target of a dump, with what a terminal user needs on top of
+//! the library's sinks.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+use guestdump::DumpSink;
+use guestdump::sink::{FileSinkOptions, Target};
+
+use super::report::{Failure, Result, chain};
+
+/// A target's name in messages.
+pub(crate) struct Name<'a>(pub(crate) &'a Target);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Target::File(path) => path.display().fmt(f),
+            Target::Fd(number) => write!(f, "fd:{number}"),
+            Target::Stdout => f.write_str("standard output"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// Whether the dump goes to standard output.
+pub(crate) fn is_stdout(target: &Target) -> bool {
+    matches!(target, Target::Stdout | Target::Fd(1))
+}
+
+/// Opens `target`. A terminal is refused: nobody wants a dump there.
+pub(crate) fn open(target: &Target, force: bool) -> Result<Box<dyn DumpSink>> {
+    if is_terminal(target) {
+        return Err(Failure::new(format!(
+            "{} is a terminal, and a dump is not text; redirect it or name a file",
+            Name(target)
+        )));
+    }
+    target
+        .open(FileSinkOptions::default().overwrite(force))
+        .map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                return already_there(target);
+            }
+            Failure::new(format!("cannot write {}: {}", Name(target), chain(&error)))
+        })
+}
+
+/// The failure for a file that has the name already.
+pub(crate) fn already_there(target: &Target) -> Failure {
+    Failure::new(format!(
+        "{} exists already; name another file or give --force to replace it",
+        Name(target)
+    ))
+}
+
+fn is_terminal(target: &Target) -> bool {
+    match target {
+        Target::Stdout | Target::Fd(1) => io::stdout().is_terminal(),
+        Target::Fd(0) => io::stdin().is_terminal(),
+        Target::Fd(2) => io::stderr().is_terminal(),
+        Target::Fd(number) => is_terminal_device(&format!("/proc/self/fd/{number}")),
+        _ => false,
+    }
+}
+
+/// Opens only character devices: opening a pipe would wait for its other end.
+fn is_terminal_device(path: &str) -> bool {
+    let device = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_char_device());
+    let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+    device
+        && OpenOptions::new()
+            .write(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)
+            .is_ok_and(|file| file.is_terminal())
+}

@@ -1,0 +1,126 @@
+//! Arguments, help, the list of formats.
+
+use super::support::Folder;
+
+#[test]
+fn wrong_arguments_are_one_line_and_exit_code_2() {
+    let folder = Folder::new();
+    for (line, words) in [
+        ("dump", &["--from", "--to"][..]),
+        ("dump --from demo:16M", &["--to"]),
+        ("dump --from demo:16M --to x --begin 0", &["--length"]),
+        ("dump --from demo:16M --to x --length 4096", &["--begin"]),
+        ("dump --from demo:16Q --to x", &["16Q", "256M"]),
+        ("dump --from other:x --to x", &["raw:PATH"]),
+        ("dump --from demo:16M --to fd:x", &["fd:3"]),
+        ("dump --from demo:16M --to file:", &["target"]),
+        (
+            "dump --from demo:16M --to x --format kdump",
+            &["'kdump'", "guestdump formats"],
+        ),
+        ("dump --from demo:16M --to x --threads x", &["threads"]),
+        (
+            "dump --from demo:16M --to x --progress yes",
+            &["auto, always, never"],
+        ),
+        (
+            "dump --from demo:16M --to x --map map.json",
+            &["--map", "raw:"],
+        ),
+        (
+            "dump --from demo:16M --to x --machine x86_64",
+            &["--machine", "raw:"],
+        ),
+        (
+            "dump --from vmcore:y --to x --page-size 4K",
+            &["--page-size", "raw:"],
+        ),
+        ("dump --from raw:y --to x --machine z80", &["z80"]),
+        ("dump --from demo:16M --to x --frob", &["--frob"]),
+        ("dmp", &["'dmp'", "'dump'"]),
+        ("info", &["FILE"]),
+        ("check", &["FILE"]),
+        ("rearrange flat", &["RAW"]),
+        ("formats x", &["'x'"]),
+    ] {
+        folder.run(line).fails(2, words);
+    }
+    folder
+        .command([] as [&str; 0])
+        .output()
+        .map(super::support::Run)
+        .unwrap()
+        .fails(2, &["dump", "--help"]);
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn an_argument_cannot_break_the_line() {
+    let folder = Folder::new();
+    let run = folder.command(["info", "a\nb\u{1b}[2J"]).output().unwrap();
+    super::support::Run(run).fails(1, &["a\\nb\\u{1b}[2J"]);
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let folder = Folder::new();
+    let version = folder.run("--version");
+    let expected = format!("guestdump {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(version.ok(), expected);
+    for line in [
+        "--help",
+        "dump --help",
+        "info --help",
+        "check --help",
+        "rearrange --help",
+        "formats --help",
+    ] {
+        let run = folder.run(line);
+        assert!(run.ok().contains("Example"), "{line}");
+        assert_eq!(run.stderr(), "");
+    }
+    let help = folder.run("dump --help");
+    for word in [
+        "--from",
+        "--to",
+        "--format",
+        "--threads",
+        "--begin",
+        "--length",
+        "--vmcoreinfo",
+        "--progress",
+        "--json",
+        "--force",
+        "--map",
+        "K, M, G and T",
+    ] {
+        assert!(help.ok().contains(word), "{word}");
+    }
+}
+
+#[test]
+fn formats_are_listed() {
+    let folder = Folder::new();
+    let text = folder.run("formats");
+    let list = folder.run("formats --json").json();
+    let formats = list["formats"].as_array().unwrap();
+    assert_eq!(formats.len(), guestdump::Format::ALL.len());
+    for (entry, format) in formats.iter().zip(guestdump::Format::ALL) {
+        assert_eq!(entry["name"], format.name());
+        assert_eq!(entry["needs_positions"], format.needs_positions());
+        assert_eq!(entry["available"], format.is_available());
+        assert_eq!(entry["missing_feature"].is_null(), format.is_available());
+        assert_eq!(entry["codec"].is_null(), format.name() == "elf");
+        assert!(text.ok().contains(format.name()));
+    }
+}
+
+#[cfg(not(feature = "snappy"))]
+#[test]
+fn a_format_without_its_feature_is_refused_by_name() {
+    let folder = Folder::new();
+    folder
+        .run("dump --from demo:16M --to x --format kdump-snappy")
+        .fails(1, &["kdump-snappy", "feature 'snappy'"]);
+    assert!(folder.names().is_empty());
+}
