@@ -185,7 +185,9 @@ impl<'a> ElfWriter<'a> {
                 paddr: range.start(),
                 filesz: range.size(),
                 memsz: range.size(),
-                align: self.selection.page_size,
+                // crash takes an aligned segment with an alignment for a
+                // dump of netdump.
+                align: 0,
             }
             .encode(encoding, &mut bytes);
             memory_at += range.size();
