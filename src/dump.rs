@@ -321,10 +321,16 @@ const MAX_NOTES: u64 = 1 << 30;
 const MAX_PAGE_SIZE: u64 = 64 << 10;
 
 fn page_size(options: &DumpOptions, info: Option<&Vmcoreinfo>) -> Result<u64> {
+    let machine = options.machine;
+    // A guest's nonsense must not keep it from being dumped.
+    let guests = || {
+        let size = info?.page_size()?;
+        machine.page_sizes().contains(&size).then_some(size)
+    };
     let size = options
         .page_size
-        .or_else(|| info?.page_size())
-        .unwrap_or_else(|| options.machine.default_page_size());
+        .or_else(guests)
+        .unwrap_or_else(|| machine.default_page_size());
     if size.is_power_of_two() && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&size) {
         Ok(size)
     } else {

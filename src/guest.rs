@@ -70,7 +70,8 @@ pub(crate) fn utsname_for_header(
     let release = info.map(Vmcoreinfo::osrelease);
     fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
     fill(&mut uts.version, "unknown");
-    fill(&mut uts.machine, machine.name());
+    // Readers choose the architecture by it, so it is not the guest's to say.
+    uts.machine = Utsname::field(machine.name());
     fill(&mut uts.domainname, "(none)");
     uts
 }

@@ -57,7 +57,7 @@ impl DumpJob {
     /// dump has ended for whatever reason: it is finished, has failed, was
     /// cancelled, or its thread could not be started (then on the calling
     /// thread, before this returns). [`status`](Self::status) is no longer
-    /// active by then. It must not drop the job.
+    /// active by then, so that it may start the next dump.
     pub fn start<M, S, F>(memory: M, mut sink: S, options: DumpOptions, on_complete: F) -> Self
     where
         M: GuestMemory + 'static,
@@ -109,7 +109,12 @@ impl DumpJob {
     }
 
     fn join(&mut self) {
-        if let Some(thread) = self.thread.take() {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        // The callback may drop the job, on the job's own thread: that ends
+        // when the callback returns.
+        if thread.thread().id() != thread::current().id() {
             // The thread catches every panic itself.
             let _ = thread.join();
         }

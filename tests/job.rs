@@ -188,6 +188,24 @@ fn one_dump_at_a_time() {
 }
 
 #[test]
+fn the_callback_may_start_the_next_dump() {
+    let dumper = Arc::new(Dumper::new());
+    let (tell, told) = mpsc::channel();
+    let next = Arc::clone(&dumper);
+    let first = tell.clone();
+    dumper
+        .start(small(), BufferSink::new(), options(Format::Elf), move |r| {
+            first.send(r.is_ok()).unwrap();
+            let second = move |r: guestdump::Result<_>| tell.send(r.is_ok()).unwrap();
+            next.start(small(), BufferSink::new(), options(Format::Elf), second)
+                .unwrap();
+        })
+        .unwrap();
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+}
+
+#[test]
 fn cancelled_before_it_begins() {
     let progress = Progress::new();
     progress.cancel();

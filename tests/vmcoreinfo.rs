@@ -235,3 +235,48 @@ fn a_bad_fw_cfg_entry_is_a_clear_error() {
     ));
     assert!(matches!(locate(fw_cfg(1, 100, 0)), NotVmcoreinfo));
 }
+
+#[test]
+fn nonsense_from_the_guest_does_not_keep_it_from_being_dumped() {
+    let guest = Guest::new();
+    for text in [
+        "OSRELEASE=1\nPAGESIZE=3\n",
+        "OSRELEASE=1\nPAGESIZE=65536\n",
+        "OSRELEASE=1\nPAGESIZE=18446744073709551616\n",
+        "OSRELEASE=1\nSYMBOL(init_uts_ns)=ffffffffffffffff\nOFFSET(uts_namespace.name)=18446744073709551615\nNUMBER(phys_base)=-9223372036854775808\n",
+        "OSRELEASE=\x1b]0;x\x07\nNUMBER(phys_base)=x\nCRASHTIME=18446744073709551615\n",
+    ] {
+        for format in Format::available() {
+            let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
+            let source = VmcoreinfoSource::Bytes(text.as_bytes().to_vec());
+            let options = DumpOptions::new(format).vmcoreinfo(source);
+            let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
+            assert_eq!(summary.page_size, 4096);
+        }
+    }
+}
+
+#[test]
+fn the_guests_uname_is_in_the_header_but_for_its_machine() {
+    use guestdump::kdump::Utsname;
+    use guestdump::vmcore::Vmcore;
+    use std::os::unix::fs::FileExt;
+
+    let Some(format) = Format::available().find(|f| f.needs_positions()) else {
+        return;
+    };
+    let mut uts = utsname("6.1.0");
+    uts[4 * 65..4 * 65 + 6].copy_from_slice(b"s390x\0");
+    let guest = Guest::new()
+        .put(PAGE, &note(&text("6.1.0", 40 * PAGE)))
+        .put(40 * PAGE, &uts);
+    let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
+    let mut sink = BufferSink::new();
+    dump(&memory, &mut sink, &DumpOptions::new(format)).unwrap();
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(&sink.into_bytes(), 0).unwrap();
+    let uts = Vmcore::open(file).unwrap().utsname().unwrap();
+    assert_eq!(Utsname::text(&uts.nodename), "host");
+    assert_eq!(Utsname::text(&uts.version), "#1");
+    assert_eq!(Utsname::text(&uts.machine), "x86_64");
+}

@@ -90,12 +90,18 @@ impl Machine {
         }
     }
 
+    /// The page sizes, in bytes, that a guest may have; the usual one first.
+    #[must_use]
+    pub const fn page_sizes(self) -> &'static [u64] {
+        match self {
+            Self::X86_64 => &[4096],
+        }
+    }
+
     /// The page size, in bytes, where VMCOREINFO and the caller are silent.
     #[must_use]
     pub const fn default_page_size(self) -> u64 {
-        match self {
-            Self::X86_64 => 4096,
-        }
+        self.page_sizes()[0]
     }
 
     /// `phys_base` of kdump's sub header.

@@ -40,8 +40,8 @@ pub trait GuestMemory: Send + Sync {
     /// instead would put them into the dump as guest memory.
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()>;
 
-    /// The first populated extent in `range`: guest memory that the host has
-    /// ever backed. All of `range` before it, or the whole of it for `None`,
+    /// The first populated extent that has anything in `range`: guest memory
+    /// that the host has ever backed. All of `range` before it, or the whole of it for `None`,
     /// is known to read as zeroes; a dump never reads it, so that the host
     /// need not allocate memory for it.
     ///

@@ -1,5 +1,7 @@
 //! Pieces of guest memory of a size that is good to read and write at once.
 
+use std::io;
+
 use super::FrameRun;
 use crate::error::{Error, Result};
 use crate::memory::{GuestMemory, MemoryRange};
@@ -61,16 +63,20 @@ pub(crate) fn extents(
 ) -> Result<()> {
     let mut rest = Some(range);
     while let Some(part) = rest {
-        let extent = memory
-            .next_populated(part)
-            .map_err(|source| Error::ReadMemory {
-                gpa: part.start(),
-                len: part.size(),
-                source,
-            })?;
-        let Some(extent) = extent.and_then(|e| e.intersection(&part)) else {
+        let failed = |source| Error::ReadMemory {
+            gpa: part.start(),
+            len: part.size(),
+            source,
+        };
+        let Some(found) = memory.next_populated(part).map_err(failed)? else {
             break;
         };
+        // Taking it for nothing would turn memory into zeroes.
+        let extent = found.intersection(&part).ok_or_else(|| {
+            failed(io::Error::other(format!(
+                "the memory names the populated extent {found}, which is not in {part}"
+            )))
+        })?;
         let extent = extent.expand_to(page_size, &part);
         each(extent)?;
         rest = part.starting_at(extent.end());

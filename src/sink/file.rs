@@ -85,14 +85,15 @@ impl FileSink {
 /// Makes a new file in the folder of `path`. The name has the process number
 /// and a counter, so that dumps do not meet.
 fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name"))?;
+    if path.file_name().is_none() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the path has no file name",
+        ));
+    }
     for attempt in 0..1000 {
-        let mut temporary = std::ffi::OsString::from(".");
-        temporary.push(name);
-        temporary.push(format!(".{}-{attempt}.partial", std::process::id()));
-        let temporary = path.with_file_name(temporary);
+        let name = format!(".guestdump-{}-{attempt}.partial", std::process::id());
+        let temporary = path.with_file_name(name);
         let mut open = OpenOptions::new();
         open.read(true)
             .write(true)
