@@ -1,12 +1,12 @@
 //! `guestdump dump`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
-use guestdump::{DumpSink, Error, Format, Progress, dump};
+use guestdump::{DumpSink, Format, Progress, dump};
 
 use super::args::DumpArgs;
 use super::progress::Ticker;
@@ -54,12 +54,9 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
     let result = dump(source.memory(), &mut *sink, &options);
     drop(ticker);
-    let summary = result.map_err(|error| match (watch.caught(), error) {
-        (Some(signal), _) => signal,
-        (None, Error::Finish(e)) if e.kind() == io::ErrorKind::AlreadyExists => {
-            target::already_there(&args.to)
-        }
-        (None, error) => error.into(),
+    let summary = result.map_err(|error| {
+        let failure = || target::failure(&args.to, error);
+        watch.caught().unwrap_or_else(failure)
     })?;
 
     if args.json {

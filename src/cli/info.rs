@@ -1,9 +1,274 @@
-//! `guestdump info`.
+//! `guestdump info`: what a dump file says about itself.
+
+use std::path::Path;
+
+use guestdump::arch::x86_64;
+use guestdump::codec::Codec;
+use guestdump::elf::format::{PT_LOAD, ProgramHeader};
+use guestdump::elf::note::{CORE, NT_PRSTATUS, QEMU};
+use guestdump::kdump::Utsname;
+use guestdump::kdump::format::{
+    DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec,
+};
+use guestdump::vmcore::{Headers, Vmcore};
+use guestdump::vmcoreinfo::Vmcoreinfo;
+use guestdump::{Format, GuestMemory, Machine};
+use serde::Serialize;
 
 use super::args::FileArgs;
-use super::report::{Failure, Result};
+use super::info_text;
+use super::number::Number;
+use super::registers::X86Registers;
+use super::report::{Failure, Result, print, print_json};
+use super::source::open_file;
+
+/// All that is printed, as text or JSON. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info {
+    pub(crate) file: String,
+    pub(crate) format: String,
+    pub(crate) codec: Option<&'static str>,
+    pub(crate) flattened: bool,
+    pub(crate) complete: bool,
+    pub(crate) machine: Option<&'static str>,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) file_size: u64,
+    pub(crate) raw_size: u64,
+    pub(crate) pages: u64,
+    pub(crate) bytes_total: u64,
+    pub(crate) header: HeaderEntry,
+    pub(crate) utsname: Option<UtsnameEntry>,
+    pub(crate) vmcoreinfo: Option<VmcoreinfoEntry>,
+    pub(crate) cpus: Vec<Cpu>,
+    pub(crate) notes: Vec<NoteEntry>,
+    pub(crate) ranges: Vec<RangeEntry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum HeaderEntry {
+    Elf {
+        elf_type: u16,
+        elf_machine: u16,
+        program_headers: usize,
+        loads: usize,
+    },
+    Kdump {
+        version: u32,
+        status: u32,
+        dump_level: u32,
+        split: bool,
+        phys_base: i64,
+        max_mapnr: u64,
+        nr_cpus: u32,
+        /// Seconds since 1970; 0 if unknown.
+        timestamp: u64,
+    },
+    Other {},
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct UtsnameEntry {
+    pub(crate) sysname: String,
+    pub(crate) nodename: String,
+    pub(crate) release: String,
+    pub(crate) version: String,
+    pub(crate) machine: String,
+    pub(crate) domainname: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct VmcoreinfoEntry {
+    pub(crate) size: usize,
+    pub(crate) osrelease: String,
+    pub(crate) build_id: Option<String>,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) phys_base: Option<i64>,
+    pub(crate) kernel_offset: Option<u64>,
+    pub(crate) crash_time: Option<u64>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Cpu {
+    /// `pr_pid` of `NT_PRSTATUS`.
+    pub(crate) pid: Option<u32>,
+    pub(crate) rip: Option<Number>,
+    pub(crate) rsp: Option<Number>,
+    pub(crate) cr3: Option<Number>,
+    /// All registers, from QEMU's note.
+    pub(crate) registers: Option<X86Registers>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct NoteEntry {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: u32,
+    pub(crate) size: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RangeEntry {
+    pub(crate) gpa: u64,
+    pub(crate) size: u64,
+}
 
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
-    let _ = args;
-    Err(Failure::new("not yet"))
+    let info = collect(&args.file)?;
+    if args.json {
+        print_json(&info)
+    } else {
+        print(&info_text::render(&info))
+    }
+}
+
+fn collect(path: &Path) -> Result<Info> {
+    let file = open_file(path)?;
+    let failed = |e: &dyn std::error::Error| Failure::because(path.display(), e);
+    let file_size = file.metadata().map_err(|e| failed(&e))?.len();
+    let vmcore = Vmcore::open(file).map_err(|e| failed(&e))?;
+    let codec = codec(&vmcore.headers());
+    let flattened = vmcore.is_flattened();
+    let ranges = vmcore.ranges();
+    Ok(Info {
+        file: path.display().to_string(),
+        format: format_name(&vmcore.headers(), codec, flattened),
+        codec: codec.map(Codec::feature),
+        flattened,
+        complete: vmcore.is_complete(),
+        machine: vmcore.machine().map(Machine::name),
+        page_size: vmcore.page_size(),
+        file_size,
+        raw_size: vmcore.raw_len(),
+        pages: vmcore.pages(),
+        bytes_total: ranges.iter().map(|range| range.size()).sum(),
+        header: header(&vmcore.headers()),
+        utsname: vmcore.utsname().as_ref().map(utsname),
+        vmcoreinfo: vmcore.vmcoreinfo().as_ref().map(vmcoreinfo),
+        cpus: cpus(&vmcore),
+        notes: notes(&vmcore),
+        ranges: ranges
+            .iter()
+            .map(|range| RangeEntry {
+                gpa: range.start(),
+                size: range.size(),
+            })
+            .collect(),
+    })
+}
+
+/// How pages are compressed, by the header; `None` for ELF, and for kdump
+/// files that are not compressed.
+fn codec(headers: &Headers<'_>) -> Option<Codec> {
+    let Headers::Kdump { main, .. } = headers else {
+        return None;
+    };
+    let other = DUMP_DH_COMPRESSED_INCOMPLETE | DUMP_DH_EXCLUDED_VMEMMAP;
+    flag_codec(main.status & !other).ok().flatten()
+}
+
+/// The name in [`Format`], or for a kdump file that is not compressed, which
+/// has no name there, one of the same kind.
+fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
+    let kdump = matches!(headers, Headers::Kdump { .. });
+    let known = Format::ALL.iter().find(|format| {
+        format.codec() == codec && codec.is_none_or(|_| format.needs_positions() != flattened)
+    });
+    match known {
+        Some(format) if kdump == codec.is_some() => format.name().to_owned(),
+        _ if flattened => "kdump".to_owned(),
+        _ => "kdump-raw".to_owned(),
+    }
+}
+
+fn header(headers: &Headers<'_>) -> HeaderEntry {
+    match *headers {
+        Headers::Elf {
+            header,
+            program_headers,
+        } => {
+            let is_load = |header: &&ProgramHeader| header.kind == PT_LOAD;
+            HeaderEntry::Elf {
+                elf_type: header.e_type,
+                elf_machine: header.machine,
+                program_headers: program_headers.len(),
+                loads: program_headers.iter().filter(is_load).count(),
+            }
+        }
+        Headers::Kdump { main, sub, .. } => HeaderEntry::Kdump {
+            version: main.header_version,
+            status: main.status,
+            dump_level: sub.dump_level,
+            split: sub.split != 0,
+            phys_base: sub.phys_base as i64,
+            max_mapnr: sub.max_mapnr_64.max(main.max_mapnr.into()),
+            nr_cpus: main.nr_cpus,
+            timestamp: main.timestamp_sec,
+        },
+        _ => HeaderEntry::Other {},
+    }
+}
+
+fn utsname(uts: &Utsname) -> UtsnameEntry {
+    let text = |field| Utsname::text(field).into_owned();
+    UtsnameEntry {
+        sysname: text(&uts.sysname),
+        nodename: text(&uts.nodename),
+        release: text(&uts.release),
+        version: text(&uts.version),
+        machine: text(&uts.machine),
+        domainname: text(&uts.domainname),
+    }
+}
+
+fn vmcoreinfo(info: &Vmcoreinfo) -> VmcoreinfoEntry {
+    let text = |key| info.value(key).map(lossy);
+    VmcoreinfoEntry {
+        size: info.text().len(),
+        osrelease: info.osrelease(),
+        build_id: text("BUILD-ID"),
+        page_size: info.page_size(),
+        phys_base: info.number("phys_base"),
+        kernel_offset: info.kernel_offset(),
+        crash_time: info.crash_time(),
+    }
+}
+
+/// Pairs the n-th `NT_PRSTATUS` with the n-th CPU state note of QEMU.
+fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
+    let mut cpus: Vec<Cpu> = Vec::new();
+    let mut states = 0;
+    let x86_64 = vmcore.machine() == Some(Machine::X86_64);
+    for (_, note) in vmcore.notes().flatten() {
+        if note.is(CORE, NT_PRSTATUS) {
+            let status = x86_64::decode_prstatus(note.desc).filter(|_| x86_64);
+            cpus.push(Cpu {
+                pid: status.map(|(pid, _)| pid),
+                rip: status.map(|(_, r)| Number(r.rip)),
+                rsp: status.map(|(_, r)| Number(r.rsp)),
+                ..Cpu::default()
+            });
+        } else if note.is(QEMU, 0) {
+            let state = x86_64::decode_qemu_state(note.desc).filter(|_| x86_64);
+            if let (Some(cpu), Some(r)) = (cpus.get_mut(states), state) {
+                cpu.cr3 = Some(Number(r.cr3));
+                cpu.registers = Some(X86Registers::from(&r));
+            }
+            states += 1;
+        }
+    }
+    cpus
+}
+
+fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {
+    let entries = vmcore.notes().flatten().map(|(_, note)| NoteEntry {
+        name: lossy(note.name),
+        kind: note.kind,
+        size: note.desc.len(),
+    });
+    entries.collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::number::Number;
 use super::registers::X86Registers;
 use super::report::{Failure, Result, chain};
+use super::source::open_file;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,7 +56,7 @@ pub(crate) struct RawGuest {
 
 /// One range of RAM from address 0 on, which is the whole file `ram`.
 pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
-    let memory = FileMemory::flat(open(ram)?)
+    let memory = FileMemory::flat(open_file(ram)?)
         .map_err(|e| Failure::because(format_args!("cannot use {}", ram.display()), &e))?;
     Ok(RawGuest {
         memory,
@@ -112,14 +113,8 @@ impl Files {
         if let Some(file) = self.0.get(path) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(open(path)?);
+        let file = Arc::new(open_file(path)?);
         self.0.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
     }
-}
-
-/// Opens a file to read from.
-pub(crate) fn open(path: &Path) -> Result<File> {
-    File::open(path)
-        .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
 }

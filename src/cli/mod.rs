@@ -5,6 +5,7 @@ mod check;
 mod dump_cmd;
 mod formats;
 mod info;
+mod info_text;
 mod map;
 mod number;
 mod progress;

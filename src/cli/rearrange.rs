@@ -6,14 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use guestdump::Progress;
-use guestdump::flattened::rearrange;
+use guestdump::flattened::{RearrangeError, rearrange};
 use guestdump::sink::Target;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::args::RearrangeArgs;
-use super::map;
 use super::report::{Failure, Result, human, note};
 use super::signals::Watch;
+use super::source::open_file;
 use super::target;
 
 /// How often a wait for input looks whether it was cancelled.
@@ -33,14 +33,19 @@ pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
                 .map_err(|e| Failure::because("cannot use standard input", &e))?,
         )
     } else {
-        Box::new(map::open(&args.from)?)
+        Box::new(open_file(&args.from)?)
     };
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let mut sink = target::open(&args.to, args.force)?;
-    let size = rearrange(&mut *input, &mut *sink, &progress)
-        .map_err(|e| watch.caught().unwrap_or_else(|| Failure::because(name, &e)))?;
+    let size = rearrange(&mut *input, &mut *sink, &progress).map_err(|error| {
+        let failure = || match error {
+            RearrangeError::Dump(error) => target::failure(&args.to, error),
+            error => Failure::because(name, &error),
+        };
+        watch.caught().unwrap_or_else(failure)
+    })?;
     note(&format!("{}: {}", target::Name(&args.to), human(size)));
     Ok(())
 }

@@ -58,12 +58,6 @@ impl Failure {
     }
 }
 
-impl From<guestdump::Error> for Failure {
-    fn from(error: guestdump::Error) -> Self {
-        Self::new(chain(&error))
-    }
-}
-
 /// An error and its causes, joined by `: `. Some errors repeat their cause in
 /// their own text; it is not said twice.
 pub(crate) fn chain(error: &dyn Error) -> String {
@@ -97,11 +91,6 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// The same for bytes that need not be UTF-8.
-pub(crate) fn escape_bytes(bytes: &[u8]) -> String {
-    escape(&String::from_utf8_lossy(bytes))
-}
-
 /// A size for people: `4096 bytes`, `1.5 MiB`.
 pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -133,9 +122,21 @@ pub(crate) fn print_json_to_stderr(value: &impl Serialize) -> Result<()> {
     write_all(&mut io::stderr().lock(), "standard error", &to_json(value)?)
 }
 
+/// One line of JSON, in which whatever is not ASCII is escaped: it may end up
+/// on a terminal.
 fn to_json(value: &impl Serialize) -> Result<String> {
-    let mut line =
+    let json =
         serde_json::to_string(value).map_err(|e| Failure::because("cannot make JSON", &e))?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for c in json.chars() {
+        if matches!(c, ' '..='~') {
+            line.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(line, "\\u{unit:04x}");
+        }
+    }
     line.push('\n');
     Ok(line)
 }
@@ -165,7 +166,13 @@ mod tests {
         assert_eq!(escape("6.1.0-\u{1b}[31m\nx"), "6.1.0-\\u{1b}[31m\\nx");
         assert_eq!(escape("it's \"ä\" a\\b"), "it's \"ä\" a\\b");
         assert_eq!(escape("\u{202e}"), "\\u{202e}");
-        assert_eq!(escape_bytes(b"\xff\x07"), "\u{fffd}\\u{7}");
+    }
+
+    #[test]
+    fn json_is_ascii() {
+        let json = to_json(&"\u{1b}[2J \u{9b}2J \u{7f} \u{1f600}").ok();
+        let expected = "\"\\u001b[2J \\u009b2J \\u007f \\ud83d\\ude00\"\n";
+        assert_eq!(json.as_deref(), Some(expected));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Where guest memory comes from, by name.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -50,6 +51,7 @@ pub(crate) struct RawSettings<'a> {
 pub(crate) enum Source {
     Demo(DemoGuest),
     Raw(RawGuest),
+    /// The dump and its name in messages.
     Vmcore(Vmcore, String),
 }
 
@@ -72,8 +74,10 @@ impl Source {
             }
             SourceName::Vmcore(path) => {
                 let name = path.display().to_string();
-                let vmcore = open_vmcore(path)?;
-                Ok(Self::Vmcore(vmcore, name))
+                match Vmcore::open(open_file(path)?) {
+                    Ok(vmcore) => Ok(Self::Vmcore(vmcore, name)),
+                    Err(e) => Err(Failure::because(name, &e)),
+                }
             }
         }
     }
@@ -117,9 +121,10 @@ impl Source {
     }
 }
 
-/// Opens a dump file.
-pub(crate) fn open_vmcore(path: &Path) -> Result<Vmcore> {
-    Vmcore::open(map::open(path)?).map_err(|e| Failure::because(path.display(), &e))
+/// Opens a file to read from.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    File::open(path)
+        .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
-use guestdump::DumpSink;
 use guestdump::sink::{FileSinkOptions, Target};
+use guestdump::{DumpSink, Error};
 
 use super::report::{Failure, Result, chain};
 
@@ -48,8 +48,15 @@ pub(crate) fn open(target: &Target, force: bool) -> Result<Box<dyn DumpSink>> {
         })
 }
 
-/// The failure for a file that has the name already.
-pub(crate) fn already_there(target: &Target) -> Failure {
+/// The failure for a dump to `target`, which may have appeared meanwhile.
+pub(crate) fn failure(target: &Target, error: Error) -> Failure {
+    match error {
+        Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
+        error => Failure::new(chain(&error)),
+    }
+}
+
+fn already_there(target: &Target) -> Failure {
     Failure::new(format!(
         "{} exists already; name another file or give --force to replace it",
         Name(target)

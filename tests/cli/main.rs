@@ -1,8 +1,9 @@
 //! The command `guestdump`, run as its users run it.
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", feature = "zlib"))]
 #![allow(clippy::unwrap_used)]
 
 mod dump;
+mod files;
 mod raw;
 mod signals;
 mod support;

@@ -8,34 +8,34 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// VMCOREINFO's text, as short as it may be.
-pub const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
+pub(crate) const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
 /// A folder that the command runs in.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), bytes).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 
     /// The names in the folder, in order.
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         names(self.0.path())
     }
 
-    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_guestdump"));
         command
             .args(args)
@@ -45,12 +45,12 @@ impl Folder {
     }
 
     /// Runs the command; `line` is split at spaces.
-    pub fn run(&self, line: &str) -> Run {
+    pub(crate) fn run(&self, line: &str) -> Run {
         Run(self.command(line.split(' ')).output().unwrap())
     }
 
     /// Runs a line of shell, in which `guestdump` is the command.
-    pub fn shell(&self, line: &str) -> Run {
+    pub(crate) fn shell(&self, line: &str) -> Run {
         let program = Path::new(env!("CARGO_BIN_EXE_guestdump"));
         let mut path = program.parent().unwrap().as_os_str().to_owned();
         path.push(":");
@@ -64,7 +64,7 @@ impl Folder {
     }
 }
 
-pub fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -74,31 +74,31 @@ pub fn names(folder: &Path) -> Vec<String> {
 }
 
 /// What the command did.
-pub struct Run(pub Output);
+pub(crate) struct Run(pub(crate) Output);
 
 impl Run {
-    pub fn code(&self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         self.0.status.code().unwrap()
     }
 
-    pub fn stdout(&self) -> &str {
+    pub(crate) fn stdout(&self) -> &str {
         str::from_utf8(&self.0.stdout).unwrap()
     }
 
-    pub fn stderr(&self) -> &str {
+    pub(crate) fn stderr(&self) -> &str {
         str::from_utf8(&self.0.stderr).unwrap()
     }
 
     /// The command succeeded; gives its stdout.
     #[track_caller]
-    pub fn ok(&self) -> &str {
+    pub(crate) fn ok(&self) -> &str {
         assert_eq!(self.code(), 0, "{}", self.stderr());
         str::from_utf8(&self.0.stdout).unwrap_or("")
     }
 
     /// The command succeeded and printed one line of JSON.
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let text = self.ok();
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         serde_json::from_str(text).unwrap()
@@ -106,7 +106,7 @@ impl Run {
 
     /// The command failed with `code` and one line, which has all `words`.
     #[track_caller]
-    pub fn fails(&self, code: i32, words: &[&str]) {
+    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
         let line = self.stderr();
         assert_eq!(self.code(), code, "{line}");
         assert!(line.starts_with("guestdump: "), "{line}");
