@@ -20,6 +20,8 @@ pub(crate) struct ElfDump {
     pub(crate) program_headers: Vec<ProgramHeader>,
     /// All PT_NOTE segments, one behind the other.
     pub(crate) notes: Vec<u8>,
+    /// Offset of the first PT_NOTE segment.
+    pub(crate) notes_at: u64,
     /// Memory by guest-physical address, without overlap.
     loads: Vec<Load>,
 }
@@ -48,11 +50,14 @@ impl ElfDump {
         }
         let program_headers = read_program_headers(input, &header)?;
         let notes = read_notes(input, &program_headers)?;
+        let first = program_headers.iter().find(|h| h.kind == PT_NOTE);
+        let notes_at = first.map_or(0, |header| header.offset);
         let loads = physical_memory(input, &program_headers);
         Ok(Some(Self {
             header,
             program_headers,
             notes,
+            notes_at,
             loads,
         }))
     }

@@ -44,7 +44,10 @@ impl Vmcore {
             ..CheckReport::default()
         };
         for note in self.notes() {
-            note.map_err(|error| VmcoreError::damaged(error.offset as u64, error.to_string()))?;
+            note.map_err(|error| {
+                let offset = self.note_offset(error.offset as u64);
+                VmcoreError::damaged(offset, "a note reaches past the end of the notes")
+            })?;
             report.notes += 1;
         }
         progress.start(self.pages() * self.page_size().unwrap_or(4096));

@@ -198,6 +198,15 @@ impl Vmcore {
         }
     }
 
+    /// Where in the dump the byte at `offset` of the notes lies.
+    fn note_offset(&self, offset: u64) -> u64 {
+        offset
+            + match &self.contents {
+                Contents::Elf(elf) => elf.notes_at,
+                Contents::Kdump(kdump) => kdump.sub.offset_note,
+            }
+    }
+
     /// The notes one by one.
     #[must_use]
     pub fn notes(&self) -> Notes<'_> {
