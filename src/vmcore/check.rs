@@ -115,7 +115,7 @@ fn check_kdump(
     progress: &Progress,
 ) -> Result<(), VmcoreError> {
     report.excluded_pages = check_bitmaps(input, kdump)?;
-    let data = kdump.descriptor_offset(kdump.pages);
+    let data = kdump.descriptors_end();
     let page_size = kdump.page_size();
     let mut page = vec![0; page_size as usize];
     let mut shared_zero = HashSet::new();
