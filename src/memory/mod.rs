@@ -31,8 +31,8 @@ pub trait GuestMemory: Send + Sync {
 
     /// Fills all of `buf` from the guest-physical address `gpa` on.
     ///
-    /// A dump asks only for bytes inside one of the [`ranges`](Self::ranges)
-    /// or inside two that touch.
+    /// A dump asks only for bytes inside one of the [`ranges`](Self::ranges),
+    /// or inside several that touch.
     ///
     /// # Errors
     ///
