@@ -8,7 +8,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::arch::Machine;
 use crate::kdump::Utsname;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range, not_ram};
+use crate::memory::{GuestMemory, MemoryRange, find_range, not_ram, read_populated};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// What kdump's headers say about the guest.
@@ -45,28 +45,8 @@ impl Guest<'_> {
             let index = find_range(self.ranges, at, |range| *range);
             let range = self.ranges[index.ok_or_else(|| not_ram(gpa, len))?];
             let n = (range.end() - at).min((len - done) as u64) as usize;
-            self.read_in_range(range, at, &mut buf[done..done + n])?;
+            read_populated(self.memory, range, at, &mut buf[done..done + n])?;
             done += n;
-        }
-        Ok(())
-    }
-
-    fn read_in_range(&self, range: MemoryRange, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        buf.fill(0);
-        let end = gpa + buf.len() as u64;
-        let mut rest = range.starting_at(gpa - gpa % MIN_PAGE_SIZE);
-        while let Some(part) = rest.filter(|part| part.start() < end) {
-            let found = self.memory.next_populated(part)?;
-            let Some(extent) = found.and_then(|extent| extent.intersection(&part)) else {
-                break;
-            };
-            let from = extent.start().max(gpa);
-            let to = extent.end().min(end);
-            if from < to {
-                let bytes = &mut buf[(from - gpa) as usize..(to - gpa) as usize];
-                self.memory.read(from, bytes)?;
-            }
-            rest = part.starting_at(extent.end());
         }
         Ok(())
     }

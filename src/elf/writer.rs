@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::memory::{GuestMemory, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written, read_range};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -276,7 +276,7 @@ impl<'a> Encoder for Memory<'a, '_> {
                 block.zero_pages += part.range.size() / page_size;
                 continue;
             }
-            if let Some(bytes) = memory.as_slice(part.range) {
+            if let Some(bytes) = part.in_place(memory) {
                 for piece in self.wanted(bytes, &mut block.zero_pages) {
                     let at = part_at + piece.start as u64;
                     block.pieces.push((at, Piece::InPlace(&bytes[piece])));
@@ -284,7 +284,7 @@ impl<'a> Encoder for Memory<'a, '_> {
                 continue;
             }
             let bytes = &mut block.copied[start..end];
-            read_range(memory, part.range, bytes)?;
+            part.read(memory, bytes)?;
             for piece in self.wanted(bytes, &mut block.zero_pages) {
                 let at = part_at + piece.start as u64;
                 let piece = start + piece.start..start + piece.end;

@@ -21,9 +21,7 @@ use crate::format::Format;
 use crate::guest::HeaderFacts;
 use crate::memory::{GuestMemory, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{
-    self, Chunk, Chunks, Encoder, FrameRun, Part, Selection, Written, read_range,
-};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Part, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -409,7 +407,7 @@ impl Encoder for Pages<'_, '_> {
                 block.pages.resize(pages, Page::Zero);
                 continue;
             }
-            if let Some(bytes) = memory.as_slice(part.range) {
+            if let Some(bytes) = part.in_place(memory) {
                 self.encode_part(&mut worker.compressor, part, bytes, block)?;
                 continue;
             }
@@ -417,7 +415,7 @@ impl Encoder for Pages<'_, '_> {
                 worker.chunk.resize(size, 0);
             }
             let bytes = &mut worker.chunk[..size];
-            read_range(memory, part.range, bytes)?;
+            part.read(memory, bytes)?;
             self.encode_part(&mut worker.compressor, part, bytes, block)?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::io;
 
 use super::FrameRun;
 use crate::error::{Error, Result};
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{GuestMemory, MemoryRange, read_populated};
 
 /// Bytes of guest memory in a chunk, at most.
 pub(crate) const CHUNK_SIZE: u64 = 1 << 20;
@@ -23,8 +23,42 @@ pub(crate) struct Chunk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) range: MemoryRange,
-    /// Memory that is not populated reads as zeroes, and is not read.
+    /// Whether anything in it may be populated. If not, it is zeroes.
     pub(crate) populated: bool,
+    /// What is known to be populated. Before it in `range` nothing is; behind
+    /// it, up to the end of the guest's page, something may be.
+    known: Option<MemoryRange>,
+}
+
+impl Part {
+    /// The bytes in place, if the memory can give them.
+    pub(crate) fn in_place<'m>(&self, memory: &'m dyn GuestMemory) -> Option<&'m [u8]> {
+        memory.as_slice(self.known.filter(|known| *known == self.range)?)
+    }
+
+    /// Reads what is populated into `buf`, which has the size of the range;
+    /// the rest becomes zeroes.
+    pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<()> {
+        let start = self.range.start();
+        let known = self.known.map_or(start..start, |k| k.start()..k.end());
+        let (before, rest) = buf.split_at_mut((known.start - start) as usize);
+        let (inside, behind) = rest.split_at_mut((known.end - known.start) as usize);
+        before.fill(0);
+        let result = match inside {
+            [] => Ok(()),
+            inside => memory.read(known.start, inside),
+        };
+        result
+            .and_then(|()| match behind {
+                [] => Ok(()),
+                behind => read_populated(memory, self.range, known.end, behind),
+            })
+            .map_err(|source| Error::ReadMemory {
+                gpa: start,
+                len: self.range.size(),
+                source,
+            })
+    }
 }
 
 /// All chunks of a dump, in order.
@@ -45,8 +79,11 @@ pub(crate) struct Chunks<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Ahead {
     NotAsked,
-    /// The first populated extent.
-    Extent(MemoryRange),
+    /// The first populated extent, and the guest's pages that it touches.
+    Extent {
+        known: MemoryRange,
+        pages: MemoryRange,
+    },
     /// There is no populated extent.
     Nothing,
 }
@@ -92,17 +129,22 @@ impl<'a> Chunks<'a> {
         if let Ahead::NotAsked = self.ahead {
             self.ahead = self.ask(rest)?;
         }
-        let (end, populated) = match self.ahead {
-            Ahead::Extent(extent) if extent.start() > rest.start() => (extent.start(), false),
-            Ahead::Extent(extent) => (extent.end(), true),
-            Ahead::NotAsked | Ahead::Nothing => (rest.end(), false),
+        let (end, known) = match self.ahead {
+            Ahead::Extent { pages, .. } if pages.start() > rest.start() => (pages.start(), None),
+            Ahead::Extent { known, pages } => (pages.end(), Some(known)),
+            Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
         };
         let (range, rest) = rest.split_at(max.min(end - rest.start()));
         self.rest = rest;
+        let populated = known.is_some();
         if rest.is_none() || (populated && range.end() == end) {
             self.ahead = Ahead::NotAsked;
         }
-        Ok(Some(Part { range, populated }))
+        Ok(Some(Part {
+            range,
+            populated,
+            known: known.and_then(|known| known.intersection(&range)),
+        }))
     }
 
     fn ask(&self, rest: MemoryRange) -> Result<Ahead> {
@@ -115,29 +157,15 @@ impl<'a> Chunks<'a> {
             return Ok(Ahead::Nothing);
         };
         // Taking it for nothing would turn memory into zeroes.
-        let extent = found.intersection(&rest).ok_or_else(|| {
+        let known = found.intersection(&rest).ok_or_else(|| {
             failed(io::Error::other(format!(
                 "the memory names the populated extent {found}, which is not in {rest}"
             )))
         })?;
         // Extents are made of the host's pages, the dump of the guest's.
-        Ok(Ahead::Extent(extent.expand_to(self.page_size, &rest)))
+        let pages = known.expand_to(self.page_size, &rest);
+        Ok(Ahead::Extent { known, pages })
     }
-}
-
-/// Reads all of `range` into `buf`, which has its size.
-pub(crate) fn read_range(
-    memory: &dyn GuestMemory,
-    range: MemoryRange,
-    buf: &mut [u8],
-) -> Result<()> {
-    memory
-        .read(range.start(), buf)
-        .map_err(|source| Error::ReadMemory {
-            gpa: range.start(),
-            len: range.size(),
-            source,
-        })
 }
 
 #[cfg(test)]
