@@ -167,7 +167,8 @@ pub struct Summary {
     pub bytes_total: u64,
     /// Bytes given to the sink; holes do not count.
     pub bytes_written: u64,
-    /// Length of the dump in bytes, holes included.
+    /// Length of the dump in bytes, holes included; of a flattened one, of its
+    /// raw form.
     pub file_size: u64,
     /// Threads that worked on it.
     pub threads: usize,
@@ -191,7 +192,9 @@ pub fn dump(
     options: &DumpOptions,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    let plan = Plan::new(memory, options)?;
+    // What the caller's memory and sink do wrong, a panic included, is a
+    // failure like another.
+    let plan = catch_panics(|| Plan::new(memory, options))?;
     let threads = options.thread_count();
     let progress = &options.progress;
     let access = sink.access();
@@ -201,12 +204,8 @@ pub fn dump(
             instead: options.format.streamable(),
         });
     }
-    // A panic in the guest memory or the sink is a failure like another.
-    let written = catch_unwind(AssertUnwindSafe(|| {
-        plan.write(memory, access, options, threads)
-    }))
-    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))?;
-    sink.finish().map_err(Error::Finish)?;
+    let written = catch_panics(|| plan.write(memory, access, options, threads))?;
+    catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
         format: options.format,
         machine: options.machine,
@@ -220,6 +219,11 @@ pub fn dump(
         duration: begun.elapsed(),
         vmcoreinfo: plan.vmcoreinfo,
     })
+}
+
+fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(f))
+        .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))
 }
 
 /// What will be in the dump, checked as far as that is possible without the
@@ -245,7 +249,7 @@ impl Plan {
         }
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
-        let vmcoreinfo = locate(memory, machine, &options.vmcoreinfo)?;
+        let vmcoreinfo = locate(memory, machine, &options.vmcoreinfo, &options.progress)?;
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
         let selection = Selection::new(&ranges, page_size, options.filter)?;

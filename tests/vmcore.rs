@@ -283,6 +283,8 @@ fn check_names_the_offset_of_what_is_wrong() {
     assert!(error.offset().is_some(), "{error}");
     // A page in the second bitmap that is not in the first.
     assert_eq!(change(0x3000 + 8, 1).offset(), Some(0x3008));
+    // A note that reaches past the notes: n_descsz of the first one.
+    assert_eq!(change(4200 + 6, 0xff).offset(), Some(4200));
     // The status says incomplete.
     assert!(matches!(change(424, 9), VmcoreError::Incomplete));
     // The last byte is missing.

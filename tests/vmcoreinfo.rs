@@ -280,3 +280,17 @@ fn the_guests_uname_is_in_the_header_but_for_its_machine() {
     assert_eq!(Utsname::text(&uts.version), "#1");
     assert_eq!(Utsname::text(&uts.machine), "x86_64");
 }
+
+#[test]
+fn a_scan_can_be_cancelled() {
+    let guest = Guest::new();
+    let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
+    let progress = guestdump::Progress::new();
+    progress.cancel();
+    // The filter would be refused after the scan.
+    let options = DumpOptions::new(Format::Elf)
+        .filter(0, 0)
+        .progress(progress);
+    let error = dump(&memory, &mut BufferSink::new(), &options).unwrap_err();
+    assert!(matches!(error, Error::Cancelled));
+}

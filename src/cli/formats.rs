@@ -9,7 +9,10 @@ use super::report::{Result, print, print_json};
 
 #[derive(Debug, Serialize)]
 struct List {
+    /// What this build can write: the capability list.
     formats: Vec<Entry>,
+    /// What it could write with more features.
+    missing: Vec<Missing>,
 }
 
 #[derive(Debug, Serialize)]
@@ -17,44 +20,53 @@ struct Entry {
     name: &'static str,
     codec: Option<&'static str>,
     needs_positions: bool,
-    available: bool,
-    missing_feature: Option<&'static str>,
 }
 
-impl From<Format> for Entry {
-    fn from(format: Format) -> Self {
-        let codec = format.codec();
-        Self {
-            name: format.name(),
-            codec: codec.map(Codec::feature),
-            needs_positions: format.needs_positions(),
-            available: format.is_available(),
-            missing_feature: codec.filter(|c| !c.is_available()).map(Codec::feature),
-        }
-    }
+#[derive(Debug, Serialize)]
+struct Missing {
+    name: &'static str,
+    feature: &'static str,
 }
 
 pub(crate) fn run(args: &FormatsArgs) -> Result<()> {
-    let formats: Vec<Entry> = Format::ALL.iter().map(|f| (*f).into()).collect();
+    let list = List {
+        formats: Format::available().map(entry).collect(),
+        missing: Format::ALL.iter().filter_map(|f| missing(*f)).collect(),
+    };
     if args.json {
-        return print_json(&List { formats });
+        return print_json(&list);
     }
-    let mut text = format!(
-        "{:<16} {:<7} {:<16} {}\n",
-        "FORMAT", "CODEC", "TARGET", "AVAILABLE"
-    );
-    for f in &formats {
+    let mut text = format!("{:<16} {:<7} {}\n", "FORMAT", "CODEC", "TARGET");
+    for f in &list.formats {
         let target = if f.needs_positions {
             "seekable file"
         } else {
             "file or stream"
         };
-        let available = match f.missing_feature {
-            None => "yes".to_owned(),
-            Some(feature) => format!("no, build with the feature '{feature}'"),
-        };
         let codec = f.codec.unwrap_or("none");
-        text += &format!("{:<16} {codec:<7} {target:<16} {available}\n", f.name);
+        text += &format!("{:<16} {codec:<7} {target}\n", f.name);
+    }
+    for f in &list.missing {
+        text += &format!(
+            "# {} is not in this build; it needs the feature '{}'\n",
+            f.name, f.feature
+        );
     }
     print(&text)
+}
+
+fn entry(format: Format) -> Entry {
+    Entry {
+        name: format.name(),
+        codec: format.codec().map(Codec::feature),
+        needs_positions: format.needs_positions(),
+    }
+}
+
+fn missing(format: Format) -> Option<Missing> {
+    let codec = format.codec().filter(|codec| !codec.is_available())?;
+    Some(Missing {
+        name: format.name(),
+        feature: codec.feature(),
+    })
 }

@@ -30,6 +30,8 @@ pub const ELFDATA2MSB: u8 = 2;
 pub const EV_CURRENT: u8 = 1;
 /// `e_type` of a core file.
 pub const ET_CORE: u16 = 4;
+/// `p_type` of a header that says nothing.
+pub const PT_NULL: u32 = 0;
 /// `p_type` of a segment with memory.
 pub const PT_LOAD: u32 = 1;
 /// `p_type` of the segment with notes.

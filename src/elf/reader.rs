@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use super::format::{
-    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
+    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, PT_NULL, ProgramHeader,
     decode_section_zero, phdr_size, shdr_size,
 };
 use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, find_range};
-use crate::vmcore::{Input, VmcoreError};
+use crate::vmcore::{Input, MAX_NOTES, VmcoreError};
 
 /// A decoded ELF core.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct ElfDump {
     pub(crate) program_headers: Vec<ProgramHeader>,
     /// All PT_NOTE segments, one behind the other.
     pub(crate) notes: Vec<u8>,
+    /// Offset of the first PT_NOTE segment.
+    pub(crate) notes_at: u64,
     /// Memory by guest-physical address, without overlap.
     loads: Vec<Load>,
 }
@@ -30,6 +32,9 @@ struct Load {
     range: MemoryRange,
     offset: u64,
 }
+
+/// Far more than any dump has; each takes 56 bytes of memory.
+const MAX_PROGRAM_HEADERS: u32 = 1 << 24;
 
 impl ElfDump {
     /// Decodes the headers; `None` if this is no ELF file.
@@ -48,11 +53,14 @@ impl ElfDump {
         }
         let program_headers = read_program_headers(input, &header)?;
         let notes = read_notes(input, &program_headers)?;
+        let first = program_headers.iter().find(|h| h.kind == PT_NOTE);
+        let notes_at = first.map_or(0, |header| header.offset);
         let loads = physical_memory(input, &program_headers);
         Ok(Some(Self {
             header,
             program_headers,
             notes,
+            notes_at,
             loads,
         }))
     }
@@ -104,7 +112,7 @@ fn read_program_headers(
             ));
         }
         let size = shdr_size(encoding.class) as u64;
-        let bytes = input.read_vec("section header 0", header.shoff, size)?;
+        let bytes = input.read_vec("section header 0", header.shoff, size, size)?;
         decode_section_zero(encoding, &bytes).unwrap_or(0)
     } else {
         header.phnum.into()
@@ -116,68 +124,113 @@ fn read_program_headers(
             format!("e_phentsize is {entry}, less than a program header"),
         ));
     }
+    if count > MAX_PROGRAM_HEADERS {
+        return Err(VmcoreError::damaged(
+            0,
+            format!("there are {count} program headers, more than {MAX_PROGRAM_HEADERS}"),
+        ));
+    }
     let len = u64::from(count) * entry as u64;
-    let table = input.read_vec("the program headers", header.phoff, len)?;
-    Ok(table
-        .chunks_exact(entry.max(1))
-        .filter_map(|bytes| ProgramHeader::decode(encoding, bytes))
-        .collect())
+    input.require("the program headers", header.phoff, len)?;
+    // A table in a hole of the file is as long as its count claims, and
+    // nothing but PT_NULL.
+    let mut headers = Vec::new();
+    let mut left = count as usize;
+    let mut offset = header.phoff;
+    while left > 0 {
+        let now = left.min(4096);
+        let mut table = vec![0; now * entry];
+        input.read_at(offset, &mut table)?;
+        let decoded = table
+            .chunks_exact(entry)
+            .filter_map(|bytes| ProgramHeader::decode(encoding, bytes));
+        headers.extend(decoded.filter(|header| header.kind != PT_NULL));
+        offset += table.len() as u64;
+        left -= now;
+    }
+    Ok(headers)
 }
 
 fn read_notes(input: &Input, headers: &[ProgramHeader]) -> Result<Vec<u8>, VmcoreError> {
     let mut notes: Vec<u8> = Vec::new();
     for header in headers.iter().filter(|header| header.kind == PT_NOTE) {
-        let segment = input.read_vec("the notes", header.offset, header.filesz)?;
-        // Segments that lie on top of each other could be any amount.
-        if notes.len() as u64 + header.filesz > input.len() {
-            return Err(VmcoreError::damaged(
-                header.offset,
-                "the note segments are larger than the dump",
-            ));
-        }
+        let room = MAX_NOTES - notes.len() as u64;
+        let segment = input.read_vec("the notes", header.offset, header.filesz, room)?;
         notes.extend_from_slice(&segment);
+        // MAX_NOTES is a multiple of 4.
         notes.resize(notes.len().next_multiple_of(4), 0);
     }
     Ok(notes)
 }
 
-/// The guest-physical memory that is in the dump: of each PT_LOAD the whole
-/// pages that have bytes in the file. Where several have the same memory, as
-/// in dumps with paging, the lowest in address counts.
+/// The guest-physical memory that is in the dump: the whole pages that have
+/// bytes in the file. Where several PT_LOADs have the same memory, as in
+/// dumps with paging, the lowest in address counts.
 fn physical_memory(input: &Input, headers: &[ProgramHeader]) -> Vec<Load> {
-    let mut loads: Vec<Load> = headers
-        .iter()
-        .filter(|header| header.kind == PT_LOAD)
-        .filter_map(|header| whole_pages(header, input.len()))
-        .collect();
-    loads.sort_by_key(|load| (load.range.start(), load.offset));
-    let mut memory: Vec<Load> = Vec::new();
-    for load in loads {
-        let Some(last) = memory.last_mut() else {
-            memory.push(load);
+    let mut loads: Vec<Load> = Vec::new();
+    for piece in joined_pieces(input, headers) {
+        let Some(load) = piece.whole_pages() else {
             continue;
         };
-        let Some(range) = load.range.starting_at(last.range.end()) else {
+        let behind = loads.last().map_or(0, |last| last.range.end());
+        let Some(range) = load.range.starting_at(behind) else {
             continue;
         };
         let offset = load.offset + (range.start() - load.range.start());
-        if range.start() == last.range.end() && offset == last.offset + last.range.size() {
-            last.range = last.range.joined(&range);
-        } else {
-            memory.push(Load { range, offset });
-        }
+        loads.push(Load { range, offset });
     }
-    memory
+    loads
 }
 
-fn whole_pages(header: &ProgramHeader, input_len: u64) -> Option<Load> {
-    let in_file = header.filesz.min(input_len.checked_sub(header.offset)?);
-    let start = header.paddr.checked_next_multiple_of(MIN_PAGE_SIZE)?;
-    let skipped = start - header.paddr;
-    let size = in_file.checked_sub(skipped)?;
-    let range = MemoryRange::new(start, size - size % MIN_PAGE_SIZE).ok()?;
-    Some(Load {
-        range,
-        offset: header.offset + skipped,
-    })
+/// Bytes of guest memory in the file, of any alignment.
+struct Piece {
+    paddr: u64,
+    offset: u64,
+    len: u64,
+}
+
+impl Piece {
+    fn whole_pages(&self) -> Option<Load> {
+        let start = self.paddr.checked_next_multiple_of(MIN_PAGE_SIZE)?;
+        let skipped = start - self.paddr;
+        let size = self.len.checked_sub(skipped)?;
+        let range = MemoryRange::new(start, size - size % MIN_PAGE_SIZE).ok()?;
+        Some(Load {
+            range,
+            offset: self.offset + skipped,
+        })
+    }
+}
+
+/// The PT_LOADs' pieces by address. Those that go on or repeat one another,
+/// in memory and in the file alike, are one.
+fn joined_pieces(input: &Input, headers: &[ProgramHeader]) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = headers
+        .iter()
+        .filter(|header| header.kind == PT_LOAD)
+        .filter_map(|header| {
+            let in_file = input.len().checked_sub(header.offset)?;
+            let len = header.filesz.min(in_file);
+            header.paddr.checked_add(len)?;
+            Some(Piece {
+                paddr: header.paddr,
+                offset: header.offset,
+                len,
+            })
+        })
+        .collect();
+    pieces.sort_by_key(|piece| (piece.paddr, piece.offset));
+    let mut joined: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match joined.last_mut() {
+            Some(last)
+                if piece.paddr - last.paddr <= last.len
+                    && piece.offset.checked_sub(last.offset) == Some(piece.paddr - last.paddr) =>
+            {
+                last.len = last.len.max(piece.paddr - last.paddr + piece.len);
+            }
+            _ => joined.push(piece),
+        }
+    }
+    joined
 }

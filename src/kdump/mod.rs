@@ -6,6 +6,7 @@ pub mod bitmap;
 pub mod format;
 pub mod layout;
 pub(crate) mod reader;
+mod utsname;
 pub(crate) mod writer;
 
-pub use format::Utsname;
+pub use utsname::{UTS_LEN, Utsname};

@@ -14,7 +14,8 @@ use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
 use crate::memory::MemoryRange;
 use crate::pipeline::FrameRun;
-use crate::vmcore::{Input, VmcoreError};
+use crate::vmcore::{Input, MAX_NOTES, VmcoreError};
+use crate::vmcoreinfo;
 
 /// A decoded kdump-compressed dump.
 #[derive(Debug)]
@@ -35,14 +36,19 @@ pub(crate) struct KdumpDump {
     pub(crate) bitmap_size: u64,
     /// Offset of the page descriptors.
     pub(crate) descriptors: u64,
-    /// Pages in the dump, with the number of pages before each run.
+    /// The pages in the dump.
     runs: Vec<Run>,
+    /// How many they are.
     pub(crate) pages: u64,
+    /// Page descriptors; more than pages where some are missing.
+    descriptor_count: u64,
 }
 
+/// Pages in a row whose descriptors are in a row.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     frames: FrameRun,
+    /// Number of the first page's descriptor.
     first_page: u64,
 }
 
@@ -64,13 +70,23 @@ impl KdumpDump {
         })?;
         let block = u64::from(main.block_size);
         let (layout, sub) = read_sub_header(input, class, order, &main)?;
-        let notes = input.read_vec("the notes", sub.offset_note, sub.size_note)?;
-        let vmcoreinfo =
-            input.read_vec("VMCOREINFO", sub.offset_vmcoreinfo, sub.size_vmcoreinfo)?;
-        let max_mapnr = match main.header_version {
-            ..6 => u64::from(main.max_mapnr),
-            _ => sub.max_mapnr_64,
+        let notes = input.read_vec("the notes", sub.offset_note, sub.size_note, MAX_NOTES)?;
+        let vmcoreinfo = input.read_vec(
+            "VMCOREINFO",
+            sub.offset_vmcoreinfo,
+            sub.size_vmcoreinfo,
+            vmcoreinfo::MAX_SIZE as u64,
+        )?;
+        let max_mapnr = match sub.max_mapnr_64 {
+            0 => u64::from(main.max_mapnr),
+            n => n,
         };
+        if max_mapnr.checked_mul(block).is_none() {
+            return Err(VmcoreError::damaged(
+                block,
+                format!("max_mapnr is {max_mapnr}, past the end of the address space"),
+            ));
+        }
         let bitmaps = (HEADER_BLOCKS + u64::from(main.sub_hdr_size)) * block;
         let all_bitmaps = u64::from(main.bitmap_blocks) * block;
         input.require("the page bitmaps", bitmaps, all_bitmaps)?;
@@ -100,8 +116,12 @@ impl KdumpDump {
             descriptors: bitmaps + all_bitmaps,
             runs: Vec::new(),
             pages: 0,
+            descriptor_count: 0,
         };
         dump.read_runs(input)?;
+        if !dump.is_complete() {
+            dump.leave_missing_pages_out(input)?;
+        }
         Ok(Some(dump))
     }
 
@@ -154,7 +174,47 @@ impl KdumpDump {
         }
         self.runs = runs;
         self.pages = pages;
+        self.descriptor_count = pages;
         Ok(())
+    }
+
+    /// Pages that were lost when an incomplete dump was written have a
+    /// descriptor of zeroes.
+    fn leave_missing_pages_out(&mut self, input: &Input) -> Result<(), VmcoreError> {
+        let page_size = self.page_size();
+        let mut runs: Vec<Run> = Vec::new();
+        let mut pages = 0;
+        self.for_each_page(input, |number, gpa, descriptor| {
+            if descriptor.offset == 0 {
+                return Ok(());
+            }
+            pages += 1;
+            let frame = gpa / page_size;
+            match runs.last_mut() {
+                Some(last)
+                    if last.frames.end() == frame
+                        && last.first_page + last.frames.count == number =>
+                {
+                    last.frames.count += 1;
+                }
+                _ => runs.push(Run {
+                    frames: FrameRun {
+                        start: frame,
+                        count: 1,
+                    },
+                    first_page: number,
+                }),
+            }
+            Ok(())
+        })?;
+        self.runs = runs;
+        self.pages = pages;
+        Ok(())
+    }
+
+    /// Offset behind the last page descriptor.
+    pub(crate) fn descriptors_end(&self) -> u64 {
+        self.descriptor_offset(self.descriptor_count)
     }
 
     pub(crate) fn page_size(&self) -> u64 {
@@ -188,11 +248,11 @@ impl KdumpDump {
         buf: &mut [u8],
     ) -> Option<Result<(), VmcoreError>> {
         let page_size = self.page_size();
+        gpa.checked_add(buf.len() as u64)?;
         let mut done = 0;
         let mut whole_page = Vec::new();
         while done < buf.len() {
-            let at = gpa.checked_add(done as u64)?;
-            let frame = at / page_size;
+            let frame = (gpa + done as u64) / page_size;
             let last = (gpa + (buf.len() as u64 - 1)) / page_size;
             let run = self.find(frame)?;
             let count = (last - frame + 1)
@@ -244,7 +304,7 @@ impl KdumpDump {
     ) -> Result<Vec<PageDescriptor>, VmcoreError> {
         let len = count * PageDescriptor::SIZE as u64;
         let offset = self.descriptor_offset(first_page);
-        let bytes = input.read_vec("page descriptors", offset, len)?;
+        let bytes = input.read_vec("page descriptors", offset, len, len)?;
         Ok(bytes
             .chunks_exact(PageDescriptor::SIZE)
             .filter_map(|bytes| PageDescriptor::decode(self.order, bytes))

@@ -104,15 +104,6 @@ impl MemoryRange {
         }
     }
 
-    /// This range and `next`, which begins where it ends.
-    pub(crate) fn joined(&self, next: &Self) -> Self {
-        debug_assert_eq!(self.end, next.start);
-        Self {
-            start: self.start,
-            end: next.end,
-        }
-    }
-
     /// The part from `start` on, if any is left; `start` is page-aligned.
     pub(crate) fn starting_at(&self, start: u64) -> Option<Self> {
         debug_assert!(start.is_multiple_of(MIN_PAGE_SIZE));

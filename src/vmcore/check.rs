@@ -44,7 +44,10 @@ impl Vmcore {
             ..CheckReport::default()
         };
         for note in self.notes() {
-            note.map_err(|error| VmcoreError::damaged(error.offset as u64, error.to_string()))?;
+            note.map_err(|error| {
+                let offset = self.note_offset(error.offset as u64);
+                VmcoreError::damaged(offset, "a note reaches past the end of the notes")
+            })?;
             report.notes += 1;
         }
         progress.start(self.pages() * self.page_size().unwrap_or(4096));
@@ -112,7 +115,7 @@ fn check_kdump(
     progress: &Progress,
 ) -> Result<(), VmcoreError> {
     report.excluded_pages = check_bitmaps(input, kdump)?;
-    let data = kdump.descriptor_offset(kdump.pages);
+    let data = kdump.descriptors_end();
     let page_size = kdump.page_size();
     let mut page = vec![0; page_size as usize];
     let mut shared_zero = HashSet::new();

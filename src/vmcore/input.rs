@@ -12,6 +12,10 @@ use super::error::VmcoreError;
 use crate::flattened::format::FileHeader;
 use crate::flattened::reader::Index;
 
+/// The most bytes of notes that are believed: those of a hundred thousand
+/// CPUs.
+pub(crate) const MAX_NOTES: u64 = 128 << 20;
+
 /// The raw form of a dump, read by offset.
 #[derive(Debug)]
 pub(crate) struct Input {
@@ -89,19 +93,23 @@ impl Input {
         })
     }
 
-    /// Reads `len` bytes, of which the dump is known to have as many.
+    /// Reads `len` bytes, which may not be more than `max`: a sparse or
+    /// flattened file of a few bytes can be of any length.
     pub(crate) fn read_vec(
         &self,
         what: &'static str,
         offset: u64,
         len: u64,
+        max: u64,
     ) -> Result<Vec<u8>, VmcoreError> {
         self.require(what, offset, len)?;
-        let too_large = || VmcoreError::damaged(offset, format!("{what} of {len} bytes"));
-        let len = usize::try_from(len).map_err(|_| too_large())?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(len).map_err(|_| too_large())?;
-        bytes.resize(len, 0);
+        if len > max {
+            return Err(VmcoreError::damaged(
+                offset,
+                format!("{what} of {len} bytes, more than {max}"),
+            ));
+        }
+        let mut bytes = vec![0; len as usize];
         self.read_at(offset, &mut bytes)?;
         Ok(bytes)
     }

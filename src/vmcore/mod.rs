@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use check::CheckReport;
 pub use error::VmcoreError;
-pub(crate) use input::Input;
+pub(crate) use input::{Input, MAX_NOTES};
 
 use crate::arch::Machine;
 use crate::dump::DumpOptions;
@@ -157,7 +157,8 @@ impl Vmcore {
             Contents::Elf(elf) => Machine::from_elf(elf.header.machine, elf.header.encoding),
             Contents::Kdump(kdump) => {
                 let name = Utsname::text(&kdump.main.utsname.machine);
-                let named = name.parse().ok();
+                let named: Option<Machine> = name.parse().ok();
+                let named = named.filter(|m| m.encoding() == self.encoding());
                 named.or_else(|| {
                     let unknown = name.is_empty() || name.eq_ignore_ascii_case("unknown");
                     let guess = Machine::from_notes(self.encoding(), self.notes());
@@ -196,6 +197,15 @@ impl Vmcore {
             Contents::Elf(elf) => &elf.notes,
             Contents::Kdump(kdump) => &kdump.notes,
         }
+    }
+
+    /// Where in the dump the byte at `offset` of the notes lies.
+    fn note_offset(&self, offset: u64) -> u64 {
+        offset
+            + match &self.contents {
+                Contents::Elf(elf) => elf.notes_at,
+                Contents::Kdump(kdump) => kdump.sub.offset_note,
+            }
     }
 
     /// The notes one by one.
@@ -259,9 +269,13 @@ impl Vmcore {
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)
                 .saturating_add(Duration::from_micros(kdump.main.timestamp_usec));
-            options = options
-                .page_size(kdump.page_size())
-                .phys_base(kdump.sub.phys_base);
+            options = options.phys_base(kdump.sub.phys_base);
+            // The block size counts only where VMCOREINFO is silent: QEMU's
+            // is that of the largest page of the architecture.
+            let told = self.vmcoreinfo().and_then(|info| info.page_size());
+            if !told.is_some_and(|size| machine.page_sizes().contains(&size)) {
+                options = options.page_size(kdump.page_size());
+            }
             if !time.is_zero() {
                 options = options.timestamp(time);
             }

@@ -15,9 +15,11 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 use super::{MAX_SIZE, Vmcoreinfo};
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
+use crate::error::{Error, Result};
 use crate::guest::read_utsname;
 use crate::kdump::Utsname;
 use crate::memory::{GuestMemory, MemoryRange};
+use crate::progress::Progress;
 
 /// Where a dump takes VMCOREINFO from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -188,7 +190,8 @@ pub(crate) fn locate(
     memory: &dyn GuestMemory,
     machine: Machine,
     source: &VmcoreinfoSource,
-) -> Result<Option<Located>, VmcoreinfoError> {
+    progress: &Progress,
+) -> Result<Option<Located>> {
     let found = |info, origin| {
         Ok(Some(Located {
             info,
@@ -198,7 +201,7 @@ pub(crate) fn locate(
     };
     match source {
         VmcoreinfoSource::None => Ok(None),
-        VmcoreinfoSource::Scan => scan(memory, machine),
+        VmcoreinfoSource::Scan => scan(memory, machine, progress),
         VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, machine)?, Origin::Given),
         &VmcoreinfoSource::NoteAt { gpa, size } => {
             found(read_note(memory, machine, gpa, size)?, Origin::Note { gpa })
@@ -209,7 +212,7 @@ pub(crate) fn locate(
         }
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(memory, machine, entry) {
             Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
-            Err(_) => scan(memory, machine),
+            Err(_) => scan(memory, machine, progress),
         },
     }
 }
@@ -255,27 +258,36 @@ fn read_note(
 }
 
 /// Looks at the first bytes of every populated page.
-fn scan(memory: &dyn GuestMemory, machine: Machine) -> Result<Option<Located>, VmcoreinfoError> {
+fn scan(
+    memory: &dyn GuestMemory,
+    machine: Machine,
+    progress: &Progress,
+) -> Result<Option<Located>> {
     let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
     let mut looked_at = 0;
-    for_each_page_start(memory, machine.default_page_size(), &mut |gpa, start| {
-        let Some(size) = claimed_size(start, machine) else {
-            return true;
-        };
-        looked_at += 1;
-        if let Some(info) = read_find(memory, machine, gpa, size)
-            && !finds.iter().any(|(known, _)| *known == info)
-        {
-            let candidate = Candidate {
-                gpa,
-                osrelease: info.osrelease(),
-                crash_time: info.crash_time(),
-                verified: is_in_memory(memory, machine, &info),
+    for_each_page_start(
+        memory,
+        machine.default_page_size(),
+        progress,
+        &mut |gpa, start| {
+            let Some(size) = claimed_size(start, machine) else {
+                return true;
             };
-            finds.push((info, candidate));
-        }
-        looked_at < MAX_CANDIDATES
-    })?;
+            looked_at += 1;
+            if let Some(info) = read_find(memory, machine, gpa, size)
+                && !finds.iter().any(|(known, _)| *known == info)
+            {
+                let candidate = Candidate {
+                    gpa,
+                    osrelease: info.osrelease(),
+                    crash_time: info.crash_time(),
+                    verified: is_in_memory(memory, machine, &info),
+                };
+                finds.push((info, candidate));
+            }
+            looked_at < MAX_CANDIDATES
+        },
+    )?;
     // A stable sort: among equals the lowest address comes first.
     finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
     let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
@@ -293,8 +305,9 @@ type PageStart = [u8; 24];
 fn for_each_page_start(
     memory: &dyn GuestMemory,
     page_size: u64,
+    progress: &Progress,
     look: &mut dyn FnMut(u64, &PageStart) -> bool,
-) -> Result<(), VmcoreinfoError> {
+) -> Result<()> {
     for range in memory.ranges() {
         let mut rest = Some(range);
         while let Some(part) = rest {
@@ -306,7 +319,7 @@ fn for_each_page_start(
                 })?
                 .and_then(|extent| extent.intersection(&part));
             let Some(extent) = extent else { break };
-            if !scan_extent(memory, extent, page_size, look)? {
+            if !scan_extent(memory, extent, page_size, progress, look)? {
                 return Ok(());
             }
             rest = part.starting_at(extent.end());
@@ -319,11 +332,15 @@ fn scan_extent(
     memory: &dyn GuestMemory,
     extent: MemoryRange,
     page_size: u64,
+    progress: &Progress,
     look: &mut dyn FnMut(u64, &PageStart) -> bool,
-) -> Result<bool, VmcoreinfoError> {
+) -> Result<bool> {
     let mut start = PageStart::default();
     let first = extent.start().next_multiple_of(page_size);
     for gpa in (first..extent.end()).step_by(page_size as usize) {
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         memory
             .read(gpa, &mut start)
             .map_err(|source| VmcoreinfoError::Scan { gpa, source })?;
