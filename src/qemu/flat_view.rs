@@ -41,10 +41,9 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
         if !wanted {
             continue;
         }
-        match pieces.last_mut() {
-            Some(last) if last.is_followed_by(&piece) => {
-                last.range = last.range.joined(&piece.range);
-            }
+        let joined = pieces.last().and_then(|last| last.joined(&piece));
+        match (joined, pieces.last_mut()) {
+            (Some(joined), Some(last)) => last.range = joined,
             _ => pieces.push(piece),
         }
     }
@@ -52,10 +51,13 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
 }
 
 impl Piece {
-    fn is_followed_by(&self, next: &Self) -> bool {
-        self.region == next.region
+    /// This piece's range and `next`'s, if that goes on in the same region.
+    fn joined(&self, next: &Self) -> Option<MemoryRange> {
+        let follows = self.region == next.region
             && self.range.end() == next.range.start()
-            && self.offset.checked_add(self.range.size()) == Some(next.offset)
+            && self.offset.checked_add(self.range.size()) == Some(next.offset);
+        let size = self.range.size().checked_add(next.range.size())?;
+        follows.then(|| MemoryRange::new(self.range.start(), size).ok())?
     }
 }
 
@@ -153,10 +155,17 @@ mod tests {
             "1000-1fff (prio 0, ram): r @x",
             "1000-1fff (prio 0, ram",
         ] {
-            assert_eq!(parse(&format!("{head}{line}\n")), Some(Vec::new()), "{line}");
+            assert_eq!(
+                parse(&format!("{head}{line}\n")),
+                Some(Vec::new()),
+                "{line}"
+            );
         }
         let text = "Host virtual address for 0x1000 (ram) is 0x7f08a00ff000\r\n";
         assert_eq!(host_address(text), Some(0x7f08_a00f_f000));
-        assert_eq!(host_address("Memory at address 0xa0000 is not RAM\r\n"), None);
+        assert_eq!(
+            host_address("Memory at address 0xa0000 is not RAM\r\n"),
+            None
+        );
     }
 }

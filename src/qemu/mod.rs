@@ -273,7 +273,8 @@ fn memory_of(qmp: &mut Qmp, process: Process, layout: &[Piece]) -> Result<QemuMe
     for piece in layout {
         let command = format!("gpa2hva {:#x}", piece.range.start());
         let text = qmp.human(&command)?;
-        let hva = host_address(&text).ok_or_else(|| answer(&command, &text))?;
+        let hva = host_address(&text).filter(|hva| hva.is_multiple_of(MIN_PAGE_SIZE));
+        let hva = hva.ok_or_else(|| answer(&command, &text))?;
         at.push((piece.range, hva));
     }
     QemuMemory::new(process, &at)

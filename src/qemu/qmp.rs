@@ -62,10 +62,12 @@ impl Qmp {
             patience: GREETING,
         };
         let deadline = Instant::now() + GREETING;
-        let greeting = qmp.message("greeting", deadline).map_err(|error| match error {
-            QemuError::Timeout { after, .. } => QemuError::NoGreeting { after },
-            error => error,
-        })?;
+        let greeting = qmp
+            .message("greeting", deadline)
+            .map_err(|error| match error {
+                QemuError::Timeout { after, .. } => QemuError::NoGreeting { after },
+                error => error,
+            })?;
         if greeting.get("QMP").is_none() {
             return Err(QemuError::NotQmp(excerpt(&greeting.to_string())));
         }
