@@ -1,7 +1,6 @@
 //! What goes wrong with a live QEMU.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::memory::{FileMemoryError, RangeError};
@@ -12,13 +11,10 @@ use crate::vmcore::VmcoreError;
 #[non_exhaustive]
 pub enum QemuError {
     /// Nobody can be reached at the socket.
-    #[error("cannot connect to {}; is QEMU running, and started with -qmp unix:PATH,server=on?", path.display())]
-    Connect {
-        /// The socket's path.
-        path: PathBuf,
-        /// What the system reported.
-        source: io::Error,
-    },
+    #[error(
+        "cannot connect to the socket; is QEMU running, with -qmp unix:PATH,server=on,wait=off?"
+    )]
+    Connect(#[source] io::Error),
     /// The socket takes connections, but nothing is said on it.
     #[error(
         "no greeting on the socket within {} s; QEMU serves one client at a time, so another one may hold it",
@@ -112,6 +108,11 @@ pub enum QemuError {
     /// The CPUs' notes that QEMU wrote cannot be read.
     #[error("the CPUs' notes that QEMU wrote cannot be used")]
     Notes(#[from] VmcoreError),
+    /// The guest's architecture is not known.
+    #[error(
+        "this crate cannot dump CPUs of ELF machine {0}; an x86 guest must have come as far as 64-bit code"
+    )]
+    Machine(u16),
     /// The guest was not stopped, so that nothing is known about its CPUs.
     #[error("the guest must be stopped before it is dumped")]
     Running,

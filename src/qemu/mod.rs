@@ -49,7 +49,7 @@ use crate::format::Format;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
-use crate::vmcore::Vmcore;
+use crate::vmcore::{Headers, Vmcore};
 
 pub use control::{Interference, Resumer, Standstill};
 pub use error::QemuError;
@@ -169,7 +169,11 @@ impl QemuGuest {
             }),
         )?;
         let notes = self.notes_file.try_clone().map_err(QemuError::NotesFile)?;
-        self.notes = Some(Vmcore::open(notes)?);
+        let notes = Vmcore::open(notes)?;
+        if let (None, Headers::Elf { header, .. }) = (notes.machine(), notes.headers()) {
+            return Err(QemuError::Machine(header.machine));
+        }
+        self.notes = Some(notes);
         Ok(())
     }
 
@@ -178,9 +182,7 @@ impl QemuGuest {
     ///
     /// # Errors
     ///
-    /// - [`QemuError::Running`] before the guest is stopped;
-    /// - [`QemuError::Notes`] if this crate does not know the guest's
-    ///   architecture.
+    /// [`QemuError::Running`] before the guest is stopped.
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
         Ok(notes.options(format)?)

@@ -49,10 +49,7 @@ pub(super) struct Qmp {
 impl Qmp {
     /// Connects and negotiates. Waits end early when `cancel` is cancelled.
     pub(super) fn connect(path: &Path, cancel: Progress) -> Result<Self> {
-        let stream = open(path).map_err(|source| QemuError::Connect {
-            path: path.to_owned(),
-            source,
-        })?;
+        let stream = open(path).map_err(QemuError::Connect)?;
         let mut qmp = Self {
             stream,
             received: Vec::new(),
