@@ -1,7 +1,7 @@
 //! Guests under QEMU: against a server that only plays QEMU, and against the
 //! real one.
 #![cfg(feature = "cli")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod fake;
 mod fake_tests;
