@@ -8,12 +8,12 @@ use crate::arch::{Machine, Registers};
 use crate::elf::writer::ElfWriter;
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::guest::{HeaderFacts, read_utsname, utsname_for_header};
+use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, validate_ranges};
 use crate::notes::NoteSegment;
-use crate::pipeline::{Selection, Written, panic_message};
+use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
@@ -126,15 +126,17 @@ impl DumpOptions {
     }
 
     /// How many threads read and compress; 0 for as many as there are cores.
-    /// With 1, the default, the calling thread does everything. The dump is
-    /// the same for every number.
+    /// With 1, the default, the calling thread does everything. There are
+    /// never more than mebibytes of memory to dump, and fewer if the system
+    /// starts no more. The dump is the same for every number.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// A handle to watch and to cancel the dump with.
+    /// A handle to watch and to cancel the dump with. Once it is cancelled it
+    /// stays so, for every dump that has it.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
@@ -170,7 +172,7 @@ pub struct Summary {
     /// Length of the dump in bytes, holes included; of a flattened one, of its
     /// raw form.
     pub file_size: u64,
-    /// Threads that worked on it.
+    /// Threads that worked on it, unless the system started fewer.
     pub threads: usize,
     /// How long it took.
     pub duration: Duration,
@@ -194,9 +196,6 @@ pub fn dump(
     let begun = Instant::now();
     // What the caller's memory and sink do wrong, a panic included, is a
     // failure like another.
-    let plan = catch_panics(|| Plan::new(memory, options))?;
-    let threads = options.thread_count();
-    let progress = &options.progress;
     let access = sink.access();
     if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
         return Err(Error::NeedsPositions {
@@ -204,6 +203,11 @@ pub fn dump(
             instead: options.format.streamable(),
         });
     }
+    let plan = catch_panics(|| Plan::new(memory, options))?;
+    let bytes_total = plan.selection.pages() * plan.selection.page_size;
+    let chunks = bytes_total.div_ceil(CHUNK_SIZE);
+    let threads = (options.thread_count() as u64).min(chunks) as usize;
+    let progress = &options.progress;
     let written = catch_panics(|| plan.write(memory, access, options, threads))?;
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
@@ -212,7 +216,7 @@ pub fn dump(
         page_size: plan.selection.page_size,
         pages: plan.selection.pages(),
         zero_pages: written.zero_pages,
-        bytes_total: plan.selection.pages() * plan.selection.page_size,
+        bytes_total,
         bytes_written: progress.snapshot().written,
         file_size: written.file_size,
         threads,
@@ -249,7 +253,15 @@ impl Plan {
         }
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
-        let vmcoreinfo = locate(memory, machine, &options.vmcoreinfo, &options.progress)?;
+        if let Some(size) = options.page_size {
+            supported_page_size(size)?;
+        }
+        let guest = Guest {
+            memory,
+            ranges: &ranges,
+            machine,
+        };
+        let vmcoreinfo = locate(guest, &options.vmcoreinfo, &options.progress)?;
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
         let selection = Selection::new(&ranges, page_size, options.filter)?;
@@ -261,7 +273,7 @@ impl Plan {
             });
         }
         let known = info
-            .and_then(|info| read_utsname(memory, machine, info))
+            .and_then(|info| read_utsname(guest, info))
             .or(options.utsname);
         let facts = HeaderFacts {
             utsname: utsname_for_header(known, machine, info),
@@ -335,6 +347,10 @@ fn page_size(options: &DumpOptions, info: Option<&Vmcoreinfo>) -> Result<u64> {
         .page_size
         .or_else(guests)
         .unwrap_or_else(|| machine.default_page_size());
+    supported_page_size(size)
+}
+
+fn supported_page_size(size: u64) -> Result<u64> {
     if size.is_power_of_two() && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&size) {
         Ok(size)
     } else {

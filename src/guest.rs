@@ -1,13 +1,14 @@
 //! What a dump's headers say about the guest, and where it is known from.
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::time::Duration;
 
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::arch::Machine;
 use crate::kdump::Utsname;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, MemoryRange, find_range, not_ram, read_populated};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// What kdump's headers say about the guest.
@@ -19,22 +20,47 @@ pub(crate) struct HeaderFacts {
     pub(crate) timestamp: Duration,
 }
 
+/// A guest whose ranges are checked, to be looked into.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) ranges: &'a [MemoryRange],
+    pub(crate) machine: Machine,
+}
+
+impl Guest<'_> {
+    /// Fills `buf` from `gpa` on. Memory that is not populated gives zeroes
+    /// and is not read: the address may be the guest's choice.
+    ///
+    /// # Errors
+    ///
+    /// If not all of it is RAM, or the memory fails.
+    pub(crate) fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let len = buf.len();
+        let mut done = 0;
+        while done < len {
+            let at = gpa
+                .checked_add(done as u64)
+                .ok_or_else(|| not_ram(gpa, len))?;
+            let index = find_range(self.ranges, at, |range| *range);
+            let range = self.ranges[index.ok_or_else(|| not_ram(gpa, len))?];
+            let n = (range.end() - at).min((len - done) as u64) as usize;
+            read_populated(self.memory, range, at, &mut buf[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+}
+
 /// The guest kernel's `init_uts_ns.name`, if VMCOREINFO gives its address
-/// and it looks like one: the field order is that of `struct new_utsname` in
-/// Linux `include/uapi/linux/utsname.h`, each string ends in a NUL, and
-/// sysname is `Linux`.
-pub(crate) fn read_utsname(
-    memory: &dyn GuestMemory,
-    machine: Machine,
-    info: &Vmcoreinfo,
-) -> Option<Utsname> {
+/// and it looks like one: each string ends in a NUL, and sysname is `Linux`.
+pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsname> {
     let vaddr = info
         .symbol("init_uts_ns")?
         .checked_add(info.offset("uts_namespace.name")?)?;
-    let gpa = machine.kernel_image_to_physical(vaddr, info)?;
-    gpa.checked_add(size_of::<Utsname>() as u64)?;
+    let gpa = guest.machine.kernel_image_to_physical(vaddr, info)?;
     let mut uts = Utsname::new_zeroed();
-    memory.read(gpa, uts.as_mut_bytes()).ok()?;
+    guest.read(gpa, uts.as_mut_bytes()).ok()?;
     let fields = [
         &uts.sysname,
         &uts.nodename,

@@ -2,7 +2,7 @@
 //! machine monitor's management interface has.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::dump::{DumpOptions, Summary, dump};
@@ -74,8 +74,9 @@ impl DumpJob {
         let work = move || {
             let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
                 .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
-            // An unfinished file is gone before anybody hears of the end.
-            drop((memory, sink));
+            // An unfinished file is gone before anybody hears of the end. What
+            // happens there does not change the dump's result.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop((memory, sink))));
             on_thread.complete(result);
         };
         let thread = thread::Builder::new()
@@ -159,7 +160,31 @@ impl<F: FnOnce(Result<Summary>)> Completion<F> {
 /// it: a second one is refused while the first is active.
 #[derive(Debug, Default)]
 pub struct Dumper {
-    job: Mutex<Option<DumpJob>>,
+    slot: Mutex<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    job: Option<DumpJob>,
+    /// A job is about to take the slot. It is started without the lock, as
+    /// its callback may ask for the state.
+    starting: Option<Progress>,
+}
+
+impl Slot {
+    fn status(&self) -> DumpStatus {
+        match (&self.starting, &self.job) {
+            (Some(_), _) => DumpStatus::Active,
+            (None, Some(job)) => job.status(),
+            (None, None) => DumpStatus::None,
+        }
+    }
+
+    fn progress(&self) -> Option<&Progress> {
+        self.starting
+            .as_ref()
+            .or_else(|| self.job.as_ref().map(DumpJob::progress))
+    }
 }
 
 /// A dump is refused because another one is being written.
@@ -192,28 +217,42 @@ impl Dumper {
         S: DumpSink + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
-        let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        if job.as_ref().map(DumpJob::status) == Some(DumpStatus::Active) {
-            return Err(Busy);
-        }
-        *job = Some(DumpJob::start(memory, sink, options, on_complete));
+        let ended = {
+            let mut slot = self.lock();
+            if slot.status() == DumpStatus::Active {
+                return Err(Busy);
+            }
+            slot.starting = Some(options.progress.clone());
+            slot.job.take()
+        };
+        // Waits for the last dump's callback, which may ask for the state.
+        drop(ended);
+        let job = DumpJob::start(memory, sink, options, on_complete);
+        let mut slot = self.lock();
+        slot.job = Some(job);
+        slot.starting = None;
         Ok(())
     }
 
     /// Where the last dump stands, and its figures.
     #[must_use]
     pub fn query(&self) -> (DumpStatus, ProgressSnapshot) {
-        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        job.as_ref().map_or_else(Default::default, |job| {
-            (job.status(), job.progress().snapshot())
-        })
+        let slot = self.lock();
+        let figures = slot.progress().map(Progress::snapshot).unwrap_or_default();
+        (slot.status(), figures)
     }
 
     /// Cancels the active dump, if there is one. Does not wait for its end.
     pub fn cancel(&self) {
-        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(job) = &*job {
-            job.progress().cancel();
+        let slot = self.lock();
+        if slot.status() == DumpStatus::Active
+            && let Some(progress) = slot.progress()
+        {
+            progress.cancel();
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -323,3 +323,89 @@ fn seventy_thousand_ranges_take_section_header_zero() {
     assert_eq!(u16::from_le_bytes([bytes[56], bytes[57]]), 0xfffe);
     assert_eq!(bytes[40..48], [0; 8]);
 }
+
+/// A guest whose VMCOREINFO names an address in untouched memory.
+struct Baiting(PageMemory);
+
+impl GuestMemory for Baiting {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.0.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read(gpa, buf)?;
+        let text = b"OSRELEASE=6.1.0\nSYMBOL(init_uts_ns)=ffffffff80003000\n\
+            OFFSET(uts_namespace.name)=0\nNUMBER(phys_base)=0\n\0";
+        for (at, byte) in (gpa..).zip(buf) {
+            if let Some(&bait) = text.get(at.wrapping_sub(0x1000) as usize) {
+                *byte = bait;
+            }
+        }
+        Ok(())
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.0.next_populated(range)
+    }
+}
+
+#[test]
+fn a_guest_cannot_have_its_untouched_memory_read() {
+    use Page::{Text, Untouched};
+    // Page 1 has the text, which a scan reads at most 64 KiB of.
+    let pages = vec![Untouched, Text(1), Untouched, Untouched, Text(2)];
+    let guest = Baiting(PageMemory::new([(0, pages)]));
+    for format in Format::available() {
+        let (_, summary) = to_buffer(&guest, &DumpOptions::new(format));
+        assert_eq!(summary.vmcoreinfo.unwrap().info.osrelease(), "6.1.0");
+    }
+    let note = VmcoreinfoSource::NoteAt {
+        gpa: 0x2000,
+        size: 0x1000,
+    };
+    let options = DumpOptions::new(Format::Elf).vmcoreinfo(note);
+    let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
+    assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
+}
+
+#[test]
+fn no_more_threads_than_there_is_work() {
+    let guest = PageMemory::new([(0, vec![Page::Text(1); 300])]);
+    let (_, summary) = to_buffer(&guest, &options(Format::Elf).threads(100_000));
+    assert_eq!(summary.threads, 2);
+}
+
+#[test]
+fn pages_larger_than_the_hosts() {
+    use guestdump::vmcore::Vmcore;
+    use std::os::unix::fs::FileExt;
+    let guest = PageMemory::new([
+        (0, guest().ranges[0].1[..64].to_vec()),
+        (0x100_0000, guest().ranges[0].1[..32].to_vec()),
+    ]);
+    for format in Format::available() {
+        for page_size in [8192, 16384, 65536] {
+            let (bytes, summary) = to_buffer(&guest, &options(format).page_size(page_size));
+            assert_eq!(summary.pages, 96 * 4096 / page_size, "{format}");
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            let vmcore = Vmcore::open(file).unwrap();
+            vmcore.check(&guestdump::Progress::new()).unwrap();
+            let mut page = vec![0; 4096];
+            for (gpa, expected) in guest.pages() {
+                vmcore.read(gpa, &mut page).unwrap();
+                assert!(page == expected.bytes(), "{format} {page_size} {gpa:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn scattered_pages_are_written_together() {
+    // 600 pages, no two of which touch.
+    let memory = PageMemory::new((0..600).map(|i| (i * 0x2000, vec![Page::Text(i as u8)])));
+    for format in Format::available().filter(|f| f.needs_positions()) {
+        let mut sink = FaultySink::default();
+        dump(&memory, &mut sink, &options(format)).unwrap();
+        let calls = sink.calls.into_inner();
+        assert!(calls < 16, "{calls} writes");
+    }
+}

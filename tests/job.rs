@@ -206,6 +206,75 @@ fn the_callback_may_start_the_next_dump() {
 }
 
 #[test]
+fn a_start_does_not_wait_for_a_callback_that_asks_for_the_state() {
+    let dumper = Arc::new(Dumper::new());
+    let (tell, told) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel();
+    let asking = Arc::clone(&dumper);
+    let first = tell.clone();
+    dumper
+        .start(
+            small(),
+            BufferSink::new(),
+            options(Format::Elf),
+            move |_| {
+                first.send("ended").unwrap();
+                may_go_on.recv().unwrap();
+                let _ = asking.query();
+                asking.cancel();
+                first.send("asked").unwrap();
+            },
+        )
+        .unwrap();
+    assert_eq!(told.recv_timeout(PATIENCE).unwrap(), "ended");
+    let starting = Arc::clone(&dumper);
+    let starter = std::thread::spawn(move || {
+        starting.start(
+            small(),
+            BufferSink::new(),
+            options(Format::Elf),
+            move |_| {
+                tell.send("second").unwrap();
+            },
+        )
+    });
+    std::thread::sleep(Duration::from_millis(50));
+    go_on.send(()).unwrap();
+    let words = [(); 2].map(|()| told.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(words, ["asked", "second"]);
+    starter.join().unwrap().unwrap();
+}
+
+/// A sink whose end is a panic.
+struct PanicsInDrop(BufferSink);
+
+impl guestdump::DumpSink for PanicsInDrop {
+    fn access(&mut self) -> guestdump::sink::SinkAccess<'_> {
+        self.0.access()
+    }
+    fn finish(&mut self) -> std::io::Result<()> {
+        self.0.finish()
+    }
+}
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("in drop");
+    }
+}
+
+#[test]
+fn a_panic_in_a_drop_does_not_lose_the_callback() {
+    let (tell, told) = mpsc::channel();
+    let sink = PanicsInDrop(BufferSink::new());
+    let job = DumpJob::start(small(), sink, options(Format::Elf), move |r| {
+        tell.send(r.is_ok()).unwrap();
+    });
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(job.status(), DumpStatus::Completed);
+}
+
+#[test]
 fn cancelled_before_it_begins() {
     let progress = Progress::new();
     progress.cancel();

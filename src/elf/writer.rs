@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::memory::{GuestMemory, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written, read_extent};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -102,7 +102,8 @@ impl<'a> ElfWriter<'a> {
             writer: self,
             output: &output,
         };
-        let chunks = Chunks::new(&self.selection.dumped, self.selection.page_size);
+        let runs = &self.selection.dumped;
+        let chunks = Chunks::new(self.memory, runs, self.selection.page_size);
         let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
 
         let file_size = self.memory_at + self.selection.pages() * self.selection.page_size;
@@ -202,7 +203,7 @@ impl<'a> ElfWriter<'a> {
     }
 }
 
-/// The encoder of memory: copies what is not zero.
+/// The encoder of memory: passes on what is not zero.
 struct Memory<'a, 'o> {
     writer: &'a ElfWriter<'a>,
     output: &'a Output<'o>,
@@ -210,30 +211,47 @@ struct Memory<'a, 'o> {
 
 /// The memory of one chunk.
 #[derive(Default)]
-struct Block {
-    /// All of the chunk. Bytes outside `pieces` mean nothing.
-    bytes: Vec<u8>,
-    /// File offset of `bytes`.
-    offset: u64,
-    /// What is to be written.
-    pieces: Vec<Range<usize>>,
+struct Block<'a> {
+    /// What had to be copied out of the guest, by offset in the chunk. Bytes
+    /// that no piece names mean nothing.
+    copied: Vec<u8>,
+    /// What is to be written, with its file offset, in order.
+    pieces: Vec<(u64, Piece<'a>)>,
     zero_pages: u64,
 }
 
-impl Block {
-    /// Notes `range` as to be written, joined to the piece before it if they
-    /// touch.
-    fn keep(&mut self, range: Range<usize>) {
-        match self.pieces.last_mut() {
-            Some(last) if last.end == range.start => last.end = range.end,
-            _ => self.pieces.push(range),
+enum Piece<'a> {
+    /// A range of `copied`.
+    Copied(Range<usize>),
+    /// Guest memory that nothing can change.
+    InPlace(&'a [u8]),
+}
+
+impl Memory<'_, '_> {
+    /// The parts of `bytes` that are to be written: all for a stream, else
+    /// what is not zero. Counts zero pages.
+    fn wanted(&self, bytes: &[u8], zero_pages: &mut u64) -> Vec<Range<usize>> {
+        let page_size = self.writer.selection.page_size as usize;
+        let mut wanted: Vec<Range<usize>> = Vec::new();
+        for (start, page) in (0..).step_by(page_size).zip(bytes.chunks(page_size)) {
+            let zero = is_zero(page);
+            *zero_pages += u64::from(zero);
+            if zero && !self.in_order() {
+                continue;
+            }
+            let end = start + page.len();
+            match wanted.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => wanted.push(start..end),
+            }
         }
+        wanted
     }
 }
 
-impl Encoder for Memory<'_, '_> {
+impl<'a> Encoder for Memory<'a, '_> {
     type Worker = ();
-    type Block = Block;
+    type Block = Block<'a>;
     /// Zero pages so far.
     type Layout = u64;
 
@@ -241,44 +259,52 @@ impl Encoder for Memory<'_, '_> {
         Ok(())
     }
 
-    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block) -> Result<()> {
+    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
         let page_size = self.writer.selection.page_size;
         let memory = self.writer.memory;
-        let size = chunk.range.size() as usize;
-        block.offset = self.writer.memory_at + chunk.first_page * page_size;
+        let chunk_at = self.writer.memory_at + chunk.first_page * page_size;
         block.pieces.clear();
-        block.zero_pages = chunk.range.size() / page_size;
-        if self.in_order() {
-            // A stream has no holes.
-            block.bytes.clear();
-            block.keep(0..size);
-        }
-        block.bytes.resize(size, 0);
-        pipeline::extents(memory, chunk.range, page_size, |extent| {
-            let start = (extent.start() - chunk.range.start()) as usize;
-            let end = start + extent.size() as usize;
-            read_extent(memory, extent, &mut block.bytes[start..end])?;
-            for page in (start..end).step_by(page_size as usize) {
-                let page = page..page + page_size as usize;
-                if !is_zero(&block.bytes[page.clone()]) {
-                    block.zero_pages -= 1;
-                    if !self.in_order() {
-                        block.keep(page);
-                    }
-                }
+        block.zero_pages = 0;
+        block.copied.resize(chunk.size as usize, 0);
+        let mut end = 0;
+        for part in &chunk.parts {
+            let start = end;
+            end += part.range.size() as usize;
+            let part_at = chunk_at + start as u64;
+            if !part.populated {
+                // A stream fills the gap with zeroes by itself.
+                block.zero_pages += part.range.size() / page_size;
+                continue;
             }
-            Ok(())
-        })
+            if let Some(bytes) = part.in_place(memory) {
+                for piece in self.wanted(bytes, &mut block.zero_pages) {
+                    let at = part_at + piece.start as u64;
+                    block.pieces.push((at, Piece::InPlace(&bytes[piece])));
+                }
+                continue;
+            }
+            let bytes = &mut block.copied[start..end];
+            part.read(memory, bytes)?;
+            for piece in self.wanted(bytes, &mut block.zero_pages) {
+                let at = part_at + piece.start as u64;
+                let piece = start + piece.start..start + piece.end;
+                block.pieces.push((at, Piece::Copied(piece)));
+            }
+        }
+        Ok(())
     }
 
-    fn place(&self, zero_pages: &mut u64, block: &mut Block) {
+    fn place(&self, zero_pages: &mut u64, block: &mut Block<'a>) {
         *zero_pages += block.zero_pages;
     }
 
-    fn write(&self, block: &Block) -> Result<()> {
-        block.pieces.iter().try_for_each(|piece| {
-            let offset = block.offset + piece.start as u64;
-            self.output.write_at(offset, &block.bytes[piece.clone()])
+    fn write(&self, block: &Block<'a>) -> Result<()> {
+        block.pieces.iter().try_for_each(|(offset, piece)| {
+            let bytes = match piece {
+                Piece::Copied(range) => &block.copied[range.clone()],
+                Piece::InPlace(bytes) => bytes,
+            };
+            self.output.write_at(*offset, bytes)
         })
     }
 

@@ -128,7 +128,10 @@ impl KdumpDump {
     fn read_runs(&mut self, input: &Input) -> Result<(), VmcoreError> {
         // Each page has a descriptor in the file, so a bitmap cannot claim
         // more pages than the file has room for.
-        let room = input.len().saturating_sub(self.descriptors) / PageDescriptor::SIZE as u64;
+        let room = input
+            .stored()
+            .min(input.len().saturating_sub(self.descriptors))
+            / PageDescriptor::SIZE as u64;
         let mut runs: Vec<Run> = Vec::new();
         let mut pages = 0;
         let end = self.descriptors;

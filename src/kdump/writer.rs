@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, MemoryRange, is_zero};
+use crate::memory::{GuestMemory, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Selection, Written, read_extent};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Part, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -134,9 +134,10 @@ impl<'a> KdumpWriter<'a> {
         // one does so by the end record that is not there yet.
         self.write_main_header(&target, raw)?;
         self.write_sub_header(&target)?;
-        self.write_bitmap(&target, self.layout.bitmaps, &self.contents.selection.ram)?;
+        let selection = self.contents.selection;
+        self.write_bitmap(&target, self.layout.bitmaps, &selection.ram, progress)?;
         let second = self.layout.bitmaps + self.layout.bitmap_size;
-        self.write_bitmap(&target, second, &self.contents.selection.dumped)?;
+        self.write_bitmap(&target, second, &selection.dumped, progress)?;
         let page_size = self.contents.selection.page_size;
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
@@ -157,7 +158,11 @@ impl<'a> KdumpWriter<'a> {
             descriptors_at: self.layout.descriptors,
             zero_pages: 0,
         };
-        let chunks = Chunks::new(&self.contents.selection.dumped, page_size);
+        let chunks = Chunks::new(
+            self.contents.memory,
+            &self.contents.selection.dumped,
+            page_size,
+        );
         let end = pipeline::run(&pages, placement, chunks, threads, progress)?;
         target.write_at(end.descriptors_at, &end.descriptors)?;
 
@@ -196,25 +201,41 @@ impl<'a> KdumpWriter<'a> {
 
     /// Writes a bitmap piece by piece; a raw dump leaves pieces without a
     /// bit as holes, so that gaps in the guest's memory cost nothing.
-    fn write_bitmap(&self, target: &Target<'_>, offset: u64, runs: &[FrameRun]) -> Result<()> {
+    fn write_bitmap(
+        &self,
+        target: &Target<'_>,
+        offset: u64,
+        runs: &[FrameRun],
+        progress: &Progress,
+    ) -> Result<()> {
         const PIECE: u64 = 1 << 20;
-        let mut piece = vec![0; self.layout.bitmap_size.min(PIECE) as usize];
-        for start in (0..self.layout.bitmap_size).step_by(PIECE as usize) {
-            let len = (self.layout.bitmap_size - start).min(PIECE);
-            let bits = start * 8..(start + len) * 8;
-            let first = runs.partition_point(|run| run.end() <= bits.start);
-            let inside = runs[first..].iter().take_while(|run| run.start < bits.end);
-            let piece = &mut piece[..len as usize];
+        let size = self.layout.bitmap_size;
+        let mut piece = vec![0; size.min(PIECE) as usize];
+        let mut rest = runs;
+        let mut start = 0;
+        while start < size {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            let next = rest.first().map_or(size, |run| run.start / 8);
+            if next >= start + PIECE && matches!(target, Target::Raw(_)) {
+                start = next - next % PIECE;
+                continue;
+            }
+            let piece = &mut piece[..(size - start).min(PIECE) as usize];
             piece.fill(0);
-            let mut empty = true;
-            for run in inside {
-                let from = run.start.max(bits.start) - bits.start;
-                set_bits(piece, from..run.end().min(bits.end) - bits.start);
-                empty = false;
+            let bits = start * 8..(start + piece.len() as u64) * 8;
+            while let Some(run) = rest.first() {
+                if let Some(inside) = run.clipped(&bits) {
+                    set_bits(piece, inside.start - bits.start..inside.end() - bits.start);
+                }
+                if run.end() > bits.end {
+                    break;
+                }
+                rest = &rest[1..];
             }
-            if !empty || matches!(target, Target::Flattened(_)) {
-                target.write_at(offset + start, piece)?;
-            }
+            target.write_at(offset + start, piece)?;
+            start += PIECE;
         }
         Ok(())
     }
@@ -317,17 +338,20 @@ impl Placement {
 }
 
 impl Pages<'_, '_> {
-    /// Encodes the populated pages of `extent`, whose bytes these are.
-    fn encode_extent(
+    /// Encodes the pages of a populated part, whose bytes these are.
+    fn encode_part(
         &self,
         compressor: &mut Compressor,
-        extent: MemoryRange,
+        part: &Part,
         bytes: &[u8],
         block: &mut Block,
     ) -> Result<()> {
         let page_size = self.writer.contents.selection.page_size;
         let pages = bytes.chunks_exact(page_size as usize);
-        for (gpa, page) in (extent.start()..).step_by(page_size as usize).zip(pages) {
+        for (gpa, page) in (part.range.start()..)
+            .step_by(page_size as usize)
+            .zip(pages)
+        {
             if is_zero(page) {
                 block.pages.push(Page::Zero);
                 continue;
@@ -376,24 +400,24 @@ impl Encoder for Pages<'_, '_> {
         block.data.clear();
         block.pages.clear();
         block.descriptors = None;
-        let zeroes_up_to = |block: &mut Block, gpa: u64| {
-            let pages = (gpa - chunk.range.start()) / page_size;
-            block.pages.resize(pages as usize, Page::Zero);
-        };
-        pipeline::extents(memory, chunk.range, page_size, |extent| {
-            zeroes_up_to(block, extent.start());
-            if let Some(bytes) = memory.as_slice(extent) {
-                return self.encode_extent(&mut worker.compressor, extent, bytes, block);
+        for part in &chunk.parts {
+            let size = part.range.size() as usize;
+            if !part.populated {
+                let pages = block.pages.len() + size / page_size as usize;
+                block.pages.resize(pages, Page::Zero);
+                continue;
             }
-            let size = extent.size() as usize;
+            if let Some(bytes) = part.in_place(memory) {
+                self.encode_part(&mut worker.compressor, part, bytes, block)?;
+                continue;
+            }
             if worker.chunk.len() < size {
                 worker.chunk.resize(size, 0);
             }
             let bytes = &mut worker.chunk[..size];
-            read_extent(memory, extent, bytes)?;
-            self.encode_extent(&mut worker.compressor, extent, bytes, block)
-        })?;
-        zeroes_up_to(block, chunk.range.end());
+            part.read(memory, bytes)?;
+            self.encode_part(&mut worker.compressor, part, bytes, block)?;
+        }
         Ok(())
     }
 

@@ -161,7 +161,8 @@ fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<Me
     if data >= to_file(range.end()) {
         return Ok(None);
     }
-    let hole = rustix::fs::seek(&region.file, SeekFrom::Hole(data))?;
+    // Somebody may punch a hole between the two calls.
+    let hole = rustix::fs::seek(&region.file, SeekFrom::Hole(data))?.max(data + 1);
     let to_guest = |offset: u64| offset - region.offset + region.range.start();
     let start = to_guest(data) & !(MIN_PAGE_SIZE - 1);
     let end = to_guest(hole)

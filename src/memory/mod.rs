@@ -31,8 +31,8 @@ pub trait GuestMemory: Send + Sync {
 
     /// Fills all of `buf` from the guest-physical address `gpa` on.
     ///
-    /// A dump asks only for bytes inside one of the [`ranges`](Self::ranges)
-    /// or inside two that touch.
+    /// A dump asks only for bytes inside one of the [`ranges`](Self::ranges),
+    /// or inside several that touch.
     ///
     /// # Errors
     ///
@@ -80,6 +80,32 @@ impl<M: GuestMemory + ?Sized> GuestMemory for &M {
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
         (**self).as_slice(range)
     }
+}
+
+/// Fills `buf` from `gpa` on, all of it in `range`. Memory that is not
+/// populated gives zeroes and is not read.
+pub(crate) fn read_populated(
+    memory: &dyn GuestMemory,
+    range: MemoryRange,
+    gpa: u64,
+    buf: &mut [u8],
+) -> io::Result<()> {
+    buf.fill(0);
+    let end = gpa + buf.len() as u64;
+    let mut rest = range.starting_at(gpa - gpa % MIN_PAGE_SIZE);
+    while let Some(part) = rest.filter(|part| part.start() < end) {
+        let found = memory.next_populated(part)?;
+        let Some(extent) = found.and_then(|extent| extent.intersection(&part)) else {
+            break;
+        };
+        let from = extent.start().max(gpa);
+        let to = extent.end().min(end);
+        if from < to {
+            memory.read(from, &mut buf[(from - gpa) as usize..(to - gpa) as usize])?;
+        }
+        rest = part.starting_at(extent.end());
+    }
+    Ok(())
 }
 
 /// What `read` returns for addresses outside the memory's ranges.

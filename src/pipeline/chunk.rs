@@ -4,99 +4,168 @@ use std::io;
 
 use super::FrameRun;
 use crate::error::{Error, Result};
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{GuestMemory, MemoryRange, read_populated};
 
 /// Bytes of guest memory in a chunk, at most.
 pub(crate) const CHUNK_SIZE: u64 = 1 << 20;
 
-/// A piece of one run of page frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Some pages of a dump, in its order; they need not touch in memory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Chunk {
-    pub(crate) range: MemoryRange,
+    pub(crate) parts: Vec<Part>,
+    /// Length of all parts in bytes.
+    pub(crate) size: u64,
     /// Pages of the dump before this chunk.
     pub(crate) first_page: u64,
 }
 
+/// A piece of one run of page frames, whole pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) range: MemoryRange,
+    /// Whether anything in it may be populated. If not, it is zeroes.
+    pub(crate) populated: bool,
+    /// What is known to be populated. Before it in `range` nothing is; behind
+    /// it, up to the end of the guest's page, something may be.
+    known: Option<MemoryRange>,
+}
+
+impl Part {
+    /// The bytes in place, if the memory can give them.
+    pub(crate) fn in_place<'m>(&self, memory: &'m dyn GuestMemory) -> Option<&'m [u8]> {
+        memory.as_slice(self.known.filter(|known| *known == self.range)?)
+    }
+
+    /// Reads what is populated into `buf`, which has the size of the range;
+    /// the rest becomes zeroes.
+    pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<()> {
+        let start = self.range.start();
+        let known = self.known.map_or(start..start, |k| k.start()..k.end());
+        let (before, rest) = buf.split_at_mut((known.start - start) as usize);
+        let (inside, behind) = rest.split_at_mut((known.end - known.start) as usize);
+        before.fill(0);
+        let result = match inside {
+            [] => Ok(()),
+            inside => memory.read(known.start, inside),
+        };
+        result
+            .and_then(|()| match behind {
+                [] => Ok(()),
+                behind => read_populated(memory, self.range, known.end, behind),
+            })
+            .map_err(|source| Error::ReadMemory {
+                gpa: start,
+                len: self.range.size(),
+                source,
+            })
+    }
+}
+
 /// All chunks of a dump, in order.
-#[derive(Debug)]
+///
+/// The memory is asked for its extents in one pass over each run: on tmpfs
+/// the answer can take as long as the extent is large.
 pub(crate) struct Chunks<'a> {
+    memory: &'a dyn GuestMemory,
     runs: std::slice::Iter<'a, FrameRun>,
     page_size: u64,
+    /// What is left of the present run.
     rest: Option<MemoryRange>,
+    ahead: Ahead,
     next_page: u64,
 }
 
+/// What is known of `Chunks::rest`.
+#[derive(Debug, Clone, Copy)]
+enum Ahead {
+    NotAsked,
+    /// The first populated extent, and the guest's pages that it touches.
+    Extent {
+        known: MemoryRange,
+        pages: MemoryRange,
+    },
+    /// There is no populated extent.
+    Nothing,
+}
+
 impl<'a> Chunks<'a> {
-    pub(crate) fn new(runs: &'a [FrameRun], page_size: u64) -> Self {
+    pub(crate) fn new(memory: &'a dyn GuestMemory, runs: &'a [FrameRun], page_size: u64) -> Self {
         Self {
+            memory,
             runs: runs.iter(),
             page_size,
             rest: None,
+            ahead: Ahead::NotAsked,
             next_page: 0,
         }
     }
-}
 
-impl Iterator for Chunks<'_> {
-    type Item = Chunk;
-
-    fn next(&mut self) -> Option<Chunk> {
-        let range = match self.rest {
-            Some(range) => range,
-            None => self.runs.next()?.range(self.page_size),
+    /// The next chunk; `None` after the last one.
+    pub(crate) fn next(&mut self) -> Result<Option<Chunk>> {
+        let mut chunk = Chunk {
+            first_page: self.next_page,
+            ..Chunk::default()
         };
-        let (range, rest) = range.split_at(CHUNK_SIZE);
-        self.rest = rest;
-        let first_page = self.next_page;
-        self.next_page += range.size() / self.page_size;
-        Some(Chunk { range, first_page })
+        while chunk.size < CHUNK_SIZE {
+            let Some(part) = self.next_part(CHUNK_SIZE - chunk.size)? else {
+                break;
+            };
+            chunk.size += part.range.size();
+            chunk.parts.push(part);
+        }
+        self.next_page += chunk.size / self.page_size;
+        Ok((chunk.size > 0).then_some(chunk))
     }
-}
 
-/// Calls `each` for every populated extent in `range`, in order, widened to
-/// whole pages of `page_size` bytes, of which `range` consists.
-pub(crate) fn extents(
-    memory: &dyn GuestMemory,
-    range: MemoryRange,
-    page_size: u64,
-    mut each: impl FnMut(MemoryRange) -> Result<()>,
-) -> Result<()> {
-    let mut rest = Some(range);
-    while let Some(part) = rest {
+    /// The next part, of `max` bytes at most.
+    fn next_part(&mut self, max: u64) -> Result<Option<Part>> {
+        let rest = match self.rest {
+            Some(rest) => rest,
+            None => match self.runs.next() {
+                Some(run) => run.range(self.page_size),
+                None => return Ok(None),
+            },
+        };
+        if let Ahead::NotAsked = self.ahead {
+            self.ahead = self.ask(rest)?;
+        }
+        let (end, known) = match self.ahead {
+            Ahead::Extent { pages, .. } if pages.start() > rest.start() => (pages.start(), None),
+            Ahead::Extent { known, pages } => (pages.end(), Some(known)),
+            Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
+        };
+        let (range, rest) = rest.split_at(max.min(end - rest.start()));
+        self.rest = rest;
+        let populated = known.is_some();
+        if rest.is_none() || (populated && range.end() == end) {
+            self.ahead = Ahead::NotAsked;
+        }
+        Ok(Some(Part {
+            range,
+            populated,
+            known: known.and_then(|known| known.intersection(&range)),
+        }))
+    }
+
+    fn ask(&self, rest: MemoryRange) -> Result<Ahead> {
         let failed = |source| Error::ReadMemory {
-            gpa: part.start(),
-            len: part.size(),
+            gpa: rest.start(),
+            len: rest.size(),
             source,
         };
-        let Some(found) = memory.next_populated(part).map_err(failed)? else {
-            break;
+        let Some(found) = self.memory.next_populated(rest).map_err(failed)? else {
+            return Ok(Ahead::Nothing);
         };
         // Taking it for nothing would turn memory into zeroes.
-        let extent = found.intersection(&part).ok_or_else(|| {
+        let known = found.intersection(&rest).ok_or_else(|| {
             failed(io::Error::other(format!(
-                "the memory names the populated extent {found}, which is not in {part}"
+                "the memory names the populated extent {found}, which is not in {rest}"
             )))
         })?;
-        let extent = extent.expand_to(page_size, &part);
-        each(extent)?;
-        rest = part.starting_at(extent.end());
+        // Extents are made of the host's pages, the dump of the guest's.
+        let pages = known.expand_to(self.page_size, &rest);
+        Ok(Ahead::Extent { known, pages })
     }
-    Ok(())
-}
-
-/// Reads all of `extent` into `buf`, which has its size.
-pub(crate) fn read_extent(
-    memory: &dyn GuestMemory,
-    extent: MemoryRange,
-    buf: &mut [u8],
-) -> Result<()> {
-    memory
-        .read(extent.start(), buf)
-        .map_err(|source| Error::ReadMemory {
-            gpa: extent.start(),
-            len: extent.size(),
-            source,
-        })
 }
 
 #[cfg(test)]
@@ -104,30 +173,77 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    #[test]
-    fn chunks_cover_every_run_and_count_pages() {
-        let runs = [
-            FrameRun { start: 1, count: 3 },
-            FrameRun {
-                start: 0x100,
-                count: 300,
-            },
-            FrameRun {
-                start: 0x10_0000,
-                count: 256,
-            },
-        ];
-        let chunks: Vec<_> = Chunks::new(&runs, 4096)
-            .map(|c| (c.range.start(), c.range.size() / 4096, c.first_page))
+    /// Populated from 0x2000 up to 0x5800, and in the last page of all.
+    struct Sparse;
+
+    impl GuestMemory for Sparse {
+        fn ranges(&self) -> Vec<MemoryRange> {
+            unreachable!()
+        }
+        fn read(&self, _: u64, _: &mut [u8]) -> io::Result<()> {
+            unreachable!()
+        }
+        fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+            let populated = [(0x2000, 0x4000), (0x10_0000_0000, 0x1000)];
+            Ok(populated
+                .iter()
+                .map(|&(start, size)| MemoryRange::new(start, size).unwrap())
+                .find_map(|extent| extent.intersection(&range)))
+        }
+    }
+
+    /// First page, then start, size and whether populated of each part.
+    type Shape = (u64, Vec<(u64, u64, bool)>);
+
+    fn chunks(runs: &[(u64, u64)], page_size: u64) -> Vec<Shape> {
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|&(start, count)| FrameRun { start, count })
             .collect();
+        let mut chunks = Chunks::new(&Sparse, &runs, page_size);
+        std::iter::from_fn(|| chunks.next().unwrap())
+            .map(|chunk| {
+                let parts: Vec<_> = chunk
+                    .parts
+                    .iter()
+                    .map(|p| (p.range.start(), p.range.size(), p.populated))
+                    .collect();
+                assert_eq!(chunk.size, parts.iter().map(|p| p.1).sum::<u64>());
+                (chunk.first_page, parts)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn chunks_cover_every_run_in_order() {
         assert_eq!(
-            chunks,
+            chunks(&[(1, 7), (0x100, 300), (0x100_0000, 1)], 4096),
             [
-                (0x1000, 3, 0),
-                (0x10_0000, 256, 3),
-                (0x20_0000, 44, 259),
-                (0x1_0000_0000, 256, 303)
+                (
+                    0,
+                    vec![
+                        (0x1000, 0x1000, false),
+                        (0x2000, 0x4000, true),
+                        (0x6000, 0x2000, false),
+                        (0x10_0000, 249 << 12, false),
+                    ]
+                ),
+                (
+                    256,
+                    vec![
+                        (0x10_0000 + (249 << 12), 51 << 12, false),
+                        (0x10_0000_0000, 0x1000, true),
+                    ]
+                ),
             ]
+        );
+    }
+
+    #[test]
+    fn extents_are_widened_to_the_guests_pages() {
+        assert_eq!(
+            chunks(&[(0, 3)], 16384),
+            [(0, vec![(0, 0x8000, true), (0x8000, 0x4000, false)])]
         );
     }
 }

@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-pub(crate) use chunk::{Chunk, Chunks, extents, read_extent};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, Part};
 pub(crate) use select::{FrameRun, Selection};
 
 use crate::error::{Error, Result};
@@ -60,12 +60,14 @@ pub(crate) trait Encoder: Sync {
     fn in_order(&self) -> bool;
 }
 
-/// Chunks under way for each thread: one in work and one that waits for an
-/// earlier chunk of another thread.
+/// Chunks that wait for their place, for each thread: one in work and one
+/// that waits for an earlier chunk of another thread. A third may be on its
+/// way to the sink.
 const CHUNKS_PER_THREAD: u64 = 2;
 
 /// Runs all `chunks` through `encoder` on `threads` threads, of which the
-/// calling one is the first. Returns the final layout.
+/// calling one is the first, or fewer if no more can be started. Returns the
+/// final layout.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
@@ -94,8 +96,7 @@ pub(crate) fn run<E: Encoder>(
             let spawned = thread::Builder::new()
                 .name(format!("guestdump-{number}"))
                 .spawn_scoped(scope, || engine.work());
-            if let Err(error) = spawned {
-                engine.fail(Error::Thread(error));
+            if spawned.is_err() {
                 break;
             }
         }
@@ -136,8 +137,9 @@ struct State<'c, E: Encoder> {
 }
 
 impl<'c, E: Encoder> Engine<'_, 'c, E> {
-    /// The lock is never held while foreign code runs, so that it cannot be
-    /// poisoned half-way through a change.
+    /// The guest memory may panic while the lock is held, when it is asked
+    /// for the next chunk. Nothing is half changed then, and all threads
+    /// stop.
     fn lock(&self) -> MutexGuard<'_, State<'c, E>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -191,7 +193,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
             }
             state = self.wait(state);
         }
-        let Some(chunk) = state.chunks.next() else {
+        let Some(chunk) = state.chunks.next()? else {
             return Ok(None);
         };
         let number = state.taken;
@@ -217,7 +219,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
             self.changed.notify_all();
 
             self.encoder.write(&block)?;
-            self.progress.add_done(chunk.range.size());
+            self.progress.add_done(chunk.size);
 
             state = self.lock();
             state.writing = false;

@@ -39,7 +39,8 @@ impl FrameRun {
 pub(crate) struct Selection {
     /// Bytes in a page.
     pub(crate) page_size: u64,
-    /// All RAM: kdump's first bitmap.
+    /// All RAM up to the end of what goes into the dump: kdump's first
+    /// bitmap.
     pub(crate) ram: Vec<FrameRun>,
     /// What goes into the dump: kdump's second bitmap, ELF's PT_LOADs.
     pub(crate) dumped: Vec<FrameRun>,
@@ -69,7 +70,7 @@ impl Selection {
                 _ => ram.push(FrameRun { start, count }),
             }
         }
-        let dumped = match filter {
+        let dumped: Vec<_> = match filter {
             None => ram.clone(),
             Some((begin, length)) => {
                 let end = begin.saturating_add(length).div_ceil(page_size);
@@ -81,6 +82,9 @@ impl Selection {
                 dumped
             }
         };
+        // makedumpfile wants max_mapnr to be that of the pages there are.
+        let frames = 0..dumped.last().map_or(0, FrameRun::end);
+        let ram = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
         Ok(Self {
             page_size,
             ram,
@@ -98,7 +102,7 @@ impl Selection {
         self.ram.iter().map(|run| run.count).sum()
     }
 
-    /// The page frame number behind the last one of RAM.
+    /// The page frame number behind the last page in the dump.
     pub(crate) fn max_mapnr(&self) -> u64 {
         self.ram.last().map_or(0, FrameRun::end)
     }
@@ -133,7 +137,8 @@ mod tests {
     fn a_filter_is_rounded_out_to_pages() {
         let some = Selection::new(&ranges(), 4096, Some((0x2fff, 0xf_f002))).unwrap();
         assert_eq!(some.dumped, runs(&[(2, 1), (0x100, 3)]));
-        assert_eq!((some.pages(), some.ram_pages()), (4, 7));
+        assert_eq!((some.pages(), some.ram_pages()), (4, 6));
+        assert_eq!(some.max_mapnr(), 0x103);
         let to_the_end = Selection::new(&ranges(), 4096, Some((0x10_3000, u64::MAX))).unwrap();
         assert_eq!(to_the_end.dumped, runs(&[(0x103, 1)]));
     }

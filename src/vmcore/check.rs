@@ -8,7 +8,7 @@ use crate::codec::Codec;
 use crate::elf::reader::ElfDump;
 use crate::kdump::format::{PageDescriptor, flag_codec};
 use crate::kdump::reader::{KdumpDump, for_each_run, page_codec};
-use crate::memory::is_zero;
+use crate::memory::{MIN_PAGE_SIZE, is_zero};
 use crate::progress::Progress;
 
 /// What a sound dump is made of.
@@ -52,7 +52,10 @@ impl Vmcore {
         }
         progress.start(self.pages() * self.page_size().unwrap_or(4096));
         match &self.contents {
-            Contents::Elf(elf) => check_elf(&self.input, elf, &mut report, progress)?,
+            Contents::Elf(elf) => {
+                let page_size = self.page_size().unwrap_or(MIN_PAGE_SIZE);
+                check_elf(&self.input, elf, page_size, &mut report, progress)?;
+            }
             Contents::Kdump(kdump) => check_kdump(&self.input, kdump, &mut report, progress)?,
         }
         if self.is_complete() {
@@ -73,10 +76,11 @@ fn stop_if_cancelled(progress: &Progress) -> Result<(), VmcoreError> {
 fn check_elf(
     input: &Input,
     elf: &ElfDump,
+    page_size: u64,
     report: &mut CheckReport,
     progress: &Progress,
 ) -> Result<(), VmcoreError> {
-    const PAGE: usize = 4096;
+    let page = page_size as usize;
     for header in elf.load_headers().filter(|header| header.filesz > 0) {
         input.require("a PT_LOAD's memory", header.offset, header.filesz)?;
     }
@@ -88,23 +92,22 @@ fn check_elf(
             let (offset, left) = elf.find(range.start() + done).unwrap_or((0, 0));
             let n = left.min(buf.len() as u64);
             let hole = (input.next_data(offset).saturating_sub(offset)).min(left);
-            let hole = hole - hole % PAGE as u64;
+            let hole = hole - hole % page_size;
             let n = if hole > 0 {
-                report.zero_pages += hole / PAGE as u64;
+                report.zero_pages += hole / page_size;
                 hole
             } else {
                 let part = &mut buf[..n as usize];
                 input.read_at(offset, part)?;
-                let zero = part.chunks(PAGE).filter(|page| is_zero(page)).count();
+                let zero = part.chunks(page).filter(|page| is_zero(page)).count();
                 report.zero_pages += zero as u64;
                 n
             };
             done += n;
             progress.add_done(n);
         }
-        report.raw_pages += range.size() / PAGE as u64;
+        report.raw_pages += range.size() / page_size;
     }
-    report.pages = report.raw_pages;
     Ok(())
 }
 

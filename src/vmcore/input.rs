@@ -22,6 +22,8 @@ pub(crate) struct Input {
     file: Arc<File>,
     /// Of the raw form, in bytes.
     len: u64,
+    /// Of the file, in bytes.
+    stored: u64,
     index: Option<Index>,
 }
 
@@ -42,6 +44,7 @@ impl Input {
         let mut input = Self {
             file: Arc::new(file),
             len: meta.len(),
+            stored: meta.len(),
             index: None,
         };
         let mut head = [0; 32];
@@ -65,6 +68,12 @@ impl Input {
 
     pub(crate) fn len(&self) -> u64 {
         self.len
+    }
+
+    /// Bytes that are really in the file: of a flattened one, not those that
+    /// it unfolds to.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
     }
 
     pub(crate) fn is_flattened(&self) -> bool {
@@ -103,6 +112,7 @@ impl Input {
         max: u64,
     ) -> Result<Vec<u8>, VmcoreError> {
         self.require(what, offset, len)?;
+        let max = max.min(self.stored);
         if len > max {
             return Err(VmcoreError::damaged(
                 offset,

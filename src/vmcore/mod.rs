@@ -25,7 +25,7 @@ use crate::format::Format;
 use crate::kdump::Utsname;
 use crate::kdump::format::{HeaderLayout, MainHeader, SubHeader};
 use crate::kdump::reader::KdumpDump;
-use crate::memory::{FileMemory, GuestMemory, MemoryRange, not_ram};
+use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange, not_ram};
 use crate::vmcoreinfo::{Vmcoreinfo, VmcoreinfoSource};
 
 /// A dump, open for reading.
@@ -173,7 +173,11 @@ impl Vmcore {
     #[must_use]
     pub fn page_size(&self) -> Option<u64> {
         match &self.contents {
-            Contents::Elf(_) => self.vmcoreinfo()?.page_size(),
+            Contents::Elf(_) => {
+                let size = self.vmcoreinfo()?.page_size()?;
+                let possible = size.is_power_of_two() && (4096..=65536).contains(&size);
+                possible.then_some(size)
+            }
             Contents::Kdump(kdump) => Some(kdump.page_size()),
         }
     }
@@ -184,7 +188,7 @@ impl Vmcore {
         match &self.contents {
             Contents::Elf(elf) => {
                 let bytes: u64 = elf.ranges().map(|range| range.size()).sum();
-                bytes / self.page_size().unwrap_or(4096).max(1)
+                bytes / self.page_size().unwrap_or(MIN_PAGE_SIZE)
             }
             Contents::Kdump(kdump) => kdump.pages,
         }

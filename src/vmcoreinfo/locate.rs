@@ -16,7 +16,7 @@ use super::{MAX_SIZE, Vmcoreinfo};
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
 use crate::error::{Error, Result};
-use crate::guest::read_utsname;
+use crate::guest::{Guest, read_utsname};
 use crate::kdump::Utsname;
 use crate::memory::{GuestMemory, MemoryRange};
 use crate::progress::Progress;
@@ -187,8 +187,7 @@ const FORMAT_ELF: u16 = 1;
 const MAX_CANDIDATES: usize = 64;
 
 pub(crate) fn locate(
-    memory: &dyn GuestMemory,
-    machine: Machine,
+    guest: Guest<'_>,
     source: &VmcoreinfoSource,
     progress: &Progress,
 ) -> Result<Option<Located>> {
@@ -201,18 +200,18 @@ pub(crate) fn locate(
     };
     match source {
         VmcoreinfoSource::None => Ok(None),
-        VmcoreinfoSource::Scan => scan(memory, machine, progress),
-        VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, machine)?, Origin::Given),
+        VmcoreinfoSource::Scan => scan(guest, progress),
+        VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, guest.machine)?, Origin::Given),
         &VmcoreinfoSource::NoteAt { gpa, size } => {
-            found(read_note(memory, machine, gpa, size)?, Origin::Note { gpa })
+            found(read_note(guest, gpa, size)?, Origin::Note { gpa })
         }
         VmcoreinfoSource::FwCfg(entry) => {
-            let (info, gpa) = from_fw_cfg(memory, machine, entry)?;
+            let (info, gpa) = from_fw_cfg(guest, entry)?;
             found(info, Origin::FwCfg { gpa })
         }
-        VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(memory, machine, entry) {
+        VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(guest, entry) {
             Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
-            Err(_) => scan(memory, machine, progress),
+            Err(_) => scan(guest, progress),
         },
     }
 }
@@ -227,67 +226,50 @@ fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoEr
     })
 }
 
-fn from_fw_cfg(
-    memory: &dyn GuestMemory,
-    machine: Machine,
-    entry: &[u8; 16],
-) -> Result<(Vmcoreinfo, u64), VmcoreinfoError> {
+fn from_fw_cfg(guest: Guest<'_>, entry: &[u8; 16]) -> Result<(Vmcoreinfo, u64), VmcoreinfoError> {
     let entry = FwCfgEntry::ref_from_bytes(entry).map_err(|_| VmcoreinfoError::FwCfgEmpty)?;
     if entry.guest_format.get() != FORMAT_ELF || entry.size.get() == 0 {
         return Err(VmcoreinfoError::FwCfgEmpty);
     }
     let gpa = entry.paddr.get();
-    let info = read_note(memory, machine, gpa, entry.size.get().into())?;
+    let info = read_note(guest, gpa, entry.size.get().into())?;
     Ok((info, gpa))
 }
 
-fn read_note(
-    memory: &dyn GuestMemory,
-    machine: Machine,
-    gpa: u64,
-    size: u64,
-) -> Result<Vmcoreinfo, VmcoreinfoError> {
+fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, VmcoreinfoError> {
     if size > MAX_SIZE as u64 || gpa.checked_add(size).is_none() {
         return Err(VmcoreinfoError::TooLarge { gpa, size });
     }
     let mut bytes = vec![0; size as usize];
-    memory
+    guest
         .read(gpa, &mut bytes)
         .map_err(|source| VmcoreinfoError::Unreadable { gpa, size, source })?;
-    from_bytes(&bytes, machine)
+    from_bytes(&bytes, guest.machine)
 }
 
 /// Looks at the first bytes of every populated page.
-fn scan(
-    memory: &dyn GuestMemory,
-    machine: Machine,
-    progress: &Progress,
-) -> Result<Option<Located>> {
+fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
     let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
     let mut looked_at = 0;
-    for_each_page_start(
-        memory,
-        machine.default_page_size(),
-        progress,
-        &mut |gpa, start| {
-            let Some(size) = claimed_size(start, machine) else {
-                return true;
+    let machine = guest.machine;
+    for_each_page_start(guest, progress, &mut |gpa, start| {
+        let Some(size) = claimed_size(start, machine) else {
+            return true;
+        };
+        looked_at += 1;
+        if let Some(info) = read_find(guest, gpa, size)
+            && !finds.iter().any(|(known, _)| *known == info)
+        {
+            let candidate = Candidate {
+                gpa,
+                osrelease: info.osrelease(),
+                crash_time: info.crash_time(),
+                verified: is_in_memory(guest, &info),
             };
-            looked_at += 1;
-            if let Some(info) = read_find(memory, machine, gpa, size)
-                && !finds.iter().any(|(known, _)| *known == info)
-            {
-                let candidate = Candidate {
-                    gpa,
-                    osrelease: info.osrelease(),
-                    crash_time: info.crash_time(),
-                    verified: is_in_memory(memory, machine, &info),
-                };
-                finds.push((info, candidate));
-            }
-            looked_at < MAX_CANDIDATES
-        },
-    )?;
+            finds.push((info, candidate));
+        }
+        looked_at < MAX_CANDIDATES
+    })?;
     // A stable sort: among equals the lowest address comes first.
     finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
     let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
@@ -303,13 +285,14 @@ fn scan(
 type PageStart = [u8; 24];
 
 fn for_each_page_start(
-    memory: &dyn GuestMemory,
-    page_size: u64,
+    guest: Guest<'_>,
     progress: &Progress,
     look: &mut dyn FnMut(u64, &PageStart) -> bool,
 ) -> Result<()> {
-    for range in memory.ranges() {
-        let mut rest = Some(range);
+    let memory = guest.memory;
+    let page_size = guest.machine.default_page_size();
+    for range in guest.ranges {
+        let mut rest = Some(*range);
         while let Some(part) = rest {
             let extent = memory
                 .next_populated(part)
@@ -379,16 +362,11 @@ fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
 }
 
 /// Reads `size` bytes, or fewer where RAM ends, and parses them.
-fn read_find(
-    memory: &dyn GuestMemory,
-    machine: Machine,
-    gpa: u64,
-    mut size: u64,
-) -> Option<Vmcoreinfo> {
+fn read_find(guest: Guest<'_>, gpa: u64, mut size: u64) -> Option<Vmcoreinfo> {
     loop {
-        match read_note(memory, machine, gpa, size) {
+        match read_note(guest, gpa, size) {
             Ok(info) => return Some(info),
-            Err(VmcoreinfoError::Unreadable { .. }) if size > machine.default_page_size() => {
+            Err(VmcoreinfoError::Unreadable { .. }) if size > guest.machine.default_page_size() => {
                 size /= 2;
             }
             Err(_) => return None,
@@ -396,7 +374,6 @@ fn read_find(
     }
 }
 
-fn is_in_memory(memory: &dyn GuestMemory, machine: Machine, info: &Vmcoreinfo) -> bool {
-    read_utsname(memory, machine, info)
-        .is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
+fn is_in_memory(guest: Guest<'_>, info: &Vmcoreinfo) -> bool {
+    read_utsname(guest, info).is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
 }

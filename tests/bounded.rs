@@ -1,0 +1,79 @@
+//! Memory that a dump takes does not depend on the guest's size. Alone in its
+//! process, so that the peak is this test's.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::io;
+
+use guestdump::memory::MemoryRange;
+use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{DumpOptions, Format, GuestMemory, dump};
+
+/// 32 GiB with a page of text every 16 MiB, and a gap of 64 TiB.
+struct Large;
+
+const STEP: u64 = 16 << 20;
+
+impl GuestMemory for Large {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        [(0, 16 << 30), (64 << 40, 16 << 30)]
+            .map(|(start, size)| MemoryRange::new(start, size).unwrap())
+            .to_vec()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        for (at, byte) in (gpa..).zip(buf) {
+            *byte = (at % 251) as u8;
+        }
+        Ok(())
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        let next = MemoryRange::new(range.start().next_multiple_of(STEP), 4096).unwrap();
+        Ok(next.intersection(&range))
+    }
+}
+
+/// Takes everything and keeps nothing.
+struct Nowhere;
+
+impl DumpSink for Nowhere {
+    fn access(&mut self) -> SinkAccess<'_> {
+        SinkAccess::Positioned(self)
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl PositionedSink for Nowhere {
+    fn write_at(&self, _: u64, buf: &[u8]) -> io::Result<usize> {
+        Ok(buf.len())
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The most memory that this process has had, in MiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        / 1024
+}
+
+#[test]
+fn a_dump_takes_a_few_mebibytes_whatever_the_guests_size() {
+    for format in Format::available().filter(|f| f.needs_positions() || *f == Format::Elf) {
+        let options = DumpOptions::new(format)
+            .threads(4)
+            .vmcoreinfo(VmcoreinfoSource::None);
+        let summary = dump(&Large, &mut Nowhere, &options).unwrap();
+        assert_eq!(summary.pages, (32 << 30) / 4096);
+        assert_eq!(summary.pages - summary.zero_pages, (32 << 30) / STEP);
+    }
+    assert!(peak_memory() < 64, "{} MiB", peak_memory());
+}
