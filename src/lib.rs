@@ -54,6 +54,7 @@
 //! | `zstd` | yes | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
+//! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
 //!
 //! # What is promised
@@ -84,6 +85,8 @@ pub mod memory;
 mod notes;
 mod pipeline;
 mod progress;
+#[cfg(feature = "qemu")]
+pub mod qemu;
 pub mod sink;
 pub mod vmcore;
 pub mod vmcoreinfo;

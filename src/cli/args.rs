@@ -18,6 +18,7 @@ SIGINT and SIGTERM stop the dump; no file is left. Exit codes: 0 done, 1 failed,
 
 Examples:
   guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump
+  guestdump dump --from qmp:/run/vm0.qmp --to vm0.dump --format kdump-raw-snappy
   guestdump dump --from vmcore:old.elf --to new.kdump --format kdump-raw-zstd
   guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
 
@@ -61,8 +62,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
-    /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM) or
-    /// vmcore:PATH (an ELF or kdump file)
+    /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM),
+    /// vmcore:PATH (an ELF or kdump file) or qmp:SOCKET (a running QEMU,
+    /// whose guest is stopped meanwhile)
     #[arg(long, value_name = "SOURCE")]
     pub(crate) from: SourceName,
     /// Where the dump goes: a path, file:PATH, fd:N, or - for standard output
@@ -83,6 +85,10 @@ pub(crate) struct DumpArgs {
     /// machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) page_size: Option<u64>,
+    /// Besides RAM, of qmp:SOCKET: rom for firmware and ROMs, vram for video
+    /// memory
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
+    pub(crate) include: Vec<Included>,
     /// Threads that read and compress, 0 for all cores; the dump is the same
     /// for every number
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
@@ -106,6 +112,13 @@ pub(crate) struct DumpArgs {
     /// Replace an existing file
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// What is dumped besides RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Included {
+    Rom,
+    Vram,
 }
 
 /// When there is a progress bar.

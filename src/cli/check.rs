@@ -35,7 +35,7 @@ struct Counts {
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
     let file = open_file(&args.file)?;
     let progress = Progress::new();
-    let watch = Watch::start(progress.clone(), true)
+    let watch = Watch::start(progress.clone(), true, None)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let result = Vmcore::open(file).and_then(|vmcore| vmcore.check(&progress));
     if let Some(signal) = watch.caught() {

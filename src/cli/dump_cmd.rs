@@ -4,15 +4,16 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
-use guestdump::{DumpSink, Format, Progress, dump};
+use guestdump::{DumpSink, Format, Progress, Summary};
 
-use super::args::DumpArgs;
+use super::args::{DumpArgs, Included};
 use super::progress::Ticker;
 use super::report::{Failure, Result, note, print_json, print_json_to_stderr};
 use super::signals::Watch;
-use super::source::{RawSettings, Source, SourceName};
+use super::source::{Settings, Source, SourceName};
 use super::summary::{self, SummaryEntry};
 use super::target;
 
@@ -21,52 +22,82 @@ const NOTE_HEADERS: usize = 64;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     check_usage(args)?;
-    let settings = RawSettings {
+    let progress = Progress::new();
+    let settings = Settings {
         map: args.map.as_deref(),
         machine: args.machine,
         page_size: args.page_size,
+        include: Include {
+            rom: args.include.contains(&Included::Rom),
+            vram: args.include.contains(&Included::Vram),
+        },
+        progress: progress.clone(),
     };
-    let source = Source::open(&args.from, &settings)?;
     let vmcoreinfo = args
         .vmcoreinfo
         .as_deref()
         .map(read_vmcoreinfo)
         .transpose()?;
+    let mut source = Source::open(&args.from, &settings)?;
 
-    let progress = Progress::new();
     let is_file = matches!(args.to, Target::File(_));
-    let watch = Watch::start(progress.clone(), !is_file)
+    let watch = Watch::start(progress.clone(), !is_file, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let mut sink = target::open(&args.to, args.force)?;
-    let format = args.format.unwrap_or_else(|| default_format(&mut *sink));
+    let ticker = Ticker::start(progress.clone(), args.progress)
+        .map_err(|e| Failure::because("cannot start the progress display", &e))?;
+    let result = write(args, &mut source, &mut *sink, vmcoreinfo, progress);
+    let resumed = source.resume();
+    drop(ticker);
+    let summary = match (result, &resumed) {
+        (Ok(summary), _) => summary,
+        (Err(failure), resumed) => {
+            let failure = watch.caught().unwrap_or(failure);
+            return Err(match resumed {
+                Ok(_) => failure,
+                Err(more) => failure.and(more),
+            });
+        }
+    };
+    let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
+    report(args, &summary, standstill)?;
+    resumed.map(|_| ())
+}
+
+/// Stops the guest if it runs, and writes the dump.
+fn write(
+    args: &DumpArgs,
+    source: &mut Source,
+    sink: &mut dyn DumpSink,
+    vmcoreinfo: Option<VmcoreinfoSource>,
+    progress: Progress,
+) -> Result<Summary> {
+    source.stop()?;
+    let format = args.format.unwrap_or_else(|| default_format(sink));
     let mut options = source
         .options(format)?
         .threads(args.threads.into())
-        .progress(progress.clone());
+        .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
     }
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);
     }
+    source
+        .dump(sink, &options)
+        .map_err(|error| target::failure(&args.to, error))
+}
 
-    let ticker = Ticker::start(progress, args.progress)
-        .map_err(|e| Failure::because("cannot start the progress display", &e))?;
-    let result = dump(source.memory(), &mut *sink, &options);
-    drop(ticker);
-    let summary = result.map_err(|error| {
-        let failure = || target::failure(&args.to, error);
-        watch.caught().unwrap_or_else(failure)
-    })?;
-
+fn report(args: &DumpArgs, summary: &Summary, standstill: Option<&Standstill>) -> Result<()> {
     if args.json {
-        let entry = SummaryEntry::from(&summary);
+        let entry = SummaryEntry::new(summary, standstill);
         if target::is_stdout(&args.to) {
             return print_json_to_stderr(&entry);
         }
         return print_json(&entry);
     }
-    for line in summary::lines(target::Name(&args.to), &summary) {
+    for line in summary::lines(target::Name(&args.to), summary, standstill) {
         note(&line);
     }
     Ok(())
@@ -83,6 +114,9 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
         Some((name, _)) if !matches!(args.from, SourceName::Raw(_)) => Err(Failure::usage(
             format!("{name} goes with --from raw:PATH only"),
         )),
+        _ if !args.include.is_empty() && !matches!(args.from, SourceName::Qmp(_)) => {
+            Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
+        }
         _ => Ok(()),
     }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
         Box::new(open_file(&args.from)?)
     };
     let is_file = matches!(args.to, Target::File(_));
-    let watch = Watch::start(progress.clone(), !is_file)
+    let watch = Watch::start(progress.clone(), !is_file, None)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let mut sink = target::open(&args.to, args.force)?;
     let size = rearrange(&mut *input, &mut *sink, &progress).map_err(|error| {

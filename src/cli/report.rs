@@ -33,7 +33,7 @@ impl Failure {
         }
     }
 
-    /// Exit code 130 for SIGINT, 143 for SIGTERM, as shells count.
+    /// Exit code 130 for SIGINT, 143 for SIGTERM and so on, as shells count.
     pub(crate) fn signal(signal: i32) -> Self {
         Self {
             message: format!("stopped by signal {signal}"),
@@ -44,6 +44,12 @@ impl Failure {
     /// `what`, and behind it `error` with its causes.
     pub(crate) fn because(what: impl Display, error: &dyn Error) -> Self {
         Self::new(format!("{what}: {}", chain(error)))
+    }
+
+    /// The same failure, which has one more consequence.
+    pub(crate) fn and(mut self, more: &Self) -> Self {
+        self.message = format!("{}; and {}", self.message, more.message);
+        self
     }
 
     /// Prints the line and gives the exit code.

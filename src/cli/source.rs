@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use guestdump::demo::{self, DemoGuest};
+use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Format, GuestMemory, Machine};
+use guestdump::{DumpOptions, DumpSink, Format, Machine, Progress, Summary, dump};
 
 use super::map::{self, RawGuest};
 use super::number::parse_size;
 use super::report::{Failure, Result};
+use super::signals::Rescue;
 
 /// The name of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub(crate) enum SourceName {
     Raw(PathBuf),
     /// A dump.
     Vmcore(PathBuf),
+    /// The socket of a running QEMU.
+    Qmp(PathBuf),
 }
 
 impl FromStr for SourceName {
@@ -33,18 +37,24 @@ impl FromStr for SourceName {
             ("demo", size) => parse_size(size).map(Self::Demo),
             ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
             ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
-            _ => Err("name demo, demo:SIZE, raw:PATH or vmcore:PATH".into()),
+            ("qmp", path) if !path.is_empty() => Ok(Self::Qmp(path.into())),
+            _ => Err("name demo, demo:SIZE, raw:PATH, vmcore:PATH or qmp:SOCKET".into()),
         }
     }
 }
 
-/// What the command line says about a raw source.
-#[derive(Debug, Default)]
-pub(crate) struct RawSettings<'a> {
+/// What the command line says about a source.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    /// Of a raw source, as the next two.
     pub(crate) map: Option<&'a Path>,
     pub(crate) machine: Option<Machine>,
     /// In bytes.
     pub(crate) page_size: Option<u64>,
+    /// Of a running QEMU.
+    pub(crate) include: Include,
+    /// The dump's.
+    pub(crate) progress: Progress,
 }
 
 /// A guest that can be dumped.
@@ -53,12 +63,14 @@ pub(crate) enum Source {
     Raw(RawGuest),
     /// The dump and its name in messages.
     Vmcore(Vmcore, String),
+    /// A guest that runs, and its socket's name in messages.
+    Qemu(Box<QemuGuest>, String),
 }
 
 impl Source {
     /// Opens the source. The command line's `settings` count more than the
     /// map's.
-    pub(crate) fn open(name: &SourceName, settings: &RawSettings<'_>) -> Result<Self> {
+    pub(crate) fn open(name: &SourceName, settings: &Settings<'_>) -> Result<Self> {
         match name {
             SourceName::Demo(size) => DemoGuest::new(*size)
                 .map(Self::Demo)
@@ -79,14 +91,64 @@ impl Source {
                     Err(e) => Err(Failure::because(name, &e)),
                 }
             }
+            SourceName::Qmp(path) => {
+                let options = QemuOptions {
+                    include: settings.include,
+                    progress: settings.progress.clone(),
+                };
+                let name = path.display().to_string();
+                match QemuGuest::connect(path, options) {
+                    Ok(guest) => Ok(Self::Qemu(Box::new(guest), name)),
+                    Err(e) => Err(Failure::because(name, &e)),
+                }
+            }
         }
     }
 
-    pub(crate) fn memory(&self) -> &dyn GuestMemory {
+    /// What must happen before the process ends while a dump is written.
+    pub(crate) fn rescue(&self) -> Option<Rescue> {
+        let Self::Qemu(guest, name) = self else {
+            return None;
+        };
+        let (resumer, name) = (guest.resumer(), name.clone());
+        Some(Box::new(move || {
+            if let Err(error) = resumer.resume() {
+                let _ = not_resumed(&name, &error).finish();
+            }
+        }))
+    }
+
+    /// Stops a guest that runs.
+    pub(crate) fn stop(&mut self) -> Result<()> {
         match self {
-            Self::Demo(guest) => guest,
-            Self::Raw(guest) => &guest.memory,
-            Self::Vmcore(vmcore, _) => vmcore,
+            Self::Qemu(guest, name) => guest.stop().map_err(|e| Failure::because(name, &e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a guest run again that ran before, which a dump has done already
+    /// if all went well.
+    pub(crate) fn resume(&self) -> Result<Option<Standstill>> {
+        match self {
+            Self::Qemu(guest, name) => guest
+                .resume()
+                .map(Some)
+                .map_err(|error| not_resumed(name, &error)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes the dump.
+    pub(crate) fn dump(
+        &self,
+        sink: &mut dyn DumpSink,
+        options: &DumpOptions,
+    ) -> guestdump::Result<Summary> {
+        match self {
+            Self::Demo(guest) => dump(guest, sink, options),
+            Self::Raw(guest) => dump(&guest.memory, sink, options),
+            Self::Vmcore(vmcore, _) => dump(vmcore, sink, options),
+            Self::Qemu(guest, _) => guest.dump(sink, options),
         }
     }
 
@@ -116,9 +178,21 @@ impl Source {
                     .options(format)
                     .map_err(|e| Failure::because(name, &e));
             }
+            Self::Qemu(guest, name) => {
+                return guest
+                    .options(format)
+                    .map_err(|e| Failure::because(name, &e));
+            }
         }
         Ok(options)
     }
+}
+
+fn not_resumed(name: &str, error: &QemuError) -> Failure {
+    Failure::because(
+        format_args!("{name}: the guest may stand still, resume it with QEMU's command cont"),
+        error,
+    )
 }
 
 /// Opens a file to read from.
@@ -138,7 +212,10 @@ mod tests {
         assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
         assert_eq!(parse("raw:a:b"), Some(SourceName::Raw("a:b".into())));
         assert_eq!(parse("vmcore:x"), Some(SourceName::Vmcore("x".into())));
-        for bad in ["", "demo:", "demo:x", "raw", "raw:", "vmcore:", "kdump:x"] {
+        assert_eq!(parse("qmp:/x"), Some(SourceName::Qmp("/x".into())));
+        for bad in [
+            "", "qmp:", "demo:", "demo:x", "raw", "raw:", "vmcore:", "kdump:x",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

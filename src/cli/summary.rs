@@ -3,6 +3,7 @@
 use std::fmt;
 
 use guestdump::Summary;
+use guestdump::qemu::Standstill;
 use guestdump::vmcoreinfo::{Candidate, Located};
 use serde::Serialize;
 
@@ -22,6 +23,15 @@ pub(crate) struct SummaryEntry {
     seconds: f64,
     threads: usize,
     vmcoreinfo: Option<LocatedEntry>,
+    /// Of a guest that runs.
+    #[serde(flatten)]
+    standstill: Option<StandstillEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct StandstillEntry {
+    standstill_seconds: Option<f64>,
+    interference: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -42,8 +52,8 @@ struct CandidateEntry {
     verified: bool,
 }
 
-impl From<&Summary> for SummaryEntry {
-    fn from(s: &Summary) -> Self {
+impl SummaryEntry {
+    pub(crate) fn new(s: &Summary, standstill: Option<&Standstill>) -> Self {
         Self {
             format: s.format.name(),
             machine: s.machine.name(),
@@ -56,6 +66,10 @@ impl From<&Summary> for SummaryEntry {
             seconds: s.duration.as_secs_f64(),
             threads: s.threads,
             vmcoreinfo: s.vmcoreinfo.as_ref().map(LocatedEntry::from),
+            standstill: standstill.map(|standstill| StandstillEntry {
+                standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
+                interference: standstill.interference.as_ref().map(ToString::to_string),
+            }),
         }
     }
 }
@@ -86,8 +100,12 @@ impl From<&Candidate> for CandidateEntry {
     }
 }
 
-/// The summary for people, two lines.
-pub(crate) fn lines(target: impl fmt::Display, s: &Summary) -> [String; 2] {
+/// The summary for people, line by line.
+pub(crate) fn lines(
+    target: impl fmt::Display,
+    s: &Summary,
+    standstill: Option<&Standstill>,
+) -> Vec<String> {
     let first = format!(
         "{target}: {}, {} of guest memory in {} pages ({} zero), {} written in {:.2} s by {} thread{}",
         s.format,
@@ -103,7 +121,19 @@ pub(crate) fn lines(target: impl fmt::Display, s: &Summary) -> [String; 2] {
         None => "no VMCOREINFO was found; few tools can open a dump without it".to_owned(),
         Some(located) => vmcoreinfo_line(located),
     };
-    [first, second]
+    let mut lines = vec![first, second];
+    if let Some(standstill) = standstill {
+        lines.push(match standstill.duration {
+            Some(duration) => format!("the guest stood still for {:.3} s", duration.as_secs_f64()),
+            None => "the guest stood still before and was left so".to_owned(),
+        });
+        let interference = standstill.interference.as_ref();
+        lines.extend(
+            interference
+                .map(|what| format!("warning: {what}; the dump may be of more than one moment")),
+        );
+    }
+    lines
 }
 
 fn vmcoreinfo_line(located: &Located) -> String {

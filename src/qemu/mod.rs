@@ -1,0 +1,301 @@
+//! A guest that runs under QEMU: stopped over QMP, dumped from outside, and
+//! resumed. Needs the feature `qemu`, and Linux.
+//!
+//! ```no_run
+//! use guestdump::qemu::{QemuGuest, QemuOptions};
+//! use guestdump::sink::{FileSink, FileSinkOptions};
+//! use guestdump::Format;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut guest = QemuGuest::connect("/run/vm0.qmp", QemuOptions::default())?;
+//! let mut sink = FileSink::create("vm0.dump", FileSinkOptions::default())?;
+//! guest.stop()?;
+//! let options = guest.options(Format::KdumpRawSnappy)?.threads(0);
+//! guest.dump(&mut sink, &options)?;
+//! let standstill = guest.resume()?;
+//! println!("the guest stood still for {:?}", standstill.duration);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - **Memory** is what the guest's CPUs see as RAM ([`Include`] adds more).
+//!   It is read from the shared file behind it, where there is one, and else
+//!   from QEMU's process. The reader must be QEMU's user, with the right to
+//!   trace it, or root. What the host never backed with memory is not read.
+//! - **CPUs**: QEMU writes the notes that its own dumps have, with one page
+//!   of memory, into a file in memory.
+//! - **The guest** gets back into the state it was in: when the dump is
+//!   written, and when a [`QemuGuest`] is dropped, also by a panic. Only a
+//!   process that is killed leaves it standing; `cont` resumes it.
+
+mod control;
+mod error;
+mod flat_view;
+mod memory;
+mod process;
+mod qmp;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::MemfdFlags;
+use serde_json::{Value, json};
+
+use crate::dump::{DumpOptions, Summary, dump};
+use crate::error::Result as DumpResult;
+use crate::format::Format;
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::progress::Progress;
+use crate::sink::{DumpSink, SinkAccess};
+use crate::vmcore::{Headers, Vmcore};
+
+pub use control::{Interference, Resumer, Standstill};
+pub use error::QemuError;
+
+use control::Control;
+use flat_view::{Piece, host_address, pieces};
+use memory::QemuMemory;
+use process::Process;
+use qmp::{Qmp, answer};
+
+/// The name under which QEMU knows the file for the notes.
+const NOTES_FD: &str = "guestdump-notes";
+
+/// What belongs into a dump besides RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Include {
+    /// Firmware and the ROMs of devices. makedumpfile cannot filter a dump
+    /// of a small x86 guest that has them.
+    pub rom: bool,
+    /// Video memory, and what other memory devices have on their board.
+    pub vram: bool,
+}
+
+/// How to dump a guest under QEMU.
+#[derive(Debug, Clone, Default)]
+pub struct QemuOptions {
+    /// What belongs into the dump besides RAM.
+    pub include: Include,
+    /// Ends waits for QEMU early when it is cancelled.
+    pub progress: Progress,
+}
+
+/// A guest under QEMU.
+///
+/// Dropping it resumes the guest, unless it stood still before.
+#[derive(Debug)]
+pub struct QemuGuest {
+    control: Resumer,
+    include: Include,
+    process: Process,
+    layout: Vec<Piece>,
+    memory: QemuMemory,
+    /// QEMU's dump of one page; empty until the guest is stopped.
+    notes_file: File,
+    notes: Option<Vmcore>,
+}
+
+impl QemuGuest {
+    /// Connects to the QMP socket at `path` and opens the guest's memory. The
+    /// guest goes on running.
+    ///
+    /// # Errors
+    ///
+    /// - [`QemuError::Connect`], [`NoGreeting`](QemuError::NoGreeting),
+    ///   [`NotQmp`](QemuError::NotQmp) if there is no QEMU at the socket;
+    /// - [`QemuError::NoProcess`], [`Process`](QemuError::Process),
+    ///   [`NotMapped`](QemuError::NotMapped),
+    ///   [`Backing`](QemuError::Backing) if the guest's memory cannot be
+    ///   read, for lack of permission for example;
+    /// - any other of a command that fails.
+    pub fn connect(path: impl AsRef<Path>, options: QemuOptions) -> Result<Self, QemuError> {
+        let mut qmp = Qmp::connect(path.as_ref(), options.progress)?;
+        let notes_file = rustix::fs::memfd_create(NOTES_FD, MemfdFlags::CLOEXEC);
+        let notes_file = File::from(notes_file.map_err(|e| QemuError::NotesFile(e.into()))?);
+        qmp.give_fd(NOTES_FD, notes_file.as_fd())?;
+        let process = Process::with_open(&notes_file, qmp.peer())?;
+        let layout = layout(&mut qmp, options.include)?;
+        let memory = memory_of(&mut qmp, process, &layout)?;
+        Ok(Self {
+            control: Resumer::new(Control::new(qmp)),
+            include: options.include,
+            process,
+            layout,
+            memory,
+            notes_file,
+            notes: None,
+        })
+    }
+
+    /// Stops the guest and takes its CPUs' state. A guest that stands still
+    /// already stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Any [`QemuError`]; the guest is resumed then.
+    pub fn stop(&mut self) -> Result<(), QemuError> {
+        let result = self.stop_and_look();
+        if result.is_err() {
+            // The first error is the one to report.
+            let _ = self.resume();
+        }
+        result
+    }
+
+    fn stop_and_look(&mut self) -> Result<(), QemuError> {
+        let mut control = self.control.lock();
+        if control.is_stopped() {
+            return Ok(());
+        }
+        control.stop()?;
+        let qmp = &mut control.qmp;
+        // The guest may have changed it, and devices can be plugged in.
+        let layout = layout(qmp, self.include)?;
+        if layout != self.layout {
+            self.memory = memory_of(qmp, self.process, &layout)?;
+            self.layout = layout;
+        }
+        let page = self.layout.first().map_or(0, |piece| piece.range.start());
+        qmp.execute(
+            "dump-guest-memory",
+            json!({
+                "paging": false,
+                "protocol": format!("fd:{NOTES_FD}"),
+                "begin": page,
+                "length": MIN_PAGE_SIZE,
+                "format": "elf",
+            }),
+        )?;
+        let notes = self.notes_file.try_clone().map_err(QemuError::NotesFile)?;
+        let notes = Vmcore::open(notes)?;
+        if let (None, Headers::Elf { header, .. }) = (notes.machine(), notes.headers()) {
+            return Err(QemuError::Machine(header.machine));
+        }
+        self.notes = Some(notes);
+        Ok(())
+    }
+
+    /// Options for a dump in `format`: the guest's architecture, its CPUs and
+    /// VMCOREINFO, from the `vmcoreinfo` device or else by a scan.
+    ///
+    /// # Errors
+    ///
+    /// [`QemuError::Running`] before the guest is stopped.
+    pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
+        let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
+        Ok(notes.options(format)?)
+    }
+
+    /// Writes a dump, as [`crate::dump`] does, and resumes the guest as soon
+    /// as its memory is no longer read, before the sink finishes.
+    ///
+    /// [`resume`](Self::resume) tells afterwards whether that went well.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::dump`]; the guest is resumed then, too.
+    pub fn dump(&self, sink: &mut dyn DumpSink, options: &DumpOptions) -> DumpResult<Summary> {
+        let resumer = &self.control;
+        let mut sink = ResumeAtFinish { sink, resumer };
+        let result = dump(self, &mut sink, options);
+        let _ = self.resume();
+        result
+    }
+
+    /// Puts the guest into the state that it was in before it was stopped;
+    /// only the first call does anything, unless it failed.
+    ///
+    /// # Errors
+    ///
+    /// Any [`QemuError`] of the connection; the guest may stand still then,
+    /// and QEMU's command `cont` resumes it.
+    pub fn resume(&self) -> Result<Standstill, QemuError> {
+        self.control.resume()
+    }
+
+    /// A handle to resume the guest from another thread.
+    #[must_use]
+    pub fn resumer(&self) -> Resumer {
+        self.control.clone()
+    }
+
+    /// The id of QEMU's process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    /// How many bytes of the guest's memory are read from shared files; the
+    /// others are read from QEMU's process.
+    #[must_use]
+    pub fn bytes_in_files(&self) -> u64 {
+        self.memory.in_files()
+    }
+}
+
+impl Drop for QemuGuest {
+    fn drop(&mut self) {
+        // There may be more handles; this is the one that counts.
+        let _ = self.resume();
+    }
+}
+
+impl GuestMemory for QemuGuest {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.memory.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(gpa, buf)
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.memory.next_populated(range)
+    }
+}
+
+/// The guest's memory as its CPUs see it.
+fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<Piece>, QemuError> {
+    let backends = qmp.execute("query-memdev", json!({}))?;
+    let backends: Vec<String> = backends
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|backend| backend.get("id").and_then(Value::as_str))
+        .map(str::to_owned)
+        .collect();
+    const COMMAND: &str = "info mtree -f";
+    let text = qmp.human(COMMAND)?;
+    pieces(&text, &backends, include).ok_or_else(|| answer(COMMAND, &text))
+}
+
+/// Opens the memory of `layout`.
+fn memory_of(qmp: &mut Qmp, process: Process, layout: &[Piece]) -> Result<QemuMemory, QemuError> {
+    let mut at = Vec::with_capacity(layout.len());
+    for piece in layout {
+        let command = format!("gpa2hva {:#x}", piece.range.start());
+        let text = qmp.human(&command)?;
+        let hva = host_address(&text).filter(|hva| hva.is_multiple_of(MIN_PAGE_SIZE));
+        let hva = hva.ok_or_else(|| answer(&command, &text))?;
+        at.push((piece.range, hva));
+    }
+    QemuMemory::new(process, &at)
+}
+
+/// A sink that lets the guest go before it finishes.
+struct ResumeAtFinish<'a> {
+    sink: &'a mut dyn DumpSink,
+    resumer: &'a Resumer,
+}
+
+impl DumpSink for ResumeAtFinish<'_> {
+    fn access(&mut self) -> SinkAccess<'_> {
+        self.sink.access()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        // The dump is good even if this fails, which `resume` reports.
+        let _ = self.resumer.resume();
+        self.sink.finish()
+    }
+}

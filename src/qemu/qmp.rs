@@ -1,0 +1,267 @@
+//! A client of QMP, QEMU's machine protocol: JSON objects, each
+//! ended by a line break.
+//!
+//! Source: QEMU, `docs/interop/qmp-spec.rst`. Of the crates for it none sends
+//! file descriptors along, which `getfd` needs, and works without an
+//! asynchronous runtime.
+
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, sendmsg, socket_with, sockopt,
+};
+use serde_json::{Value, json};
+
+use super::error::QemuError;
+use crate::progress::Progress;
+
+type Result<T, E = QemuError> = std::result::Result<T, E>;
+
+/// How long a connection and the greeting may take.
+const GREETING: Duration = Duration::from_secs(5);
+/// How long a command may take. Stopping a guest waits for its disks.
+const COMMAND: Duration = Duration::from_secs(30);
+/// How often a wait looks whether the dump is cancelled.
+const SLICE: Duration = Duration::from_millis(50);
+/// More than the memory map of any guest, in bytes.
+const MAX_MESSAGE: usize = 64 << 20;
+
+/// A connection in command mode.
+#[derive(Debug)]
+pub(super) struct Qmp {
+    stream: UnixStream,
+    /// What came and is not yet used.
+    received: Vec<u8>,
+    last_id: u64,
+    /// Names of the events since they were last taken.
+    events: Vec<String>,
+    cancel: Progress,
+    /// How long a command may take.
+    patience: Duration,
+}
+
+impl Qmp {
+    /// Connects and negotiates. Waits end early when `cancel` is cancelled.
+    pub(super) fn connect(path: &Path, cancel: Progress) -> Result<Self> {
+        let stream = open(path).map_err(QemuError::Connect)?;
+        let mut qmp = Self {
+            stream,
+            received: Vec::new(),
+            last_id: 0,
+            events: Vec::new(),
+            cancel,
+            patience: GREETING,
+        };
+        let deadline = Instant::now() + GREETING;
+        let greeting = qmp
+            .message("greeting", deadline)
+            .map_err(|error| match error {
+                QemuError::Timeout { after, .. } => QemuError::NoGreeting { after },
+                error => error,
+            })?;
+        if greeting.get("QMP").is_none() {
+            return Err(QemuError::NotQmp(excerpt(&greeting.to_string())));
+        }
+        qmp.patience = COMMAND;
+        qmp.execute("qmp_capabilities", json!({}))?;
+        Ok(qmp)
+    }
+
+    /// The process that made the socket, which need not be QEMU.
+    pub(super) fn peer(&self) -> Option<u32> {
+        let credentials = sockopt::socket_peercred(&self.stream).ok()?;
+        u32::try_from(credentials.pid.as_raw_pid()).ok()
+    }
+
+    /// From now on a command may take that long, and its wait does not end
+    /// when the dump is cancelled.
+    pub(super) fn only_wait(&mut self, patience: Duration) {
+        self.patience = patience;
+        self.cancel = Progress::new();
+    }
+
+    /// The names of all events that came since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Runs a command and gives what it returns.
+    pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        self.run(command, arguments, &[])
+    }
+
+    /// Gives QEMU a file descriptor, under `name`.
+    pub(super) fn give_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
+        self.run("getfd", json!({ "fdname": name }), &[fd])?;
+        Ok(())
+    }
+
+    /// Runs a command of the human monitor and gives what it prints.
+    pub(super) fn human(&mut self, line: &str) -> Result<String> {
+        let arguments = json!({ "command-line": line });
+        match self.run("human-monitor-command", arguments, &[])? {
+            Value::String(text) => Ok(text),
+            other => Err(answer(line, &other.to_string())),
+        }
+    }
+
+    fn run(&mut self, command: &str, arguments: Value, fds: &[BorrowedFd<'_>]) -> Result<Value> {
+        let deadline = Instant::now() + self.patience;
+        self.last_id += 1;
+        let request = json!({ "execute": command, "arguments": arguments, "id": self.last_id });
+        self.send(format!("{request}\n").as_bytes(), fds)
+            .map_err(|source| match source.kind() {
+                io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => closed(command),
+                _ => QemuError::Connection {
+                    command: command.to_owned(),
+                    source,
+                },
+            })?;
+        loop {
+            let mut message = self.message(command, deadline)?;
+            if let Some(event) = message.get("event") {
+                self.events.extend(event.as_str().map(str::to_owned));
+                continue;
+            }
+            // The answer to a command that was given up.
+            let other = message.get("id").and_then(Value::as_u64);
+            if other.is_some_and(|id| id != self.last_id) {
+                continue;
+            }
+            if let Some(value) = message.get_mut("return") {
+                return Ok(value.take());
+            }
+            let text = message.pointer("/error/desc").and_then(Value::as_str);
+            return Err(match text {
+                Some(text) => QemuError::Refused {
+                    command: command.to_owned(),
+                    message: excerpt(text),
+                },
+                None => answer(command, &message.to_string()),
+            });
+        }
+    }
+
+    /// Sends all of `bytes`, the descriptors with the first of them.
+    fn send(&self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        while !bytes.is_empty() {
+            let n = rustix::io::retry_on_intr(|| {
+                let part = [IoSlice::new(bytes)];
+                sendmsg(&self.stream, &part, &mut control, SendFlags::NOSIGNAL)
+            })?;
+            bytes = &bytes[n..];
+            control.clear();
+        }
+        Ok(())
+    }
+
+    /// The next message, whatever it is. One that is printed for people
+    /// (`pretty=on`) has several lines.
+    fn message(&mut self, command: &str, deadline: Instant) -> Result<Value> {
+        let mut searched = 0;
+        loop {
+            while let Some(at) = self.received[searched..].iter().position(|b| *b == b'\n') {
+                searched += at + 1;
+                match serde_json::from_slice(&self.received[..searched]) {
+                    Err(e) if e.is_eof() => {}
+                    Ok(message @ Value::Object(_)) => {
+                        self.received.drain(..searched);
+                        return Ok(message);
+                    }
+                    _ => {
+                        let line = String::from_utf8_lossy(&self.received[..searched]);
+                        return Err(QemuError::NotQmp(excerpt(&line)));
+                    }
+                }
+            }
+            if self.received.len() > MAX_MESSAGE {
+                return Err(QemuError::NotQmp("a message without an end".into()));
+            }
+            self.receive(command, deadline)?;
+        }
+    }
+
+    /// Waits for more bytes.
+    fn receive(&mut self, command: &str, deadline: Instant) -> Result<()> {
+        let mut buf = [0; 16 << 10];
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(QemuError::Cancelled);
+            }
+            if Instant::now() >= deadline {
+                return Err(QemuError::Timeout {
+                    command: command.to_owned(),
+                    after: self.patience,
+                });
+            }
+            match self.stream.read(&mut buf) {
+                Ok(0) => return Err(closed(command)),
+                Ok(n) => {
+                    self.received.extend_from_slice(&buf[..n]);
+                    return Ok(());
+                }
+                Err(e) => match e.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset => return Err(closed(command)),
+                    _ => {
+                        return Err(QemuError::Connection {
+                            command: command.to_owned(),
+                            source: e,
+                        });
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// A connection whose calls all come back after a while: also `connect`,
+/// which waits as long as the other side has too many clients.
+fn open(path: &Path) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(GREETING))?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(SLICE))?;
+    connect(&socket, &address)?;
+    Ok(socket.into())
+}
+
+fn closed(command: &str) -> QemuError {
+    QemuError::Closed {
+        command: command.to_owned(),
+    }
+}
+
+pub(super) fn answer(command: &str, text: &str) -> QemuError {
+    QemuError::Answer {
+        command: command.to_owned(),
+        answer: excerpt(text),
+    }
+}
+
+/// The beginning of a text that may have any length.
+fn excerpt(text: &str) -> String {
+    const CHARS: usize = 120;
+    let text = text.trim();
+    let mut short: String = text.chars().take(CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,0 +1,276 @@
+//! What can go wrong with a QEMU, and that the guest runs again.
+
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
+use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::{Error, Format, GuestMemory, Progress};
+use serde_json::json;
+
+use super::fake::{Fake, RIP, SIZE, Trick};
+use super::support::Folder;
+
+fn connect(fake: &Fake) -> Result<QemuGuest, QemuError> {
+    QemuGuest::connect(fake.path(), QemuOptions::default())
+}
+
+fn stop(fake: &Fake) -> Result<QemuGuest, QemuError> {
+    let mut guest = connect(fake)?;
+    guest.stop()?;
+    Ok(guest)
+}
+
+#[test]
+fn a_guest_is_stopped_dumped_and_resumed() {
+    let fake = Fake::start("running");
+    let mut guest = connect(&fake).unwrap();
+    assert!(matches!(
+        guest.options(Format::Elf),
+        Err(QemuError::Running)
+    ));
+    guest.stop().unwrap();
+    guest.stop().unwrap();
+    assert_eq!(fake.status(), "paused");
+    assert_eq!(fake.count("stop"), 1);
+    let mut page = [0; 4096];
+    guest.read(0x5000, &mut page).unwrap();
+    assert_eq!(page[..8], 5u64.to_le_bytes());
+    assert!(guest.read(SIZE as u64 - 8, &mut page).is_err());
+
+    let options = guest.options(Format::Elf).unwrap();
+    let mut sink = BufferSink::new();
+    let summary = guest.dump(&mut sink, &options).unwrap();
+    assert_eq!(summary.pages, SIZE as u64 / 4096);
+    let info = summary.vmcoreinfo.unwrap().info;
+    assert_eq!(info.osrelease(), "6.1.0-fake");
+    assert_eq!(fake.status(), "running");
+    let standstill = guest.resume().unwrap();
+    assert!(standstill.duration.unwrap() > Duration::ZERO);
+    assert_eq!(standstill.interference, None);
+    assert_eq!(fake.count("cont"), 1);
+    let bytes = sink.into_bytes();
+    assert!(bytes.windows(8).any(|w| w == RIP.to_le_bytes()));
+    assert!(
+        bytes
+            .windows(SIZE - 4096)
+            .any(|w| *w == fake.memory[4096..])
+    );
+}
+
+#[test]
+fn a_guest_that_stands_still_is_left_so() {
+    for status in ["paused", "prelaunch", "guest-panicked"] {
+        let fake = Fake::start(status);
+        let guest = stop(&fake).unwrap();
+        let options = guest.options(Format::Elf).unwrap();
+        guest.dump(&mut BufferSink::new(), &options).unwrap();
+        assert_eq!(guest.resume().unwrap().duration, None);
+        drop(guest);
+        assert_eq!(fake.status(), status);
+        assert_eq!(fake.count("cont"), 0);
+    }
+}
+
+struct Full;
+
+impl Write for Full {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_guest_is_resumed_after_an_error() {
+    let fake = Fake::start("running");
+    let guest = stop(&fake).unwrap();
+    let options = guest.options(Format::KdumpZlib).unwrap();
+    let error = guest.dump(&mut StreamSink::new(Full), &options);
+    assert!(matches!(error, Err(Error::Write { .. })));
+    assert_eq!(fake.status(), "running");
+}
+
+#[test]
+fn a_guest_is_resumed_by_a_panic() {
+    let fake = Fake::start("running");
+    let guest = stop(&fake).unwrap();
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let _guest = guest;
+        panic!("on purpose");
+    }));
+    assert!(result.is_err());
+    assert_eq!(fake.status(), "running");
+}
+
+#[test]
+fn another_thread_can_resume() {
+    let fake = Fake::start("running");
+    let guest = stop(&fake).unwrap();
+    let resumer = guest.resumer();
+    std::thread::spawn(move || resumer.resume().unwrap())
+        .join()
+        .unwrap();
+    assert_eq!(fake.status(), "running");
+    drop(guest);
+    assert_eq!(fake.count("cont"), 1);
+}
+
+#[test]
+fn a_command_that_fails_lets_the_guest_run() {
+    // Whatever QEMU answers, of each command that is run on a stopped guest.
+    for command in ["stop", "info mtree -f", "query-memdev", "dump-guest-memory"] {
+        for trick in [Trick::Refuse, Trick::Answer(json!({"no": "sense"}))] {
+            let fake = Fake::start("running");
+            let mut guest = connect(&fake).unwrap();
+            fake.trick(command, trick.clone());
+            let result = guest.stop();
+            match (command, trick) {
+                (_, Trick::Refuse) => {
+                    let message = result.unwrap_err().to_string();
+                    let command = command.strip_prefix("info").map_or(command, |_| "human");
+                    assert!(message.contains(command), "{message}");
+                    assert!(message.contains("not today"), "{message}");
+                }
+                // Not a list of backends: no RAM.
+                (_, _) => assert!(result.is_err(), "{command}"),
+            }
+            assert_eq!(fake.status(), "running", "{command}");
+            drop(guest);
+            assert_eq!(fake.status(), "running", "{command}");
+        }
+    }
+}
+
+#[test]
+fn a_socket_that_vanishes_is_an_error_at_once() {
+    for command in ["qmp_capabilities", "getfd", "stop", "dump-guest-memory"] {
+        let fake = Fake::tricky(command, Trick::Close);
+        let begun = Instant::now();
+        let error = stop(&fake).unwrap_err();
+        assert!(matches!(error, QemuError::Closed { .. }), "{error}");
+        assert!(error.to_string().contains(command), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+    // Also when all is written.
+    let fake = Fake::start("running");
+    let guest = stop(&fake).unwrap();
+    fake.trick("query-status", Trick::Close);
+    let options = guest.options(Format::Elf).unwrap();
+    assert!(guest.dump(&mut BufferSink::new(), &options).is_ok());
+    assert!(matches!(guest.resume(), Err(QemuError::Closed { .. })));
+}
+
+#[test]
+fn a_guest_that_somebody_else_touches_is_reported() {
+    for (event, status, expected, conts) in [
+        ("RESUME", "running", Interference::Resumed, 0),
+        ("RESUME", "paused", Interference::Resumed, 0),
+        ("RESET", "paused", Interference::Reset, 1),
+        (
+            "SHUTDOWN",
+            "shutdown",
+            Interference::Status("shutdown".into()),
+            0,
+        ),
+    ] {
+        let fake = Fake::start("running");
+        let guest = stop(&fake).unwrap();
+        fake.trick("query-status", Trick::Event(event, status));
+        assert_eq!(guest.resume().unwrap().interference, Some(expected));
+        assert_eq!(fake.count("cont"), conts, "{event}");
+    }
+}
+
+#[test]
+fn waiting_ends_when_the_dump_is_cancelled() {
+    let fake = Fake::tricky("stop", Trick::Silence);
+    let progress = Progress::new();
+    let options = QemuOptions {
+        progress: progress.clone(),
+        ..QemuOptions::default()
+    };
+    let mut guest = QemuGuest::connect(fake.path(), options).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            fake.wait_for("stop");
+            progress.cancel();
+        });
+        assert!(matches!(guest.stop(), Err(QemuError::Cancelled)));
+    });
+    // It may have stopped all the same.
+    assert_eq!(fake.count("cont"), 1);
+}
+
+#[test]
+fn what_is_not_qemu_is_told_apart() {
+    for line in ["SSH-2.0-OpenSSH_9.2", r#"{"ready": true}"#, "[]"] {
+        let fake = Fake::tricky("greeting", Trick::Line(line));
+        let error = connect(&fake).unwrap_err();
+        assert!(matches!(error, QemuError::NotQmp(_)), "{error}");
+    }
+    let fake = Fake::tricky("greeting", Trick::Silence);
+    let error = connect(&fake).unwrap_err();
+    assert!(matches!(error, QemuError::NoGreeting { .. }), "{error}");
+    let fake = Fake::tricky("query-memdev", Trick::Line("{\"return\": 1, \"id"));
+    fake.trick("query-memdev", Trick::Line("no JSON"));
+    assert!(matches!(connect(&fake), Err(QemuError::NotQmp(_))));
+}
+
+#[test]
+fn addresses_that_are_not_mapped_are_refused() {
+    for (answer, expected) in [
+        ("Host virtual address for 0x0 (ram0) is 0x1000", "0x1000"),
+        ("Host virtual address for 0x0 (ram0) is 0x1001", "gpa2hva"),
+        ("No memory is mapped at address 0x0", "No memory"),
+        (
+            "Host virtual address for 0x0 (ram0) is 0xfffffffffffff000",
+            "0xfffffffffffff000",
+        ),
+    ] {
+        let fake = Fake::tricky("gpa2hva 0x0", Trick::Answer(json!(answer)));
+        let error = connect(&fake).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn the_command_says_it_in_one_line() {
+    let folder = Folder::new();
+    folder
+        .run("dump --from qmp:nothing --to x")
+        .fails(1, &["nothing", "cannot connect", "No such file"]);
+    folder
+        .run("dump --from demo:16M --to x --include rom")
+        .fails(2, &["--include", "qmp:"]);
+    folder
+        .run("dump --from qmp:x --to x --include ram")
+        .fails(2, &["--include", "vram"]);
+    let fake = Fake::tricky("dump-guest-memory", Trick::Refuse);
+    let source = format!("qmp:{}", fake.path().display());
+    folder
+        .run(&format!("dump --from {source} --to x"))
+        .fails(1, &["dump-guest-memory", "not today"]);
+    assert_eq!(fake.status(), "running");
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn a_guest_that_cannot_be_resumed_is_said_so() {
+    let folder = Folder::new();
+    let fake = Fake::tricky("cont", Trick::Refuse);
+    let source = format!("qmp:{}", fake.path().display());
+    // The guard tries again, which is allowed to work; the dump is good.
+    let run = folder.run(&format!("dump --from {source} --to x --format elf --json"));
+    assert_eq!(run.code(), 0, "{}", run.stderr());
+    assert_eq!(fake.status(), "running");
+    let fake = Fake::tricky("cont", Trick::Close);
+    let source = format!("qmp:{}", fake.path().display());
+    let run = folder.run(&format!("dump --from {source} --to y --format elf --json"));
+    assert_eq!(run.code(), 1);
+    assert!(run.stderr().contains("cont"), "{}", run.stderr());
+    folder.run("check y").ok();
+}

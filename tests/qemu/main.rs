@@ -1,0 +1,12 @@
+//! Guests under QEMU: against a server that only plays QEMU, and against the
+//! real one.
+#![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod fake;
+mod fake_tests;
+mod real;
+mod real_tests;
+#[allow(dead_code)]
+#[path = "../cli/support.rs"]
+mod support;
