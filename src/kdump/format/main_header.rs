@@ -79,7 +79,7 @@ pub struct MainHeader {
     pub timestamp_sec: u64,
     /// Microseconds of the second.
     pub timestamp_usec: u64,
-    /// The codec's flag, and [`DUMP_DH_COMPRESSED_INCOMPLETE`].
+    /// The codec's flag, and [`DUMP_DH_COMPRESSED_INCOMPLETE`](super::DUMP_DH_COMPRESSED_INCOMPLETE).
     pub status: u32,
     /// Size of a block and of a page, in bytes.
     pub block_size: u32,
@@ -88,7 +88,7 @@ pub struct MainHeader {
     /// Blocks of both bitmaps together.
     pub bitmap_blocks: u32,
     /// Page frames that a bitmap covers; [`u32::MAX`] if they are more, and
-    /// then [`SubHeader::max_mapnr_64`] has the number.
+    /// then [`SubHeader::max_mapnr_64`](super::SubHeader::max_mapnr_64) has the number.
     pub max_mapnr: u32,
     /// Pages of RAM; [`u32::MAX`] if they are more. No reader needs it.
     pub total_ram_blocks: u32,
