@@ -37,7 +37,7 @@ fn codecs(c: &mut Criterion) {
 
 fn zero_scan(c: &mut Criterion) {
     // Written to, so that it is not one shared page of zeroes.
-    let mut zeroes = vec![1u8; 64 << 20];
+    let mut zeroes = black_box(vec![1u8; 64 << 20]);
     zeroes.fill(0);
     let guest = corpus::pages(&corpus::guest(), 16384, |_| true);
     let mut group = c.benchmark_group("zero_scan");
