@@ -2,12 +2,16 @@
 //! process, so that the peak is this test's.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/peak.rs"]
+mod peak;
+
 use std::io;
 
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use peak::peak_memory;
 
 /// 32 GiB with a page of text every 16 MiB, and a gap of 64 TiB.
 struct Large;
@@ -51,18 +55,6 @@ impl PositionedSink for Nowhere {
     fn set_len(&self, _: u64) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The most memory that this process has had, in MiB.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
 }
 
 #[test]

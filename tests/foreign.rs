@@ -6,6 +6,8 @@
 
 #[path = "support/build.rs"]
 mod build;
+#[path = "support/peak.rs"]
+mod peak;
 
 use build::{Elf, Kdump, LE64, TEXT, content, encodings, file, flatten};
 use guestdump::flattened::format::{RecordHeader, encode_file_header};
@@ -13,6 +15,7 @@ use guestdump::kdump::format::HeaderLayout;
 use guestdump::sink::BufferSink;
 use guestdump::vmcore::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Format, GuestMemory, Machine, MemoryRange, Progress, dump};
+use peak::peak_memory;
 
 fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
     Vmcore::open(file(bytes))
@@ -210,21 +213,6 @@ fn flattened(pieces: &[(u64, &[u8])]) -> Vec<u8> {
     }
     bytes.extend_from_slice(&RecordHeader::END.encode());
     bytes
-}
-
-/// The most memory that this process has had, in MiB.
-fn peak_memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        / 1024
 }
 
 #[test]
