@@ -12,7 +12,7 @@ use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, validate_ranges};
-use crate::notes::NoteSegment;
+use crate::notes::{MAX_NOTES, NoteSegment};
 use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
@@ -329,9 +329,6 @@ impl Plan {
         }
     }
 }
-
-/// Far more than any number of CPUs needs; the headers count in 32 bits.
-const MAX_NOTES: u64 = 1 << 30;
 
 /// The largest page size that the formats' readers know.
 const MAX_PAGE_SIZE: u64 = 64 << 10;

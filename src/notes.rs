@@ -4,8 +4,12 @@
 use std::ops::Range;
 
 use crate::arch::{Machine, Registers, encode_cpu_notes};
-use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes, VMCOREINFO};
+use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::vmcoreinfo::Vmcoreinfo;
+
+/// The most bytes of notes that are written, and believed: those of a hundred
+/// thousand CPUs. A multiple of 4.
+pub(crate) const MAX_NOTES: u64 = 128 << 20;
 
 /// The encoded notes of a dump.
 #[derive(Debug, Clone, Default)]
@@ -30,22 +34,17 @@ impl NoteSegment {
         encode_cpu_notes(machine, cpus, &mut bytes);
         bytes.extend_from_slice(more);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
-        let cpus = Notes::new(&bytes, order)
-            .flatten()
-            .filter(|(_, note)| note.is(CORE, NT_PRSTATUS))
-            .count();
+        let cpus = Notes::new(&bytes, order).cpus();
         let vmcoreinfo = info.map(|info| {
-            let start = bytes.len();
+            let text = info.text();
             let note = Note {
                 name: VMCOREINFO,
                 kind: 0,
-                desc: info.text(),
+                desc: text,
             };
             note.encode(order, &mut bytes);
-            let padding = info.text().len().next_multiple_of(4) - info.text().len();
-            let end = bytes.len() - padding;
-            debug_assert!(start < end);
-            (end - info.text().len()) as u64..end as u64
+            let text_at = bytes.len() - text.len().next_multiple_of(4);
+            text_at as u64..(text_at + text.len()) as u64
         });
         Self {
             bytes,

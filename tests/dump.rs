@@ -185,6 +185,19 @@ fn what_is_refused_writes_nothing() {
 }
 
 #[test]
+fn more_notes_than_a_reader_would_take_are_refused() {
+    let memory = Ranges(vec![range(0, 0x4000)]);
+    let options = DumpOptions::new(Format::Elf)
+        .vmcoreinfo(VmcoreinfoSource::None)
+        .raw_notes(vec![0xff; (128 << 20) + 4]);
+    let mut sink = FaultySink::default();
+    let error = dump(&memory, &mut sink, &options).unwrap_err();
+    assert!(matches!(error, Error::NotesTooLarge { .. }), "{error}");
+    assert!(error.is_refusal());
+    assert_eq!(sink.len(), 0);
+}
+
+#[test]
 fn untouched_memory_is_never_read() {
     // `Ranges` panics when it is read.
     let memory = Ranges(vec![range(0, 8 << 30), range(1 << 40, 1 << 20)]);

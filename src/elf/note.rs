@@ -83,6 +83,15 @@ impl<'a> Notes<'a> {
         }
     }
 
+    /// How many CPUs the notes describe: those named `CORE` of type
+    /// [`NT_PRSTATUS`].
+    #[must_use]
+    pub fn cpus(self) -> usize {
+        self.flatten()
+            .filter(|(_, note)| note.is(CORE, NT_PRSTATUS))
+            .count()
+    }
+
     fn parse(&self) -> Option<(usize, Note<'a>, usize)> {
         let rest = self.segment.get(self.offset..)?;
         let (name_len, desc_len, kind) = with_order!(self.order, O => {

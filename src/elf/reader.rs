@@ -11,7 +11,8 @@ use super::format::{
     decode_section_zero, phdr_size, shdr_size,
 };
 use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, find_range};
-use crate::vmcore::{Input, MAX_NOTES, VmcoreError};
+use crate::notes::MAX_NOTES;
+use crate::vmcore::{Input, VmcoreError};
 
 /// A decoded ELF core.
 #[derive(Debug)]

@@ -13,8 +13,9 @@ use super::format::{
 use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
 use crate::memory::MemoryRange;
+use crate::notes::MAX_NOTES;
 use crate::pipeline::FrameRun;
-use crate::vmcore::{Input, MAX_NOTES, VmcoreError};
+use crate::vmcore::{Input, VmcoreError};
 use crate::vmcoreinfo;
 
 /// A decoded kdump-compressed dump.

@@ -12,10 +12,6 @@ use super::error::VmcoreError;
 use crate::flattened::format::FileHeader;
 use crate::flattened::reader::Index;
 
-/// The most bytes of notes that are believed: those of a hundred thousand
-/// CPUs.
-pub(crate) const MAX_NOTES: u64 = 128 << 20;
-
 /// The raw form of a dump, read by offset.
 #[derive(Debug)]
 pub(crate) struct Input {

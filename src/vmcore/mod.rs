@@ -13,12 +13,12 @@ use std::time::Duration;
 
 pub use check::CheckReport;
 pub use error::VmcoreError;
-pub(crate) use input::{Input, MAX_NOTES};
+pub(crate) use input::Input;
 
 use crate::arch::Machine;
 use crate::dump::DumpOptions;
 use crate::elf::format::{FileHeader, ProgramHeader};
-use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes, VMCOREINFO};
+use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::elf::reader::ElfDump;
 use crate::encoding::Encoding;
 use crate::format::Format;
@@ -221,10 +221,7 @@ impl Vmcore {
     /// How many CPUs have an `NT_PRSTATUS` note.
     #[must_use]
     pub fn cpus(&self) -> usize {
-        self.notes()
-            .flatten()
-            .filter(|(_, note)| note.is(CORE, NT_PRSTATUS))
-            .count()
+        self.notes().cpus()
     }
 
     /// VMCOREINFO, from its note or kdump's sub header.
