@@ -83,6 +83,7 @@ mod job;
 pub mod kdump;
 pub mod memory;
 mod notes;
+pub mod paging;
 mod pipeline;
 mod progress;
 #[cfg(feature = "qemu")]
@@ -92,7 +93,7 @@ pub mod vmcore;
 pub mod vmcoreinfo;
 
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, Summary, dump};
+pub use dump::{DumpOptions, PagingSummary, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result};
 pub use format::{Format, UnknownFormat};

@@ -17,8 +17,9 @@ use crate::arch::Machine;
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::memory::{GuestMemory, is_zero};
+use crate::memory::{GuestMemory, MemoryRange, find_range, is_zero};
 use crate::notes::NoteSegment;
+use crate::paging::Mapping;
 use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
@@ -29,6 +30,8 @@ pub(crate) struct ElfWriter<'a> {
     selection: &'a Selection,
     notes: &'a NoteSegment,
     machine: Machine,
+    /// RAM by guest-virtual address: all in `selection`.
+    mappings: &'a [Mapping],
     /// File offset of the notes.
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
@@ -36,7 +39,7 @@ pub(crate) struct ElfWriter<'a> {
 }
 
 impl<'a> ElfWriter<'a> {
-    /// Lays the dump out.
+    /// Lays the dump out. Each of `mappings` lies in one run of `selection`.
     ///
     /// # Errors
     ///
@@ -47,9 +50,10 @@ impl<'a> ElfWriter<'a> {
         selection: &'a Selection,
         notes: &'a NoteSegment,
         machine: Machine,
+        mappings: &'a [Mapping],
     ) -> Result<Self> {
         let class = machine.encoding().class;
-        let headers = 1 + selection.dumped.len();
+        let headers = 1 + mappings.len() + selection.dumped.len();
         let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
         if headers >= usize::from(PN_XNUM) {
             notes_at += shdr_size(class) as u64;
@@ -78,6 +82,7 @@ impl<'a> ElfWriter<'a> {
             selection,
             notes,
             machine,
+            mappings,
             notes_at,
             memory_at,
         })
@@ -122,7 +127,7 @@ impl<'a> ElfWriter<'a> {
     }
 
     fn header_count(&self) -> usize {
-        1 + self.selection.dumped.len()
+        1 + self.mappings.len() + self.selection.dumped.len()
     }
 
     fn file_header(&self, incomplete: bool) -> Vec<u8> {
@@ -150,8 +155,8 @@ impl<'a> ElfWriter<'a> {
         bytes
     }
 
-    /// Writes PT_NOTE, the PT_LOADs in order of address, and section header
-    /// 0 if it is needed; some thousands at a time.
+    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
+    /// some thousands at a time.
     fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
@@ -172,26 +177,8 @@ impl<'a> ElfWriter<'a> {
             ..ProgramHeader::default()
         }
         .encode(encoding, &mut bytes);
-        let mut memory_at = self.memory_at;
-        for run in &self.selection.dumped {
-            let range = run.range(self.selection.page_size);
-            ProgramHeader {
-                kind: PT_LOAD,
-                flags: PF_RWX,
-                offset: memory_at,
-                // Without paging the guest-virtual address is not known. As
-                // in QEMU's dumps it repeats the physical one, so that gdb
-                // reads physical memory.
-                vaddr: range.start(),
-                paddr: range.start(),
-                filesz: range.size(),
-                memsz: range.size(),
-                // crash takes an aligned segment with an alignment for a
-                // dump of netdump.
-                align: 0,
-            }
-            .encode(encoding, &mut bytes);
-            memory_at += range.size();
+        for header in self.virtual_loads().chain(self.physical_loads()) {
+            header.encode(encoding, &mut bytes);
             if bytes.len() >= AT_ONCE {
                 flush(&mut bytes)?;
             }
@@ -200,6 +187,58 @@ impl<'a> ElfWriter<'a> {
             encode_section_zero(encoding, self.header_count() as u32, &mut bytes);
         }
         flush(&mut bytes)
+    }
+
+    /// A PT_LOAD for each run of RAM. Its guest-virtual address repeats the
+    /// physical one, as in QEMU's dumps, so that gdb reads physical memory.
+    fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        self.runs_in_file()
+            .map(|(range, offset)| load(range.start(), range.start(), range.size(), offset))
+    }
+
+    /// A PT_LOAD for each mapping, in the memory of the runs. They come
+    /// first, because gdb takes the first PT_LOAD that has an address.
+    fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let runs: Vec<_> = match self.mappings {
+            [] => Vec::new(),
+            _ => self.runs_in_file().collect(),
+        };
+        self.mappings.iter().filter_map(move |mapping| {
+            let run = find_range(&runs, mapping.gpa, |(range, _)| *range)?;
+            let (range, offset) = runs[run];
+            let inside = mapping.gpa - range.start();
+            Some(load(
+                mapping.vaddr,
+                mapping.gpa,
+                mapping.size,
+                offset + inside,
+            ))
+        })
+    }
+
+    /// Each run of RAM and the file offset of its memory.
+    fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
+        let mut next = self.memory_at;
+        self.selection.dumped.iter().map(move |run| {
+            let range = run.range(self.selection.page_size);
+            next += range.size();
+            (range, next - range.size())
+        })
+    }
+}
+
+fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
+    ProgramHeader {
+        kind: PT_LOAD,
+        flags: PF_RWX,
+        offset,
+        vaddr,
+        paddr,
+        filesz: size,
+        memsz: size,
+        // crash takes an aligned segment with an alignment for a dump of
+        // netdump.
+        align: 0,
     }
 }
 
