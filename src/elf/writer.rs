@@ -197,22 +197,23 @@ impl<'a> ElfWriter<'a> {
     }
 
     /// A PT_LOAD for each mapping, in the memory of the runs. They come
-    /// first, because gdb takes the first PT_LOAD that has an address.
+    /// first, because gdb takes the first PT_LOAD that has an address; the
+    /// longest comes last among them, because makedumpfile takes a late one
+    /// for the kernel's mapping of all RAM.
     fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
         let runs: Vec<_> = match self.mappings {
             [] => Vec::new(),
             _ => self.runs_in_file().collect(),
         };
-        self.mappings.iter().filter_map(move |mapping| {
+        let longest = (0..self.mappings.len()).max_by_key(|i| self.mappings[*i].size);
+        let (before, rest) = self.mappings.split_at(longest.unwrap_or(0));
+        let (longest, behind) = rest.split_at(rest.len().min(1));
+        let mappings = before.iter().chain(behind).chain(longest);
+        mappings.filter_map(move |mapping| {
             let run = find_range(&runs, mapping.gpa, |(range, _)| *range)?;
             let (range, offset) = runs[run];
-            let inside = mapping.gpa - range.start();
-            Some(load(
-                mapping.vaddr,
-                mapping.gpa,
-                mapping.size,
-                offset + inside,
-            ))
+            let at = offset + (mapping.gpa - range.start());
+            Some(load(mapping.vaddr, mapping.gpa, mapping.size, at))
         })
     }
 
