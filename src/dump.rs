@@ -172,8 +172,8 @@ pub struct Summary {
     pub format: Format,
     /// The guest's architecture.
     pub machine: Machine,
-    /// Bytes in a page of the dump: the guest's, or 4096 in an ELF dump,
-    /// which knows no pages.
+    /// Bytes in a page: the guest's, or 4096 in an ELF dump of a guest whose
+    /// RAM is not made of whole pages.
     pub page_size: u64,
     /// Pages in the dump.
     pub pages: u64,
@@ -282,8 +282,8 @@ fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 /// What will be in the dump, checked as far as that is possible without the
 /// sink.
 struct Plan {
-    /// The guest's RAM.
-    ranges: Vec<MemoryRange>,
+    /// The guest's RAM, if it is not made of whole pages.
+    partial_pages: Option<Vec<MemoryRange>>,
     selection: Selection,
     mappings: Option<Mappings>,
     notes: NoteSegment,
@@ -318,9 +318,12 @@ impl Plan {
         };
         let vmcoreinfo = locate(guest, &options.vmcoreinfo, &options.progress)?;
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
+        let page_size = page_size(options, info)?;
+        let whole_pages = ranges.iter().all(|range| range.is_aligned(page_size));
+        // ELF has no pages, so it need not make memory up to fill them.
         let page_size = match format {
-            Format::Elf => MIN_PAGE_SIZE,
-            _ => page_size(options, info)?,
+            Format::Elf if !whole_pages => MIN_PAGE_SIZE,
+            _ => page_size,
         };
         let selection = Selection::new(&ranges, page_size, options.filter)?;
         let notes = NoteSegment::new(machine, &options.cpus, &options.notes, info);
@@ -349,7 +352,7 @@ impl Plan {
                 .unwrap_or_default(),
         };
         Ok(Self {
-            ranges,
+            partial_pages: (!whole_pages).then_some(ranges),
             selection,
             mappings,
             notes,
@@ -380,14 +383,14 @@ impl Plan {
                 writer.write(access, threads, progress)
             }
             Some(codec) => {
-                let whole_pages = WholePages::new(memory, &self.ranges);
-                let partial = |range: &MemoryRange| !range.is_aligned(self.selection.page_size);
+                let whole_pages = self
+                    .partial_pages
+                    .as_ref()
+                    .map(|ranges| WholePages::new(memory, ranges));
                 let writer = KdumpWriter::new(KdumpContents {
-                    memory: if self.ranges.iter().any(partial) {
-                        &whole_pages
-                    } else {
-                        memory
-                    },
+                    memory: whole_pages
+                        .as_ref()
+                        .map_or(memory, |memory| memory as &dyn GuestMemory),
                     selection: &self.selection,
                     notes: &self.notes,
                     facts: &self.facts,
