@@ -158,7 +158,14 @@ pub(crate) fn lines(
 }
 
 fn paging_line(p: &PagingSummary) -> String {
-    let mut line = format!("{} mappings by {} page tables", p.mappings, p.tables);
+    let plural = |n| if n == 1 { "" } else { "s" };
+    let mut line = format!(
+        "{} mapping{} by {} page table{}",
+        p.mappings,
+        plural(p.mappings),
+        p.tables,
+        plural(p.tables)
+    );
     if p.partial {
         line += &format!(
             "; warning: not all of them, {} references to page tables and {} of pages were cut off",
