@@ -248,7 +248,7 @@ impl Plan {
             let feature = codec.feature();
             return Err(Error::CodecMissing { format, feature });
         }
-        if let Some(cpu) = options.cpus.iter().position(|r| r.machine() != machine) {
+        if let Some(cpu) = options.cpus.iter().position(|r| !r.fit(machine)) {
             return Err(Error::WrongRegisters { cpu, machine });
         }
         let ranges = memory.ranges();

@@ -4,14 +4,17 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+mod prstatus;
 pub mod x86_64;
 
 use std::fmt;
 
 use crate::elf::note::{CORE, NT_PRSTATUS, Notes};
-use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::encoding::{Class, Encoding};
 use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
+
+use prstatus::CpuNotes;
 
 /// A guest architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -26,48 +29,54 @@ impl Machine {
     /// Every architecture.
     pub const ALL: &'static [Self] = &[Self::X86_64];
 
+    /// What there is to know about it.
+    const fn architecture(self) -> &'static Architecture {
+        match self {
+            Self::X86_64 => &x86_64::ARCHITECTURE,
+        }
+    }
+
     /// The name in `uname -m`, which is also this crate's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-        }
+        self.architecture().name
     }
 
     /// Word size and byte order of dump headers and notes.
     #[must_use]
     pub const fn encoding(self) -> Encoding {
-        match self {
-            Self::X86_64 => Encoding {
-                class: Class::Bits64,
-                order: ByteOrder::Little,
-            },
-        }
+        self.architecture().encoding
     }
 
     /// How kdump's headers are laid out.
     #[must_use]
     pub const fn kdump_layout(self) -> HeaderLayout {
-        match self {
-            Self::X86_64 => HeaderLayout::Bits64,
-        }
+        self.architecture().kdump_layout
     }
 
     /// `e_machine` in ELF headers.
     #[must_use]
     pub const fn elf_machine(self) -> u16 {
-        match self {
-            Self::X86_64 => x86_64::EM_X86_64,
-        }
+        self.architecture().elf_machine
     }
 
-    /// The architecture with this `e_machine` and encoding.
+    /// The architecture with this `e_machine` and encoding. A guest with
+    /// 32-bit words may have an ELF dump of 64-bit class, if its memory does
+    /// not fit into the other one.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
-        Self::ALL
+        let known = |m: &Self| m.elf_machine() == elf_machine;
+        let exact = Self::ALL
             .iter()
-            .copied()
-            .find(|m| m.elf_machine() == elf_machine && m.encoding() == encoding)
+            .find(|m| known(m) && m.encoding() == encoding);
+        let wider = || {
+            let wide = |m: &&Self| known(m) && m.encoding().order == encoding.order;
+            Self::ALL
+                .iter()
+                .find(wide)
+                .filter(|_| encoding.class == Class::Bits64)
+        };
+        exact.or_else(wider).copied()
     }
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
@@ -76,26 +85,20 @@ impl Machine {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|m| m.encoding() == encoding && m.prstatus_size() == size)
+        let fits = |m: &&Self| m.encoding() == encoding && m.prstatus_size() == size;
+        Self::ALL.iter().find(fits).copied()
     }
 
     /// Size of an `NT_PRSTATUS` descriptor in bytes.
     #[must_use]
     pub const fn prstatus_size(self) -> usize {
-        match self {
-            Self::X86_64 => x86_64::PRSTATUS_SIZE,
-        }
+        self.architecture().prstatus_size
     }
 
     /// The page sizes, in bytes, that a guest may have; the usual one first.
     #[must_use]
     pub const fn page_sizes(self) -> &'static [u64] {
-        match self {
-            Self::X86_64 => &[4096],
-        }
+        self.architecture().page_sizes
     }
 
     /// The page size, in bytes, where VMCOREINFO and the caller are silent.
@@ -107,19 +110,46 @@ impl Machine {
     /// `phys_base` of kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
-        match self {
-            Self::X86_64 => x86_64::phys_base(info),
-        }
+        (self.architecture().phys_base)(info)
     }
 
     /// Where the byte of the kernel's image at the guest-virtual address
     /// `vaddr` lies in guest-physical memory. Covers static data only.
     #[must_use]
     pub fn kernel_image_to_physical(self, vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
-        match self {
-            Self::X86_64 => x86_64::kernel_image_to_physical(vaddr, info),
-        }
+        (self.architecture().kernel_image_to_physical)(vaddr, info)
     }
+
+    /// The registers of each CPU that `notes` describe, as far as they tell.
+    #[must_use]
+    pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
+        (self.architecture().decode_notes)(&CpuNotes::new(notes))
+    }
+}
+
+/// What differs from one architecture to another: one static of it in each
+/// architecture's file.
+struct Architecture {
+    name: &'static str,
+    /// Other names by which a user may call it.
+    aliases: &'static [&'static str],
+    encoding: Encoding,
+    kdump_layout: HeaderLayout,
+    elf_machine: u16,
+    /// In bytes; the usual one first.
+    page_sizes: &'static [u64],
+    /// In bytes.
+    prstatus_size: usize,
+    /// `phys_base` of kdump's sub header.
+    phys_base: fn(&Vmcoreinfo) -> Option<u64>,
+    /// From a guest-virtual address in the kernel's image to a
+    /// guest-physical one.
+    kernel_image_to_physical: fn(u64, &Vmcoreinfo) -> Option<u64>,
+    /// Appends the notes of all CPUs in QEMU's order. The registers are of
+    /// this architecture.
+    encode_notes: fn(&[Registers], &mut Vec<u8>),
+    /// One for each `NT_PRSTATUS` note.
+    decode_notes: fn(&CpuNotes<'_>) -> Vec<Registers>,
 }
 
 impl fmt::Display for Machine {
@@ -135,7 +165,7 @@ impl std::str::FromStr for Machine {
         Self::ALL
             .iter()
             .copied()
-            .find(|m| m.name() == s)
+            .find(|m| m.name() == s || m.architecture().aliases.contains(&s))
             .ok_or_else(|| UnknownMachine(s.to_owned()))
     }
 }
@@ -145,39 +175,58 @@ impl std::str::FromStr for Machine {
 #[error("there is no machine '{0}'")]
 pub struct UnknownMachine(pub String);
 
-/// The registers of one virtual CPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Registers {
-    /// Of an [`Machine::X86_64`] guest.
-    X86_64(Box<x86_64::Registers>),
-}
-
-impl Registers {
-    /// The architecture that these registers belong to.
-    #[must_use]
-    pub const fn machine(&self) -> Machine {
-        match self {
-            Self::X86_64(_) => Machine::X86_64,
+/// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
+/// have these registers.
+macro_rules! registers {
+    ($($Variant:ident($module:ident) for $($Machine:ident)|+;)*) => {
+        /// The registers of one virtual CPU.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Registers {
+            $(
+                #[doc = concat!("Those in [`", stringify!($module), "`].")]
+                $Variant(Box<$module::Registers>),
+            )*
         }
-    }
+
+        impl Registers {
+            /// Whether these are registers of a CPU of `machine`.
+            #[must_use]
+            pub const fn fit(&self, machine: Machine) -> bool {
+                match self {
+                    $(Self::$Variant(_) => matches!(machine, $(Machine::$Machine)|+),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$module::Registers> for Registers {
+                fn from(registers: $module::Registers) -> Self {
+                    Self::$Variant(Box::new(registers))
+                }
+            }
+
+            impl $module::Registers {
+                /// Those of `cpus` that are of this architecture.
+                fn of(cpus: &[Registers]) -> Vec<&Self> {
+                    let one = |registers| match registers {
+                        &Registers::$Variant(ref registers) => Some(&**registers),
+                        #[allow(unreachable_patterns)]
+                        _ => None,
+                    };
+                    cpus.iter().filter_map(one).collect()
+                }
+            }
+        )*
+    };
 }
 
-impl From<x86_64::Registers> for Registers {
-    fn from(registers: x86_64::Registers) -> Self {
-        Self::X86_64(Box::new(registers))
-    }
+registers! {
+    X86_64(x86_64) for X86_64;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
 pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
-    match machine {
-        Machine::X86_64 => {
-            let cpus = cpus.iter().map(|r| match r {
-                Registers::X86_64(registers) => &**registers,
-            });
-            x86_64::encode_notes(cpus, out);
-        }
-    }
+    (machine.architecture().encode_notes)(cpus, out);
 }

@@ -11,14 +11,36 @@
 use std::mem::{offset_of, size_of};
 
 use zerocopy::byteorder::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::Architecture;
+use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, QEMU};
-use crate::encoding::ByteOrder;
+use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
 pub const EM_X86_64: u16 = 62;
+
+const ENCODING: Encoding = Encoding {
+    class: Class::Bits64,
+    order: ByteOrder::Little,
+};
+
+pub(super) static ARCHITECTURE: Architecture = Architecture {
+    name: "x86_64",
+    aliases: &["amd64"],
+    encoding: ENCODING,
+    kdump_layout: HeaderLayout::Bits64,
+    elf_machine: EM_X86_64,
+    page_sizes: &[4096],
+    prstatus_size: prstatus_size(ENCODING.class, size_of::<UserRegs>()),
+    phys_base,
+    kernel_image_to_physical,
+    encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
+    decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
+};
 
 /// A virtual CPU's registers. All default to 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,27 +100,6 @@ pub struct Segment {
     pub flags: u32,
     /// Guest-virtual base address.
     pub base: u64,
-}
-
-/// `struct elf_prstatus`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Prstatus {
-    /// Signal information; zero.
-    pr_info: [u8; 12],
-    pr_cursig: [u8; 4],
-    pr_sigpend: U64,
-    pr_sighold: U64,
-    /// QEMU puts the CPU's index plus one here.
-    pr_pid: U32,
-    pr_ppid: U32,
-    pr_pgrp: U32,
-    pr_sid: U32,
-    /// User, system and children's times; zero.
-    pr_times: [U64; 8],
-    pr_reg: UserRegs,
-    pr_fpvalid: U32,
-    padding: [u8; 4],
 }
 
 /// `struct user_regs_struct`.
@@ -164,17 +165,6 @@ struct QemuSegment {
 
 const QEMU_STATE_VERSION: u32 = 1;
 
-pub(super) const PRSTATUS_SIZE: usize = size_of::<Prstatus>();
-
-// 12 + 4 + 2 × 8 + 4 × 4 + 8 × 8 = 112, then 27 registers, then 4 + 4.
-const _: () = assert!(offset_of!(Prstatus, pr_cursig) == 12);
-const _: () = assert!(offset_of!(Prstatus, pr_sigpend) == 16);
-const _: () = assert!(offset_of!(Prstatus, pr_sighold) == 24);
-const _: () = assert!(offset_of!(Prstatus, pr_pid) == 32);
-const _: () = assert!(offset_of!(Prstatus, pr_times) == 48);
-const _: () = assert!(offset_of!(Prstatus, pr_reg) == 112);
-const _: () = assert!(offset_of!(Prstatus, pr_fpvalid) == 112 + 27 * 8);
-const _: () = assert!(size_of::<Prstatus>() == 336);
 const _: () = assert!(size_of::<UserRegs>() == 27 * 8);
 const _: () = assert!(offset_of!(UserRegs, rax) == 10 * 8);
 const _: () = assert!(offset_of!(UserRegs, rip) == 16 * 8);
@@ -191,10 +181,8 @@ const _: () = assert!(size_of::<QemuCpuState>() == 440);
 const _: () = assert!(offset_of!(QemuSegment, base) == 16);
 const _: () = assert!(size_of::<QemuSegment>() == 24);
 
-fn prstatus(pid: u32, r: &Registers) -> Prstatus {
-    let mut status = Prstatus::new_zeroed();
-    status.pr_pid = pid.into();
-    status.pr_reg = UserRegs {
+fn user_regs(r: &Registers) -> UserRegs {
+    UserRegs {
         r15: r.r15.into(),
         r14: r.r14.into(),
         r13: r.r13.into(),
@@ -222,8 +210,7 @@ fn prstatus(pid: u32, r: &Registers) -> Prstatus {
         es: u64::from(r.es.selector).into(),
         fs: u64::from(r.fs.selector).into(),
         gs: u64::from(r.gs.selector).into(),
-    };
-    status
+    }
 }
 
 fn qemu_state(r: &Registers) -> QemuCpuState {
@@ -252,19 +239,10 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
     }
 }
 
-/// Appends the notes of all CPUs: every `NT_PRSTATUS` first, then every CPU
-/// state note, as QEMU orders them.
-pub(super) fn encode_notes<'a>(
-    cpus: impl Iterator<Item = &'a Registers> + Clone,
-    out: &mut Vec<u8>,
-) {
-    for (pid, registers) in (1..).zip(cpus.clone()) {
-        Note {
-            name: CORE,
-            kind: NT_PRSTATUS,
-            desc: prstatus(pid, registers).as_bytes(),
-        }
-        .encode(ByteOrder::Little, out);
+/// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+    for (index, registers) in cpus.iter().enumerate() {
+        encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out);
     }
     for registers in cpus {
         Note {
@@ -272,8 +250,19 @@ pub(super) fn encode_notes<'a>(
             kind: 0,
             desc: qemu_state(registers).as_bytes(),
         }
-        .encode(ByteOrder::Little, out);
+        .encode(ENCODING.order, out);
     }
+}
+
+/// From QEMU's note, or without one from `NT_PRSTATUS`.
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
+    let mut states = notes.all(QEMU, 0);
+    let statuses = notes.all(CORE, NT_PRSTATUS);
+    let cpu = |desc| {
+        let state = states.next().and_then(decode_qemu_state);
+        state.or_else(|| Some(decode_prstatus(desc)?.1))
+    };
+    statuses.map(cpu).map(Option::unwrap_or_default).collect()
 }
 
 /// The registers in QEMU's CPU state note: all that [`Registers`] has. A
@@ -359,8 +348,8 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
 /// Also the `pr_pid`.
 #[must_use]
 pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
-    let (status, _) = Prstatus::read_from_prefix(desc).ok()?;
-    let r = status.pr_reg;
+    let (pid, bytes) = prstatus::decode_prstatus(ENCODING, desc, size_of::<UserRegs>())?;
+    let r = UserRegs::read_from_bytes(bytes).ok()?;
     let selector = |s: U64| Segment {
         selector: s.get() as u32,
         ..Segment::default()
@@ -398,18 +387,18 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
         ss: selector(r.ss),
         ..Registers::default()
     };
-    Some((status.pr_pid.get(), registers))
+    Some((pid, registers))
 }
 
 /// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
 const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// `NUMBER(phys_base)`, decimal, possibly negative.
-pub(super) fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
+fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("phys_base")? as u64)
 }
 
-pub(super) fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
+fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     let offset = vaddr.checked_sub(START_KERNEL_MAP)?;
     Some(offset.wrapping_add(phys_base(info)?))
 }
@@ -419,6 +408,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::elf::note::Notes;
+    use zerocopy::FromZeros;
 
     /// Every field another value, so that no two can be mixed up.
     fn registers() -> Registers {
@@ -434,7 +424,7 @@ mod tests {
     fn notes_come_in_qemus_order_and_sizes() {
         let (a, b) = (registers(), Registers::default());
         let mut bytes = Vec::new();
-        encode_notes([&a, &b].into_iter(), &mut bytes);
+        encode_notes(&[&a, &b], &mut bytes);
         let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
             .map(|n| n.unwrap().1)
             .collect();
@@ -474,8 +464,9 @@ mod tests {
             },
             ..Registers::default()
         };
-        let status = prstatus(3, &r);
-        let bytes = status.as_bytes();
+        let mut note = Vec::new();
+        encode_prstatus(ENCODING, 2, user_regs(&r).as_bytes(), &mut note);
+        let bytes = &note[20..];
         let mut expected = [0u8; 336];
         expected[32] = 3;
         expected[112] = 15;
