@@ -4,6 +4,7 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+mod json;
 mod prstatus;
 pub mod x86_64;
 
@@ -120,7 +121,15 @@ impl Machine {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
     }
 
-    /// The registers of each CPU that `notes` describe, as far as they tell.
+    /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
+    /// machines is the CPU's number plus one; `None` if it is too short.
+    #[must_use]
+    pub fn prstatus_pid(self, desc: &[u8]) -> Option<u32> {
+        Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
+    }
+
+    /// The registers of each CPU that `notes` describe, as far as they tell:
+    /// one for each `NT_PRSTATUS` note.
     #[must_use]
     pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
@@ -195,6 +204,62 @@ macro_rules! registers {
             pub const fn fit(&self, machine: Machine) -> bool {
                 match self {
                     $(Self::$Variant(_) => matches!(machine, $(Machine::$Machine)|+),)*
+                }
+            }
+
+            /// Guest-virtual address of the next instruction.
+            #[must_use]
+            pub fn program_counter(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.program_counter(),)*
+                }
+            }
+
+            /// The stack pointer, a guest-virtual address.
+            #[must_use]
+            pub fn stack_pointer(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.stack_pointer(),)*
+                }
+            }
+
+            /// The register that leads to the page tables, cr3 for example,
+            /// if it is known.
+            #[must_use]
+            pub fn page_table_root(&self) -> Option<u64> {
+                match self {
+                    $(Self::$Variant(registers) => registers.page_table_root(),)*
+                }
+            }
+
+            /// Reads the registers of a CPU of `machine`, which the feature
+            /// `serde` brings: by their names, all optional.
+            ///
+            /// # Errors
+            ///
+            /// The deserialiser's, which names the field: a name that the
+            /// architecture does not have, a value that does not fit.
+            #[cfg(feature = "serde")]
+            pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
+                machine: Machine,
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                match machine {
+                    $($(Machine::$Machine)|+ => {
+                        let registers: $module::Registers =
+                            serde::Deserialize::deserialize(deserializer)?;
+                        Ok(registers.into())
+                    })*
+                }
+            }
+        }
+
+        /// The registers by their names.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for Registers {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$Variant(registers) => registers.serialize(serializer),)*
                 }
             }
         }
