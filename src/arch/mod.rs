@@ -37,10 +37,17 @@ impl Machine {
         }
     }
 
-    /// The name in `uname -m`, which is also this crate's name for it.
+    /// This crate's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.architecture().name
+    }
+
+    /// `uname -m` of its kernels, by which readers of kdump choose the
+    /// architecture.
+    #[must_use]
+    pub const fn uname(self) -> &'static str {
+        self.architecture().uname
     }
 
     /// Word size and byte order of dump headers and notes.
@@ -108,6 +115,14 @@ impl Machine {
         self.page_sizes()[0]
     }
 
+    /// Whether kdump's page frame numbers count from `phys_base` on, which is
+    /// where RAM begins, instead of from address 0 (`ARCH_PFN_OFFSET`; see
+    /// docs/formats/kdump.md).
+    #[must_use]
+    pub const fn frames_from_phys_base(self) -> bool {
+        self.architecture().frames_from_phys_base
+    }
+
     /// `phys_base` of kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
@@ -140,7 +155,9 @@ impl Machine {
 /// architecture's file.
 struct Architecture {
     name: &'static str,
-    /// Other names by which a user may call it.
+    /// `uname -m`.
+    uname: &'static str,
+    /// Other names by which a user, or a dump's utsname, may call it.
     aliases: &'static [&'static str],
     encoding: Encoding,
     kdump_layout: HeaderLayout,
@@ -149,6 +166,8 @@ struct Architecture {
     page_sizes: &'static [u64],
     /// In bytes.
     prstatus_size: usize,
+    /// Whether kdump's page frame numbers count from `phys_base` on.
+    frames_from_phys_base: bool,
     /// `phys_base` of kdump's sub header.
     phys_base: fn(&Vmcoreinfo) -> Option<u64>,
     /// From a guest-virtual address in the kernel's image to a
@@ -174,7 +193,15 @@ impl std::str::FromStr for Machine {
         Self::ALL
             .iter()
             .copied()
-            .find(|m| m.name() == s || m.architecture().aliases.contains(&s))
+            .find(|m| {
+                let Architecture {
+                    name,
+                    uname,
+                    aliases,
+                    ..
+                } = *m.architecture();
+                name == s || uname == s || aliases.contains(&s)
+            })
             .ok_or_else(|| UnknownMachine(s.to_owned()))
     }
 }

@@ -31,12 +31,14 @@ const ENCODING: Encoding = Encoding {
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
     name: "x86_64",
+    uname: "x86_64",
     aliases: &["amd64"],
     encoding: ENCODING,
     kdump_layout: HeaderLayout::Bits64,
     elf_machine: EM_X86_64,
     page_sizes: &[4096],
     prstatus_size: prstatus_size(ENCODING.class, size_of::<UserRegs>()),
+    frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
