@@ -55,7 +55,7 @@
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
-//! | `serde` | no | `guestdump::qapi`: QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
+//! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
 //!
 //! # What is promised
@@ -84,6 +84,8 @@ mod job;
 pub mod kdump;
 pub mod memory;
 mod notes;
+#[cfg(feature = "serde")]
+pub mod number;
 mod pipeline;
 mod progress;
 #[cfg(feature = "serde")]
