@@ -46,7 +46,7 @@
 //!     fn memory(&self) -> io::Result<FileMemory> {
 //!         let range = MemoryRange::new(0, 1 << 20).map_err(io::Error::other)?;
 //!         let file = Arc::clone(&self.ram);
-//!         FileMemory::new([FileRegion { range, file, offset: 0 }]).map_err(io::Error::other)
+//!         FileMemory::new(vec![FileRegion { range, file, offset: 0 }]).map_err(io::Error::other)
 //!     }
 //!     fn registers(&self) -> io::Result<Vec<Registers>> {
 //!         Ok(vec![guestdump::arch::x86_64::Registers::default().into()])
