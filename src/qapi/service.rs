@@ -266,7 +266,7 @@ struct Prepared<G: Guest> {
 }
 
 impl DumpRequest {
-    /// The options of [`dump`](crate::dump) that the arguments stand for.
+    /// The options of [`dump`](crate::dump()) that the arguments stand for.
     #[must_use]
     pub fn dump_options(&self) -> DumpOptions {
         let options = DumpOptions::new(self.format);

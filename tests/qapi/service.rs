@@ -369,3 +369,29 @@ fn the_guard_alone_resumes_once_also_by_a_panic() {
     assert!(unwound.is_err());
     assert_eq!(vm.counts(), (2, 1, true));
 }
+
+#[test]
+fn of_many_commands_at_once_each_is_served_or_busy_and_pauses_pair_with_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (vm, events) = Vm::new(Trouble::None);
+    let service = DumpService::new(Arc::clone(&vm));
+    let one_client = &|client: usize| {
+        let arguments = to(&format!("file:{}/{client}", folder.path().display()));
+        let served = |_: &usize| match service.dump_guest_memory(&arguments, no_fd) {
+            Ok(summary) => summary.unwrap().pages == 9,
+            Err(CommandError::Arguments(ArgumentsError::Busy(_))) => false,
+            Err(other) => panic!("{other:?}"),
+        };
+        (0..50).filter(served).count()
+    };
+    let served: usize = std::thread::scope(|scope| {
+        let clients = [0, 1, 2, 3].map(|client| scope.spawn(move || one_client(client)));
+        clients.into_iter().map(|c| c.join().unwrap()).sum()
+    });
+    assert!(served > 0);
+    assert_eq!(vm.counts(), (served, served, true));
+    assert_eq!(
+        events.try_iter().filter(|(_, running)| *running).count(),
+        served
+    );
+}
