@@ -266,7 +266,8 @@ struct Prepared<G: Guest> {
 }
 
 impl DumpRequest {
-    /// The options of [`dump`](crate::dump()) that the arguments stand for.
+    /// The options of [`dump`](crate::dump()) that the arguments stand for,
+    /// but for [`paging`](Self::paging), which they do not have yet.
     #[must_use]
     pub fn dump_options(&self) -> DumpOptions {
         let options = DumpOptions::new(self.format);
