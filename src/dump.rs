@@ -279,8 +279,7 @@ impl Plan {
             utsname: utsname_for_header(known, machine, info),
             phys_base: info
                 .and_then(|info| machine.phys_base(info))
-                .or(options.phys_base)
-                .unwrap_or(0),
+                .or(options.phys_base),
             timestamp: options
                 .timestamp
                 .or_else(|| info?.crash_time().map(Duration::from_secs))

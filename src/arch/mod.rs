@@ -4,8 +4,11 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+pub mod i386;
 mod json;
+pub mod loongarch64;
 mod prstatus;
+pub mod riscv;
 pub mod x86_64;
 
 use std::fmt;
@@ -24,16 +27,34 @@ pub enum Machine {
     /// AMD64 in long mode.
     #[default]
     X86_64,
+    /// Intel's 32-bit architecture.
+    I386,
+    /// RISC-V, 64-bit.
+    Riscv64,
+    /// RISC-V, 32-bit.
+    Riscv32,
+    /// LoongArch, 64-bit.
+    Loongarch64,
 }
 
 impl Machine {
     /// Every architecture.
-    pub const ALL: &'static [Self] = &[Self::X86_64];
+    pub const ALL: &'static [Self] = &[
+        Self::X86_64,
+        Self::I386,
+        Self::Riscv64,
+        Self::Riscv32,
+        Self::Loongarch64,
+    ];
 
     /// What there is to know about it.
     const fn architecture(self) -> &'static Architecture {
         match self {
             Self::X86_64 => &x86_64::ARCHITECTURE,
+            Self::I386 => &i386::ARCHITECTURE,
+            Self::Riscv64 => &riscv::RISCV64,
+            Self::Riscv32 => &riscv::RISCV32,
+            Self::Loongarch64 => &loongarch64::ARCHITECTURE,
         }
     }
 
@@ -69,22 +90,11 @@ impl Machine {
     }
 
     /// The architecture with this `e_machine` and encoding. A guest with
-    /// 32-bit words may have an ELF dump of 64-bit class, if its memory does
-    /// not fit into the other one.
+    /// 32-bit words may have a dump of 64-bit class, if its memory does not
+    /// fit into the other one, or QEMU's ROMs do not.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
-        let known = |m: &Self| m.elf_machine() == elf_machine;
-        let exact = Self::ALL
-            .iter()
-            .find(|m| known(m) && m.encoding() == encoding);
-        let wider = || {
-            let wide = |m: &&Self| known(m) && m.encoding().order == encoding.order;
-            Self::ALL
-                .iter()
-                .find(wide)
-                .filter(|_| encoding.class == Class::Bits64)
-        };
-        exact.or_else(wider).copied()
+        Self::in_encoding(encoding, |m| m.elf_machine() == elf_machine)
     }
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
@@ -93,8 +103,21 @@ impl Machine {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
-        let fits = |m: &&Self| m.encoding() == encoding && m.prstatus_size() == size;
-        Self::ALL.iter().find(fits).copied()
+        Self::in_encoding(encoding, |m| m.prstatus_size() == size)
+    }
+
+    /// The architecture that `fits` in a dump of this encoding.
+    fn in_encoding(encoding: Encoding, fits: impl Fn(Self) -> bool) -> Option<Self> {
+        let Encoding { class, order } = encoding;
+        let fitting = |e: Encoding| {
+            let all = Self::ALL.iter().copied();
+            all.filter(move |m| m.encoding() == e).find(|m| fits(*m))
+        };
+        let narrow = Encoding {
+            class: Class::Bits32,
+            order,
+        };
+        fitting(encoding).or_else(|| fitting(narrow).filter(|_| class == Class::Bits64))
     }
 
     /// Size of an `NT_PRSTATUS` descriptor in bytes.
@@ -208,8 +231,14 @@ impl std::str::FromStr for Machine {
 
 /// A name that no architecture has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no machine '{0}'")]
+#[error("there is no machine '{0}'; there are {names}", names = names())]
 pub struct UnknownMachine(pub String);
+
+/// Every architecture's name.
+fn names() -> String {
+    let names = Machine::ALL.iter().map(|machine| machine.name());
+    names.collect::<Vec<_>>().join(", ")
+}
 
 /// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
 /// have these registers.
@@ -315,10 +344,67 @@ macro_rules! registers {
 
 registers! {
     X86_64(x86_64) for X86_64;
+    I386(i386) for I386;
+    Riscv(riscv) for Riscv64 | Riscv32;
+    Loongarch64(loongarch64) for Loongarch64;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
 pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
     (machine.architecture().encode_notes)(cpus, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::ByteOrder;
+
+    #[test]
+    fn names_uname_and_aliases_are_of_one_machine_each() {
+        for machine in Machine::ALL {
+            let Architecture {
+                name,
+                uname,
+                aliases,
+                ..
+            } = *machine.architecture();
+            for text in aliases.iter().chain([&name, &uname]) {
+                assert_eq!(text.parse(), Ok(*machine), "{text}");
+            }
+        }
+        let error = "vax".parse::<Machine>().err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("vax") && text.contains("riscv64")));
+    }
+
+    #[test]
+    fn notes_tell_machines_apart() {
+        for machine in Machine::ALL {
+            let encoding = machine.encoding();
+            let mut notes = Vec::new();
+            crate::elf::note::Note {
+                name: CORE,
+                kind: NT_PRSTATUS,
+                desc: &vec![0; machine.prstatus_size()],
+            }
+            .encode(encoding.order, &mut notes);
+            let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
+            assert_eq!(found, Some(*machine));
+        }
+    }
+
+    #[test]
+    fn a_narrow_guest_may_have_a_wide_dump() {
+        let encoding = |class| Encoding {
+            class,
+            order: ByteOrder::Little,
+        };
+        let (narrow, wide) = (encoding(Class::Bits32), encoding(Class::Bits64));
+        let found = Machine::from_elf;
+        assert_eq!(found(i386::EM_386, narrow), Some(Machine::I386));
+        assert_eq!(found(i386::EM_386, wide), Some(Machine::I386));
+        assert_eq!(found(x86_64::EM_X86_64, narrow), None);
+        assert_eq!(found(riscv::EM_RISCV, wide), Some(Machine::Riscv64));
+        assert_eq!(found(riscv::EM_RISCV, narrow), Some(Machine::Riscv32));
+    }
 }
