@@ -4,7 +4,11 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
+pub mod arm;
+pub mod ppc64;
 mod prstatus;
+pub mod s390x;
 pub mod x86_64;
 
 use std::fmt;
@@ -23,16 +27,42 @@ pub enum Machine {
     /// AMD64 in long mode.
     #[default]
     X86_64,
+    /// 64-bit Arm, little-endian.
+    Aarch64,
+    /// 64-bit Arm, big-endian.
+    Aarch64Be,
+    /// 32-bit Arm, little-endian.
+    Arm,
+    /// 64-bit PowerPC, big-endian.
+    Ppc64,
+    /// 64-bit PowerPC, little-endian.
+    Ppc64le,
+    /// z/Architecture, big-endian.
+    S390x,
 }
 
 impl Machine {
     /// Every architecture.
-    pub const ALL: &'static [Self] = &[Self::X86_64];
+    pub const ALL: &'static [Self] = &[
+        Self::X86_64,
+        Self::Aarch64,
+        Self::Aarch64Be,
+        Self::Arm,
+        Self::Ppc64,
+        Self::Ppc64le,
+        Self::S390x,
+    ];
 
     /// What there is to know about it.
     const fn architecture(self) -> &'static Architecture {
         match self {
             Self::X86_64 => &x86_64::ARCHITECTURE,
+            Self::Aarch64 => &aarch64::ARCHITECTURE,
+            Self::Aarch64Be => &aarch64::BIG_ENDIAN,
+            Self::Arm => &arm::ARCHITECTURE,
+            Self::Ppc64 => &ppc64::ARCHITECTURE,
+            Self::Ppc64le => &ppc64::LITTLE_ENDIAN,
+            Self::S390x => &s390x::ARCHITECTURE,
         }
     }
 
@@ -118,6 +148,29 @@ impl Machine {
     #[must_use]
     pub fn kernel_image_to_physical(self, vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
+    }
+
+    /// `phys_base` for a guest whose RAM begins at `ram_start`, where nobody
+    /// says it: what QEMU, crash and makedumpfile take it for.
+    pub(crate) fn likely_phys_base(self, ram_start: u64) -> u64 {
+        match self {
+            Self::Aarch64 | Self::Aarch64Be | Self::Arm => ram_start,
+            _ => 0,
+        }
+    }
+
+    /// As [`kernel_image_to_physical`](Self::kernel_image_to_physical), for
+    /// RAM that begins at `ram_start`: arm's VMCOREINFO does not tell where.
+    pub(crate) fn kernel_image_in_ram(
+        self,
+        vaddr: u64,
+        info: &Vmcoreinfo,
+        ram_start: u64,
+    ) -> Option<u64> {
+        match self {
+            Self::Arm => arm::linear_to_physical(vaddr, info, ram_start),
+            _ => self.kernel_image_to_physical(vaddr, info),
+        }
     }
 
     /// The registers of each CPU that `notes` describe, as far as they tell.
@@ -223,6 +276,10 @@ macro_rules! registers {
 
 registers! {
     X86_64(x86_64) for X86_64;
+    Aarch64(aarch64) for Aarch64 | Aarch64Be;
+    Arm(arm) for Arm;
+    Ppc64(ppc64) for Ppc64 | Ppc64le;
+    S390x(s390x) for S390x;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,

@@ -1,0 +1,198 @@
+//! s390x: registers, the ten notes that QEMU writes of them, kernel
+//! addresses.
+//!
+//! Sources: `s390_regs` and `s390_fp_regs` of Linux
+//! `arch/s390/include/uapi/asm/ptrace.h`, the `NT_S390_*` of
+//! `include/uapi/linux/elf.h`; the notes and their order: QEMU
+//! `target/s390x/arch_dump.c`. `e_machine`: elf.h. VMCOREINFO: Linux
+//! `arch/s390/kernel/vmcore_info.c`.
+#![forbid(unsafe_code)]
+
+use std::slice::from_mut;
+
+use super::Architecture;
+use super::prstatus::{
+    CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
+};
+use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
+use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::kdump::format::HeaderLayout;
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// `e_machine`.
+pub const EM_S390: u16 = 22;
+
+/// `NT_S390_TIMER`: the CPU timer.
+pub const NT_S390_TIMER: u32 = 0x301;
+/// `NT_S390_TODCMP`: the clock comparator.
+pub const NT_S390_TODCMP: u32 = 0x302;
+/// `NT_S390_TODPREG`: the TOD programmable register.
+pub const NT_S390_TODPREG: u32 = 0x303;
+/// `NT_S390_CTRS`: the control registers.
+pub const NT_S390_CTRS: u32 = 0x304;
+/// `NT_S390_PREFIX`: the prefix register.
+pub const NT_S390_PREFIX: u32 = 0x305;
+/// `NT_S390_VXRS_LOW`: the low halves of vector registers 0 to 15.
+pub const NT_S390_VXRS_LOW: u32 = 0x309;
+/// `NT_S390_VXRS_HIGH`: vector registers 16 to 31.
+pub const NT_S390_VXRS_HIGH: u32 = 0x30a;
+/// `NT_S390_GS_CB`: the guarded storage control block.
+pub const NT_S390_GS_CB: u32 = 0x30b;
+
+const ORDER: ByteOrder = ByteOrder::Big;
+const ENCODING: Encoding = Encoding {
+    class: Class::Bits64,
+    order: ORDER,
+};
+
+/// psw (2 words), 16 general registers, 16 access registers (4 bytes each),
+/// orig_gpr2.
+const GENERAL_SIZE: usize = 2 * 8 + 16 * 8 + 16 * 4 + 8;
+
+pub(super) static ARCHITECTURE: Architecture = Architecture {
+    name: "s390x",
+    aliases: &[],
+    encoding: ENCODING,
+    kdump_layout: HeaderLayout::Bits64,
+    elf_machine: EM_S390,
+    page_sizes: &[4 << 10],
+    prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
+    phys_base: |_| Some(0),
+    kernel_image_to_physical,
+    encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
+    decode_notes,
+};
+
+/// A virtual CPU's registers. All default to 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Registers {
+    /// Program status word: the half with the mask.
+    pub psw_mask: u64,
+    /// Program status word: guest-virtual address of the next instruction.
+    pub psw_addr: u64,
+    /// General registers 0 to 15: 15 is the stack pointer.
+    pub gprs: [u64; 16],
+    /// Access registers 0 to 15.
+    pub acrs: [u32; 16],
+    /// General register 2 at the entry of a system call; 0 in QEMU's dumps.
+    pub orig_gpr2: u64,
+    /// Floating-point control register.
+    pub fpc: u32,
+    /// Floating-point registers 0 to 15: the high halves of the vector
+    /// registers 0 to 15.
+    pub fprs: [u64; 16],
+    /// Prefix register: guest-physical address of the CPU's low core.
+    pub prefix: u32,
+    /// Control registers 0 to 15.
+    pub ctrs: [u64; 16],
+    /// CPU timer, in 2⁻¹² microseconds; counts down, signed.
+    pub timer: u64,
+    /// Clock comparator, in 2⁻¹² microseconds since 1900.
+    pub todcmp: u64,
+    /// TOD programmable register.
+    pub todpreg: u32,
+    /// The low halves of vector registers 0 to 15.
+    pub vxrs_low: [u64; 16],
+    /// Vector registers 16 to 31.
+    pub vxrs_high: [u128; 16],
+    /// Guarded storage control block: a reserved word, designation, section
+    /// mask, address of the parameter list.
+    pub gs_cb: [u64; 4],
+}
+
+/// `s390_regs`.
+fn general(r: &Registers) -> Vec<u8> {
+    let mut bytes = words(ORDER, &[r.psw_mask, r.psw_addr]);
+    bytes.extend(words(ORDER, &r.gprs));
+    bytes.extend(words(ORDER, &r.acrs));
+    bytes.extend(words(ORDER, &[r.orig_gpr2]));
+    bytes
+}
+
+/// `s390_fp_regs`.
+fn floating(r: &Registers) -> Vec<u8> {
+    let mut bytes = words(ORDER, &[r.fpc, 0]);
+    bytes.extend(words(ORDER, &r.fprs));
+    bytes
+}
+
+/// The notes of each CPU together, as QEMU orders them.
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+    for (index, r) in cpus.iter().enumerate() {
+        encode_prstatus(ENCODING, index, &general(r), out);
+        for (name, kind, desc) in [
+            (CORE, NT_PRFPREG, floating(r)),
+            (LINUX, NT_S390_PREFIX, words(ORDER, &[r.prefix])),
+            (LINUX, NT_S390_CTRS, words(ORDER, &r.ctrs)),
+            (LINUX, NT_S390_TIMER, words(ORDER, &[r.timer])),
+            (LINUX, NT_S390_TODCMP, words(ORDER, &[r.todcmp])),
+            (LINUX, NT_S390_TODPREG, words(ORDER, &[r.todpreg])),
+            (LINUX, NT_S390_VXRS_LOW, words(ORDER, &r.vxrs_low)),
+            (LINUX, NT_S390_VXRS_HIGH, words(ORDER, &r.vxrs_high)),
+            (LINUX, NT_S390_GS_CB, words(ORDER, &r.gs_cb)),
+        ] {
+            Note {
+                name,
+                kind,
+                desc: &desc,
+            }
+            .encode(ORDER, out);
+        }
+    }
+}
+
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
+    let linux = |kind| notes.all(LINUX, kind);
+    let mut floating = notes.all(CORE, NT_PRFPREG);
+    let (mut prefix, mut ctrs) = (linux(NT_S390_PREFIX), linux(NT_S390_CTRS));
+    let (mut timer, mut todcmp) = (linux(NT_S390_TIMER), linux(NT_S390_TODCMP));
+    let (mut todpreg, mut gs_cb) = (linux(NT_S390_TODPREG), linux(NT_S390_GS_CB));
+    let (mut low, mut high) = (linux(NT_S390_VXRS_LOW), linux(NT_S390_VXRS_HIGH));
+    let cpu = |desc| {
+        let mut r = Registers::default();
+        decode_general(desc, &mut r);
+        floating.next().and_then(|d| decode_floating(d, &mut r));
+        read(prefix.next(), from_mut(&mut r.prefix));
+        read(ctrs.next(), &mut r.ctrs);
+        read(timer.next(), from_mut(&mut r.timer));
+        read(todcmp.next(), from_mut(&mut r.todcmp));
+        read(todpreg.next(), from_mut(&mut r.todpreg));
+        read(low.next(), &mut r.vxrs_low);
+        read(high.next(), &mut r.vxrs_high);
+        read(gs_cb.next(), &mut r.gs_cb);
+        r.into()
+    };
+    notes.all(CORE, NT_PRSTATUS).map(cpu).collect()
+}
+
+/// A register set that is a row of words, if there is a note with it.
+fn read<W: super::prstatus::Word>(desc: Option<&[u8]>, registers: &mut [W]) {
+    desc.and_then(|desc| read_words(ORDER, desc, registers));
+}
+
+fn decode_general(desc: &[u8], r: &mut Registers) -> Option<()> {
+    let (_, bytes) = decode_prstatus(ENCODING, desc, GENERAL_SIZE)?;
+    let rest = read_words(ORDER, bytes, from_mut(&mut r.psw_mask))?;
+    let rest = read_words(ORDER, rest, from_mut(&mut r.psw_addr))?;
+    let rest = read_words(ORDER, rest, &mut r.gprs)?;
+    let rest = read_words(ORDER, rest, &mut r.acrs)?;
+    read_words(ORDER, rest, from_mut(&mut r.orig_gpr2))?;
+    Some(())
+}
+
+fn decode_floating(desc: &[u8], r: &mut Registers) -> Option<()> {
+    let mut control = [0; 2];
+    let rest = read_words(ORDER, desc, &mut control)?;
+    r.fpc = control[0];
+    read_words(ORDER, rest, &mut r.fprs)?;
+    Some(())
+}
+
+/// Kernels since 6.10 have the image at `KERNELOFFSET` (guest-virtual) and
+/// `KERNELOFFPHYS` (guest-physical); older ones have it where it lies.
+fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
+    match (info.kernel_offset(), info.kernel_offset_phys()) {
+        (Some(start), Some(physical)) => vaddr.checked_sub(start)?.checked_add(physical),
+        _ => Some(vaddr),
+    }
+}
