@@ -261,3 +261,159 @@ fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     Some(vaddr.wrapping_sub(info.number("kimage_voffset")? as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::array::from_fn;
+
+    use super::*;
+    use crate::arch::{Machine, encode_cpu_notes};
+    use crate::elf::note::Notes;
+
+    /// Every register another value, so that no two can be mixed up.
+    fn registers(vl: u16) -> Registers {
+        let bytes =
+            |first: usize, len: u16| (0..len).map(move |i| (first + 3 * usize::from(i)) as u8);
+        Registers {
+            x: from_fn(|i| 0x1111_2222_3333_4400 + i as u64),
+            sp: 0xffff_8000_1234_5670,
+            pc: 0xffff_8000_0801_0000,
+            pstate: 0x6000_03c5,
+            v: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            fpsr: 0x0800_0010,
+            fpcr: 0x0300_0000,
+            sve: (vl > 0).then(|| Sve {
+                vl,
+                max_vl: 256,
+                z: from_fn(|i| bytes(i, vl).collect()),
+                p: from_fn(|i| bytes(100 + i, vl / 8).collect()),
+                ffr: bytes(200, vl / 8).collect(),
+            }),
+        }
+    }
+
+    fn encoded(machine: Machine, cpus: &[Registers]) -> Vec<u8> {
+        let cpus: Vec<_> = cpus.iter().cloned().map(Into::into).collect();
+        let mut bytes = Vec::new();
+        encode_cpu_notes(machine, &cpus, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn notes_come_back_in_both_byte_orders() {
+        for machine in [Machine::Aarch64, Machine::Aarch64Be] {
+            for vl in [0, 16, 64, 256] {
+                let cpus = [
+                    registers(vl),
+                    Registers {
+                        pc: 7,
+                        ..registers(vl)
+                    },
+                ];
+                let bytes = encoded(machine, &cpus);
+                let notes = Notes::new(&bytes, machine.encoding().order);
+                assert_eq!(machine.decode_notes(notes), cpus.map(Into::into));
+            }
+        }
+    }
+
+    #[test]
+    fn notes_come_in_qemus_order_and_sizes() {
+        let bytes = encoded(Machine::Aarch64, &[registers(64), registers(0)]);
+        let notes = Notes::new(&bytes, ByteOrder::Little).flatten();
+        let shape: Vec<_> = notes.map(|(_, n)| (n.name, n.kind, n.desc.len())).collect();
+        assert_eq!(
+            shape,
+            [
+                (CORE, 1, 392),
+                (CORE, 2, 528),
+                (LINUX, 0x405, 2224),
+                (CORE, 1, 392),
+                (CORE, 2, 528)
+            ]
+        );
+    }
+
+    #[test]
+    fn note_bytes() {
+        let bytes = encoded(Machine::Aarch64, &[registers(64)]);
+        let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little).flatten().collect();
+        let status = notes[0].1.desc;
+        assert_eq!(status[32..36], [1, 0, 0, 0]);
+        assert_eq!(status[112..114], [0x00, 0x44]);
+        assert_eq!(status[112 + 30 * 8..][..2], [0x1e, 0x44]);
+        assert_eq!(status[112 + 32 * 8..][..4], [0, 0, 1, 8]); // pc
+        assert_eq!(status[384..388], [1, 0, 0, 0]); // pr_fpvalid
+        let fpsimd = notes[1].1.desc;
+        assert_eq!(fpsimd[16..20], [1, 0, 0xbb, 0xbb]);
+        assert_eq!(fpsimd[28..32], [1, 0, 0xaa, 0xaa]);
+        assert_eq!(fpsimd[512..520], [0x10, 0, 0, 8, 0, 0, 0, 3]);
+        // Sizes 2224 and 8768 are those in a note of QEMU 10.0.2 for
+        // vectors of 64 bytes of at most 256.
+        let sve = notes[2].1.desc;
+        assert_eq!(
+            sve[..16],
+            [0xb0, 8, 0, 0, 0x40, 0x22, 0, 0, 64, 0, 0, 1, 1, 0, 0, 0]
+        );
+        assert_eq!(sve[16 + 64..][..2], [1, 4]); // z1
+        assert_eq!(sve[16 + 32 * 64 + 8..][..2], [101, 104]); // p1
+        assert_eq!(sve[16 + 32 * 64 + 16 * 8], 200); // ffr
+        assert_eq!(sve[2208..2216], [0x10, 0, 0, 8, 0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn big_endian_notes_have_scalable_vectors_little_endian() {
+        let bytes = encoded(Machine::Aarch64Be, &[registers(64)]);
+        let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Big).flatten().collect();
+        assert_eq!(notes[0].1.desc[112..116], [0x11, 0x11, 0x22, 0x22]);
+        assert_eq!(notes[1].1.desc[16..20], [0xaa, 0xaa, 0, 1]);
+        assert_eq!(notes[2].1.desc[8..16], [0, 64, 1, 0, 0, 1, 0, 0]);
+        assert_eq!(notes[2].1.desc[16 + 64..][..2], [1, 4]);
+    }
+
+    #[test]
+    fn sve_notes_that_lie_are_no_sve_registers() {
+        let mut desc = sve(
+            ByteOrder::Little,
+            &registers(64),
+            &registers(64).sve.unwrap(),
+        );
+        assert!(decode_sve(ByteOrder::Little, &desc).is_some());
+        assert!(decode_sve(ByteOrder::Little, &desc[..2000]).is_none());
+        desc[9] = 0xff; // vl
+        assert!(decode_sve(ByteOrder::Little, &desc).is_none());
+        desc[9] = 0;
+        desc[12] = 0; // flags
+        assert!(decode_sve(ByteOrder::Little, &desc).is_none());
+    }
+
+    #[test]
+    fn vectors_of_other_lengths_are_cut_and_filled() {
+        let mut short = registers(16);
+        let wide = short.sve.as_mut().unwrap();
+        wide.z[0] = vec![9; 40];
+        wide.z[1] = vec![8];
+        let bytes = encoded(Machine::Aarch64, &[short]);
+        let notes = Notes::new(&bytes, ByteOrder::Little);
+        let sve = notes.flatten().nth(2).unwrap().1.desc;
+        assert_eq!(sve[16..32], [9; 16]);
+        assert_eq!(sve[32..34], [8, 0]);
+        assert_eq!(sve[48], 2);
+    }
+
+    #[test]
+    fn kernel_addresses() {
+        // Of Debian's 6.1 kernel for arm64 with KASLR.
+        let text = "OSRELEASE=6.1.0-56-cloud-arm64\n\
+            NUMBER(kimage_voffset)=0xffffb1c7c6200000\n\
+            NUMBER(PHYS_OFFSET)=0x40000000\n";
+        let info = Vmcoreinfo::parse(text.as_bytes()).unwrap();
+        assert_eq!(phys_base(&info), Some(0x4000_0000));
+        let init_uts_ns = kernel_image_to_physical(0xffff_b1c8_07dc_0840, &info);
+        assert_eq!(init_uts_ns, Some(0x41bc_0840));
+        let info = Vmcoreinfo::parse(b"OSRELEASE=4.0\n").unwrap();
+        assert_eq!(phys_base(&info), None);
+        assert_eq!(kernel_image_to_physical(0xffff_0000_0000_0000, &info), None);
+    }
+}

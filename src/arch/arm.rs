@@ -128,3 +128,78 @@ pub(super) fn linear_to_physical(vaddr: u64, info: &Vmcoreinfo, ram_start: u64) 
     let page_offset = info.symbol("_stext")? & 0xffc0_0000;
     vaddr.checked_sub(page_offset)?.checked_add(ram_start)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::array::from_fn;
+
+    use super::*;
+    use crate::arch::{Machine, encode_cpu_notes};
+    use crate::elf::note::Notes;
+
+    fn registers() -> Registers {
+        Registers {
+            r: from_fn(|i| 0xc010_0000 + i as u32),
+            cpsr: 0x6000_0093,
+            orig_r0: 0x77,
+            vfp: Some(Vfp {
+                d: from_fn(|i| 0x4000_0000_0000_1100 + i as u64),
+                fpscr: 0x0300_0010,
+            }),
+        }
+    }
+
+    fn encoded(cpus: &[Registers]) -> Vec<u8> {
+        let cpus: Vec<_> = cpus.iter().cloned().map(Into::into).collect();
+        let mut bytes = Vec::new();
+        encode_cpu_notes(Machine::Arm, &cpus, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn notes_come_back_with_and_without_floating_point() {
+        for vfp in [registers().vfp, None] {
+            let cpus = [registers(), registers()].map(|r| Registers {
+                vfp: vfp.clone(),
+                ..r
+            });
+            let bytes = encoded(&cpus);
+            let notes = Notes::new(&bytes, ByteOrder::Little);
+            assert_eq!(Machine::Arm.decode_notes(notes), cpus.map(Into::into));
+        }
+    }
+
+    #[test]
+    fn notes_come_in_qemus_order_and_sizes() {
+        let bare = Registers {
+            vfp: None,
+            ..registers()
+        };
+        let bytes = encoded(&[registers(), bare]);
+        let notes = Notes::new(&bytes, ByteOrder::Little).flatten();
+        let notes: Vec<_> = notes.map(|(_, note)| note).collect();
+        let shape: Vec<_> = notes
+            .iter()
+            .map(|n| (n.name, n.kind, n.desc.len()))
+            .collect();
+        assert_eq!(shape, [(CORE, 1, 148), (LINUX, 0x400, 260), (CORE, 1, 148)]);
+        let status = notes[0].desc;
+        assert_eq!(status[24..28], [1, 0, 0, 0]);
+        assert_eq!(status[72 + 15 * 4..][..4], [15, 0, 0x10, 0xc0]);
+        assert_eq!(status[72 + 16 * 4..][..4], [0x93, 0, 0, 0x60]);
+        assert_eq!(status[144..148], [1, 0, 0, 0]); // pr_fpvalid
+        assert_eq!(notes[2].desc[144..148], [0; 4]);
+        assert_eq!(notes[1].desc[8..16], [1, 0x11, 0, 0, 0, 0, 0, 0x40]);
+        assert_eq!(notes[1].desc[256..], [0x10, 0, 0, 3]);
+    }
+
+    #[test]
+    fn the_linear_map_begins_where_ram_begins() {
+        let info = Vmcoreinfo::parse(b"OSRELEASE=6.1\nSYMBOL(_stext)=c0300000\n").unwrap();
+        let physical = |vaddr| linear_to_physical(vaddr, &info, 0x4000_0000);
+        assert_eq!(physical(0xc100_1234), Some(0x4100_1234));
+        assert_eq!(physical(0xbfff_ffff), None);
+        assert_eq!(linear_to_physical(u64::MAX, &info, u64::MAX), None);
+    }
+}

@@ -241,3 +241,100 @@ const PAGE_OFFSET: u64 = 0xc000_0000_0000_0000;
 fn kernel_image_to_physical(vaddr: u64) -> Option<u64> {
     vaddr.checked_sub(PAGE_OFFSET)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::array::from_fn;
+
+    use super::*;
+    use crate::arch::{Machine, encode_cpu_notes};
+    use crate::elf::note::Notes;
+
+    /// Every register another value, so that no two can be mixed up.
+    fn registers() -> Registers {
+        let mut r = Registers {
+            gpr: from_fn(|i| 0xc000_0000_0000_1100 + i as u64),
+            fpr: from_fn(|i| 0x4000_0000_0000_2200 + i as u64),
+            fpscr: 0x8200_4000,
+            vr: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vscr: 0x0001_0000,
+            vrsave: 0xff,
+            vsr_low: from_fn(|i| 0x5000_0000_0000_3300 + i as u64),
+            evr: from_fn(|i| 0x6000_4400 + i as u32),
+            spe_acc: 0x7000_0000_0000_5500,
+            spefscr: 0x66,
+            ..Registers::default()
+        };
+        for (special, value) in r.special().into_iter().zip(0x9000_0000_0000_0001..) {
+            *special = value;
+        }
+        r
+    }
+
+    fn encoded(machine: Machine) -> (Registers, Vec<u8>) {
+        let cpus = [registers().into(), Registers::default().into()];
+        let mut bytes = Vec::new();
+        encode_cpu_notes(machine, &cpus, &mut bytes);
+        let order = machine.encoding().order;
+        assert_eq!(machine.decode_notes(Notes::new(&bytes, order)), cpus);
+        (registers(), bytes)
+    }
+
+    #[test]
+    fn notes_come_in_qemus_order_and_sizes() {
+        for machine in [Machine::Ppc64, Machine::Ppc64le] {
+            let (_, bytes) = encoded(machine);
+            let notes = Notes::new(&bytes, machine.encoding().order).flatten();
+            let shape: Vec<_> = notes.map(|(_, n)| (n.name, n.kind, n.desc.len())).collect();
+            let cpu = [(1, 504), (2, 264), (0x100, 544), (0x102, 256), (0x101, 140)];
+            let expected = [cpu, cpu].concat();
+            assert_eq!(
+                shape,
+                expected
+                    .iter()
+                    .map(|&(k, n)| (CORE, k, n))
+                    .collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn big_endian_note_bytes() {
+        let (_, bytes) = encoded(Machine::Ppc64);
+        let notes = Notes::new(&bytes, ByteOrder::Big).flatten();
+        let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();
+        assert_eq!(notes[0][32..36], [0, 0, 0, 1]);
+        assert_eq!(notes[0][112 + 8..][..8], [0xc0, 0, 0, 0, 0, 0, 0x11, 1]);
+        assert_eq!(notes[0][112 + 32 * 8..][..8], [0x90, 0, 0, 0, 0, 0, 0, 1]); // nip
+        assert_eq!(notes[0][112 + 44 * 8..], [0; 40]);
+        assert_eq!(notes[1][256..264], [0, 0, 0, 0, 0x82, 0, 0x40, 0]);
+        assert_eq!(notes[2][16..20], [0xaa, 0xaa, 0, 1]);
+        assert_eq!(notes[2][512 + 12..][..8], [0, 1, 0, 0, 0, 0, 0, 0xff]);
+        assert_eq!(notes[3][8..16], [0x50, 0, 0, 0, 0, 0, 0x33, 1]);
+        assert_eq!(
+            notes[4][128..],
+            [0x70, 0, 0, 0, 0, 0, 0x55, 0, 0, 0, 0, 0x66]
+        );
+    }
+
+    #[test]
+    fn little_endian_note_bytes() {
+        let (_, bytes) = encoded(Machine::Ppc64le);
+        let notes = Notes::new(&bytes, ByteOrder::Little).flatten();
+        let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();
+        assert_eq!(notes[0][32..36], [1, 0, 0, 0]);
+        assert_eq!(notes[0][112 + 8..][..8], [1, 0x11, 0, 0, 0, 0, 0, 0xc0]);
+        assert_eq!(notes[2][16..20], [1, 0, 0xbb, 0xbb]);
+        assert_eq!(notes[2][512 + 12..][..8], [0, 0, 1, 0, 0xff, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_linear_map_begins_at_address_0() {
+        assert_eq!(
+            kernel_image_to_physical(0xc000_0000_026a_b1c0),
+            Some(0x026a_b1c0)
+        );
+        assert_eq!(kernel_image_to_physical(0x1000), None);
+    }
+}

@@ -196,3 +196,100 @@ fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
         _ => Some(vaddr),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::array::from_fn;
+
+    use super::*;
+    use crate::arch::{Machine, encode_cpu_notes};
+    use crate::elf::note::Notes;
+
+    /// Every register another value, so that no two can be mixed up.
+    fn registers() -> Registers {
+        Registers {
+            psw_mask: 0x0706_0001_8000_0000,
+            psw_addr: 0x0000_0000_0098_1234,
+            gprs: from_fn(|i| 0x1000_0000_0000_1100 + i as u64),
+            acrs: from_fn(|i| 0x2000_2200 + i as u32),
+            orig_gpr2: 0x33,
+            fpc: 0x0008_0000,
+            fprs: from_fn(|i| 0x4000_0000_0000_4400 + i as u64),
+            prefix: 0x0199_e000,
+            ctrs: from_fn(|i| 0x5000_0000_0000_5500 + i as u64),
+            timer: 0x1f40_0001_64e9_db17,
+            todcmp: 0xe39d_4c4e_43cc_5c5e,
+            todpreg: 7,
+            vxrs_low: from_fn(|i| 0x6000_0000_0000_6600 + i as u64),
+            vxrs_high: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            gs_cb: from_fn(|i| 0x7000_0000_0000_7700 + i as u64),
+        }
+    }
+
+    #[test]
+    fn notes_come_back_in_qemus_order_and_sizes() {
+        let cpus = [registers().into(), Registers::default().into()];
+        let mut bytes = Vec::new();
+        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes);
+        let notes = Notes::new(&bytes, ORDER);
+        assert_eq!(Machine::S390x.decode_notes(notes.clone()), cpus);
+        let shape: Vec<_> = notes
+            .flatten()
+            .map(|(_, n)| (n.name, n.kind, n.desc.len()))
+            .collect();
+        let cpu = [
+            (CORE, 1, 336),
+            (CORE, 2, 136),
+            (LINUX, 0x305, 4),
+            (LINUX, 0x304, 128),
+            (LINUX, 0x301, 8),
+            (LINUX, 0x302, 8),
+            (LINUX, 0x303, 4),
+            (LINUX, 0x309, 128),
+            (LINUX, 0x30a, 256),
+            (LINUX, 0x30b, 32),
+        ];
+        assert_eq!(shape, [cpu, cpu].concat());
+    }
+
+    #[test]
+    fn note_bytes() {
+        let mut bytes = Vec::new();
+        encode_cpu_notes(Machine::S390x, &[registers().into()], &mut bytes);
+        let notes = Notes::new(&bytes, ORDER).flatten();
+        let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();
+        assert_eq!(notes[0][32..36], [0, 0, 0, 1]);
+        assert_eq!(notes[0][112..120], [7, 6, 0, 1, 0x80, 0, 0, 0]);
+        assert_eq!(notes[0][120..128], [0, 0, 0, 0, 0, 0x98, 0x12, 0x34]);
+        assert_eq!(notes[0][136..144], [0x10, 0, 0, 0, 0, 0, 0x11, 1]);
+        assert_eq!(notes[0][260..264], [0x20, 0, 0x22, 1]);
+        assert_eq!(notes[0][327], 0x33);
+        assert_eq!(
+            notes[1][..16],
+            [0, 8, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0, 0, 0, 0x44, 0]
+        );
+        assert_eq!(notes[2], [1, 0x99, 0xe0, 0]);
+        assert_eq!(notes[3][8..16], [0x50, 0, 0, 0, 0, 0, 0x55, 1]);
+        assert_eq!(notes[4], [0x1f, 0x40, 0, 1, 0x64, 0xe9, 0xdb, 0x17]);
+        assert_eq!(notes[5][..2], [0xe3, 0x9d]);
+        assert_eq!(notes[6], [0, 0, 0, 7]);
+        assert_eq!(notes[7][15], 1);
+        assert_eq!(notes[8][16..20], [0xaa, 0xaa, 0, 1]);
+        assert_eq!(notes[8][28..32], [0xbb, 0xbb, 0, 1]);
+        assert_eq!(notes[9][24..32], [0x70, 0, 0, 0, 0, 0, 0x77, 3]);
+    }
+
+    #[test]
+    fn kernel_addresses_before_and_since_6_10() {
+        let physical = |text: &str, vaddr| {
+            kernel_image_to_physical(vaddr, &Vmcoreinfo::parse(text.as_bytes()).unwrap())
+        };
+        let old = "OSRELEASE=6.1\nKERNELOFFSET=1000000\n";
+        assert_eq!(physical(old, 0x1ef_4898), Some(0x1ef_4898));
+        let new =
+            "OSRELEASE=6.12\nIDENTITYBASE=0\nKERNELOFFSET=3ffe0000000\nKERNELOFFPHYS=1000000\n";
+        assert_eq!(physical(new, 0x3ff_e0ef_4898), Some(0x1ef_4898));
+        assert_eq!(physical(new, 0x1000), None);
+    }
+}
