@@ -98,7 +98,7 @@ pub(crate) fn utsname_for_header(
     fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
     fill(&mut uts.version, "unknown");
     // Readers choose the architecture by it, so it is not the guest's to say.
-    uts.machine = Utsname::field(machine.name());
+    uts.machine = Utsname::field(machine.uname());
     fill(&mut uts.domainname, "(none)");
     uts
 }

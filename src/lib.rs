@@ -55,6 +55,7 @@
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
+//! | `serde` | no | JSON: registers by name | MIT or Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
 //!
 //! # What is promised
@@ -83,6 +84,8 @@ mod job;
 pub mod kdump;
 pub mod memory;
 mod notes;
+#[cfg(feature = "serde")]
+pub mod number;
 mod pipeline;
 mod progress;
 #[cfg(feature = "qemu")]

@@ -14,7 +14,7 @@ use std::slice::from_mut;
 
 use super::Architecture;
 use super::prstatus::{
-    CpuNotes, decode_prstatus, encode_prstatus_with, prstatus_size, read_words, words,
+    CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::encoding::{ByteOrder, Class, Encoding};
@@ -39,12 +39,14 @@ const GENERAL_SIZE: usize = 34 * 8;
 
 const LITTLE: Architecture = Architecture {
     name: "aarch64",
+    uname: "aarch64",
     aliases: &["arm64"],
     encoding: encoding(ByteOrder::Little),
     kdump_layout: HeaderLayout::Bits64,
     elf_machine: EM_AARCH64,
     page_sizes: &[4 << 10, 16 << 10, 64 << 10],
     prstatus_size: prstatus_size(Class::Bits64, GENERAL_SIZE),
+    frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
     encode_notes: |cpus, out| encode_notes(ByteOrder::Little, &Registers::of(cpus), out),
@@ -55,6 +57,7 @@ pub(super) static ARCHITECTURE: Architecture = LITTLE;
 
 pub(super) static BIG_ENDIAN: Architecture = Architecture {
     name: "aarch64_be",
+    uname: "aarch64_be",
     aliases: &["arm64_be"],
     encoding: encoding(ByteOrder::Big),
     encode_notes: |cpus, out| encode_notes(ByteOrder::Big, &Registers::of(cpus), out),
@@ -200,7 +203,7 @@ fn decode_sve(order: ByteOrder, desc: &[u8]) -> Option<Sve> {
 /// The notes of each CPU together, as QEMU orders them.
 fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus_with(encoding(order), index, &general(order, r), true, out);
+        encode_prstatus_fpvalid(encoding(order), index, &general(order, r), 1, out);
         Note {
             name: CORE,
             kind: NT_PRFPREG,

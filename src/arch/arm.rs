@@ -10,7 +10,7 @@ use std::slice::from_mut;
 
 use super::Architecture;
 use super::prstatus::{
-    CpuNotes, decode_prstatus, encode_prstatus_with, prstatus_size, read_words, words,
+    CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRSTATUS, Note};
 use crate::encoding::{ByteOrder, Class, Encoding};
@@ -32,14 +32,16 @@ const ENCODING: Encoding = Encoding {
 const GENERAL_SIZE: usize = 18 * 4;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
-    // Readers look at the first three letters only.
     name: "arm",
-    aliases: &["armv5tel", "armv6l", "armv7l", "armv8l", "armhf", "armel"],
+    // Readers look at the first three letters only.
+    uname: "armv7l",
+    aliases: &["armv5tel", "armv6l", "armv8l", "armhf", "armel"],
     encoding: ENCODING,
     kdump_layout: HeaderLayout::Bits32Padded,
     elf_machine: EM_ARM,
     page_sizes: &[4 << 10],
     prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
+    frames_from_phys_base: true,
     // VMCOREINFO does not have it.
     phys_base: |_| None,
     kernel_image_to_physical: |_, _| None,
@@ -79,7 +81,7 @@ fn general(r: &Registers) -> Vec<u8> {
 /// The notes of each CPU together, as QEMU orders them.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus_with(ENCODING, index, &general(r), r.vfp.is_some(), out);
+        encode_prstatus_fpvalid(ENCODING, index, &general(r), r.vfp.is_some().into(), out);
         if let Some(vfp) = &r.vfp {
             let mut desc = words(ENCODING.order, &vfp.d);
             desc.extend(words(ENCODING.order, &[vfp.fpscr]));

@@ -6,6 +6,7 @@
 
 pub mod aarch64;
 pub mod arm;
+mod json;
 pub mod ppc64;
 mod prstatus;
 pub mod s390x;
@@ -66,10 +67,17 @@ impl Machine {
         }
     }
 
-    /// The name in `uname -m`, which is also this crate's name for it.
+    /// This crate's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.architecture().name
+    }
+
+    /// `uname -m` of its kernels, by which readers of kdump choose the
+    /// architecture.
+    #[must_use]
+    pub const fn uname(self) -> &'static str {
+        self.architecture().uname
     }
 
     /// Word size and byte order of dump headers and notes.
@@ -137,6 +145,14 @@ impl Machine {
         self.page_sizes()[0]
     }
 
+    /// Whether kdump's page frame numbers count from `phys_base` on, which is
+    /// where RAM begins, instead of from address 0 (`ARCH_PFN_OFFSET`; see
+    /// docs/formats/kdump.md).
+    #[must_use]
+    pub const fn frames_from_phys_base(self) -> bool {
+        self.architecture().frames_from_phys_base
+    }
+
     /// `phys_base` of kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
@@ -173,7 +189,15 @@ impl Machine {
         }
     }
 
-    /// The registers of each CPU that `notes` describe, as far as they tell.
+    /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
+    /// machines is the CPU's number plus one; `None` if it is too short.
+    #[must_use]
+    pub fn prstatus_pid(self, desc: &[u8]) -> Option<u32> {
+        Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
+    }
+
+    /// The registers of each CPU that `notes` describe, as far as they tell:
+    /// one for each `NT_PRSTATUS` note.
     #[must_use]
     pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
@@ -184,7 +208,9 @@ impl Machine {
 /// architecture's file.
 struct Architecture {
     name: &'static str,
-    /// Other names by which a user may call it.
+    /// `uname -m`.
+    uname: &'static str,
+    /// Other names by which a user, or a dump's utsname, may call it.
     aliases: &'static [&'static str],
     encoding: Encoding,
     kdump_layout: HeaderLayout,
@@ -193,6 +219,8 @@ struct Architecture {
     page_sizes: &'static [u64],
     /// In bytes.
     prstatus_size: usize,
+    /// Whether kdump's page frame numbers count from `phys_base` on.
+    frames_from_phys_base: bool,
     /// `phys_base` of kdump's sub header.
     phys_base: fn(&Vmcoreinfo) -> Option<u64>,
     /// From a guest-virtual address in the kernel's image to a
@@ -218,7 +246,15 @@ impl std::str::FromStr for Machine {
         Self::ALL
             .iter()
             .copied()
-            .find(|m| m.name() == s || m.architecture().aliases.contains(&s))
+            .find(|m| {
+                let Architecture {
+                    name,
+                    uname,
+                    aliases,
+                    ..
+                } = *m.architecture();
+                name == s || uname == s || aliases.contains(&s)
+            })
             .ok_or_else(|| UnknownMachine(s.to_owned()))
     }
 }
@@ -248,6 +284,62 @@ macro_rules! registers {
             pub const fn fit(&self, machine: Machine) -> bool {
                 match self {
                     $(Self::$Variant(_) => matches!(machine, $(Machine::$Machine)|+),)*
+                }
+            }
+
+            /// Guest-virtual address of the next instruction.
+            #[must_use]
+            pub fn program_counter(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.program_counter(),)*
+                }
+            }
+
+            /// The stack pointer, a guest-virtual address.
+            #[must_use]
+            pub fn stack_pointer(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.stack_pointer(),)*
+                }
+            }
+
+            /// The register that leads to the page tables, cr3 for example,
+            /// if it is known.
+            #[must_use]
+            pub fn page_table_root(&self) -> Option<u64> {
+                match self {
+                    $(Self::$Variant(registers) => registers.page_table_root(),)*
+                }
+            }
+
+            /// Reads the registers of a CPU of `machine`, which the feature
+            /// `serde` brings: by their names, all optional.
+            ///
+            /// # Errors
+            ///
+            /// The deserialiser's, which names the field: a name that the
+            /// architecture does not have, a value that does not fit.
+            #[cfg(feature = "serde")]
+            pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
+                machine: Machine,
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                match machine {
+                    $($(Machine::$Machine)|+ => {
+                        let registers: $module::Registers =
+                            serde::Deserialize::deserialize(deserializer)?;
+                        Ok(registers.into())
+                    })*
+                }
+            }
+        }
+
+        /// The registers by their names.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for Registers {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$Variant(registers) => registers.serialize(serializer),)*
                 }
             }
         }

@@ -39,12 +39,14 @@ const GENERAL_SIZE: usize = 48 * 8;
 
 const BIG: Architecture = Architecture {
     name: "ppc64",
+    uname: "ppc64",
     aliases: &["powerpc64"],
     encoding: encoding(ByteOrder::Big),
     kdump_layout: HeaderLayout::Bits64,
     elf_machine: EM_PPC64,
     page_sizes: &[64 << 10, 4 << 10],
     prstatus_size: prstatus_size(Class::Bits64, GENERAL_SIZE),
+    frames_from_phys_base: false,
     // The linear map begins at address 0.
     phys_base: |_| Some(0),
     kernel_image_to_physical: |vaddr, _| kernel_image_to_physical(vaddr),
@@ -56,6 +58,7 @@ pub(super) static ARCHITECTURE: Architecture = BIG;
 
 pub(super) static LITTLE_ENDIAN: Architecture = Architecture {
     name: "ppc64le",
+    uname: "ppc64le",
     aliases: &["ppc64el", "powerpc64le"],
     encoding: encoding(ByteOrder::Little),
     encode_notes: |cpus, out| encode_notes(ByteOrder::Little, &Registers::of(cpus), out),

@@ -51,12 +51,14 @@ const GENERAL_SIZE: usize = 2 * 8 + 16 * 8 + 16 * 4 + 8;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
     name: "s390x",
+    uname: "s390x",
     aliases: &[],
     encoding: ENCODING,
     kdump_layout: HeaderLayout::Bits64,
     elf_machine: EM_S390,
     page_sizes: &[4 << 10],
     prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
+    frames_from_phys_base: false,
     phys_base: |_| Some(0),
     kernel_image_to_physical,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
