@@ -280,10 +280,7 @@ impl Plan {
             phys_base: info
                 .and_then(|info| machine.phys_base(info))
                 .or(options.phys_base)
-                .unwrap_or_else(|| {
-                    let ram_start = ranges.first().map_or(0, |range| range.start());
-                    machine.likely_phys_base(ram_start)
-                }),
+                .or_else(|| machine.likely_phys_base(ranges.first()?.start())),
             timestamp: options
                 .timestamp
                 .or_else(|| info?.crash_time().map(Duration::from_secs))

@@ -15,7 +15,7 @@ use crate::vmcoreinfo::Vmcoreinfo;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeaderFacts {
     pub(crate) utsname: Utsname,
-    pub(crate) phys_base: u64,
+    pub(crate) phys_base: Option<u64>,
     /// Since 1970; 0 if unknown.
     pub(crate) timestamp: Duration,
 }

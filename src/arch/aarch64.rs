@@ -13,6 +13,7 @@
 use std::slice::from_mut;
 
 use super::Architecture;
+use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
@@ -65,45 +66,64 @@ pub(super) static BIG_ENDIAN: Architecture = Architecture {
     ..LITTLE
 };
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registers {
-    /// x0 to x30. Of a CPU in AArch32 state these have what the architecture
-    /// maps its registers to.
-    pub x: [u64; 31],
-    /// The stack pointer of the current exception level.
-    pub sp: u64,
-    /// Guest-virtual address of the next instruction.
-    pub pc: u64,
-    /// Condition flags and the rest of the processor state, as in SPSR_EL1;
-    /// in AArch32 state the CPSR.
-    pub pstate: u64,
-    /// v0 to v31. They are the low 128 bits of [`Sve::z`].
-    pub v: [u128; 32],
-    /// Floating-point status register.
-    pub fpsr: u32,
-    /// Floating-point control register.
-    pub fpcr: u32,
-    /// The scalable vector registers, if the CPU has them.
-    pub sve: Option<Sve>,
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Registers {
+        /// x0 to x30. Of a CPU in AArch32 state these have what the architecture
+        /// maps its registers to.
+        pub x: [u64; 31],
+        /// The stack pointer of the current exception level.
+        pub sp: u64,
+        /// Guest-virtual address of the next instruction.
+        pub pc: u64,
+        /// Condition flags and the rest of the processor state, as in SPSR_EL1;
+        /// in AArch32 state the CPSR.
+        pub pstate: u64,
+        /// v0 to v31. They are the low 128 bits of [`Sve::z`].
+        pub v: [u128; 32],
+        /// Floating-point status register.
+        pub fpsr: u32,
+        /// Floating-point control register.
+        pub fpcr: u32,
+        /// The scalable vector registers, if the CPU has them.
+        pub sve: Option<Sve>,
+    }
 }
 
-/// Registers of the scalable vector extension. Their bytes are little-endian
-/// in both byte orders of the guest. Bytes that are missing to a register's
-/// length are 0, those too many are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sve {
-    /// Length of a vector at the current exception level, in bytes: a
-    /// multiple of 16.
-    pub vl: u16,
-    /// The largest length of a vector that the CPU has, in bytes.
-    pub max_vl: u16,
-    /// z0 to z31: `vl` bytes each.
-    pub z: [Vec<u8>; 32],
-    /// The predicate registers p0 to p15: `vl / 8` bytes each.
-    pub p: [Vec<u8>; 16],
-    /// The first fault register: `vl / 8` bytes.
-    pub ffr: Vec<u8>,
+impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.pc
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.sp
+    }
+
+    /// The notes do not have TTBR0_EL1 and TTBR1_EL1.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        None
+    }
+}
+
+json_struct! {
+    /// Registers of the scalable vector extension. Their bytes are little-endian
+    /// in both byte orders of the guest. Bytes that are missing to a register's
+    /// length are 0, those too many are left out.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Sve {
+        /// Length of a vector at the current exception level, in bytes: a
+        /// multiple of 16.
+        pub vl: u16,
+        /// The largest length of a vector that the CPU has, in bytes.
+        pub max_vl: u16,
+        /// z0 to z31: `vl` bytes each.
+        pub z: [Vec<u8>; 32],
+        /// The predicate registers p0 to p15: `vl / 8` bytes each.
+        pub p: [Vec<u8>; 16],
+        /// The first fault register: `vl / 8` bytes.
+        pub ffr: Vec<u8>,
+    }
 }
 
 /// `struct user_pt_regs`.

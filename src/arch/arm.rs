@@ -9,6 +9,7 @@
 use std::slice::from_mut;
 
 use super::Architecture;
+use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
@@ -49,27 +50,46 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     decode_notes,
 };
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registers {
-    /// r0 to r15 of the current mode: 13 is the stack pointer, 14 the link
-    /// register, 15 the guest-virtual address of the next instruction.
-    pub r: [u32; 16],
-    /// Current program status register.
-    pub cpsr: u32,
-    /// r0 at the entry of a system call; 0 in QEMU's dumps.
-    pub orig_r0: u32,
-    /// The floating-point registers, if the CPU has them.
-    pub vfp: Option<Vfp>,
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Registers {
+        /// r0 to r15 of the current mode: 13 is the stack pointer, 14 the link
+        /// register, 15 the guest-virtual address of the next instruction.
+        pub r: [u32; 16],
+        /// Current program status register.
+        pub cpsr: u32,
+        /// r0 at the entry of a system call; 0 in QEMU's dumps.
+        pub orig_r0: u32,
+        /// The floating-point registers, if the CPU has them.
+        pub vfp: Option<Vfp>,
+    }
 }
 
-/// Floating-point registers.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Vfp {
-    /// d0 to d31; a CPU with 16 of them has 0 in the others.
-    pub d: [u64; 32],
-    /// Floating-point status and control register.
-    pub fpscr: u32,
+impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.r[15].into()
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.r[13].into()
+    }
+
+    /// The notes do not have TTBR0 and TTBR1.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        None
+    }
+}
+
+json_struct! {
+    /// Floating-point registers.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Vfp {
+        /// d0 to d31; a CPU with 16 of them has 0 in the others.
+        pub d: [u64; 32],
+        /// Floating-point status and control register.
+        pub fpscr: u32,
+    }
 }
 
 fn general(r: &Registers) -> Vec<u8> {

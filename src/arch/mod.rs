@@ -6,9 +6,12 @@
 
 pub mod aarch64;
 pub mod arm;
+pub mod i386;
 mod json;
+pub mod loongarch64;
 pub mod ppc64;
 mod prstatus;
+pub mod riscv;
 pub mod s390x;
 pub mod x86_64;
 
@@ -40,6 +43,14 @@ pub enum Machine {
     Ppc64le,
     /// z/Architecture, big-endian.
     S390x,
+    /// Intel's 32-bit architecture.
+    I386,
+    /// RISC-V, 64-bit.
+    Riscv64,
+    /// RISC-V, 32-bit.
+    Riscv32,
+    /// LoongArch, 64-bit.
+    Loongarch64,
 }
 
 impl Machine {
@@ -52,6 +63,10 @@ impl Machine {
         Self::Ppc64,
         Self::Ppc64le,
         Self::S390x,
+        Self::I386,
+        Self::Riscv64,
+        Self::Riscv32,
+        Self::Loongarch64,
     ];
 
     /// What there is to know about it.
@@ -64,6 +79,10 @@ impl Machine {
             Self::Ppc64 => &ppc64::ARCHITECTURE,
             Self::Ppc64le => &ppc64::LITTLE_ENDIAN,
             Self::S390x => &s390x::ARCHITECTURE,
+            Self::I386 => &i386::ARCHITECTURE,
+            Self::Riscv64 => &riscv::RISCV64,
+            Self::Riscv32 => &riscv::RISCV32,
+            Self::Loongarch64 => &loongarch64::ARCHITECTURE,
         }
     }
 
@@ -99,22 +118,11 @@ impl Machine {
     }
 
     /// The architecture with this `e_machine` and encoding. A guest with
-    /// 32-bit words may have an ELF dump of 64-bit class, if its memory does
-    /// not fit into the other one.
+    /// 32-bit words may have a dump of 64-bit class, if its memory does not
+    /// fit into the other one, or QEMU's ROMs do not.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
-        let known = |m: &Self| m.elf_machine() == elf_machine;
-        let exact = Self::ALL
-            .iter()
-            .find(|m| known(m) && m.encoding() == encoding);
-        let wider = || {
-            let wide = |m: &&Self| known(m) && m.encoding().order == encoding.order;
-            Self::ALL
-                .iter()
-                .find(wide)
-                .filter(|_| encoding.class == Class::Bits64)
-        };
-        exact.or_else(wider).copied()
+        Self::in_encoding(encoding, |m| m.elf_machine() == elf_machine)
     }
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
@@ -123,8 +131,21 @@ impl Machine {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
-        let fits = |m: &&Self| m.encoding() == encoding && m.prstatus_size() == size;
-        Self::ALL.iter().find(fits).copied()
+        Self::in_encoding(encoding, |m| m.prstatus_size() == size)
+    }
+
+    /// The architecture that `fits` in a dump of this encoding.
+    fn in_encoding(encoding: Encoding, fits: impl Fn(Self) -> bool) -> Option<Self> {
+        let Encoding { class, order } = encoding;
+        let fitting = |e: Encoding| {
+            let all = Self::ALL.iter().copied();
+            all.filter(move |m| m.encoding() == e).find(|m| fits(*m))
+        };
+        let narrow = Encoding {
+            class: Class::Bits32,
+            order,
+        };
+        fitting(encoding).or_else(|| fitting(narrow).filter(|_| class == Class::Bits64))
     }
 
     /// Size of an `NT_PRSTATUS` descriptor in bytes.
@@ -166,12 +187,12 @@ impl Machine {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
     }
 
-    /// `phys_base` for a guest whose RAM begins at `ram_start`, where nobody
+    /// `phys_base` of a guest whose RAM begins at `ram_start`, where nobody
     /// says it: what QEMU, crash and makedumpfile take it for.
-    pub(crate) fn likely_phys_base(self, ram_start: u64) -> u64 {
+    pub(crate) fn likely_phys_base(self, ram_start: u64) -> Option<u64> {
         match self {
-            Self::Aarch64 | Self::Aarch64Be | Self::Arm => ram_start,
-            _ => 0,
+            Self::Aarch64 | Self::Aarch64Be | Self::Arm => Some(ram_start),
+            _ => None,
         }
     }
 
@@ -372,10 +393,66 @@ registers! {
     Arm(arm) for Arm;
     Ppc64(ppc64) for Ppc64 | Ppc64le;
     S390x(s390x) for S390x;
+    I386(i386) for I386;
+    Riscv(riscv) for Riscv64 | Riscv32;
+    Loongarch64(loongarch64) for Loongarch64;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
 pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
     (machine.architecture().encode_notes)(cpus, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::ByteOrder;
+
+    #[test]
+    fn names_uname_and_aliases_are_of_one_machine_each() {
+        for machine in Machine::ALL {
+            let Architecture {
+                name,
+                uname,
+                aliases,
+                ..
+            } = *machine.architecture();
+            for text in aliases.iter().chain([&name, &uname]) {
+                assert_eq!(text.parse(), Ok(*machine), "{text}");
+            }
+        }
+        assert!("vax".parse::<Machine>().is_err());
+    }
+
+    #[test]
+    fn notes_tell_machines_apart() {
+        for machine in Machine::ALL {
+            let encoding = machine.encoding();
+            let mut notes = Vec::new();
+            crate::elf::note::Note {
+                name: CORE,
+                kind: NT_PRSTATUS,
+                desc: &vec![0; machine.prstatus_size()],
+            }
+            .encode(encoding.order, &mut notes);
+            let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
+            assert_eq!(found, Some(*machine));
+        }
+    }
+
+    #[test]
+    fn a_narrow_guest_may_have_a_wide_dump() {
+        let encoding = |class| Encoding {
+            class,
+            order: ByteOrder::Little,
+        };
+        let (narrow, wide) = (encoding(Class::Bits32), encoding(Class::Bits64));
+        let found = Machine::from_elf;
+        assert_eq!(found(i386::EM_386, narrow), Some(Machine::I386));
+        assert_eq!(found(i386::EM_386, wide), Some(Machine::I386));
+        assert_eq!(found(x86_64::EM_X86_64, narrow), None);
+        assert_eq!(found(riscv::EM_RISCV, wide), Some(Machine::Riscv64));
+        assert_eq!(found(riscv::EM_RISCV, narrow), Some(Machine::Riscv32));
+    }
 }

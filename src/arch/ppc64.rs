@@ -10,6 +10,7 @@
 use std::slice::from_mut;
 
 use super::Architecture;
+use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
@@ -66,58 +67,73 @@ pub(super) static LITTLE_ENDIAN: Architecture = Architecture {
     ..BIG
 };
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registers {
-    /// r0 to r31: r1 is the stack pointer.
-    pub gpr: [u64; 32],
-    /// Guest-virtual address of the next instruction.
-    pub nip: u64,
-    /// Machine state register.
-    pub msr: u64,
-    /// r3 at the entry of a system call; 0 in QEMU's dumps, as all from
-    /// [`softe`](Self::softe) on.
-    pub orig_gpr3: u64,
-    /// Count register.
-    pub ctr: u64,
-    /// Link register.
-    pub link: u64,
-    /// Fixed-point exception register.
-    pub xer: u64,
-    /// Condition register: field 0 in the highest of the low 32 bits.
-    pub ccr: u64,
-    /// Linux's own: whether interrupts are enabled in software.
-    pub softe: u64,
-    /// Linux's own: the number of the exception.
-    pub trap: u64,
-    /// Data address register.
-    pub dar: u64,
-    /// Data storage interrupt status register.
-    pub dsisr: u64,
-    /// Linux's own: the result of a system call.
-    pub result: u64,
-    /// f0 to f31: the high halves of the first 32 vector-scalar registers.
-    pub fpr: [u64; 32],
-    /// Floating-point status and control register.
-    pub fpscr: u64,
-    /// v0 to v31.
-    pub vr: [u128; 32],
-    /// Vector status and control register.
-    pub vscr: u32,
-    /// Vector save register.
-    pub vrsave: u32,
-    /// The low halves of the first 32 vector-scalar registers.
-    pub vsr_low: [u64; 32],
-    /// High halves of the general registers of a CPU with the signal
-    /// processing engine.
-    pub evr: [u32; 32],
-    /// That engine's accumulator.
-    pub spe_acc: u64,
-    /// That engine's status and control register.
-    pub spefscr: u32,
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Registers {
+        /// r0 to r31: r1 is the stack pointer.
+        pub gpr: [u64; 32],
+        /// Guest-virtual address of the next instruction.
+        pub nip: u64,
+        /// Machine state register.
+        pub msr: u64,
+        /// r3 at the entry of a system call; 0 in QEMU's dumps, as all from
+        /// [`softe`](Self::softe) on.
+        pub orig_gpr3: u64,
+        /// Count register.
+        pub ctr: u64,
+        /// Link register.
+        pub link: u64,
+        /// Fixed-point exception register.
+        pub xer: u64,
+        /// Condition register: field 0 in the highest of the low 32 bits.
+        pub ccr: u64,
+        /// Linux's own: whether interrupts are enabled in software.
+        pub softe: u64,
+        /// Linux's own: the number of the exception.
+        pub trap: u64,
+        /// Data address register.
+        pub dar: u64,
+        /// Data storage interrupt status register.
+        pub dsisr: u64,
+        /// Linux's own: the result of a system call.
+        pub result: u64,
+        /// f0 to f31: the high halves of the first 32 vector-scalar registers.
+        pub fpr: [u64; 32],
+        /// Floating-point status and control register.
+        pub fpscr: u64,
+        /// v0 to v31.
+        pub vr: [u128; 32],
+        /// Vector status and control register.
+        pub vscr: u32,
+        /// Vector save register.
+        pub vrsave: u32,
+        /// The low halves of the first 32 vector-scalar registers.
+        pub vsr_low: [u64; 32],
+        /// High halves of the general registers of a CPU with the signal
+        /// processing engine.
+        pub evr: [u32; 32],
+        /// That engine's accumulator.
+        pub spe_acc: u64,
+        /// That engine's status and control register.
+        pub spefscr: u32,
+    }
 }
 
 impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.nip
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.gpr[1]
+    }
+
+    /// There is none: the hypervisor knows the tables.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        None
+    }
+
     /// The registers behind the general ones in `NT_PRSTATUS`, in order.
     fn special(&mut self) -> [&mut u64; 12] {
         [

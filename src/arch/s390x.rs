@@ -11,6 +11,7 @@
 use std::slice::from_mut;
 
 use super::Architecture;
+use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
@@ -65,41 +66,58 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     decode_notes,
 };
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Registers {
-    /// Program status word: the half with the mask.
-    pub psw_mask: u64,
-    /// Program status word: guest-virtual address of the next instruction.
-    pub psw_addr: u64,
-    /// General registers 0 to 15: 15 is the stack pointer.
-    pub gprs: [u64; 16],
-    /// Access registers 0 to 15.
-    pub acrs: [u32; 16],
-    /// General register 2 at the entry of a system call; 0 in QEMU's dumps.
-    pub orig_gpr2: u64,
-    /// Floating-point control register.
-    pub fpc: u32,
-    /// Floating-point registers 0 to 15: the high halves of the vector
-    /// registers 0 to 15.
-    pub fprs: [u64; 16],
-    /// Prefix register: guest-physical address of the CPU's low core.
-    pub prefix: u32,
-    /// Control registers 0 to 15.
-    pub ctrs: [u64; 16],
-    /// CPU timer, in 2⁻¹² microseconds; counts down, signed.
-    pub timer: u64,
-    /// Clock comparator, in 2⁻¹² microseconds since 1900.
-    pub todcmp: u64,
-    /// TOD programmable register.
-    pub todpreg: u32,
-    /// The low halves of vector registers 0 to 15.
-    pub vxrs_low: [u64; 16],
-    /// Vector registers 16 to 31.
-    pub vxrs_high: [u128; 16],
-    /// Guarded storage control block: a reserved word, designation, section
-    /// mask, address of the parameter list.
-    pub gs_cb: [u64; 4],
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Registers {
+        /// Program status word: the half with the mask.
+        pub psw_mask: u64,
+        /// Program status word: guest-virtual address of the next instruction.
+        pub psw_addr: u64,
+        /// General registers 0 to 15: 15 is the stack pointer.
+        pub gprs: [u64; 16],
+        /// Access registers 0 to 15.
+        pub acrs: [u32; 16],
+        /// General register 2 at the entry of a system call; 0 in QEMU's dumps.
+        pub orig_gpr2: u64,
+        /// Floating-point control register.
+        pub fpc: u32,
+        /// Floating-point registers 0 to 15: the high halves of the vector
+        /// registers 0 to 15.
+        pub fprs: [u64; 16],
+        /// Prefix register: guest-physical address of the CPU's low core.
+        pub prefix: u32,
+        /// Control registers 0 to 15.
+        pub ctrs: [u64; 16],
+        /// CPU timer, in 2⁻¹² microseconds; counts down, signed.
+        pub timer: u64,
+        /// Clock comparator, in 2⁻¹² microseconds since 1900.
+        pub todcmp: u64,
+        /// TOD programmable register.
+        pub todpreg: u32,
+        /// The low halves of vector registers 0 to 15.
+        pub vxrs_low: [u64; 16],
+        /// Vector registers 16 to 31.
+        pub vxrs_high: [u128; 16],
+        /// Guarded storage control block: a reserved word, designation, section
+        /// mask, address of the parameter list.
+        pub gs_cb: [u64; 4],
+    }
+}
+
+impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.psw_addr
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.gprs[15]
+    }
+
+    /// The primary address-space-control element, in control register 1.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        (self.ctrs[1] != 0).then_some(self.ctrs[1])
+    }
 }
 
 /// `s390_regs`.

@@ -280,13 +280,18 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
         encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out);
     }
     for registers in cpus {
-        Note {
-            name: QEMU,
-            kind: 0,
-            desc: qemu_state(registers).as_bytes(),
-        }
-        .encode(ENCODING.order, out);
+        encode_qemu_note(registers, out);
     }
+}
+
+/// Appends QEMU's CPU state note.
+pub(super) fn encode_qemu_note(registers: &Registers, out: &mut Vec<u8>) {
+    Note {
+        name: QEMU,
+        kind: 0,
+        desc: qemu_state(registers).as_bytes(),
+    }
+    .encode(ENCODING.order, out);
 }
 
 /// From QEMU's note, or without one from `NT_PRSTATUS`.

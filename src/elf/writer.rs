@@ -29,6 +29,8 @@ pub(crate) struct ElfWriter<'a> {
     selection: &'a Selection,
     notes: &'a NoteSegment,
     machine: Machine,
+    /// The machine's, or a wider one.
+    class: Class,
     /// File offset of the notes.
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
@@ -48,36 +50,22 @@ impl<'a> ElfWriter<'a> {
         notes: &'a NoteSegment,
         machine: Machine,
     ) -> Result<Self> {
-        let class = machine.encoding().class;
         let headers = 1 + selection.dumped.len();
-        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
-        if headers >= usize::from(PN_XNUM) {
-            notes_at += shdr_size(class) as u64;
-        }
-        let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(selection.page_size);
-        let ram_end = selection.max_mapnr().checked_mul(selection.page_size);
-        let file_end = selection
-            .pages()
-            .checked_mul(selection.page_size)
-            .and_then(|size| size.checked_add(memory_at));
-        let limit = match class {
-            Class::Bits32 => u64::from(u32::MAX),
-            Class::Bits64 => i64::MAX as u64,
-        };
-        let fits = |end: Option<u64>| end.is_some_and(|end| end <= limit);
-        // Physical addresses may use all 64 bits, file offsets 63.
-        let ram_fits = ram_end.is_some() && (class == Class::Bits64 || fits(ram_end));
-        if !ram_fits || !fits(file_end) {
-            return Err(Error::AddressTooHigh {
+        let in_class =
+            |class| lay_out(class, headers, notes, selection).map(|(n, m)| (class, n, m));
+        // A guest with 32-bit words may have more memory than addresses.
+        let (class, notes_at, memory_at) = in_class(machine.encoding().class)
+            .or_else(|| in_class(Class::Bits64))
+            .ok_or_else(|| Error::AddressTooHigh {
                 format: Format::Elf,
-                end: ram_end.unwrap_or(u64::MAX),
-            });
-        }
+                end: selection.max_mapnr().saturating_mul(selection.page_size),
+            })?;
         Ok(Self {
             memory,
             selection,
             notes,
             machine,
+            class,
             notes_at,
             memory_at,
         })
@@ -118,7 +106,10 @@ impl<'a> ElfWriter<'a> {
     }
 
     fn encoding(&self) -> Encoding {
-        self.machine.encoding()
+        Encoding {
+            class: self.class,
+            order: self.machine.encoding().order,
+        }
     }
 
     fn header_count(&self) -> usize {
@@ -201,6 +192,36 @@ impl<'a> ElfWriter<'a> {
         }
         flush(&mut bytes)
     }
+}
+
+/// File offsets of the notes and of the first PT_LOAD's memory in a dump of
+/// `class`; `None` if an address, a size or an offset does not fit into its
+/// headers.
+fn lay_out(
+    class: Class,
+    headers: usize,
+    notes: &NoteSegment,
+    selection: &Selection,
+) -> Option<(u64, u64)> {
+    let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+    if headers >= usize::from(PN_XNUM) {
+        notes_at += shdr_size(class) as u64;
+    }
+    let page_size = selection.page_size;
+    let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(page_size);
+    let ram_end = selection.max_mapnr().checked_mul(page_size)?;
+    let size = selection.pages().checked_mul(page_size)?;
+    let file_end = size.checked_add(memory_at)?;
+    let fits = match class {
+        Class::Bits32 => {
+            let sizes = selection.dumped.iter();
+            let mut sizes = sizes.map(|run| run.range(page_size).size());
+            ram_end <= 1 << 32 && file_end <= 1 << 32 && sizes.all(|n| n < 1 << 32)
+        }
+        // Physical addresses may use all 64 bits, file offsets 63.
+        Class::Bits64 => i64::try_from(file_end).is_ok(),
+    };
+    fits.then_some((notes_at, memory_at))
 }
 
 /// The encoder of memory: passes on what is not zero.
