@@ -1,4 +1,4 @@
-//! s390x: registers, the ten notes that QEMU writes of them, kernel
+//! s390x: registers, the notes that QEMU writes of them, kernel
 //! addresses.
 //!
 //! Sources: `s390_regs` and `s390_fp_regs` of Linux
@@ -39,6 +39,8 @@ pub const NT_S390_VXRS_LOW: u32 = 0x309;
 pub const NT_S390_VXRS_HIGH: u32 = 0x30a;
 /// `NT_S390_GS_CB`: the guarded storage control block.
 pub const NT_S390_GS_CB: u32 = 0x30b;
+/// `NT_S390_PV_CPU_DATA`: the encrypted state of a CPU of a protected guest.
+pub const NT_S390_PV_CPU_DATA: u32 = 0x30e;
 
 const ORDER: ByteOrder = ByteOrder::Big;
 const ENCODING: Encoding = Encoding {
@@ -102,6 +104,10 @@ json_struct! {
         /// Guarded storage control block: a reserved word, designation, section
         /// mask, address of the parameter list.
         pub gs_cb: [u64; 4],
+        /// What KVM's `KVM_PV_DUMP_CPU` gives for a CPU of a protected guest,
+        /// as it is. See also
+        /// [`DumpOptions::sections`](crate::DumpOptions::sections).
+        pub pv_cpu_data: Option<Vec<u8>>,
     }
 }
 
@@ -158,6 +164,14 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
             }
             .encode(ORDER, out);
         }
+        if let Some(data) = &r.pv_cpu_data {
+            Note {
+                name: LINUX,
+                kind: NT_S390_PV_CPU_DATA,
+                desc: data,
+            }
+            .encode(ORDER, out);
+        }
     }
 }
 
@@ -167,6 +181,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
     let (mut prefix, mut ctrs) = (linux(NT_S390_PREFIX), linux(NT_S390_CTRS));
     let (mut timer, mut todcmp) = (linux(NT_S390_TIMER), linux(NT_S390_TODCMP));
     let (mut todpreg, mut gs_cb) = (linux(NT_S390_TODPREG), linux(NT_S390_GS_CB));
+    let mut pv = linux(NT_S390_PV_CPU_DATA);
     let (mut low, mut high) = (linux(NT_S390_VXRS_LOW), linux(NT_S390_VXRS_HIGH));
     let cpu = |desc| {
         let mut r = Registers::default();
@@ -180,6 +195,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
         read(low.next(), &mut r.vxrs_low);
         read(high.next(), &mut r.vxrs_high);
         read(gs_cb.next(), &mut r.gs_cb);
+        r.pv_cpu_data = pv.next().map(<[u8]>::to_vec);
         r.into()
     };
     notes.all(CORE, NT_PRSTATUS).map(cpu).collect()
@@ -244,6 +260,7 @@ mod tests {
             vxrs_low: from_fn(|i| 0x6000_0000_0000_6600 + i as u64),
             vxrs_high: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
             gs_cb: from_fn(|i| 0x7000_0000_0000_7700 + i as u64),
+            pv_cpu_data: None,
         }
     }
 
@@ -271,6 +288,23 @@ mod tests {
             (LINUX, 0x30b, 32),
         ];
         assert_eq!(shape, [cpu, cpu].concat());
+    }
+
+    #[test]
+    fn a_cpu_of_a_protected_guest_has_one_more_note() {
+        let cpu = Registers {
+            pv_cpu_data: Some(vec![1, 2, 3, 4, 5]),
+            ..registers()
+        };
+        let cpus = [cpu.clone().into(), cpu.into()];
+        let mut bytes = Vec::new();
+        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes);
+        let notes = Notes::new(&bytes, ORDER);
+        assert_eq!(Machine::S390x.decode_notes(notes.clone()), cpus);
+        let notes: Vec<_> = notes.flatten().map(|(_, note)| note).collect();
+        assert!(notes[10].is(LINUX, 0x30e));
+        assert_eq!(notes[10].desc, [1, 2, 3, 4, 5]);
+        assert!(notes[11].is(CORE, 1));
     }
 
     #[test]
