@@ -260,10 +260,10 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
     Some((pid, registers))
 }
 
-/// `PAGE_OFFSET` by the kernel's configuration (`VMSPLIT_3G`, `2G`,
-/// `2G_OPT`, `1G`): where guest-physical address 0 is mapped. `VMSPLIT_3G_OPT`
-/// (0xb0000000) comes last in no order: a kernel that KASLR has moved may lie
-/// above 0xc0000000 with it, and is taken for one with `VMSPLIT_3G` then.
+/// Where guest-physical address 0 is mapped, `PAGE_OFFSET`, by the kernel's
+/// configuration: `VMSPLIT_3G`, `3G_OPT`, `2G`, `2G_OPT`, `1G`. VMCOREINFO does
+/// not say; the image lies less than 512 MiB above. A `3G_OPT` kernel that
+/// KASLR has put above 0xc0000000 is taken for a `3G` one.
 const PAGE_OFFSETS: [u64; 5] = [
     0xc000_0000,
     0xb000_0000,

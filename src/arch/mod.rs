@@ -282,8 +282,14 @@ impl std::str::FromStr for Machine {
 
 /// A name that no architecture has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no machine '{0}'")]
+#[error("there is no machine '{0}'; there are {names}", names = names())]
 pub struct UnknownMachine(pub String);
+
+/// Every architecture's name.
+fn names() -> String {
+    let names = Machine::ALL.iter().map(|machine| machine.name());
+    names.collect::<Vec<_>>().join(", ")
+}
 
 /// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
 /// have these registers.
@@ -422,7 +428,8 @@ mod tests {
                 assert_eq!(text.parse(), Ok(*machine), "{text}");
             }
         }
-        assert!("vax".parse::<Machine>().is_err());
+        let error = "vax".parse::<Machine>().err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("vax") && text.contains("riscv64")));
     }
 
     #[test]
