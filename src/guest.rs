@@ -58,7 +58,8 @@ pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsnam
     let vaddr = info
         .symbol("init_uts_ns")?
         .checked_add(info.offset("uts_namespace.name")?)?;
-    let gpa = guest.machine.kernel_image_to_physical(vaddr, info)?;
+    let ram_start = guest.ranges.first()?.start();
+    let gpa = guest.machine.kernel_image_in_ram(vaddr, info, ram_start)?;
     let mut uts = Utsname::new_zeroed();
     guest.read(gpa, uts.as_mut_bytes()).ok()?;
     let fields = [

@@ -4,11 +4,15 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
+pub mod arm;
 pub mod i386;
 mod json;
 pub mod loongarch64;
+pub mod ppc64;
 mod prstatus;
 pub mod riscv;
+pub mod s390x;
 pub mod x86_64;
 
 use std::fmt;
@@ -27,6 +31,18 @@ pub enum Machine {
     /// AMD64 in long mode.
     #[default]
     X86_64,
+    /// 64-bit Arm, little-endian.
+    Aarch64,
+    /// 64-bit Arm, big-endian.
+    Aarch64Be,
+    /// 32-bit Arm, little-endian.
+    Arm,
+    /// 64-bit PowerPC, big-endian.
+    Ppc64,
+    /// 64-bit PowerPC, little-endian.
+    Ppc64le,
+    /// z/Architecture, big-endian.
+    S390x,
     /// Intel's 32-bit architecture.
     I386,
     /// RISC-V, 64-bit.
@@ -41,6 +57,12 @@ impl Machine {
     /// Every architecture.
     pub const ALL: &'static [Self] = &[
         Self::X86_64,
+        Self::Aarch64,
+        Self::Aarch64Be,
+        Self::Arm,
+        Self::Ppc64,
+        Self::Ppc64le,
+        Self::S390x,
         Self::I386,
         Self::Riscv64,
         Self::Riscv32,
@@ -51,6 +73,12 @@ impl Machine {
     const fn architecture(self) -> &'static Architecture {
         match self {
             Self::X86_64 => &x86_64::ARCHITECTURE,
+            Self::Aarch64 => &aarch64::ARCHITECTURE,
+            Self::Aarch64Be => &aarch64::BIG_ENDIAN,
+            Self::Arm => &arm::ARCHITECTURE,
+            Self::Ppc64 => &ppc64::ARCHITECTURE,
+            Self::Ppc64le => &ppc64::LITTLE_ENDIAN,
+            Self::S390x => &s390x::ARCHITECTURE,
             Self::I386 => &i386::ARCHITECTURE,
             Self::Riscv64 => &riscv::RISCV64,
             Self::Riscv32 => &riscv::RISCV32,
@@ -157,6 +185,29 @@ impl Machine {
     #[must_use]
     pub fn kernel_image_to_physical(self, vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
+    }
+
+    /// `phys_base` of a guest whose RAM begins at `ram_start`, where nobody
+    /// says it: what QEMU, crash and makedumpfile take it for.
+    pub(crate) fn likely_phys_base(self, ram_start: u64) -> Option<u64> {
+        match self {
+            Self::Aarch64 | Self::Aarch64Be | Self::Arm => Some(ram_start),
+            _ => None,
+        }
+    }
+
+    /// As [`kernel_image_to_physical`](Self::kernel_image_to_physical), for
+    /// RAM that begins at `ram_start`: arm's VMCOREINFO does not tell where.
+    pub(crate) fn kernel_image_in_ram(
+        self,
+        vaddr: u64,
+        info: &Vmcoreinfo,
+        ram_start: u64,
+    ) -> Option<u64> {
+        match self {
+            Self::Arm => arm::linear_to_physical(vaddr, info, ram_start),
+            _ => self.kernel_image_to_physical(vaddr, info),
+        }
     }
 
     /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
@@ -344,6 +395,10 @@ macro_rules! registers {
 
 registers! {
     X86_64(x86_64) for X86_64;
+    Aarch64(aarch64) for Aarch64 | Aarch64Be;
+    Arm(arm) for Arm;
+    Ppc64(ppc64) for Ppc64 | Ppc64le;
+    S390x(s390x) for S390x;
     I386(i386) for I386;
     Riscv(riscv) for Riscv64 | Riscv32;
     Loongarch64(loongarch64) for Loongarch64;

@@ -2,8 +2,8 @@
 //! registers as words in a row.
 //!
 //! Source: `struct elf_prstatus` in Linux `include/linux/elfcore.h`. Of its
-//! fields QEMU fills `pr_pid` and the registers, on LoongArch `pr_fpvalid`;
-//! all others are zero.
+//! fields QEMU fills `pr_pid` and the registers, on LoongArch and Arm
+//! `pr_fpvalid`; all others are zero.
 #![forbid(unsafe_code)]
 
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
