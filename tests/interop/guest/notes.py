@@ -13,7 +13,7 @@ import os
 import re
 import struct
 
-from registers import DECODERS
+from registers import decode
 
 PT_NOTE = 4
 ELFCLASS64 = 2
@@ -111,9 +111,9 @@ def main():
             }
         ],
     }
-    decoder = DECODERS.get(arguments.machine)
-    if decoder:
-        ram_map["cpus"] = [decoder(cpu) for cpu in by_cpu(notes)]
+    cpus = [decode(arguments.machine, cpu) for cpu in by_cpu(notes)]
+    if all(cpus):
+        ram_map["cpus"] = cpus
     with open(os.path.join(out, "map.json"), "w", encoding="utf-8") as file:
         json.dump(ram_map, file, indent=2)
         file.write("\n")

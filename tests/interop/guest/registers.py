@@ -1,10 +1,91 @@
 """Registers by name, as in a map for guestdump, from QEMU's CPU notes.
 
-A decoder takes the notes of one CPU, a dict from (name, type) to descriptor.
-It knows nothing of guestdump: the layouts are QEMU's and the Linux kernel's.
+It knows nothing of guestdump: the layouts are those of QEMU's
+target/*/arch_dump.c and of the Linux headers that these follow.
 """
 
 import struct
+
+NT_PRSTATUS = 1
+NT_PRFPREG = 2
+NT_ARM_SVE = 0x405
+
+# For each machine its byte order, and for each note what it consists of:
+# REGISTER:COUNT and a letter as of Python's struct, where O is 128 bits; or, as
+# there, bytes to skip. Registers without a count are single ones.
+LAYOUTS = {
+    "aarch64": (
+        "<",
+        {
+            ("CORE", NT_PRSTATUS): "112x x:31Q sp:Q pc:Q pstate:Q",
+            ("CORE", NT_PRFPREG): "v:32O fpsr:I fpcr:I",
+        },
+    ),
+    "ppc64le": (
+        "<",
+        {
+            ("CORE", NT_PRSTATUS): "112x gpr:32Q nip:Q msr:Q orig_gpr3:Q ctr:Q link:Q xer:Q"
+            " ccr:Q softe:Q trap:Q dar:Q dsisr:Q result:Q",
+            ("CORE", NT_PRFPREG): "fpr:32Q fpscr:Q",
+            ("CORE", 0x100): "vr:32O 12x vscr:I vrsave:I",
+            ("CORE", 0x102): "vsr_low:32Q",
+            ("CORE", 0x101): "evr:32I spe_acc:Q spefscr:I",
+        },
+    ),
+    "s390x": (
+        ">",
+        {
+            ("CORE", NT_PRSTATUS): "112x psw_mask:Q psw_addr:Q gprs:16Q acrs:16I orig_gpr2:Q",
+            ("CORE", NT_PRFPREG): "fpc:I 4x fprs:16Q",
+            ("LINUX", 0x304): "ctrs:16Q",
+            ("LINUX", 0x305): "prefix:I",
+            ("LINUX", 0x301): "timer:Q",
+            ("LINUX", 0x302): "todcmp:Q",
+            ("LINUX", 0x303): "todpreg:I",
+            ("LINUX", 0x309): "vxrs_low:16Q",
+            ("LINUX", 0x30A): "vxrs_high:16O",
+            ("LINUX", 0x30B): "gs_cb:4Q",
+        },
+    ),
+}
+
+
+def from_layout(order, layout, descriptor):
+    """The registers of one note."""
+    byteorder = "little" if order == "<" else "big"
+    result = {}
+    at = 0
+    for item in layout.split():
+        name, _, kind = item.rpartition(":")
+        count, letter = kind[:-1], kind[-1]
+        size = {"x": 1, "I": 4, "Q": 8, "O": 16}[letter]
+        end = at + size * int(count or 1)
+        if end > len(descriptor):
+            raise SystemExit(f"notes.py: a note of {len(descriptor)} bytes has no {item}")
+        if name:
+            values = [
+                hex(int.from_bytes(descriptor[i : i + size], byteorder))
+                for i in range(at, end, size)
+            ]
+            result[name] = values if count else values[0]
+        at = end
+    return result
+
+
+def sve(descriptor):
+    """struct user_sve_header, and the registers behind it."""
+    _, _, vl, max_vl, _, _ = struct.unpack_from("<IIHHHH", descriptor)
+    predicate = vl // 8
+    z = 16
+    p = z + 32 * vl
+    ffr = p + 16 * predicate
+    return {
+        "vl": vl,
+        "max_vl": max_vl,
+        "z": [descriptor[z + i * vl :][:vl].hex() for i in range(32)],
+        "p": [descriptor[p + i * predicate :][:predicate].hex() for i in range(16)],
+        "ffr": descriptor[ffr : ffr + predicate].hex(),
+    }
 
 
 def x86_64(notes):
@@ -29,4 +110,17 @@ def x86_64(notes):
     return result
 
 
-DECODERS = {"x86_64": x86_64}
+def decode(machine, notes):
+    """The registers of one CPU from its notes, a dict from (name, type) to
+    descriptor. None if the machine is not known here."""
+    if machine == "x86_64":
+        return x86_64(notes)
+    if machine not in LAYOUTS:
+        return None
+    order, layouts = LAYOUTS[machine]
+    result = {}
+    for key, layout in layouts.items():
+        result |= from_layout(order, layout, notes[key])
+    if ("LINUX", NT_ARM_SVE) in notes:
+        result["sve"] = sve(notes["LINUX", NT_ARM_SVE])
+    return result
