@@ -110,10 +110,8 @@ def main():
                 "offset": 0,
             }
         ],
+        "cpus": [decode(arguments.machine, cpu) for cpu in by_cpu(notes)],
     }
-    cpus = [decode(arguments.machine, cpu) for cpu in by_cpu(notes)]
-    if all(cpus):
-        ram_map["cpus"] = cpus
     with open(os.path.join(out, "map.json"), "w", encoding="utf-8") as file:
         json.dump(ram_map, file, indent=2)
         file.write("\n")

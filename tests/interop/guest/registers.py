@@ -32,6 +32,14 @@ LAYOUTS = {
             ("CORE", 0x101): "evr:32I spe_acc:Q spefscr:I",
         },
     ),
+    "riscv64": (
+        "<",
+        {
+            ("CORE", NT_PRSTATUS): "112x pc:Q ra:Q sp:Q gp:Q tp:Q t0:Q t1:Q t2:Q s0:Q s1:Q"
+            " a0:Q a1:Q a2:Q a3:Q a4:Q a5:Q a6:Q a7:Q s2:Q s3:Q s4:Q s5:Q s6:Q s7:Q s8:Q"
+            " s9:Q s10:Q s11:Q t3:Q t4:Q t5:Q t6:Q",
+        },
+    ),
     "s390x": (
         ">",
         {
@@ -88,15 +96,17 @@ def sve(descriptor):
     }
 
 
-def x86_64(notes):
-    """QEMUCPUState, version 1."""
-    general = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags"
-    state = notes["QEMU", 0]
+X86_64 = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
+I386 = "eax ebx ecx edx esi edi esp ebp".split() + [None] * 8 + ["eip", "eflags"]
+
+
+def x86(state, general):
+    """QEMUCPUState, version 1; the same for x86_64 and i386."""
     version, size = struct.unpack_from("<II", state)
     if version != 1:
         raise SystemExit(f"notes.py: QEMU CPU state version {version}")
     values = struct.unpack_from("<18Q", state, 8)
-    result = {name: hex(value) for name, value in zip(general.split(), values)}
+    result = {name: hex(value) for name, value in zip(general, values) if name}
     for i, name in enumerate("cs ds es fs gs ss ldt tr gdt idt".split()):
         selector, limit, flags, _, base = struct.unpack_from("<IIIIQ", state, 152 + 24 * i)
         result[name] = {"base": hex(base), "limit": limit}
@@ -105,18 +115,16 @@ def x86_64(notes):
     for i, value in enumerate(struct.unpack_from("<5Q", state, 392)):
         if i != 1:  # There is no cr1; QEMU keeps a slot for it.
             result[f"cr{i}"] = hex(value)
-    if size >= 440:
+    if general is X86_64 and size >= 440:
         result["kernel_gs_base"] = hex(struct.unpack_from("<Q", state, 432)[0])
     return result
 
 
 def decode(machine, notes):
     """The registers of one CPU from its notes, a dict from (name, type) to
-    descriptor. None if the machine is not known here."""
-    if machine == "x86_64":
-        return x86_64(notes)
-    if machine not in LAYOUTS:
-        return None
+    descriptor."""
+    if machine in ("x86_64", "i386"):
+        return x86(notes["QEMU", 0], X86_64 if machine == "x86_64" else I386)
     order, layouts = LAYOUTS[machine]
     result = {}
     for key, layout in layouts.items():
