@@ -105,7 +105,7 @@ def main():
         "page_size": int(re.search(rb"^PAGESIZE=(\d+)$", text, re.MULTILINE)[1]),
         "regions": [
             {
-                "gpa": hex(arguments.ram_at),
+                "gpa": arguments.ram_at,
                 "size": os.path.getsize(os.path.join(out, "ram")),
                 "offset": 0,
             }
