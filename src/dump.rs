@@ -396,6 +396,10 @@ impl Plan {
                     notes: &self.notes,
                     sections: &options.sections,
                     machine,
+                    direct_mapping: self
+                        .vmcoreinfo
+                        .as_ref()
+                        .and_then(|located| machine.direct_mapping(&located.info)),
                 })?;
                 progress.start(total);
                 writer.write(access, threads, progress)
