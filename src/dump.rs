@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::arch::{Machine, Registers};
 use crate::elf::Section;
 use crate::elf::sections;
-use crate::elf::writer::ElfWriter;
+use crate::elf::writer::{ElfContents, ElfWriter};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
@@ -389,14 +389,18 @@ impl Plan {
         let total = self.selection.pages() * self.selection.page_size;
         match format.codec() {
             None => {
-                let writer = ElfWriter::new(
+                let writer = ElfWriter::new(ElfContents {
                     memory,
-                    &self.selection,
-                    &self.notes,
+                    selection: &self.selection,
+                    mappings: self.mappings.as_ref().map_or(&[], |m| &m.list),
+                    notes: &self.notes,
+                    sections: &options.sections,
                     machine,
-                    self.mappings.as_ref().map_or(&[][..], |m| &m.list),
-                    &options.sections,
-                )?;
+                    direct_mapping: self
+                        .vmcoreinfo
+                        .as_ref()
+                        .and_then(|located| machine.direct_mapping(&located.info)),
+                })?;
                 progress.start(total);
                 writer.write(access, threads, progress)
             }

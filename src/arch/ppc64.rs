@@ -9,11 +9,11 @@
 
 use std::slice::from_mut;
 
-use super::Architecture;
 use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
+use super::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
@@ -51,6 +51,13 @@ const BIG: Architecture = Architecture {
     // The linear map begins at address 0.
     phys_base: |_| Some(0),
     kernel_image_to_physical: |vaddr, _| kernel_image_to_physical(vaddr),
+    // drgn finds the page tables through it.
+    direct_mapping: |_| {
+        Some(DirectMapping {
+            vaddr: PAGE_OFFSET,
+            end: PAGE_OFFSET,
+        })
+    },
     encode_notes: |cpus, out| encode_notes(ByteOrder::Big, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(ByteOrder::Big, notes),
 };
@@ -276,7 +283,7 @@ mod tests {
             gpr: from_fn(|i| 0xc000_0000_0000_1100 + i as u64),
             fpr: from_fn(|i| 0x4000_0000_0000_2200 + i as u64),
             fpscr: 0x8200_4000,
-            vr: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vr: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             vscr: 0x0001_0000,
             vrsave: 0xff,
             vsr_low: from_fn(|i| 0x5000_0000_0000_3300 + i as u64),

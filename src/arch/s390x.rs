@@ -64,6 +64,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base: |_| Some(0),
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes,
 };
@@ -258,7 +259,7 @@ mod tests {
             todcmp: 0xe39d_4c4e_43cc_5c5e,
             todpreg: 7,
             vxrs_low: from_fn(|i| 0x6000_0000_0000_6600 + i as u64),
-            vxrs_high: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vxrs_high: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             gs_cb: from_fn(|i| 0x7000_0000_0000_7700 + i as u64),
             pv_cpu_data: None,
         }

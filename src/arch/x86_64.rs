@@ -41,6 +41,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
