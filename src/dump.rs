@@ -434,10 +434,7 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info);
-    if spaces.is_empty() {
-        return Err(Error::NoPageTables);
-    }
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
     let ram: Vec<_> = selection
         .dumped
         .iter()
