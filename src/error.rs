@@ -150,3 +150,20 @@ impl Error {
         )
     }
 }
+
+/// An error and its causes, joined by `: `. Some errors repeat their cause in
+/// their own text; it is not said twice.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -108,11 +108,12 @@ fn cpus(
     machine: Machine,
     entries: &[Box<RawValue>],
 ) -> std::result::Result<Vec<Registers>, String> {
-    let cpu = |(index, entry): (usize, &Box<RawValue>)| {
-        Registers::deserialize_for(machine, &**entry)
-            .map_err(|e| format!("CPU {index} of a {machine} guest: {e}"))
+    let one = |cpu: usize, entry: &RawValue| {
+        Registers::deserialize_for(machine, entry)
+            .map_err(|e| format!("CPU {cpu} of a {machine} guest: {e}"))
     };
-    entries.iter().enumerate().map(cpu).collect()
+    let entries = entries.iter().enumerate();
+    entries.map(|(cpu, entry)| one(cpu, entry)).collect()
 }
 
 /// Files that are open already: regions may share one.
