@@ -12,7 +12,7 @@ pub use super::x86::{DescriptorTable, Segment};
 use super::json::json_struct;
 use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size, read_words, words};
 use super::x86::{decode_qemu_state, encode_qemu_note};
-use super::{Architecture, DirectMapping};
+use super::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
