@@ -84,6 +84,7 @@ pub mod kdump;
 pub mod memory;
 mod notes;
 mod pipeline;
+pub mod process_core;
 mod progress;
 #[cfg(feature = "qemu")]
 pub mod qemu;
