@@ -7,8 +7,11 @@
 //! Sources: Linux `Documentation/arch/x86/x86_64/mm.rst`; Intel SDM volume
 //! 3, chapter 5, for the entries.
 
+use std::ops::Range;
+
 use zerocopy::IntoBytes;
 
+use super::RamBlock;
 use crate::guest::Guest;
 use crate::memory::MIN_PAGE_SIZE;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -24,6 +27,8 @@ const KERNEL_ENTRY: u64 = ENTRIES as u64 / 2;
 const GIB_LEVEL: u32 = 3;
 /// RAM of every PC.
 const ONE_MIB: u64 = 1 << 20;
+/// Where RAM goes on that did not fit below the PCI hole.
+const HIGH: u64 = 4 << 30;
 /// How many tables are read in search of more RAM, at most: some kernels
 /// have thousands, a hostile guest's can be one another's.
 const MAX_TABLES: u32 = 1 << 16;
@@ -37,16 +42,15 @@ struct Tables<'a> {
     levels: u32,
 }
 
-/// Whether the direct map of the kernel that `info` describes covers the RAM
-/// of `guest` up to `end`, a guest-physical address, and nothing behind it.
-/// What lies above 4 GiB has to be there to its last page; of what lies
-/// below, firmware may keep the end for itself.
-pub(super) fn confirms(guest: Guest<'_>, end: u64, info: &Vmcoreinfo) -> bool {
-    check(guest, end, info).unwrap_or(false)
+/// Whether the direct map of the kernel that `info` describes agrees with
+/// the RAM `blocks`, of which `guest` may lack parts: they reach to its end,
+/// and it has nothing besides them. What lies above 4 GiB has to be mapped to
+/// its last page; of what lies below, firmware may keep the end for itself.
+pub(super) fn confirms(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
+    check(guest, blocks, info).unwrap_or(false)
 }
 
-fn check(guest: Guest<'_>, end: u64, info: &Vmcoreinfo) -> Option<bool> {
-    const HIGH: u64 = 4 << 30;
+fn check(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> Option<bool> {
     let symbol = info.symbol("swapper_pg_dir")?;
     let tables = Tables {
         guest,
@@ -58,9 +62,14 @@ fn check(guest: Guest<'_>, end: u64, info: &Vmcoreinfo) -> Option<bool> {
         let vaddr = base.checked_add(gpa);
         vaddr.and_then(|vaddr| tables.translate(vaddr)) == Some(gpa)
     };
-    let covered = maps(ONE_MIB) && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
-    let behind = if end > HIGH { end } else { HIGH };
-    Some(covered && !maps(behind) && !tables.has_more(base, behind)?)
+    let low_end = blocks
+        .iter()
+        .map(|b| b.range.end())
+        .rfind(|end| *end <= HIGH)?;
+    let end = blocks.last()?.range.end();
+    let high = !maps(end.max(HIGH)) && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
+    let gaps = [low_end..HIGH, end.max(HIGH)..u64::MAX];
+    Some(maps(ONE_MIB) && high && !tables.maps_any(base, &gaps)?)
 }
 
 impl Tables<'_> {
@@ -112,10 +121,10 @@ impl Tables<'_> {
         None
     }
 
-    /// Whether the direct map that begins at `base` has large pages behind
-    /// the guest-physical address `end`; `None` if there are too many tables
-    /// to tell.
-    fn has_more(&self, base: u64, end: u64) -> Option<bool> {
+    /// Whether the direct map that begins at `base` has a large page that
+    /// begins in one of the `gaps`; `None` if there are too many tables to
+    /// tell.
+    fn maps_any(&self, base: u64, gaps: &[Range<u64>]) -> Option<bool> {
         let mut budget = MAX_TABLES;
         let mut rest = vec![(self.levels, self.top, self.kernel_half())];
         while let Some((level, table, vaddr)) = rest.pop() {
@@ -130,11 +139,11 @@ impl Tables<'_> {
             for (entry, index) in entries[first..].iter().zip(0u64..) {
                 let vaddr = vaddr + (index << shift(level));
                 let gpa = vaddr.wrapping_sub(base);
-                if entry & PRESENT == 0 || vaddr < base || gpa | inside(level) < end {
+                if entry & PRESENT == 0 || vaddr | inside(level) < base {
                     continue;
                 }
                 if is_large(level, *entry) {
-                    if page(level, *entry) == gpa {
+                    if page(level, *entry) == gpa && gaps.iter().any(|gap| gap.contains(&gpa)) {
                         return Some(true);
                     }
                 } else if level > 2 {

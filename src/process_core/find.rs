@@ -183,8 +183,7 @@ impl ProcessCore {
                     ranges: &ranges,
                     machine,
                 };
-                let end = blocks.last().map_or(0, |block| block.range.end());
-                if infos.iter().any(|info| fits(guest, end, info)) {
+                if infos.iter().any(|info| fits(guest, &blocks, info)) {
                     found.push(QemuRam { machine, blocks });
                 }
             }
@@ -204,8 +203,8 @@ fn is_ram_like(segment: &Segment) -> bool {
 }
 
 /// Whether the kernel lies where `info` says, and its page tables, where this
-/// crate can read them, agree that RAM ends at `end`.
-fn fits(guest: Guest<'_>, end: u64, info: &Vmcoreinfo) -> bool {
+/// crate can read them, agree that RAM is these `blocks`.
+fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
     let Some(uts) = read_utsname(guest, info) else {
         return false;
     };
@@ -217,7 +216,7 @@ fn fits(guest: Guest<'_>, end: u64, info: &Vmcoreinfo) -> bool {
     if named.is_some_and(|named| named != guest.machine) {
         return false;
     }
-    guest.machine != Machine::X86_64 || direct_map::confirms(guest, end, info)
+    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info)
 }
 
 fn describe(found: &[QemuRam]) -> String {

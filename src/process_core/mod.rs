@@ -86,7 +86,7 @@ impl Segment {
     /// What is left from the host-virtual address `hva` on.
     fn starting_at(self, hva: u64) -> Option<Self> {
         let skipped = hva.saturating_sub(self.hva);
-        (skipped < self.size).then_some(Self {
+        (skipped < self.size).then(|| Self {
             hva: self.hva + skipped,
             size: self.size - skipped,
             promised: self.promised.saturating_sub(skipped),

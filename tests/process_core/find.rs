@@ -1,0 +1,180 @@
+//! QEMU's RAM in its core, found without a map.
+
+use guestdump::demo::DemoGuest;
+use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
+use guestdump::{GuestMemory, Machine, Progress};
+
+use crate::core_file::{Core, Load, RX};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HVA: u64 = 0x7fb2_a7e0_0000;
+/// Guest-physical address of the demo guest's page table of the direct map,
+/// in which each entry is a GiB.
+const DIRECT_MAP: u64 = 0x60_0000;
+/// What of the demo guest's memory has its kernel.
+const KERNEL: u64 = 8 * MIB;
+
+fn find(core: &Core) -> Result<QemuRam, ProcessCoreError> {
+    ProcessCore::open(core.write())
+        .unwrap()
+        .find_qemu_ram(None, &Progress::new())
+}
+
+/// Guest-physical address, size and host-virtual address of each block.
+fn blocks(ram: &QemuRam) -> Vec<(u64, u64, u64)> {
+    assert_eq!(ram.machine, Machine::X86_64);
+    let each = ram.blocks.iter();
+    each.map(|b| (b.range.start(), b.range.size(), b.hva))
+        .collect()
+}
+
+/// QEMU's other memory, larger and smaller than the guest's.
+fn others() -> Vec<Load> {
+    vec![
+        Load {
+            flags: RX | 2,
+            ..Load::new(0x5555_0000_0000, 16 * GIB)
+        },
+        Load::filled(0x6000_0000_0000, vec![3; 8 * MIB as usize]),
+        Load::left_out(0x6100_0000_0000, 16 * GIB),
+        Load::new(0x6200_0000_0000, 2 * MIB),
+    ]
+}
+
+/// A block of 32 MiB, in which a guest's kernel is that has no RAM above.
+fn small() -> Load {
+    let guest = DemoGuest::new(64 * MIB).unwrap();
+    let mut load =
+        Load::new(HVA, 32 * MIB)
+            .with(&guest, 0, 0xa_0000, 0)
+            .with(&guest, MIB, 31 * MIB, MIB);
+    map_gib(&mut load, 4, false);
+    load
+}
+
+/// Makes the direct map's entry of a GiB present or not.
+fn map_gib(load: &mut Load, gib: u64, present: bool) {
+    let table = DIRECT_MAP + gib * 8;
+    let (at, bytes) = load
+        .data
+        .iter_mut()
+        .find(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&table))
+        .unwrap();
+    let entry = &mut bytes[(table - *at) as usize..][..8];
+    assert_eq!(entry[0] & 1, u8::from(!present));
+    let value = if present { gib << 30 | 0xe3 } else { 0 };
+    entry.copy_from_slice(&u64::to_le_bytes(value));
+}
+
+/// A guest of `high` GiB above 4 GiB, and 3 GiB below, as one block.
+fn large(high: u64) -> Load {
+    // The demo guest has what the VGA hole hides above 4 GiB.
+    let guest = DemoGuest::new((3 + high) * GIB - 0x6_0000).unwrap();
+    let end = guest.ranges().last().unwrap().end();
+    assert_eq!(end, (4 + high) * GIB);
+    Load::new(HVA, (3 + high) * GIB)
+        .with(&guest, MIB, KERNEL - MIB, MIB)
+        .with(&guest, 4 * GIB, 16 * MIB, 3 * GIB)
+        .with(
+            &guest,
+            end - 16 * MIB,
+            16 * MIB,
+            (3 + high) * GIB - 16 * MIB,
+        )
+}
+
+#[test]
+fn a_guest_below_4_gib_is_found() {
+    let mut loads = others();
+    loads.push(small());
+    let file = Core::new(loads).write();
+    let core = ProcessCore::open(file).unwrap();
+    let ram = core.find_qemu_ram(None, &Progress::new()).unwrap();
+    assert_eq!(
+        blocks(&ram),
+        [
+            (0, 0xa_0000, HVA),
+            (0xc_0000, 32 * MIB - 0xc_0000, HVA + 0xc_0000)
+        ]
+    );
+    let memory = core.extract(&ram.blocks).unwrap().into_memory().unwrap();
+    let guest = DemoGuest::new(64 * MIB).unwrap();
+    let (mut ours, mut theirs) = ([0; 4096], [0; 4096]);
+    for page in (MIB..32 * MIB).step_by(4096).filter(|p| *p != DIRECT_MAP) {
+        memory.read(page, &mut ours).unwrap();
+        guest.read(page, &mut theirs).unwrap();
+        assert!(ours == theirs, "{page:#x}");
+    }
+}
+
+#[test]
+fn page_tables_say_where_ram_is_split() {
+    let mut loads = others();
+    loads.push(large(4));
+    let ram = find(&Core::new(loads)).unwrap();
+    assert_eq!(
+        blocks(&ram),
+        [
+            (0, 0xa_0000, HVA),
+            (0xc_0000, 3 * GIB - 0xc_0000, HVA + 0xc_0000),
+            (4 * GIB, 4 * GIB, HVA + 3 * GIB),
+        ]
+    );
+}
+
+#[test]
+fn memory_that_is_not_in_the_block_is_noticed() {
+    // A guest that has one more GiB than the block, at its end or behind a
+    // gap, as with a hot-plugged DIMM.
+    for gib in [8, 20] {
+        let mut load = large(4);
+        map_gib(&mut load, gib, true);
+        refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
+    }
+    // A guest with less.
+    let mut load = large(4);
+    map_gib(&mut load, 7, false);
+    refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
+}
+
+#[track_caller]
+fn refused(core: &Core, words: &[&str]) {
+    let error = find(core).unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ProcessCoreError::NotFound(_)), "{text}");
+    for word in words {
+        assert!(text.contains(word), "'{word}' is not in: {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_proven_is_refused_with_the_reason() {
+    // A kernel whose VMCOREINFO is there, but not its utsname.
+    let mut load = small();
+    let release = b"6.1.0-guestdump-demo\0";
+    for (_, bytes) in &mut load.data {
+        let found = bytes.windows(release.len()).position(|w| w == release);
+        if let Some(at) = found {
+            bytes[at] = b'5';
+        }
+    }
+    refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
+
+    refused(&Core::new(others()), &["VMCOREINFO", "none of", "map"]);
+
+    let mut core = Core::new([Load::left_out(HVA, 64 * MIB)]);
+    refused(&core, &["dump-guest-core=on", "0x7fb2a7e00000", "map"]);
+    core.mapped_files = vec![(HVA, HVA + 64 * MIB, 0, "/dev/shm/vm0")];
+    refused(&core, &["/dev/shm/vm0", "map"]);
+    refused(&Core::new([]), &["no segment", "dump-guest-core=on"]);
+}
+
+#[test]
+fn a_search_can_be_cancelled() {
+    let progress = Progress::new();
+    progress.cancel();
+    let core = ProcessCore::open(Core::new([small()]).write()).unwrap();
+    let error = core.find_qemu_ram(None, &progress).unwrap_err();
+    assert!(error.to_string().contains("cancelled"), "{error}");
+}
