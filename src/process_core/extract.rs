@@ -85,15 +85,16 @@ impl fmt::Display for MissingReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSegment => f.write_str(
-                "the core file has no segment; if the address is right, gdb has left it out \
-                 because QEMU keeps guest RAM out of cores unless it is started with \
-                 -machine dump-guest-core=on (gdb: set dump-excluded-mappings on)",
+                "the core file has no segment; is the address right? gdb leaves out what QEMU \
+                 excludes with -machine dump-guest-core=off, as libvirt has it do unless the \
+                 domain has <memory dumpCore='on'> (gdb: set dump-excluded-mappings on)",
             ),
             Self::LeftOut => f.write_str(
-                "the bytes were left out of the core file: QEMU keeps guest RAM out (MADV_DONTDUMP) \
-                 unless it is started with -machine dump-guest-core=on, and \
-                 /proc/PID/coredump_filter may leave out shared memory (bit 1), private and \
-                 shared files (bits 2 and 3) and huge pages (bits 5 and 6)",
+                "the bytes were left out of the core file: QEMU excludes guest RAM \
+                 (MADV_DONTDUMP) with -machine dump-guest-core=off, as libvirt has it do unless \
+                 the domain has <memory dumpCore='on'>, and /proc/PID/coredump_filter may leave \
+                 out shared memory (bit 1), private and shared files (bits 2 and 3) and huge \
+                 pages (bits 5 and 6)",
             ),
             Self::CutShort => f.write_str(
                 "the core file is cut short (a limit of ulimit -c or of the host's core handler, \

@@ -190,7 +190,7 @@ fn a_core_without_any_of_it_says_why() {
         (
             0x10_8000,
             None,
-            &["0x108000", "dump-guest-core=on", "coredump_filter"][..],
+            &["0x108000", "dump-guest-core=off", "coredump_filter"][..],
         ),
         (0x10_a000, None, &["/dev/shm/vm0", "0x5000"]),
         (0x20_0000, None, &["no segment", "dump-excluded-mappings"]),

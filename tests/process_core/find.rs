@@ -164,10 +164,10 @@ fn what_cannot_be_proven_is_refused_with_the_reason() {
     refused(&Core::new(others()), &["VMCOREINFO", "none of", "map"]);
 
     let mut core = Core::new([Load::left_out(HVA, 64 * MIB)]);
-    refused(&core, &["dump-guest-core=on", "0x7fb2a7e00000", "map"]);
+    refused(&core, &["dump-guest-core=off", "0x7fb2a7e00000", "map"]);
     core.mapped_files = vec![(HVA, HVA + 64 * MIB, 0, "/dev/shm/vm0")];
     refused(&core, &["/dev/shm/vm0", "map"]);
-    refused(&Core::new([]), &["no segment", "dump-guest-core=on"]);
+    refused(&Core::new([]), &["no segment", "dump-guest-core=off"]);
 }
 
 #[test]
