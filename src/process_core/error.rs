@@ -39,7 +39,7 @@ pub enum ProcessCoreError {
     Memory(#[from] FileMemoryError),
     /// The search for QEMU's RAM blocks failed.
     #[error(
-        "cannot find the guest's RAM in the core file by itself: {0}; give a map with guest-physical and host-virtual address of each RAM block"
+        "cannot find the guest's RAM in the core file by itself: {0}; give a map with guest-physical and host-virtual address of each RAM block (guestdump: --map, see docs/process-core.md)"
     )]
     NotFound(#[from] SearchError),
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use guestdump::GuestMemory;
+use guestdump::demo::DemoGuest;
 use guestdump::elf::format::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size, encode_section_zero,
     phdr_size, shdr_size,
@@ -23,6 +24,13 @@ pub(crate) const BE32: Encoding = Encoding {
 /// `p_flags` of data and of code.
 pub(crate) const RW: u32 = 6;
 pub(crate) const RX: u32 = 5;
+
+/// Host-virtual address of [`linux_guest`].
+pub(crate) const LINUX_HVA: u64 = 0x7fb2_a7e0_0000;
+/// Guest-physical address of the demo guest's page table of the direct map,
+/// in which each entry is a GiB.
+pub(crate) const DIRECT_MAP: u64 = 0x60_0000;
+const MIB: u64 = 1 << 20;
 
 /// A segment of the process's memory.
 #[derive(Debug, Clone, Default)]
@@ -199,4 +207,29 @@ impl Core {
         }
         bytes
     }
+}
+
+/// QEMU's RAM block of a guest with 32 MiB: the lower half of a demo guest,
+/// whose kernel does not know of the other one.
+pub(crate) fn linux_guest() -> Load {
+    let guest = DemoGuest::new(64 * MIB).unwrap();
+    let mut load = Load::new(LINUX_HVA, 32 * MIB)
+        .with(&guest, 0, 0xa_0000, 0)
+        .with(&guest, MIB, 31 * MIB, MIB);
+    map_gib(&mut load, 4, false);
+    load
+}
+
+/// Makes the direct map's entry of a GiB present or not.
+pub(crate) fn map_gib(load: &mut Load, gib: u64, present: bool) {
+    let table = DIRECT_MAP + gib * 8;
+    let (at, bytes) = load
+        .data
+        .iter_mut()
+        .find(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&table))
+        .unwrap();
+    let entry = &mut bytes[(table - *at) as usize..][..8];
+    assert_eq!(entry[0] & 1, u8::from(!present));
+    let value = if present { gib << 30 | 0xe3 } else { 0 };
+    entry.copy_from_slice(&u64::to_le_bytes(value));
 }

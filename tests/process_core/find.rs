@@ -4,14 +4,12 @@ use guestdump::demo::DemoGuest;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
 use guestdump::{GuestMemory, Machine, Progress};
 
-use crate::core_file::{Core, Load, RX};
+use crate::core_file::{
+    Core, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest as small, map_gib,
+};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
-const HVA: u64 = 0x7fb2_a7e0_0000;
-/// Guest-physical address of the demo guest's page table of the direct map,
-/// in which each entry is a GiB.
-const DIRECT_MAP: u64 = 0x60_0000;
 /// What of the demo guest's memory has its kernel.
 const KERNEL: u64 = 8 * MIB;
 
@@ -40,31 +38,6 @@ fn others() -> Vec<Load> {
         Load::left_out(0x6100_0000_0000, 16 * GIB),
         Load::new(0x6200_0000_0000, 2 * MIB),
     ]
-}
-
-/// A block of 32 MiB, in which a guest's kernel is that has no RAM above.
-fn small() -> Load {
-    let guest = DemoGuest::new(64 * MIB).unwrap();
-    let mut load =
-        Load::new(HVA, 32 * MIB)
-            .with(&guest, 0, 0xa_0000, 0)
-            .with(&guest, MIB, 31 * MIB, MIB);
-    map_gib(&mut load, 4, false);
-    load
-}
-
-/// Makes the direct map's entry of a GiB present or not.
-fn map_gib(load: &mut Load, gib: u64, present: bool) {
-    let table = DIRECT_MAP + gib * 8;
-    let (at, bytes) = load
-        .data
-        .iter_mut()
-        .find(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&table))
-        .unwrap();
-    let entry = &mut bytes[(table - *at) as usize..][..8];
-    assert_eq!(entry[0] & 1, u8::from(!present));
-    let value = if present { gib << 30 | 0xe3 } else { 0 };
-    entry.copy_from_slice(&u64::to_le_bytes(value));
 }
 
 /// A guest of `high` GiB above 4 GiB, and 3 GiB below, as one block.
