@@ -58,10 +58,14 @@ pub enum SearchError {
         hint: String,
     },
     /// No segment has VMCOREINFO.
-    #[error("VMCOREINFO of a Linux kernel is in none of the {segments} largest segments with data")]
+    #[error(
+        "VMCOREINFO of a Linux kernel is in none of the {segments} largest segments with data; {hint}"
+    )]
     NoVmcoreinfo {
         /// How many were searched.
         segments: usize,
+        /// What else may have happened.
+        hint: String,
     },
     /// VMCOREINFO is there, but no known arrangement of RAM fits it.
     #[error(

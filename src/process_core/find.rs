@@ -6,10 +6,7 @@
 //! and its page tables map what is RAM.
 
 use super::layout::layouts;
-use super::{
-    Extracted, MissingReason, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment,
-    direct_map,
-};
+use super::{Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map};
 use crate::arch::Machine;
 use crate::error::Error;
 use crate::guest::{Guest, read_utsname};
@@ -60,8 +57,7 @@ impl ProcessCore {
         };
         let candidates = self.candidates();
         if candidates.is_empty() {
-            let hint = self.why_no_candidates();
-            return Err(SearchError::NoCandidates { hint }.into());
+            return Err(SearchError::NoCandidates { hint: self.loss() }.into());
         }
         let mut seen = None;
         for segment in &candidates {
@@ -87,6 +83,7 @@ impl ProcessCore {
             Some(osrelease) => SearchError::NotVerified { osrelease },
             None => SearchError::NoVmcoreinfo {
                 segments: candidates.len(),
+                hint: self.loss(),
             },
         }
         .into())
@@ -105,25 +102,32 @@ impl ProcessCore {
         all
     }
 
-    /// What is known about the largest segment that may have been RAM.
-    fn why_no_candidates(&self) -> String {
-        let ram = self.segments().iter().filter(|s| is_ram_like(s));
-        let largest = ram.max_by_key(|segment| segment.size);
-        let range = |size| MemoryRange::new(0, size).ok();
-        let missing = largest.and_then(|segment| {
-            let range = range(segment.size - segment.size % MIN_PAGE_SIZE)?;
-            let hva = segment.hva;
-            let Extracted { missing, .. } = self.extract(&[RamBlock { range, hva }]).ok()?;
-            missing.into_iter().next()
+    /// What is known about the largest memory that may have been RAM and is
+    /// not in the core file.
+    fn loss(&self) -> String {
+        let segments = self.segments().iter().filter(|s| is_ram_like(s));
+        let segments = segments.map(|segment| (segment.size, segment.hva));
+        let files = self.mapped_files().iter().map(|file| (file.size, file.hva));
+        let mut large: Vec<_> = segments
+            .chain(files)
+            .filter(|(size, _)| *size >= MIN_BLOCK)
+            .collect();
+        large.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        let lost = large.into_iter().find_map(|(size, hva)| {
+            let range = MemoryRange::new(0, size - size % MIN_PAGE_SIZE).ok()?;
+            let Extracted { regions, missing } = self.extract(&[RamBlock { range, hva }]).ok()?;
+            missing.into_iter().next().filter(|_| regions.is_empty())
         });
-        match missing {
-            Some(missing) => format!(
-                "of the largest, {:#x} bytes at host-virtual address {:#x}: {}",
-                missing.range.size(),
-                missing.hva,
-                missing.reason
+        let rule = "QEMU's RAM is not in its cores with -machine dump-guest-core=off";
+        match lost {
+            Some(lost) => format!(
+                "{rule}; the largest memory that this one lacks, {:#x} bytes at host-virtual \
+                 address {:#x}: {}",
+                lost.range.size(),
+                lost.hva,
+                lost.reason
             ),
-            None => MissingReason::NoSegment.to_string(),
+            None => rule.into(),
         }
     }
 

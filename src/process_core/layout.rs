@@ -3,7 +3,7 @@
 //! Sources, in QEMU: x86: `pc_init1` in `hw/i386/pc_piix.c` and
 //! `pc_q35_init` in `hw/i386/pc_q35.c` (RAM is split below the PCI hole; the
 //! rest begins at 4 GiB), and `hw/i386/pc.h` for machines without
-//! `gigabyte-align`; `hw/arm/virt.c`, `hw/riscv/virt.c`: `VIRT_MEM` and
+//! `gigabyte-align`; `microvm_memory_init` in `hw/i386/microvm.c`; `hw/arm/virt.c`, `hw/riscv/virt.c`: `VIRT_MEM` and
 //! `VIRT_DRAM`; `hw/s390x/s390-virtio-ccw.c` and `hw/ppc/spapr.c`: RAM
 //! begins at 0; `include/hw/loongarch/virt.h`: `VIRT_LOWMEM_SIZE` and
 //! `VIRT_HIGHMEM_BASE`.

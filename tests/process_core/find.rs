@@ -134,13 +134,26 @@ fn what_cannot_be_proven_is_refused_with_the_reason() {
     }
     refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
 
-    refused(&Core::new(others()), &["VMCOREINFO", "none of", "map"]);
+    let mut loads = others();
+    let lost = &[
+        "VMCOREINFO",
+        "none of",
+        "0x610000000000",
+        "MADV_DONTDUMP",
+        "map",
+    ];
+    refused(&Core::new(loads.clone()), lost);
+    loads.retain(|load| load.filesz > 0);
+    refused(&Core::new(loads), &["VMCOREINFO", "dump-guest-core=off"]);
 
     let mut core = Core::new([Load::left_out(HVA, 64 * MIB)]);
     refused(&core, &["dump-guest-core=off", "0x7fb2a7e00000", "map"]);
     core.mapped_files = vec![(HVA, HVA + 64 * MIB, 0, "/dev/shm/vm0")];
     refused(&core, &["/dev/shm/vm0", "map"]);
     refused(&Core::new([]), &["no segment", "dump-guest-core=off"]);
+    // gdb writes no program header for what it leaves out.
+    core.loads.clear();
+    refused(&core, &["no segment", "/dev/shm/vm0"]);
 }
 
 #[test]

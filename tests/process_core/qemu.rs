@@ -142,6 +142,7 @@ fn memory_that_qemu_keeps_out_of_cores_is_named() {
     guest.write_map(|gpa| json!({"hva": hva + gpa}));
     let run = guest.run("--map map.json");
     run.fails(1, &["none of the guest's RAM", "dump-guest-core=off"]);
+    guest.run("--json").fails(1, &["dump-guest-core=off"]);
 }
 
 #[test]
@@ -154,6 +155,9 @@ fn memory_in_a_shared_file_is_taken_from_there() {
     let ram = guest.qemu.path("ram");
     let run = guest.run("--map map.json");
     run.fails(1, &["none of the guest's RAM", &ram.display().to_string()]);
+    guest
+        .run("--json")
+        .fails(1, &["VMCOREINFO", &ram.display().to_string()]);
     guest.write_map(|gpa| json!({"path": ram, "offset": gpa}));
     guest.run("--map map.json").ok();
     guest.check_dump();
