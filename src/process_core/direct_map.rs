@@ -22,7 +22,7 @@ const LARGE: u64 = 1 << 7;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const ENTRIES: usize = 512;
 /// In the topmost table, the first entry of the kernel's half.
-const KERNEL_ENTRY: u64 = ENTRIES as u64 / 2;
+const KERNEL_ENTRY: usize = ENTRIES / 2;
 /// The level whose entries map 1 GiB each.
 const GIB_LEVEL: u32 = 3;
 /// RAM of every PC.
@@ -46,6 +46,8 @@ struct Tables<'a> {
 /// the RAM `blocks`, of which `guest` may lack parts: they reach to its end,
 /// and it has nothing besides them. What lies above 4 GiB has to be mapped to
 /// its last page; of what lies below, firmware may keep the end for itself.
+///
+/// A table that cannot be read proves nothing, and may be what is wrong.
 pub(super) fn confirms(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
     check(guest, blocks, info).unwrap_or(false)
 }
@@ -58,18 +60,18 @@ fn check(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> Option<boo
         levels: 4 + u32::from(info.number("pgtable_l5_enabled") == Some(1)),
     };
     let base = tables.lowest_gib()?;
-    let maps = |gpa: u64| {
-        let vaddr = base.checked_add(gpa);
-        vaddr.and_then(|vaddr| tables.translate(vaddr)) == Some(gpa)
-    };
+    let maps = |gpa: u64| Some(tables.translate(base.checked_add(gpa)?)? == Some(gpa));
     let low_end = blocks
         .iter()
         .map(|b| b.range.end())
         .rfind(|end| *end <= HIGH)?;
     let end = blocks.last()?.range.end();
-    let high = !maps(end.max(HIGH)) && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
+    let low = low_end / 4 * 3 & !(MIN_PAGE_SIZE - 1);
+    let inside = maps(ONE_MIB)?
+        && maps(low)?
+        && (end <= HIGH || (maps(HIGH)? && maps(end - MIN_PAGE_SIZE)?));
     let gaps = [low_end..HIGH, end.max(HIGH)..u64::MAX];
-    Some(maps(ONE_MIB) && high && !tables.maps_any(base, &gaps)?)
+    Some(inside && !maps(end.max(HIGH))? && !tables.maps_any(base, &gaps)?)
 }
 
 impl Tables<'_> {
@@ -77,14 +79,6 @@ impl Tables<'_> {
         let mut entries = [0; ENTRIES];
         self.guest.read(gpa, entries.as_mut_bytes()).ok()?;
         Some(entries.map(u64::from_le))
-    }
-
-    fn entry(&self, table: u64, index: u64) -> Option<u64> {
-        let mut entry = [0; 8];
-        let gpa = table.checked_add(index * 8)?;
-        self.guest.read(gpa, &mut entry).ok()?;
-        let entry = u64::from_le_bytes(entry);
-        (entry & PRESENT != 0).then_some(entry)
     }
 
     /// The first virtual address of the kernel's half.
@@ -98,41 +92,44 @@ impl Tables<'_> {
         let mut table = self.top;
         let mut first = KERNEL_ENTRY;
         for level in (GIB_LEVEL..=self.levels).rev() {
-            let (index, entry) = (first..ENTRIES as u64)
-                .find_map(|index| Some((index, self.entry(table, index)?)))?;
-            vaddr += (index - first) << shift(level);
-            table = entry & ADDRESS;
+            let entries = &self.table(table)?[first..];
+            let index = entries.iter().position(|entry| entry & PRESENT != 0)?;
+            vaddr += (index as u64) << shift(level);
+            table = entries[index] & ADDRESS;
             first = 0;
         }
         Some(vaddr)
     }
 
-    /// The guest-physical address of the byte at `vaddr`.
-    fn translate(&self, vaddr: u64) -> Option<u64> {
+    /// The guest-physical address of the byte at `vaddr`, if there is one;
+    /// `None` if a table cannot be read.
+    fn translate(&self, vaddr: u64) -> Option<Option<u64>> {
         let mut table = self.top;
         for level in (1..=self.levels).rev() {
-            let index = (vaddr >> shift(level)) % ENTRIES as u64;
-            let entry = self.entry(table, index)?;
+            let index = (vaddr >> shift(level)) as usize % ENTRIES;
+            let entry = self.table(table)?[index];
+            if entry & PRESENT == 0 {
+                return Some(None);
+            }
             if level == 1 || is_large(level, entry) {
-                return Some(page(level, entry) | vaddr & inside(level));
+                return Some(Some(page(level, entry) | vaddr & inside(level)));
             }
             table = entry & ADDRESS;
         }
-        None
+        Some(None)
     }
 
     /// Whether the direct map that begins at `base` has a large page that
     /// begins in one of the `gaps`; `None` if there are too many tables to
-    /// tell.
+    /// tell, or one cannot be read.
     fn maps_any(&self, base: u64, gaps: &[Range<u64>]) -> Option<bool> {
         let mut budget = MAX_TABLES;
         let mut rest = vec![(self.levels, self.top, self.kernel_half())];
         while let Some((level, table, vaddr)) = rest.pop() {
             budget = budget.checked_sub(1)?;
-            // Tables that cannot be read map nothing.
-            let entries = self.table(table).unwrap_or([0; ENTRIES]);
+            let entries = self.table(table)?;
             let first = if level == self.levels {
-                KERNEL_ENTRY as usize
+                KERNEL_ENTRY
             } else {
                 0
             };

@@ -13,9 +13,10 @@ use crate::arch::Machine;
 use crate::memory::MemoryRange;
 
 const GIB: u64 = 1 << 30;
-/// Where a PC's RAM below 4 GiB may end: q35, q35 with less RAM, `pc`, old
-/// `pc` machines.
-const PC_SPLITS: [u64; 4] = [0x8000_0000, 0xb000_0000, 0xc000_0000, 0xe000_0000];
+/// Where a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35, q35 with
+/// less RAM, `pc`, old `pc` machines.
+const PC_SPLITS: [u64; 5] = [GIB, 2 * GIB, 0xb000_0000, 3 * GIB, MAX_PC_SPLIT];
+const MAX_PC_SPLIT: u64 = 0xe000_0000;
 /// A PC's window of video memory, which hides the RAM behind it.
 const VGA_WINDOW: (u64, u64) = (0xa_0000, 0xc_0000);
 
@@ -28,7 +29,7 @@ pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock
             .iter()
             .filter(|split| size > **split)
             .map(|split| place(&pc(*split)))
-            .chain((size <= PC_SPLITS[3]).then(|| place(&pc(4 * GIB))))
+            .chain((size <= MAX_PC_SPLIT).then(|| place(&pc(4 * GIB))))
             .collect(),
         "aarch64" | "arm" | "armv7l" => vec![place(&[(0, GIB, u64::MAX)])],
         "riscv64" | "riscv32" => vec![place(&[(0, 2 * GIB, u64::MAX)])],
@@ -84,7 +85,7 @@ mod tests {
     fn a_small_pc_has_one_arrangement() {
         let low = (0, 0xa_0000);
         assert_eq!(ends(64 << 20), [[low, (0xc_0000, 64 << 20)]]);
-        assert_eq!(ends(2 * GIB), [[low, (0xc_0000, 2 * GIB)]]);
+        assert_eq!(ends(GIB), [[low, (0xc_0000, GIB)]]);
     }
 
     #[test]
@@ -96,8 +97,8 @@ mod tests {
         };
         assert_eq!(ends(5 * GIB), PC_SPLITS.map(of));
         // Between the splits it may be one piece, too.
-        assert_eq!(ends(5 * GIB / 2).len(), 2);
-        assert_eq!(ends(5 * GIB / 2)[1], [low, (0xc_0000, 5 * GIB / 2)]);
+        assert_eq!(ends(5 * GIB / 2).len(), 3);
+        assert_eq!(ends(5 * GIB / 2)[2], [low, (0xc_0000, 5 * GIB / 2)]);
     }
 
     #[test]

@@ -222,6 +222,11 @@ pub(crate) fn linux_guest() -> Load {
 
 /// Makes the direct map's entry of a GiB present or not.
 pub(crate) fn map_gib(load: &mut Load, gib: u64, present: bool) {
+    set_gib(load, gib, if present { gib << 30 | 0xe3 } else { 0 });
+}
+
+/// Sets the direct map's entry of a GiB.
+pub(crate) fn set_gib(load: &mut Load, gib: u64, value: u64) {
     let table = DIRECT_MAP + gib * 8;
     let (at, bytes) = load
         .data
@@ -229,7 +234,6 @@ pub(crate) fn map_gib(load: &mut Load, gib: u64, present: bool) {
         .find(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&table))
         .unwrap();
     let entry = &mut bytes[(table - *at) as usize..][..8];
-    assert_eq!(entry[0] & 1, u8::from(!present));
-    let value = if present { gib << 30 | 0xe3 } else { 0 };
-    entry.copy_from_slice(&u64::to_le_bytes(value));
+    assert_ne!(entry, value.to_le_bytes());
+    entry.copy_from_slice(&value.to_le_bytes());
 }

@@ -5,7 +5,7 @@ use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
 use guestdump::{GuestMemory, Machine, Progress};
 
 use crate::core_file::{
-    Core, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest as small, map_gib,
+    Core, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest as small, map_gib, set_gib,
 };
 
 const MIB: u64 = 1 << 20;
@@ -108,6 +108,14 @@ fn memory_that_is_not_in_the_block_is_noticed() {
     // A guest with less.
     let mut load = large(4);
     map_gib(&mut load, 7, false);
+    refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
+}
+
+#[test]
+fn page_tables_outside_the_block_prove_nothing() {
+    // With `max-ram-below-4g`, the tables of RAM above 4 GiB may lie there.
+    let mut load = small();
+    set_gib(&mut load, 4, 5 << 30 | 0x63);
     refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
 }
 
