@@ -4,14 +4,25 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
+pub mod arm;
+pub mod i386;
+mod json;
+pub mod loongarch64;
+pub mod ppc64;
+mod prstatus;
+pub mod riscv;
+pub mod s390x;
 pub mod x86_64;
 
 use std::fmt;
 
 use crate::elf::note::{CORE, NT_PRSTATUS, Notes};
-use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::encoding::{Class, Encoding};
 use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
+
+use prstatus::CpuNotes;
 
 /// A guest architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -20,54 +31,98 @@ pub enum Machine {
     /// AMD64 in long mode.
     #[default]
     X86_64,
+    /// 64-bit Arm, little-endian.
+    Aarch64,
+    /// 64-bit Arm, big-endian.
+    Aarch64Be,
+    /// 32-bit Arm, little-endian.
+    Arm,
+    /// 64-bit PowerPC, big-endian.
+    Ppc64,
+    /// 64-bit PowerPC, little-endian.
+    Ppc64le,
+    /// z/Architecture, big-endian.
+    S390x,
+    /// Intel's 32-bit architecture.
+    I386,
+    /// RISC-V, 64-bit.
+    Riscv64,
+    /// RISC-V, 32-bit.
+    Riscv32,
+    /// LoongArch, 64-bit.
+    Loongarch64,
 }
 
 impl Machine {
     /// Every architecture.
-    pub const ALL: &'static [Self] = &[Self::X86_64];
+    pub const ALL: &'static [Self] = &[
+        Self::X86_64,
+        Self::Aarch64,
+        Self::Aarch64Be,
+        Self::Arm,
+        Self::Ppc64,
+        Self::Ppc64le,
+        Self::S390x,
+        Self::I386,
+        Self::Riscv64,
+        Self::Riscv32,
+        Self::Loongarch64,
+    ];
 
-    /// The name in `uname -m`, which is also this crate's name for it.
+    /// What there is to know about it.
+    const fn architecture(self) -> &'static Architecture {
+        match self {
+            Self::X86_64 => &x86_64::ARCHITECTURE,
+            Self::Aarch64 => &aarch64::ARCHITECTURE,
+            Self::Aarch64Be => &aarch64::BIG_ENDIAN,
+            Self::Arm => &arm::ARCHITECTURE,
+            Self::Ppc64 => &ppc64::ARCHITECTURE,
+            Self::Ppc64le => &ppc64::LITTLE_ENDIAN,
+            Self::S390x => &s390x::ARCHITECTURE,
+            Self::I386 => &i386::ARCHITECTURE,
+            Self::Riscv64 => &riscv::RISCV64,
+            Self::Riscv32 => &riscv::RISCV32,
+            Self::Loongarch64 => &loongarch64::ARCHITECTURE,
+        }
+    }
+
+    /// This crate's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::X86_64 => "x86_64",
-        }
+        self.architecture().name
+    }
+
+    /// `uname -m` of its kernels, by which readers of kdump choose the
+    /// architecture.
+    #[must_use]
+    pub const fn uname(self) -> &'static str {
+        self.architecture().uname
     }
 
     /// Word size and byte order of dump headers and notes.
     #[must_use]
     pub const fn encoding(self) -> Encoding {
-        match self {
-            Self::X86_64 => Encoding {
-                class: Class::Bits64,
-                order: ByteOrder::Little,
-            },
-        }
+        self.architecture().encoding
     }
 
     /// How kdump's headers are laid out.
     #[must_use]
     pub const fn kdump_layout(self) -> HeaderLayout {
-        match self {
-            Self::X86_64 => HeaderLayout::Bits64,
-        }
+        self.architecture().kdump_layout
     }
 
     /// `e_machine` in ELF headers.
     #[must_use]
     pub const fn elf_machine(self) -> u16 {
-        match self {
-            Self::X86_64 => x86_64::EM_X86_64,
-        }
+        self.architecture().elf_machine
     }
 
-    /// The architecture with this `e_machine` and encoding.
+    /// The architecture with this `e_machine` and encoding. A guest with
+    /// 32-bit words may have a dump of 64-bit class, if its memory does not
+    /// fit into the other one, or QEMU's ROMs do not.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|m| m.elf_machine() == elf_machine && m.encoding() == encoding)
+        Self::in_encoding(encoding, |m| m.elf_machine() == elf_machine)
     }
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
@@ -76,26 +131,33 @@ impl Machine {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|m| m.encoding() == encoding && m.prstatus_size() == size)
+        Self::in_encoding(encoding, |m| m.prstatus_size() == size)
+    }
+
+    /// The architecture that `fits` in a dump of this encoding.
+    fn in_encoding(encoding: Encoding, fits: impl Fn(Self) -> bool) -> Option<Self> {
+        let Encoding { class, order } = encoding;
+        let fitting = |e: Encoding| {
+            let all = Self::ALL.iter().copied();
+            all.filter(move |m| m.encoding() == e).find(|m| fits(*m))
+        };
+        let narrow = Encoding {
+            class: Class::Bits32,
+            order,
+        };
+        fitting(encoding).or_else(|| fitting(narrow).filter(|_| class == Class::Bits64))
     }
 
     /// Size of an `NT_PRSTATUS` descriptor in bytes.
     #[must_use]
     pub const fn prstatus_size(self) -> usize {
-        match self {
-            Self::X86_64 => x86_64::PRSTATUS_SIZE,
-        }
+        self.architecture().prstatus_size
     }
 
     /// The page sizes, in bytes, that a guest may have; the usual one first.
     #[must_use]
     pub const fn page_sizes(self) -> &'static [u64] {
-        match self {
-            Self::X86_64 => &[4096],
-        }
+        self.architecture().page_sizes
     }
 
     /// The page size, in bytes, where VMCOREINFO and the caller are silent.
@@ -104,22 +166,92 @@ impl Machine {
         self.page_sizes()[0]
     }
 
+    /// Whether kdump's page frame numbers count from `phys_base` on, which is
+    /// where RAM begins, instead of from address 0 (`ARCH_PFN_OFFSET`; see
+    /// docs/formats/kdump.md).
+    #[must_use]
+    pub const fn frames_from_phys_base(self) -> bool {
+        self.architecture().frames_from_phys_base
+    }
+
     /// `phys_base` of kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
-        match self {
-            Self::X86_64 => x86_64::phys_base(info),
-        }
+        (self.architecture().phys_base)(info)
     }
 
     /// Where the byte of the kernel's image at the guest-virtual address
     /// `vaddr` lies in guest-physical memory. Covers static data only.
     #[must_use]
     pub fn kernel_image_to_physical(self, vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
+        (self.architecture().kernel_image_to_physical)(vaddr, info)
+    }
+
+    /// `phys_base` of a guest whose RAM begins at `ram_start`, where nobody
+    /// says it: what QEMU, crash and makedumpfile take it for.
+    pub(crate) fn likely_phys_base(self, ram_start: u64) -> Option<u64> {
         match self {
-            Self::X86_64 => x86_64::kernel_image_to_physical(vaddr, info),
+            Self::Aarch64 | Self::Aarch64Be | Self::Arm => Some(ram_start),
+            _ => None,
         }
     }
+
+    /// As [`kernel_image_to_physical`](Self::kernel_image_to_physical), for
+    /// RAM that begins at `ram_start`: arm's VMCOREINFO does not tell where.
+    pub(crate) fn kernel_image_in_ram(
+        self,
+        vaddr: u64,
+        info: &Vmcoreinfo,
+        ram_start: u64,
+    ) -> Option<u64> {
+        match self {
+            Self::Arm => arm::linear_to_physical(vaddr, info, ram_start),
+            _ => self.kernel_image_to_physical(vaddr, info),
+        }
+    }
+
+    /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
+    /// machines is the CPU's number plus one; `None` if it is too short.
+    #[must_use]
+    pub fn prstatus_pid(self, desc: &[u8]) -> Option<u32> {
+        Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
+    }
+
+    /// The registers of each CPU that `notes` describe, as far as they tell:
+    /// one for each `NT_PRSTATUS` note.
+    #[must_use]
+    pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
+        (self.architecture().decode_notes)(&CpuNotes::new(notes))
+    }
+}
+
+/// What differs from one architecture to another: one static of it in each
+/// architecture's file.
+struct Architecture {
+    name: &'static str,
+    /// `uname -m`.
+    uname: &'static str,
+    /// Other names by which a user, or a dump's utsname, may call it.
+    aliases: &'static [&'static str],
+    encoding: Encoding,
+    kdump_layout: HeaderLayout,
+    elf_machine: u16,
+    /// In bytes; the usual one first.
+    page_sizes: &'static [u64],
+    /// In bytes.
+    prstatus_size: usize,
+    /// Whether kdump's page frame numbers count from `phys_base` on.
+    frames_from_phys_base: bool,
+    /// `phys_base` of kdump's sub header.
+    phys_base: fn(&Vmcoreinfo) -> Option<u64>,
+    /// From a guest-virtual address in the kernel's image to a
+    /// guest-physical one.
+    kernel_image_to_physical: fn(u64, &Vmcoreinfo) -> Option<u64>,
+    /// Appends the notes of all CPUs in QEMU's order. The registers are of
+    /// this architecture.
+    encode_notes: fn(&[Registers], &mut Vec<u8>),
+    /// One for each `NT_PRSTATUS` note.
+    decode_notes: fn(&CpuNotes<'_>) -> Vec<Registers>,
 }
 
 impl fmt::Display for Machine {
@@ -135,49 +267,199 @@ impl std::str::FromStr for Machine {
         Self::ALL
             .iter()
             .copied()
-            .find(|m| m.name() == s)
+            .find(|m| {
+                let Architecture {
+                    name,
+                    uname,
+                    aliases,
+                    ..
+                } = *m.architecture();
+                name == s || uname == s || aliases.contains(&s)
+            })
             .ok_or_else(|| UnknownMachine(s.to_owned()))
     }
 }
 
 /// A name that no architecture has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no machine '{0}'")]
+#[error("there is no machine '{0}'; there are {names}", names = names())]
 pub struct UnknownMachine(pub String);
 
-/// The registers of one virtual CPU.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Registers {
-    /// Of an [`Machine::X86_64`] guest.
-    X86_64(Box<x86_64::Registers>),
+/// Every architecture's name.
+fn names() -> String {
+    let names = Machine::ALL.iter().map(|machine| machine.name());
+    names.collect::<Vec<_>>().join(", ")
 }
 
-impl Registers {
-    /// The architecture that these registers belong to.
-    #[must_use]
-    pub const fn machine(&self) -> Machine {
-        match self {
-            Self::X86_64(_) => Machine::X86_64,
+/// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
+/// have these registers.
+macro_rules! registers {
+    ($($Variant:ident($module:ident) for $($Machine:ident)|+;)*) => {
+        /// The registers of one virtual CPU.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub enum Registers {
+            $(
+                #[doc = concat!("Those in [`", stringify!($module), "`].")]
+                $Variant(Box<$module::Registers>),
+            )*
         }
-    }
+
+        impl Registers {
+            /// Whether these are registers of a CPU of `machine`.
+            #[must_use]
+            pub const fn fit(&self, machine: Machine) -> bool {
+                match self {
+                    $(Self::$Variant(_) => matches!(machine, $(Machine::$Machine)|+),)*
+                }
+            }
+
+            /// Guest-virtual address of the next instruction.
+            #[must_use]
+            pub fn program_counter(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.program_counter(),)*
+                }
+            }
+
+            /// The stack pointer, a guest-virtual address.
+            #[must_use]
+            pub fn stack_pointer(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.stack_pointer(),)*
+                }
+            }
+
+            /// The register that leads to the page tables, cr3 for example,
+            /// if it is known.
+            #[must_use]
+            pub fn page_table_root(&self) -> Option<u64> {
+                match self {
+                    $(Self::$Variant(registers) => registers.page_table_root(),)*
+                }
+            }
+
+            /// Reads the registers of a CPU of `machine`, which the feature
+            /// `serde` brings: by their names, all optional.
+            ///
+            /// # Errors
+            ///
+            /// The deserialiser's, which names the field: a name that the
+            /// architecture does not have, a value that does not fit.
+            #[cfg(feature = "serde")]
+            pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
+                machine: Machine,
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                match machine {
+                    $($(Machine::$Machine)|+ => {
+                        let registers: $module::Registers =
+                            serde::Deserialize::deserialize(deserializer)?;
+                        Ok(registers.into())
+                    })*
+                }
+            }
+        }
+
+        /// The registers by their names.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for Registers {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$Variant(registers) => registers.serialize(serializer),)*
+                }
+            }
+        }
+
+        $(
+            impl From<$module::Registers> for Registers {
+                fn from(registers: $module::Registers) -> Self {
+                    Self::$Variant(Box::new(registers))
+                }
+            }
+
+            impl $module::Registers {
+                /// Those of `cpus` that are of this architecture.
+                fn of(cpus: &[Registers]) -> Vec<&Self> {
+                    let one = |registers| match registers {
+                        &Registers::$Variant(ref registers) => Some(&**registers),
+                        #[allow(unreachable_patterns)]
+                        _ => None,
+                    };
+                    cpus.iter().filter_map(one).collect()
+                }
+            }
+        )*
+    };
 }
 
-impl From<x86_64::Registers> for Registers {
-    fn from(registers: x86_64::Registers) -> Self {
-        Self::X86_64(Box::new(registers))
-    }
+registers! {
+    X86_64(x86_64) for X86_64;
+    Aarch64(aarch64) for Aarch64 | Aarch64Be;
+    Arm(arm) for Arm;
+    Ppc64(ppc64) for Ppc64 | Ppc64le;
+    S390x(s390x) for S390x;
+    I386(i386) for I386;
+    Riscv(riscv) for Riscv64 | Riscv32;
+    Loongarch64(loongarch64) for Loongarch64;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
 pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
-    match machine {
-        Machine::X86_64 => {
-            let cpus = cpus.iter().map(|r| match r {
-                Registers::X86_64(registers) => &**registers,
-            });
-            x86_64::encode_notes(cpus, out);
+    (machine.architecture().encode_notes)(cpus, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::ByteOrder;
+
+    #[test]
+    fn names_uname_and_aliases_are_of_one_machine_each() {
+        for machine in Machine::ALL {
+            let Architecture {
+                name,
+                uname,
+                aliases,
+                ..
+            } = *machine.architecture();
+            for text in aliases.iter().chain([&name, &uname]) {
+                assert_eq!(text.parse(), Ok(*machine), "{text}");
+            }
         }
+        let error = "vax".parse::<Machine>().err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("vax") && text.contains("riscv64")));
+    }
+
+    #[test]
+    fn notes_tell_machines_apart() {
+        for machine in Machine::ALL {
+            let encoding = machine.encoding();
+            let mut notes = Vec::new();
+            crate::elf::note::Note {
+                name: CORE,
+                kind: NT_PRSTATUS,
+                desc: &vec![0; machine.prstatus_size()],
+            }
+            .encode(encoding.order, &mut notes);
+            let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
+            assert_eq!(found, Some(*machine));
+        }
+    }
+
+    #[test]
+    fn a_narrow_guest_may_have_a_wide_dump() {
+        let encoding = |class| Encoding {
+            class,
+            order: ByteOrder::Little,
+        };
+        let (narrow, wide) = (encoding(Class::Bits32), encoding(Class::Bits64));
+        let found = Machine::from_elf;
+        assert_eq!(found(i386::EM_386, narrow), Some(Machine::I386));
+        assert_eq!(found(i386::EM_386, wide), Some(Machine::I386));
+        assert_eq!(found(x86_64::EM_X86_64, narrow), None);
+        assert_eq!(found(riscv::EM_RISCV, wide), Some(Machine::Riscv64));
+        assert_eq!(found(riscv::EM_RISCV, narrow), Some(Machine::Riscv32));
     }
 }

@@ -11,94 +11,126 @@
 use std::mem::{offset_of, size_of};
 
 use zerocopy::byteorder::little_endian::{U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::Architecture;
+use super::json::json_struct;
+use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, QEMU};
-use crate::encoding::ByteOrder;
+use crate::encoding::{ByteOrder, Class, Encoding};
+use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
 pub const EM_X86_64: u16 = 62;
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)] // The names are the architecture's.
-pub struct Registers {
-    pub rax: u64,
-    pub rbx: u64,
-    pub rcx: u64,
-    pub rdx: u64,
-    pub rsi: u64,
-    pub rdi: u64,
-    pub rsp: u64,
-    pub rbp: u64,
-    pub r8: u64,
-    pub r9: u64,
-    pub r10: u64,
-    pub r11: u64,
-    pub r12: u64,
-    pub r13: u64,
-    pub r14: u64,
-    pub r15: u64,
-    pub rip: u64,
-    pub rflags: u64,
-    pub cs: Segment,
-    pub ds: Segment,
-    pub es: Segment,
-    pub fs: Segment,
-    pub gs: Segment,
-    pub ss: Segment,
-    pub ldt: Segment,
-    pub tr: Segment,
-    /// Base and limit; selector and flags are 0.
-    pub gdt: Segment,
-    /// Base and limit; selector and flags are 0.
-    pub idt: Segment,
-    pub cr0: u64,
-    /// Reserved by the architecture; QEMU keeps a slot for it.
-    pub cr1: u64,
-    pub cr2: u64,
-    pub cr3: u64,
-    pub cr4: u64,
-    /// MSR `KERNEL_GS_BASE` (0xc0000102).
-    pub kernel_gs_base: u64,
+const ENCODING: Encoding = Encoding {
+    class: Class::Bits64,
+    order: ByteOrder::Little,
+};
+
+pub(super) static ARCHITECTURE: Architecture = Architecture {
+    name: "x86_64",
+    uname: "x86_64",
+    aliases: &["amd64"],
+    encoding: ENCODING,
+    kdump_layout: HeaderLayout::Bits64,
+    elf_machine: EM_X86_64,
+    page_sizes: &[4096],
+    prstatus_size: prstatus_size(ENCODING.class, size_of::<UserRegs>()),
+    frames_from_phys_base: false,
+    phys_base,
+    kernel_image_to_physical,
+    encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
+    decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
+};
+
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    #[allow(missing_docs)] // The names are the architecture's.
+    pub struct Registers {
+        pub rax: u64,
+        pub rbx: u64,
+        pub rcx: u64,
+        pub rdx: u64,
+        pub rsi: u64,
+        pub rdi: u64,
+        pub rsp: u64,
+        pub rbp: u64,
+        pub r8: u64,
+        pub r9: u64,
+        pub r10: u64,
+        pub r11: u64,
+        pub r12: u64,
+        pub r13: u64,
+        pub r14: u64,
+        pub r15: u64,
+        pub rip: u64,
+        pub rflags: u64,
+        pub cs: Segment,
+        pub ds: Segment,
+        pub es: Segment,
+        pub fs: Segment,
+        pub gs: Segment,
+        pub ss: Segment,
+        pub ldt: Segment,
+        pub tr: Segment,
+        pub gdt: DescriptorTable,
+        pub idt: DescriptorTable,
+        pub cr0: u64,
+        /// Reserved by the architecture; QEMU keeps a slot for it.
+        pub cr1: u64,
+        pub cr2: u64,
+        pub cr3: u64,
+        pub cr4: u64,
+        /// MSR `KERNEL_GS_BASE` (0xc0000102).
+        pub kernel_gs_base: u64,
+    }
 }
 
-/// A segment register with its hidden part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Segment {
-    /// The visible selector.
-    pub selector: u32,
-    /// Last offset in the segment, in bytes.
-    pub limit: u32,
-    /// The second 32-bit word of the segment's descriptor: type in bits 8 to
-    /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
-    /// 22, G in 23; the other bits are part of base and limit there and are
-    /// ignored here. (VMX access rights have the same bits eight lower.)
-    pub flags: u32,
-    /// Guest-virtual base address.
-    pub base: u64,
+impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.rip
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.rsp
+    }
+
+    /// `NT_PRSTATUS` alone does not have cr3.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        (self.cr3 != 0).then_some(self.cr3)
+    }
 }
 
-/// `struct elf_prstatus`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Prstatus {
-    /// Signal information; zero.
-    pr_info: [u8; 12],
-    pr_cursig: [u8; 4],
-    pr_sigpend: U64,
-    pr_sighold: U64,
-    /// QEMU puts the CPU's index plus one here.
-    pr_pid: U32,
-    pr_ppid: U32,
-    pr_pgrp: U32,
-    pr_sid: U32,
-    /// User, system and children's times; zero.
-    pr_times: [U64; 8],
-    pr_reg: UserRegs,
-    pr_fpvalid: U32,
-    padding: [u8; 4],
+json_struct! {
+    /// A segment register with its hidden part.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Segment {
+        /// The visible selector.
+        pub selector: u32,
+        /// Last offset in the segment, in bytes.
+        pub limit: u32,
+        /// The second 32-bit word of the segment's descriptor: type in bits 8 to
+        /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
+        /// 22, G in 23; the other bits are part of base and limit there and are
+        /// ignored here. (VMX access rights have the same bits eight lower.)
+        pub flags: u32,
+        /// Guest-virtual base address.
+        pub base: u64,
+    }
+}
+
+json_struct! {
+    /// A descriptor table register.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct DescriptorTable {
+        /// Guest-virtual base address.
+        pub base: u64,
+        /// Last offset in the table, in bytes.
+        pub limit: u32,
+    }
 }
 
 /// `struct user_regs_struct`.
@@ -164,17 +196,6 @@ struct QemuSegment {
 
 const QEMU_STATE_VERSION: u32 = 1;
 
-pub(super) const PRSTATUS_SIZE: usize = size_of::<Prstatus>();
-
-// 12 + 4 + 2 × 8 + 4 × 4 + 8 × 8 = 112, then 27 registers, then 4 + 4.
-const _: () = assert!(offset_of!(Prstatus, pr_cursig) == 12);
-const _: () = assert!(offset_of!(Prstatus, pr_sigpend) == 16);
-const _: () = assert!(offset_of!(Prstatus, pr_sighold) == 24);
-const _: () = assert!(offset_of!(Prstatus, pr_pid) == 32);
-const _: () = assert!(offset_of!(Prstatus, pr_times) == 48);
-const _: () = assert!(offset_of!(Prstatus, pr_reg) == 112);
-const _: () = assert!(offset_of!(Prstatus, pr_fpvalid) == 112 + 27 * 8);
-const _: () = assert!(size_of::<Prstatus>() == 336);
 const _: () = assert!(size_of::<UserRegs>() == 27 * 8);
 const _: () = assert!(offset_of!(UserRegs, rax) == 10 * 8);
 const _: () = assert!(offset_of!(UserRegs, rip) == 16 * 8);
@@ -191,10 +212,8 @@ const _: () = assert!(size_of::<QemuCpuState>() == 440);
 const _: () = assert!(offset_of!(QemuSegment, base) == 16);
 const _: () = assert!(size_of::<QemuSegment>() == 24);
 
-fn prstatus(pid: u32, r: &Registers) -> Prstatus {
-    let mut status = Prstatus::new_zeroed();
-    status.pr_pid = pid.into();
-    status.pr_reg = UserRegs {
+fn user_regs(r: &Registers) -> UserRegs {
+    UserRegs {
         r15: r.r15.into(),
         r14: r.r14.into(),
         r13: r.r13.into(),
@@ -222,8 +241,7 @@ fn prstatus(pid: u32, r: &Registers) -> Prstatus {
         es: u64::from(r.es.selector).into(),
         fs: u64::from(r.fs.selector).into(),
         gs: u64::from(r.gs.selector).into(),
-    };
-    status
+    }
 }
 
 fn qemu_state(r: &Registers) -> QemuCpuState {
@@ -231,9 +249,13 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
         r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
         r.r13, r.r14, r.r15,
     ];
-    let segments = [
-        r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, r.gdt, r.idt,
-    ];
+    let table = |table: DescriptorTable| Segment {
+        base: table.base,
+        limit: table.limit,
+        ..Segment::default()
+    };
+    let (gdt, idt) = (table(r.gdt), table(r.idt));
+    let segments = [r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, gdt, idt];
     QemuCpuState {
         version: QEMU_STATE_VERSION.into(),
         size: (size_of::<QemuCpuState>() as u32).into(),
@@ -252,28 +274,35 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
     }
 }
 
-/// Appends the notes of all CPUs: every `NT_PRSTATUS` first, then every CPU
-/// state note, as QEMU orders them.
-pub(super) fn encode_notes<'a>(
-    cpus: impl Iterator<Item = &'a Registers> + Clone,
-    out: &mut Vec<u8>,
-) {
-    for (pid, registers) in (1..).zip(cpus.clone()) {
-        Note {
-            name: CORE,
-            kind: NT_PRSTATUS,
-            desc: prstatus(pid, registers).as_bytes(),
-        }
-        .encode(ByteOrder::Little, out);
+/// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+    for (index, registers) in cpus.iter().enumerate() {
+        encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out);
     }
     for registers in cpus {
-        Note {
-            name: QEMU,
-            kind: 0,
-            desc: qemu_state(registers).as_bytes(),
-        }
-        .encode(ByteOrder::Little, out);
+        encode_qemu_note(registers, out);
     }
+}
+
+/// Appends QEMU's CPU state note.
+pub(super) fn encode_qemu_note(registers: &Registers, out: &mut Vec<u8>) {
+    Note {
+        name: QEMU,
+        kind: 0,
+        desc: qemu_state(registers).as_bytes(),
+    }
+    .encode(ENCODING.order, out);
+}
+
+/// From QEMU's note, or without one from `NT_PRSTATUS`.
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
+    let mut states = notes.all(QEMU, 0);
+    let statuses = notes.all(CORE, NT_PRSTATUS);
+    let cpu = |desc| {
+        let state = states.next().and_then(decode_qemu_state);
+        state.or_else(|| Some(decode_prstatus(desc)?.1))
+    };
+    statuses.map(cpu).map(Option::unwrap_or_default).collect()
 }
 
 /// The registers in QEMU's CPU state note: all that [`Registers`] has. A
@@ -315,6 +344,10 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         flags: s.flags.get(),
         base: s.base.get(),
     });
+    let table = |segment: Segment| DescriptorTable {
+        base: segment.base,
+        limit: segment.limit,
+    };
     let [cr0, cr1, cr2, cr3, cr4] = s.cr.map(U64::get);
     Some(Registers {
         rax,
@@ -343,8 +376,8 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         ss,
         ldt,
         tr,
-        gdt,
-        idt,
+        gdt: table(gdt),
+        idt: table(idt),
         cr0,
         cr1,
         cr2,
@@ -359,8 +392,8 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
 /// Also the `pr_pid`.
 #[must_use]
 pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
-    let (status, _) = Prstatus::read_from_prefix(desc).ok()?;
-    let r = status.pr_reg;
+    let (pid, bytes) = prstatus::decode_prstatus(ENCODING, desc, size_of::<UserRegs>())?;
+    let r = UserRegs::read_from_bytes(bytes).ok()?;
     let selector = |s: U64| Segment {
         selector: s.get() as u32,
         ..Segment::default()
@@ -398,18 +431,18 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
         ss: selector(r.ss),
         ..Registers::default()
     };
-    Some((status.pr_pid.get(), registers))
+    Some((pid, registers))
 }
 
 /// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
 const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// `NUMBER(phys_base)`, decimal, possibly negative.
-pub(super) fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
+fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("phys_base")? as u64)
 }
 
-pub(super) fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
+fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     let offset = vaddr.checked_sub(START_KERNEL_MAP)?;
     Some(offset.wrapping_add(phys_base(info)?))
 }
@@ -419,6 +452,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::elf::note::Notes;
+    use zerocopy::FromZeros;
 
     /// Every field another value, so that no two can be mixed up.
     fn registers() -> Registers {
@@ -434,7 +468,7 @@ mod tests {
     fn notes_come_in_qemus_order_and_sizes() {
         let (a, b) = (registers(), Registers::default());
         let mut bytes = Vec::new();
-        encode_notes([&a, &b].into_iter(), &mut bytes);
+        encode_notes(&[&a, &b], &mut bytes);
         let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
             .map(|n| n.unwrap().1)
             .collect();
@@ -474,8 +508,9 @@ mod tests {
             },
             ..Registers::default()
         };
-        let status = prstatus(3, &r);
-        let bytes = status.as_bytes();
+        let mut note = Vec::new();
+        encode_prstatus(ENCODING, 2, user_regs(&r).as_bytes(), &mut note);
+        let bytes = &note[20..];
         let mut expected = [0u8; 336];
         expected[32] = 3;
         expected[112] = 15;
@@ -522,6 +557,31 @@ mod tests {
             }
         );
         assert_eq!(decode_qemu_state(&expected[..431]), None);
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn registers_have_their_names_in_json() {
+        let json = r#"{"rip": "0xffffffff81000000", "cr3": 4096,
+            "cs": {"selector": "0x10", "limit": 4294967295, "flags": "0xa09b00"},
+            "gdt": {"base": "0xfffffe0000001000", "limit": 127}}"#;
+        let r: Registers = serde_json::from_str(json).unwrap();
+        assert_eq!((r.rip, r.cr3), (0xffff_ffff_8100_0000, 4096));
+        assert_eq!((r.cs.selector, r.cs.limit), (0x10, u32::MAX));
+        assert_eq!(r.gdt.limit, 127);
+        let all = registers();
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<Registers>(&text).unwrap(), all);
+        for (json, word) in [
+            (r#"{"rpi": 1}"#, "rpi"),
+            (r#"{"cs": {"sel": 1}}"#, "sel"),
+            (r#"{"gdt": {"selector": 1}}"#, "selector"),
+            (r#"{"cs": {"limit": "0x100000000"}}"#, "32 bits"),
+            (r#"{"rip": 1, "rip": 2}"#, "duplicate"),
+        ] {
+            let error = serde_json::from_str::<Registers>(json).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 
     #[test]

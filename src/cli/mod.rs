@@ -11,7 +11,6 @@ mod missing;
 mod number;
 mod progress;
 mod rearrange;
-mod registers;
 mod report;
 mod signals;
 mod source;

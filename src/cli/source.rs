@@ -84,7 +84,7 @@ impl Source {
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
                 let guest = match settings.map {
-                    Some(map) => map::load(map, Backing::Ram(path))?,
+                    Some(map) => map::load(map, Backing::Ram(path), settings.machine)?,
                     None => map::flat(path)?,
                 };
                 Ok(Self::raw(guest, settings))
@@ -94,7 +94,7 @@ impl Source {
                     |e: ProcessCoreError| Failure::because(format!("{}", path.display()), &e);
                 let core = ProcessCore::open(open_file(path)?).map_err(failure)?;
                 let guest = match settings.map {
-                    Some(map) => map::load(map, Backing::Core(&core))?,
+                    Some(map) => map::load(map, Backing::Core(&core), settings.machine)?,
                     None => map::find(&core, settings).map_err(failure)?,
                 };
                 Ok(Self::raw(guest, settings))

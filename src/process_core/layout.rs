@@ -24,17 +24,17 @@ const VGA_WINDOW: (u64, u64) = (0xa_0000, 0xc_0000);
 /// of `size` bytes (of whole pages) at the host-virtual address `hva`.
 pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock>> {
     let place = |pieces: &[(u64, u64, u64)]| blocks(hva, size, pieces);
-    match machine.name() {
-        "x86_64" | "i386" | "i686" => PC_SPLITS
+    match machine {
+        Machine::X86_64 | Machine::I386 => PC_SPLITS
             .iter()
             .filter(|split| size > **split)
             .map(|split| place(&pc(*split)))
             .chain((size <= MAX_PC_SPLIT).then(|| place(&pc(4 * GIB))))
             .collect(),
-        "aarch64" | "arm" | "armv7l" => vec![place(&[(0, GIB, u64::MAX)])],
-        "riscv64" | "riscv32" => vec![place(&[(0, 2 * GIB, u64::MAX)])],
-        "loongarch64" => vec![place(&[(0, 0, GIB / 4), (GIB / 4, 2 * GIB, u64::MAX)])],
-        _ => vec![place(&[(0, 0, u64::MAX)])],
+        Machine::Aarch64 | Machine::Aarch64Be | Machine::Arm => vec![place(&[(0, GIB, u64::MAX)])],
+        Machine::Riscv64 | Machine::Riscv32 => vec![place(&[(0, 2 * GIB, u64::MAX)])],
+        Machine::Loongarch64 => vec![place(&[(0, 0, GIB / 4), (GIB / 4, 2 * GIB, u64::MAX)])],
+        Machine::S390x | Machine::Ppc64 | Machine::Ppc64le => vec![place(&[(0, 0, u64::MAX)])],
     }
 }
 

@@ -18,7 +18,7 @@ use crate::elf::note::{self, Note, Notes};
 use crate::error::{Error, Result};
 use crate::guest::{Guest, read_utsname};
 use crate::kdump::Utsname;
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::progress::Progress;
 
 /// Where a dump takes VMCOREINFO from.
@@ -299,7 +299,7 @@ fn for_each_page_start(
     look: &mut dyn FnMut(u64, &PageStart) -> bool,
 ) -> Result<()> {
     let memory = guest.memory;
-    let page_size = guest.machine.default_page_size();
+    let page_size = MIN_PAGE_SIZE;
     for range in guest.ranges {
         let mut rest = Some(*range);
         while let Some(part) = rest {
@@ -375,7 +375,7 @@ fn read_find(guest: Guest<'_>, gpa: u64, mut size: u64) -> Option<Vmcoreinfo> {
     loop {
         match read_note(guest, gpa, size) {
             Ok(info) => return Some(info),
-            Err(VmcoreinfoError::Unreadable { .. }) if size > guest.machine.default_page_size() => {
+            Err(VmcoreinfoError::Unreadable { .. }) if size > MIN_PAGE_SIZE => {
                 size /= 2;
             }
             Err(_) => return None,

@@ -146,6 +146,7 @@ impl Core {
             shoff: ehdr_size(class) as u64,
             shentsize: shdr_size(class) as u16,
             shnum: 1,
+            shstrndx: 0,
         }
         .encode(&mut head);
         encode_section_zero(self.encoding, phnum as u32, &mut head);

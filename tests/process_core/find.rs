@@ -1,8 +1,10 @@
 //! QEMU's RAM in its core, found without a map.
 
 use guestdump::demo::DemoGuest;
+use guestdump::kdump::Utsname;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
-use guestdump::{GuestMemory, Machine, Progress};
+use guestdump::{GuestMemory, Machine, MemoryRange, Progress};
+use zerocopy::IntoBytes;
 
 use crate::core_file::{
     Core, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest as small, map_gib, set_gib,
@@ -117,6 +119,69 @@ fn page_tables_outside_the_block_prove_nothing() {
     let mut load = small();
     set_gib(&mut load, 4, 5 << 30 | 0x63);
     refused(&Core::new([load]), &["6.1.0-guestdump-demo", "map"]);
+}
+
+/// QEMU's RAM block of 64 MiB of a guest whose `init_uts_ns` lies 1 MiB
+/// behind its beginning.
+fn other_architecture(uname: &str, init_uts_ns: u64, more: &str) -> Load {
+    let uts = Utsname {
+        sysname: Utsname::field("Linux"),
+        release: Utsname::field("6.1.0-other"),
+        machine: Utsname::field(uname),
+        ..Utsname::default()
+    };
+    let info = format!(
+        "OSRELEASE=6.1.0-other\nPAGESIZE=4096\nSYMBOL(init_uts_ns)={init_uts_ns:x}\n\
+         OFFSET(uts_namespace.name)=0\n{more}\0"
+    );
+    let mut load = Load::new(HVA, 64 * MIB);
+    load.data.push((MIB, uts.as_bytes().to_vec()));
+    load.data.push((2 * MIB, info.into_bytes()));
+    load
+}
+
+#[test]
+fn other_architectures_have_their_own_arrangements() {
+    for (machine, uname, init_uts_ns, more, start) in [
+        (
+            Machine::Aarch64,
+            "aarch64",
+            0xffff_8000_0810_0000,
+            "NUMBER(kimage_voffset)=0xffff7fffc8000000\n",
+            GIB,
+        ),
+        (
+            Machine::Riscv64,
+            "riscv64",
+            0xffff_ffff_8010_0000,
+            "NUMBER(phys_ram_base)=2147483648\nNUMBER(KERNEL_LINK_ADDR)=0xffffffff80000000\n\
+             NUMBER(va_kernel_pa_offset)=0xffffffff00000000\n",
+            2 * GIB,
+        ),
+        // Alike, but for what the kernel says.
+        (Machine::Ppc64le, "ppc64le", 0xc000_0000_0010_0000, "", 0),
+        (Machine::Ppc64, "ppc64", 0xc000_0000_0010_0000, "", 0),
+    ] {
+        let load = other_architecture(uname, init_uts_ns, more);
+        let core = ProcessCore::open(Core::new([load]).write()).unwrap();
+        let progress = Progress::new();
+        let ram = core.find_qemu_ram(None, &progress).unwrap();
+        assert_eq!(ram.machine, machine);
+        let blocks: Vec<_> = ram.blocks.iter().map(|b| (b.range, b.hva)).collect();
+        assert_eq!(blocks, [(MemoryRange::new(start, 64 * MIB).unwrap(), HVA)]);
+        assert_eq!(core.find_qemu_ram(Some(machine), &progress).unwrap(), ram);
+        let wrong = core.find_qemu_ram(Some(Machine::X86_64), &progress);
+        assert!(wrong.is_err(), "{machine}");
+    }
+}
+
+#[test]
+fn arrangements_that_fit_alike_are_refused() {
+    // No check of page tables for i386: RAM may be split in several places.
+    let mut load = other_architecture("i686", 0xc010_0000, "");
+    load.memsz = 5 * GIB;
+    load.filesz = 5 * GIB;
+    refused(&Core::new([load]), &["several", "i386 0x0..0xa0000", "map"]);
 }
 
 #[track_caller]

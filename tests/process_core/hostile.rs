@@ -28,6 +28,7 @@ fn core(encoding: Encoding, headers: &[ProgramHeader], phnum: u16, len: u64) -> 
         shoff: 0,
         shentsize: 0,
         shnum: 0,
+        shstrndx: 0,
     }
     .encode(&mut bytes);
     bytes.resize(64, 0);
