@@ -1,173 +1,94 @@
-//! What an x86_64 Linux kernel's page tables say about where RAM ends.
+//! What an x86_64 Linux kernel's page tables say about where RAM is.
 //!
 //! The kernel maps all RAM, and nothing else, in its direct map: the lowest
-//! mapping in the kernel's half of the address space, which begins with
-//! guest-physical address 0.
+//! mapping in the kernel's half of the address space.
 //!
-//! Sources: Linux `Documentation/arch/x86/x86_64/mm.rst`; Intel SDM volume
-//! 3, chapter 5, for the entries.
-
-use std::ops::Range;
-
-use zerocopy::IntoBytes;
+//! Source: Linux `Documentation/arch/x86/x86_64/mm.rst`.
 
 use super::RamBlock;
 use crate::guest::Guest;
-use crate::memory::MIN_PAGE_SIZE;
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::paging::{Budget, address_spaces, mappings};
+use crate::progress::Progress;
 use crate::vmcoreinfo::Vmcoreinfo;
 
-const PRESENT: u64 = 1;
-/// In an entry of level 2 or 3: a page of 2 MiB or 1 GiB.
-const LARGE: u64 = 1 << 7;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
-const ENTRIES: usize = 512;
-/// In the topmost table, the first entry of the kernel's half.
-const KERNEL_ENTRY: usize = ENTRIES / 2;
-/// The level whose entries map 1 GiB each.
-const GIB_LEVEL: u32 = 3;
+/// The lowest address of the kernel's half, with any number of levels.
+const KERNEL_HALF: u64 = 1 << 63;
+/// Physical addresses are below this.
+const PHYSICAL_END: u64 = 1 << 52;
 /// RAM of every PC.
 const ONE_MIB: u64 = 1 << 20;
 /// Where RAM goes on that did not fit below the PCI hole.
 const HIGH: u64 = 4 << 30;
-/// How many tables are read in search of more RAM, at most: some kernels
-/// have thousands, a hostile guest's can be one another's.
-const MAX_TABLES: u32 = 1 << 16;
-
-/// The page tables of a kernel.
-struct Tables<'a> {
-    guest: Guest<'a>,
-    /// Guest-physical address of the topmost table.
-    top: u64,
-    /// 4 or 5.
-    levels: u32,
-}
 
 /// Whether the direct map of the kernel that `info` describes agrees with
-/// the RAM `blocks`, of which `guest` may lack parts: they reach to its end,
-/// and it has nothing besides them. What lies above 4 GiB has to be mapped to
-/// its last page; of what lies below, firmware may keep the end for itself.
+/// the RAM `blocks`, of which `guest` may lack parts: it reaches to their
+/// end, and it has nothing besides them. What lies above 4 GiB has to be
+/// mapped to its last page; of what lies below, firmware may keep the end for
+/// itself.
 ///
 /// A table that cannot be read proves nothing, and may be what is wrong.
-pub(super) fn confirms(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
-    check(guest, blocks, info).unwrap_or(false)
+pub(super) fn confirms(
+    guest: Guest<'_>,
+    blocks: &[RamBlock],
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> bool {
+    check(guest, blocks, info, progress).unwrap_or(false)
 }
 
-fn check(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> Option<bool> {
-    let symbol = info.symbol("swapper_pg_dir")?;
-    let tables = Tables {
-        guest,
-        top: guest.machine.kernel_image_to_physical(symbol, info)?,
-        levels: 4 + u32::from(info.number("pgtable_l5_enabled") == Some(1)),
+fn check(
+    guest: Guest<'_>,
+    blocks: &[RamBlock],
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> Option<bool> {
+    let mapped = direct_map(guest, info, progress)?;
+    let maps = |gpa: u64| {
+        mapped
+            .iter()
+            .any(|range| range.contains(gpa, MIN_PAGE_SIZE))
     };
-    let base = tables.lowest_gib()?;
-    let maps = |gpa: u64| Some(tables.translate(base.checked_add(gpa)?)? == Some(gpa));
-    let low_end = blocks
-        .iter()
-        .map(|b| b.range.end())
-        .rfind(|end| *end <= HIGH)?;
+    let mut ends = blocks.iter().map(|block| block.range.end());
+    let low_end = ends.rfind(|end| *end <= HIGH)?;
     let end = blocks.last()?.range.end();
-    let low = low_end / 4 * 3 & !(MIN_PAGE_SIZE - 1);
-    let inside = maps(ONE_MIB)?
-        && maps(low)?
-        && (end <= HIGH || (maps(HIGH)? && maps(end - MIN_PAGE_SIZE)?));
-    let gaps = [low_end..HIGH, end.max(HIGH)..u64::MAX];
-    Some(inside && !maps(end.max(HIGH))? && !tables.maps_any(base, &gaps)?)
+    let covered = maps(ONE_MIB)
+        && maps(low_end / 4 * 3 / MIN_PAGE_SIZE * MIN_PAGE_SIZE)
+        && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
+    let gap = MemoryRange::new(low_end, HIGH - low_end).ok();
+    let high_end = end.max(HIGH);
+    let rest = MemoryRange::new(high_end, PHYSICAL_END.checked_sub(high_end)?).ok();
+    let outside = |range: &MemoryRange| {
+        let outside = [gap, rest];
+        let mut outside = outside.iter().flatten();
+        outside.any(|part| part.intersection(range).is_some())
+    };
+    Some(covered && !mapped.iter().any(outside))
 }
 
-impl Tables<'_> {
-    fn table(&self, gpa: u64) -> Option<[u64; ENTRIES]> {
-        let mut entries = [0; ENTRIES];
-        self.guest.read(gpa, entries.as_mut_bytes()).ok()?;
-        Some(entries.map(u64::from_le))
+/// What the kernel's direct map has.
+fn direct_map(
+    guest: Guest<'_>,
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> Option<Vec<MemoryRange>> {
+    let spaces = address_spaces(guest.machine, &[], &[], Some(info));
+    let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
+    let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
+    // The direct map comes first in what the budget allows.
+    let found = mappings(&spaces, &read, &all, Budget::default(), progress).ok()?;
+    if found.unreadable_tables > 0 {
+        return None;
     }
-
-    /// The first virtual address of the kernel's half.
-    const fn kernel_half(&self) -> u64 {
-        u64::MAX << (shift(self.levels + 1) - 1)
-    }
-
-    /// The lowest virtual address in the kernel's half whose GiB is mapped.
-    fn lowest_gib(&self) -> Option<u64> {
-        let mut vaddr = self.kernel_half();
-        let mut table = self.top;
-        let mut first = KERNEL_ENTRY;
-        for level in (GIB_LEVEL..=self.levels).rev() {
-            let entries = &self.table(table)?[first..];
-            let index = entries.iter().position(|entry| entry & PRESENT != 0)?;
-            vaddr += (index as u64) << shift(level);
-            table = entries[index] & ADDRESS;
-            first = 0;
-        }
-        Some(vaddr)
-    }
-
-    /// The guest-physical address of the byte at `vaddr`, if there is one;
-    /// `None` if a table cannot be read.
-    fn translate(&self, vaddr: u64) -> Option<Option<u64>> {
-        let mut table = self.top;
-        for level in (1..=self.levels).rev() {
-            let index = (vaddr >> shift(level)) as usize % ENTRIES;
-            let entry = self.table(table)?[index];
-            if entry & PRESENT == 0 {
-                return Some(None);
-            }
-            if level == 1 || is_large(level, entry) {
-                return Some(Some(page(level, entry) | vaddr & inside(level)));
-            }
-            table = entry & ADDRESS;
-        }
-        Some(None)
-    }
-
-    /// Whether the direct map that begins at `base` has a large page that
-    /// begins in one of the `gaps`; `None` if there are too many tables to
-    /// tell, or one cannot be read.
-    fn maps_any(&self, base: u64, gaps: &[Range<u64>]) -> Option<bool> {
-        let mut budget = MAX_TABLES;
-        let mut rest = vec![(self.levels, self.top, self.kernel_half())];
-        while let Some((level, table, vaddr)) = rest.pop() {
-            budget = budget.checked_sub(1)?;
-            let entries = self.table(table)?;
-            let first = if level == self.levels {
-                KERNEL_ENTRY
-            } else {
-                0
-            };
-            for (entry, index) in entries[first..].iter().zip(0u64..) {
-                let vaddr = vaddr + (index << shift(level));
-                let gpa = vaddr.wrapping_sub(base);
-                if entry & PRESENT == 0 || vaddr | inside(level) < base {
-                    continue;
-                }
-                if is_large(level, *entry) {
-                    if page(level, *entry) == gpa && gaps.iter().any(|gap| gap.contains(&gpa)) {
-                        return Some(true);
-                    }
-                } else if level > 2 {
-                    rest.push((level - 1, entry & ADDRESS, vaddr));
-                }
-            }
-        }
-        Some(false)
-    }
-}
-
-const fn is_large(level: u32, entry: u64) -> bool {
-    (level == 2 || level == GIB_LEVEL) && entry & LARGE != 0
-}
-
-/// The guest-physical address of an entry's page.
-const fn page(level: u32, entry: u64) -> u64 {
-    entry & ADDRESS & !inside(level)
-}
-
-/// The bits of an address below those that an entry of `level` stands for.
-const fn inside(level: u32) -> u64 {
-    (1 << shift(level)) - 1
-}
-
-/// Each entry of a table of `level`, from 1 on, maps 2 to the power of this
-/// many bytes.
-const fn shift(level: u32) -> u32 {
-    12 + 9 * (level - 1)
+    let mut kernel = found.list.iter().filter(|m| m.vaddr >= KERNEL_HALF);
+    let base = kernel.next().map(|m| m.vaddr.wrapping_sub(m.gpa))?;
+    let direct = found
+        .list
+        .iter()
+        .filter(|m| m.vaddr.wrapping_sub(m.gpa) == base);
+    Some(
+        direct
+            .filter_map(|m| MemoryRange::new(m.gpa, m.size).ok())
+            .collect(),
+    )
 }

@@ -62,7 +62,7 @@ impl ProcessCore {
         let mut seen = None;
         for segment in &candidates {
             let infos = self.vmcoreinfo_in(segment, progress)?;
-            let found = self.fitting(segment, &infos, machines)?;
+            let found = self.fitting(segment, &infos, machines, progress)?;
             if let [ram] = &found[..] {
                 return Ok(ram.clone());
             }
@@ -170,6 +170,7 @@ impl ProcessCore {
         segment: &Segment,
         infos: &[Vmcoreinfo],
         machines: &[Machine],
+        progress: &Progress,
     ) -> Result<Vec<QemuRam>, ProcessCoreError> {
         let size = segment.size - segment.size % MIN_PAGE_SIZE;
         let mut found: Vec<QemuRam> = Vec::new();
@@ -187,7 +188,10 @@ impl ProcessCore {
                     ranges: &ranges,
                     machine,
                 };
-                if infos.iter().any(|info| fits(guest, &blocks, info)) {
+                if infos
+                    .iter()
+                    .any(|info| fits(guest, &blocks, info, progress))
+                {
                     found.push(QemuRam { machine, blocks });
                 }
             }
@@ -208,7 +212,7 @@ fn is_ram_like(segment: &Segment) -> bool {
 
 /// Whether the kernel lies where `info` says, and its page tables, where this
 /// crate can read them, agree that RAM is these `blocks`.
-fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
+fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo, progress: &Progress) -> bool {
     let Some(uts) = read_utsname(guest, info) else {
         return false;
     };
@@ -220,7 +224,7 @@ fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo) -> bool {
     if named.is_some_and(|named| named != guest.machine) {
         return false;
     }
-    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info)
+    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info, progress)
 }
 
 fn describe(found: &[QemuRam]) -> String {

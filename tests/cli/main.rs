@@ -7,6 +7,7 @@
 mod core_file;
 mod dump;
 mod files;
+mod paging;
 mod process_core;
 mod raw;
 mod signals;

@@ -218,6 +218,12 @@ pub(crate) fn linux_guest() -> Load {
         .with(&guest, 0, 0xa_0000, 0)
         .with(&guest, MIB, 31 * MIB, MIB);
     map_gib(&mut load, 4, false);
+    // The first GiB's part that is there, in pages of 2 MiB.
+    let table = 31 * MIB;
+    let entries = (0..16).flat_map(|n| u64::to_le_bytes(n << 21 | 0xe3));
+    load.data
+        .push((table, entries.chain([0; 4096 - 16 * 8]).collect()));
+    set_gib(&mut load, 0, table | 0x63);
     load
 }
 
