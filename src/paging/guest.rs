@@ -195,18 +195,9 @@ mod tests {
             cr4: 0x20,
             ..i386::Registers::default()
         };
-        let pae = i386::Registers {
-            cr3: 0x2000,
-            ..r.clone()
-        };
-        let two = i386::Registers {
-            cr4: 0x10,
-            ..r.clone()
-        };
-        let off = i386::Registers {
-            cr0: 0x11,
-            ..r.clone()
-        };
+        let pae = i386::Registers { cr3: 0x2000, ..r };
+        let two = i386::Registers { cr4: 0x10, ..r };
+        let off = i386::Registers { cr0: 0x11, ..r };
         assert_eq!(
             spaces(
                 Machine::I386,
