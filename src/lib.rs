@@ -88,6 +88,7 @@ mod notes;
 pub mod number;
 pub mod paging;
 mod pipeline;
+pub mod process_core;
 mod progress;
 #[cfg(feature = "serde")]
 pub mod qapi;

@@ -7,10 +7,11 @@
 //! `arch/x86/include/asm/page_32.h`.
 #![forbid(unsafe_code)]
 
-pub use super::x86_64::{DescriptorTable, Segment};
+pub use super::x86::{DescriptorTable, Segment};
 
 use super::json::json_struct;
 use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size, read_words, words};
+use super::x86::{decode_qemu_state, encode_qemu_note};
 use super::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
 use crate::encoding::{ByteOrder, Class, Encoding};
@@ -193,7 +194,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
         encode_prstatus(ENCODING, index, &regs, out);
     }
     for &registers in cpus {
-        x86_64::encode_qemu_note(&registers.into(), out);
+        encode_qemu_note(&registers.into(), out);
     }
 }
 
@@ -202,7 +203,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
     let mut states = notes.all(QEMU, 0);
     let statuses = notes.all(CORE, NT_PRSTATUS);
     let cpu = |desc| {
-        let state = states.next().and_then(x86_64::decode_qemu_state);
+        let state = states.next().and_then(decode_qemu_state);
         let state = state.as_ref().map(Registers::from);
         state.or_else(|| Some(decode_prstatus(desc)?.1))
     };

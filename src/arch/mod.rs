@@ -13,6 +13,7 @@ pub mod ppc64;
 mod prstatus;
 pub mod riscv;
 pub mod s390x;
+mod x86;
 pub mod x86_64;
 
 use std::fmt;
@@ -465,6 +466,24 @@ mod tests {
             let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
             assert_eq!(found, Some(*machine));
         }
+    }
+
+    /// As QEMU's kdump of an i386 guest with a ROM, which says nothing else.
+    #[test]
+    fn narrow_notes_in_a_wide_dump() {
+        let order = ByteOrder::Little;
+        let mut notes = Vec::new();
+        encode_cpu_notes(
+            Machine::I386,
+            &[i386::Registers::default().into()],
+            &mut notes,
+        );
+        let wide = Encoding {
+            class: Class::Bits64,
+            order,
+        };
+        let found = Machine::from_notes(wide, Notes::new(&notes, order));
+        assert_eq!(found, Some(Machine::I386));
     }
 
     #[test]

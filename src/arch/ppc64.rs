@@ -175,15 +175,15 @@ fn floating(order: ByteOrder, r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// `elf_vrregset_t`. QEMU has vscr in the last word of its 16 bytes in both
-/// byte orders, where Linux has it in the first one if little-endian.
+/// `elf_vrregset_t`. As in QEMU's, vscr is the last word of its 16 bytes and
+/// vrsave the first one, in both byte orders.
 fn vmx(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.vr);
     bytes.extend(words(order, &[0, 0, 0, r.vscr, r.vrsave, 0, 0, 0]));
     bytes
 }
 
-/// `elf_evrregset_t`.
+/// `elf_evrregset_t`, then the status and control register.
 fn spe(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.evr);
     bytes.extend(words(order, &[r.spe_acc]));
