@@ -1,0 +1,142 @@
+"""One row: boots the guest, dumps it in every format, has every reader read."""
+
+import json
+import pathlib
+import subprocess
+import tempfile
+
+import formats
+import readers
+from checks import CACHE, CHECKOUT, Check, Checks
+from guest import READERS, Dump, Guest, Memory, Source, dump_with_us
+
+GUEST = CHECKOUT / "tests" / "interop" / "guest"
+QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
+FEW = ("elf", "kdump-raw-zlib", "kdump-zlib")
+
+
+def run(row, limits, boot=True):
+    """Boots the guest, or takes it from the last run. Gives all results."""
+    booted = CACHE / "guest" / row.name
+    checks = Checks(row.name, limits)
+    start = Check("", "", "QEMU", "boot", (GUEST / "boot", booted, row.name), timeout=900)
+    if boot and not checks.run(start):
+        return checks.results
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
+        guest = describe(row, booted, pathlib.Path(work))
+        # First, so that what they tell is what our dumps must tell.
+        for name in QEMU_FORMATS:
+            if (booted / f"qemu-{name}").exists():
+                of_qemu = Dump(guest, "qemu", name, booted / f"qemu-{name}", qemu_memory(booted))
+                read(checks, of_qemu)
+        for source in sources(row, booted):
+            for name in source.formats:
+                dump = dump_with_us(checks, guest, source, name)
+                if dump:
+                    read(checks, dump)
+                    compare_with_qemu(checks, dump, booted)
+    repaired(checks)
+    return checks.results
+
+
+def describe(row, booted, folder):
+    """What the readers have to know of the booted guest."""
+    facts = ["--platform", row.platform, "--vmcoreinfo", booted / "vmcoreinfo.txt"]
+    ram_map = json.loads((booted / "map.json").read_text())
+    vmlinux = None
+    if row.symbols:
+        package = subprocess.check_output([GUEST / "kernel", "--debug"], text=True)
+        vmlinux = pathlib.Path(package.strip()) / "vmlinux"
+    return Guest(
+        row.name,
+        cpus=len(ram_map["cpus"]),
+        folder=folder,
+        vmlinux=vmlinux,
+        facts=tuple(facts),
+        gdb=row.gdb,
+        peeks=tuple(peeks(booted / "ram", ram_map["regions"])),
+    )
+
+
+def ram_memory(booted):
+    regions = json.loads((booted / "map.json").read_text())["regions"]
+    return Memory(booted / "ram", tuple(f"{r['gpa']}:{r['size']}:{r['offset']}" for r in regions))
+
+
+def qemu_memory(booted):
+    """As readelf sees it. QEMU takes ROM for RAM."""
+    elf = booted / "qemu-elf"
+    ranges = subprocess.check_output([READERS / "elf_ranges", elf], text=True).split()
+    return Memory(elf, tuple(ranges))
+
+
+def peeks(ram, regions):
+    """Guest-physical addresses of four pages that are not zero."""
+    with open(ram, "rb") as file:
+        for region in regions:
+            for quarter in range(4):
+                start = quarter * region["size"] // 4
+                for at in range(start, region["size"], 4096):
+                    file.seek(region["offset"] + at)
+                    if any(file.read(128)):
+                        yield hex(region["gpa"] + at)
+                        break
+
+
+def sources(row, booted):
+    """What our dumps are made from."""
+    ram = ram_memory(booted)
+    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram)
+    some = formats.ALL if row.every else FEW
+    for name in QEMU_FORMATS:
+        file = booted / f"qemu-{name}"
+        if not file.exists():
+            continue
+        convert = ("--from", f"vmcore:{file}")
+        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), tuple(some))
+        if len(ram.ranges) < len(qemu_memory(booted).ranges):
+            first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
+            length = int(last[0]) + int(last[1]) - int(first[0])
+            cut = (*convert, "--begin", first[0], "--length", length)
+            yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ("kdump-raw-zlib",))
+    for file in sorted(booted.glob("md-*")):
+        # Pages that makedumpfile left out stay out, so only the kernel is read.
+        yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, FEW)
+
+
+def read(checks, dump):
+    """All readers, those first that say what others must see."""
+    if not dump.memory:
+        checks.run(readers.drgn_kernel(dump))
+        return
+    checks.run(*readers.references(dump))
+    checks.run(*readers.others(dump))
+
+
+def compare_with_qemu(checks, dump, booted):
+    """Notes and memory of an ELF dump, with QEMU's."""
+    if dump.format != "elf" or not dump.memory:
+        return
+    theirs = booted / "qemu-elf"
+    whole = () if dump.source.startswith("vmcore:") else ("--part",)
+    checks.run(
+        dump.check("QEMU's ELF", "notes", READERS / "same_notes", dump.path, theirs),
+        dump.check("QEMU's ELF", "memory", READERS / "same_memory", *whole, dump.path, theirs),
+    )
+
+
+def repaired(checks):
+    """What a reader refused because of a mistake of QEMU's, it must open
+    after `guestdump dump --from vmcore:`."""
+    mistakes = {x.why for x in checks.limits if x.source == ("qemu",)}
+    for refused in [r for r in checks.results if r["source"] == "qemu" and r["limit"] in mistakes]:
+        good = [
+            r
+            for r in checks.results
+            if r["verdict"] == "ok"
+            and r["source"].startswith(f"vmcore:qemu-{refused['format']}")
+            and r["format"] in (refused["format"], formats.raw_form(refused["format"]))
+            and (r["reader"], r["check"]) == (refused["reader"], refused["check"])
+        ]
+        line = f"{refused['line']} -> {good[0]['line']}" if good else "still refused"
+        checks.note(refused, "repair", bool(good), line)
