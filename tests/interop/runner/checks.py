@@ -80,7 +80,7 @@ class Checks:
 
     def note(self, of, check, good, line):
         """Keeps what follows from an earlier result."""
-        result = {**of, "check": f"{of['check']}: {check}", "limit": None, "line": line}
+        result = {**of, "check": check, "limit": None, "line": line}
         self._print(result | {"verdict": "ok" if good else "fail"}, line)
 
     def _keep(self, check, limit, verdict, line, output, seconds):

@@ -24,8 +24,8 @@ def run(limits):
         )
         ranges = subprocess.check_output([READERS / "elf_ranges", reference], text=True).split()
         memory = Memory(reference, tuple(ranges))
-        source = Source("demo:64M", ("--from", "demo:64M"), memory)
-        for name in formats.ALL:
+        source = Source("demo:64M", ("--from", "demo:64M"), memory, formats.ALL)
+        for name in source.formats:
             dump = dump_with_us(checks, guest, source, name)
             if dump:
                 checks.run(*readers.references(dump))

@@ -5,6 +5,8 @@ FLATTENED = ["kdump-zlib", "kdump-lzo", "kdump-snappy", "kdump-zstd"]
 
 # A flattened dump comes after its raw form, with which it is compared.
 ALL = ["elf", *RAW_KDUMP, *FLATTENED]
+# One of each kind.
+FEW = ["elf", "kdump-raw-zlib", "kdump-zlib"]
 
 GROUPS = {"raw kdump": RAW_KDUMP, "flattened": FLATTENED}
 

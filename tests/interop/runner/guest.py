@@ -55,7 +55,7 @@ class Source:
     name: str
     arguments: tuple  # Of `guestdump dump`.
     memory: Memory | None  # None if pages were left out.
-    formats: tuple = tuple(formats.ALL)
+    formats: list
 
 
 @dataclass(frozen=True)

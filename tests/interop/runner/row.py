@@ -12,7 +12,6 @@ from guest import READERS, Dump, Guest, Memory, Source, dump_with_us
 
 GUEST = CHECKOUT / "tests" / "interop" / "guest"
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
-FEW = ("elf", "kdump-raw-zlib", "kdump-zlib")
 
 
 def run(row, limits, boot=True):
@@ -39,21 +38,26 @@ def run(row, limits, boot=True):
     return checks.results
 
 
+def lines_of(*command):
+    """What a program of the suite prints, without which nothing goes on."""
+    return subprocess.check_output(command, text=True).splitlines()
+
+
 def describe(row, booted, folder):
     """What the readers have to know of the booted guest."""
-    facts = ["--platform", row.platform, "--vmcoreinfo", booted / "vmcoreinfo.txt"]
     ram_map = json.loads((booted / "map.json").read_text())
     vmlinux = None
     if row.symbols:
-        package = subprocess.check_output([GUEST / "kernel", "--debug"], text=True)
-        vmlinux = pathlib.Path(package.strip()) / "vmlinux"
+        (package,) = lines_of(GUEST / "kernel", "--debug", row.name)
+        vmlinux = pathlib.Path(package) / "vmlinux"
     return Guest(
         row.name,
         cpus=len(ram_map["cpus"]),
         folder=folder,
         vmlinux=vmlinux,
-        facts=tuple(facts),
+        facts=("--platform", row.platform, "--vmcoreinfo", booted / "vmcoreinfo.txt"),
         gdb=row.gdb,
+        makedumpfile=tuple(lines_of(READERS / "makedumpfile_of", row.name)),
         peeks=tuple(peeks(booted / "ram", ram_map["regions"])),
     )
 
@@ -66,8 +70,7 @@ def ram_memory(booted):
 def qemu_memory(booted):
     """As readelf sees it. QEMU takes ROM for RAM."""
     elf = booted / "qemu-elf"
-    ranges = subprocess.check_output([READERS / "elf_ranges", elf], text=True).split()
-    return Memory(elf, tuple(ranges))
+    return Memory(elf, tuple(lines_of(READERS / "elf_ranges", elf)))
 
 
 def peeks(ram, regions):
@@ -86,22 +89,22 @@ def peeks(ram, regions):
 def sources(row, booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
-    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram)
-    some = formats.ALL if row.every else FEW
+    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL)
+    some = formats.ALL if row.every else formats.FEW
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
         if not file.exists():
             continue
         convert = ("--from", f"vmcore:{file}")
-        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), tuple(some))
+        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), some)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
             first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
             length = int(last[0]) + int(last[1]) - int(first[0])
             cut = (*convert, "--begin", first[0], "--length", length)
-            yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ("kdump-raw-zlib",))
+            yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])
     for file in sorted(booted.glob("md-*")):
         # Pages that makedumpfile left out stay out, so only the kernel is read.
-        yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, FEW)
+        yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, formats.FEW)
 
 
 def read(checks, dump):
@@ -139,4 +142,4 @@ def repaired(checks):
             and (r["reader"], r["check"]) == (refused["reader"], refused["check"])
         ]
         line = f"{refused['line']} -> {good[0]['line']}" if good else "still refused"
-        checks.note(refused, "repair", bool(good), line)
+        checks.note(refused, f"{refused['check']} after repair", bool(good), line)

@@ -5,23 +5,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """How the readers know this guest. `guest/boot OUT NAME` knows the rest."""
+    """How the readers know this guest. `guest/machines/NAME` has the rest."""
 
     name: str
     platform: str  # drgn's name of the architecture.
-    symbols: bool = False  # With the kernel's DWARF, for crash, drgn and gdb.
-    every: bool = False  # Every format from every source, not from RAM only.
+    symbols: bool = False  # With the kernel's DWARF, some hundred MB to download.
+    every: bool = False  # Every format from every source, not only from RAM.
     gdb: str = "gdb-multiarch"
-    makedumpfile: str | None = None  # Debian architecture of the one that knows it.
+    crash: bool = False  # Debian's crash knows this machine's architecture only.
 
 
 ROWS = [
-    Row("x86_64", "X86_64", symbols=True, every=True, gdb="gdb"),
-    Row("x86_64-nokaslr", "X86_64", symbols=True, gdb="gdb"),
-    Row("x86_64-la57", "X86_64", symbols=True, gdb="gdb"),
-    Row("i386", "I386", makedumpfile="i386"),
-    Row("arm64", "AARCH64", makedumpfile="arm64"),
-    Row("s390x", "S390X", makedumpfile="s390x"),
-    Row("ppc64el", "PPC64", makedumpfile="ppc64el"),
-    Row("riscv64", "RISCV64", makedumpfile="riscv64"),
+    Row("x86_64", "X86_64", symbols=True, every=True, gdb="gdb", crash=True),
+    Row("x86_64-nokaslr", "X86_64", symbols=True, gdb="gdb", crash=True),
+    Row("x86_64-la57", "X86_64", symbols=True, gdb="gdb", crash=True),
+    Row("i386", "I386"),
+    Row("i386-nopae", "I386"),
+    Row("arm64", "AARCH64", symbols=True),
+    Row("s390x", "S390X"),
+    Row("ppc64el", "PPC64"),
+    Row("riscv64", "RISCV64"),
 ]
