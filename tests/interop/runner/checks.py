@@ -40,6 +40,8 @@ def run_program(command, timeout):
     ) as process:
         try:
             output = process.communicate(timeout=timeout)[0]
+            if process.returncode < 0:
+                output += f"ended by {signal.Signals(-process.returncode).name}\n"
             return process.returncode, output
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
