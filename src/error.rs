@@ -69,6 +69,9 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// The dump cannot have the sections that the caller gave.
+    #[error("the sections are refused: {0}")]
+    Sections(#[from] crate::elf::SectionsError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
@@ -86,6 +89,14 @@ pub enum Error {
         /// How many bytes were asked for.
         len: u64,
         /// What the memory reported.
+        source: io::Error,
+    },
+    /// The contents of a section cannot be had.
+    #[error("cannot get the contents of the section {name:?}")]
+    Section {
+        /// The section's name.
+        name: String,
+        /// What the caller's function reported.
         source: io::Error,
     },
     /// The sink does not take bytes.
@@ -134,7 +145,25 @@ impl Error {
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
+                | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
         )
     }
+}
+
+/// An error and its causes, joined by `: `. Some errors repeat their cause in
+/// their own text; it is not said twice.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
 }
