@@ -28,6 +28,7 @@ def run(row, limits, boot=True):
             if (booted / f"qemu-{name}").exists():
                 of_qemu = Dump(guest, "qemu", name, booted / f"qemu-{name}", qemu_memory(booted))
                 read(checks, of_qemu)
+        checks.run(decoded_and_encoded(booted))
         for source in sources(row, booted):
             for name in source.formats:
                 dump = dump_with_us(checks, guest, source, name)
@@ -114,6 +115,13 @@ def read(checks, dump):
         return
     checks.run(*readers.references(dump))
     checks.run(*readers.others(dump))
+
+
+def decoded_and_encoded(booted):
+    """Our register structs between QEMU's notes and the same notes again."""
+    elf = f"GUESTDUMP_QEMU_ELF={booted}/qemu-elf"
+    test = ("cargo", "test", "--quiet", "--all-features", "--test", "notes", "--", "--ignored")
+    return Check("qemu", "elf", "guestdump", "notes again", ("env", elf, *test), timeout=900)
 
 
 def compare_with_qemu(checks, dump, booted):
