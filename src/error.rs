@@ -80,6 +80,17 @@ pub enum Error {
         /// The guest-physical address behind the last byte.
         end: u64,
     },
+    /// The format has no place for guest-virtual addresses.
+    #[error("{format} has no place for guest-virtual addresses; paging goes with elf only")]
+    PagingFormat {
+        /// The format asked for.
+        format: Format,
+    },
+    /// Nothing says where the guest's page tables are.
+    #[error(
+        "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
+    )]
+    NoPageTables,
 
     /// Guest memory cannot be read.
     #[error("cannot read {len} bytes of guest memory at guest-physical address {gpa:#x}")]
@@ -147,6 +158,8 @@ impl Error {
                 | Self::NotesTooLarge { .. }
                 | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
+                | Self::PagingFormat { .. }
+                | Self::NoPageTables
         )
     }
 }

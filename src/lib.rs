@@ -86,6 +86,7 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+pub mod paging;
 mod pipeline;
 mod progress;
 #[cfg(feature = "serde")]
@@ -97,7 +98,7 @@ pub mod vmcore;
 pub mod vmcoreinfo;
 
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, Summary, dump};
+pub use dump::{DumpOptions, PagingSummary, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};

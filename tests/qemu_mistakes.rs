@@ -85,7 +85,7 @@ fn phys_base(vmcore: &Vmcore) -> u64 {
 fn utsname(release: &str) -> Vec<u8> {
     ["Linux", "guest", release, "#1 SMP", "", "(none)"]
         .iter()
-        .flat_map(|text| Utsname::field(text))
+        .flat_map(Utsname::field)
         .collect()
 }
 

@@ -276,7 +276,7 @@ mod tests {
             gpr: from_fn(|i| 0xc000_0000_0000_1100 + i as u64),
             fpr: from_fn(|i| 0x4000_0000_0000_2200 + i as u64),
             fpscr: 0x8200_4000,
-            vr: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vr: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             vscr: 0x0001_0000,
             vrsave: 0xff,
             vsr_low: from_fn(|i| 0x5000_0000_0000_3300 + i as u64),

@@ -258,7 +258,7 @@ mod tests {
             todcmp: 0xe39d_4c4e_43cc_5c5e,
             todpreg: 7,
             vxrs_low: from_fn(|i| 0x6000_0000_0000_6600 + i as u64),
-            vxrs_high: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vxrs_high: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             gs_cb: from_fn(|i| 0x7000_0000_0000_7700 + i as u64),
             pv_cpu_data: None,
         }

@@ -98,6 +98,10 @@ pub(crate) struct DumpArgs {
     /// Bytes to dump from there on
     #[arg(long, value_name = "L", value_parser = parse_size, requires = "begin")]
     pub(crate) length: Option<u64>,
+    /// Also say at which guest-virtual addresses the memory is mapped, by the
+    /// page tables of all CPUs; with --format elf only
+    #[arg(long)]
+    pub(crate) paging: bool,
     /// A file with VMCOREINFO: its text, or the ELF note
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use guestdump::paging::Budget;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
@@ -80,6 +81,9 @@ fn write(
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
+    }
+    if args.paging {
+        options = options.paging(Budget::default());
     }
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);

@@ -18,25 +18,80 @@ use crate::arch::Machine;
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::memory::{GuestMemory, is_zero};
+use crate::memory::{GuestMemory, MemoryRange, find_range, is_zero};
 use crate::notes::NoteSegment;
+use crate::paging::Mapping;
 use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
-/// Everything that goes into a dump, checked.
+/// Everything that goes into a dump.
+#[derive(Clone, Copy)]
+pub(crate) struct ElfContents<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) selection: &'a Selection,
+    /// RAM by guest-virtual address: each lies in one run of `selection`.
+    pub(crate) mappings: &'a [Mapping],
+    pub(crate) notes: &'a NoteSegment,
+    pub(crate) sections: &'a [Section],
+    pub(crate) machine: Machine,
+}
+
+/// A dump that is laid out.
 pub(crate) struct ElfWriter<'a> {
-    memory: &'a dyn GuestMemory,
-    selection: &'a Selection,
-    notes: &'a NoteSegment,
-    machine: Machine,
-    sections: &'a [Section],
-    /// The machine's, or a wider one.
+    contents: ElfContents<'a>,
+    layout: Layout,
+}
+
+/// What lies where in the file.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// The machine's class, or a wider one.
     class: Class,
     /// File offset of the notes.
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
     memory_at: u64,
+}
+
+impl ElfContents<'_> {
+    fn header_count(&self) -> usize {
+        1 + self.mappings.len() + self.selection.dumped.len()
+    }
+
+    /// `None` if an address, a size or an offset does not fit into the
+    /// headers of `class`.
+    fn lay_out(&self, class: Class) -> Option<Layout> {
+        let headers = self.header_count();
+        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+        if headers >= usize::from(PN_XNUM) {
+            notes_at += shdr_size(class) as u64;
+        }
+        let page_size = self.selection.page_size;
+        let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
+        let ram_end = self.selection.max_mapnr().checked_mul(page_size)?;
+        let size = self.selection.pages().checked_mul(page_size)?;
+        let behind = sections::size(class, self.sections);
+        let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
+        let fits = match class {
+            Class::Bits32 => {
+                let runs = self.selection.dumped.iter();
+                let mut sizes = runs.map(|run| run.range(page_size).size());
+                let end = |m: &Mapping| m.vaddr.saturating_add(m.size);
+                ram_end <= 1 << 32
+                    && file_end <= 1 << 32
+                    && sizes.all(|n| n < 1 << 32)
+                    && self.mappings.iter().all(|m| end(m) <= 1 << 32)
+            }
+            // Physical addresses may use all 64 bits, file offsets 63.
+            Class::Bits64 => i64::try_from(file_end).is_ok(),
+        };
+        fits.then_some(Layout {
+            class,
+            notes_at,
+            memory_at,
+        })
+    }
 }
 
 impl<'a> ElfWriter<'a> {
@@ -46,33 +101,19 @@ impl<'a> ElfWriter<'a> {
     ///
     /// [`Error::AddressTooHigh`] if addresses or offsets do not fit into the
     /// headers' fields.
-    pub(crate) fn new(
-        memory: &'a dyn GuestMemory,
-        selection: &'a Selection,
-        notes: &'a NoteSegment,
-        machine: Machine,
-        sections: &'a [Section],
-    ) -> Result<Self> {
-        let headers = 1 + selection.dumped.len();
-        let in_class =
-            |class| lay_out(class, headers, notes, selection, sections).map(|(n, m)| (class, n, m));
+    pub(crate) fn new(contents: ElfContents<'a>) -> Result<Self> {
+        let ElfContents {
+            selection, machine, ..
+        } = contents;
         // A guest with 32-bit words may have more memory than addresses.
-        let (class, notes_at, memory_at) = in_class(machine.encoding().class)
-            .or_else(|| in_class(Class::Bits64))
+        let layout = contents
+            .lay_out(machine.encoding().class)
+            .or_else(|| contents.lay_out(Class::Bits64))
             .ok_or_else(|| Error::AddressTooHigh {
                 format: Format::Elf,
                 end: selection.max_mapnr().saturating_mul(selection.page_size),
             })?;
-        Ok(Self {
-            memory,
-            selection,
-            notes,
-            machine,
-            sections,
-            class,
-            notes_at,
-            memory_at,
-        })
+        Ok(Self { contents, layout })
     }
 
     /// Writes the dump.
@@ -88,17 +129,21 @@ impl<'a> ElfWriter<'a> {
         let positioned = output.is_positioned();
         output.write_at(0, &self.file_header(positioned))?;
         self.write_program_headers(&output)?;
-        output.write_at(self.notes_at, &self.notes.bytes)?;
+        output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
         let memory = Memory {
             writer: self,
             output: &output,
         };
-        let runs = &self.selection.dumped;
-        let chunks = Chunks::new(self.memory, runs, self.selection.page_size);
+        let runs = &self.contents.selection.dumped;
+        let chunks = Chunks::new(
+            self.contents.memory,
+            runs,
+            self.contents.selection.page_size,
+        );
         let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
 
-        let file_size = match self.sections {
+        let file_size = match self.contents.sections {
             [] => self.memory_end(),
             all => sections::write(
                 self.encoding(),
@@ -120,44 +165,40 @@ impl<'a> ElfWriter<'a> {
 
     fn encoding(&self) -> Encoding {
         Encoding {
-            class: self.class,
-            order: self.machine.encoding().order,
+            class: self.layout.class,
+            order: self.contents.machine.encoding().order,
         }
     }
 
     fn memory_end(&self) -> u64 {
-        self.memory_at + self.selection.pages() * self.selection.page_size
+        self.layout.memory_at + self.contents.selection.pages() * self.contents.selection.page_size
     }
 
     /// What section header 0 says of the number of program headers.
     fn real_phnum(&self) -> u32 {
-        match self.header_count() >= usize::from(PN_XNUM) {
-            true => self.header_count() as u32,
+        match self.contents.header_count() >= usize::from(PN_XNUM) {
+            true => self.contents.header_count() as u32,
             false => 0,
         }
     }
 
-    fn header_count(&self) -> usize {
-        1 + self.selection.dumped.len()
-    }
-
     fn file_header(&self, incomplete: bool) -> Vec<u8> {
         let class = self.encoding().class;
-        let (shoff, shnum) = match sections::header_count(self.sections) as u16 {
+        let (shoff, shnum) = match sections::header_count(self.contents.sections) as u16 {
             // Section header 0 alone.
-            0 if self.real_phnum() > 0 => (self.notes_at - shdr_size(class) as u64, 1),
+            0 if self.real_phnum() > 0 => (self.layout.notes_at - shdr_size(class) as u64, 1),
             0 => (0, 0),
             count => (self.memory_end(), count),
         };
         let header = FileHeader {
             encoding: self.encoding(),
             e_type: ET_CORE,
-            machine: self.machine.elf_machine(),
+            machine: self.contents.machine.elf_machine(),
             flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
             ehsize: ehdr_size(class) as u16,
             phoff: ehdr_size(class) as u64,
             phentsize: phdr_size(class) as u16,
-            phnum: u16::try_from(self.header_count()).unwrap_or(PN_XNUM),
+            phnum: u16::try_from(self.contents.header_count()).unwrap_or(PN_XNUM),
             shoff,
             shentsize: if shnum > 0 {
                 shdr_size(class) as u16
@@ -172,8 +213,8 @@ impl<'a> ElfWriter<'a> {
         bytes
     }
 
-    /// Writes PT_NOTE, the PT_LOADs in order of address, and section header
-    /// 0 if it is needed; some thousands at a time.
+    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
+    /// some thousands at a time.
     fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
@@ -187,74 +228,78 @@ impl<'a> ElfWriter<'a> {
         };
         ProgramHeader {
             kind: PT_NOTE,
-            offset: self.notes_at,
-            filesz: self.notes.bytes.len() as u64,
-            memsz: self.notes.bytes.len() as u64,
+            offset: self.layout.notes_at,
+            filesz: self.contents.notes.bytes.len() as u64,
+            memsz: self.contents.notes.bytes.len() as u64,
             align: 4,
             ..ProgramHeader::default()
         }
         .encode(encoding, &mut bytes);
-        let mut memory_at = self.memory_at;
-        for run in &self.selection.dumped {
-            let range = run.range(self.selection.page_size);
-            ProgramHeader {
-                kind: PT_LOAD,
-                flags: PF_RWX,
-                offset: memory_at,
-                // Without paging the guest-virtual address is not known. As
-                // in QEMU's dumps it repeats the physical one, so that gdb
-                // reads physical memory.
-                vaddr: range.start(),
-                paddr: range.start(),
-                filesz: range.size(),
-                memsz: range.size(),
-                // crash takes an aligned segment with an alignment for a
-                // dump of netdump.
-                align: 0,
-            }
-            .encode(encoding, &mut bytes);
-            memory_at += range.size();
+        for header in self.virtual_loads().chain(self.physical_loads()) {
+            header.encode(encoding, &mut bytes);
             if bytes.len() >= AT_ONCE {
                 flush(&mut bytes)?;
             }
         }
-        if self.header_count() >= usize::from(PN_XNUM) {
-            encode_section_zero(encoding, self.header_count() as u32, &mut bytes);
+        if self.contents.header_count() >= usize::from(PN_XNUM) {
+            encode_section_zero(encoding, self.contents.header_count() as u32, &mut bytes);
         }
         flush(&mut bytes)
     }
+
+    /// A PT_LOAD for each run of RAM. Its guest-virtual address repeats the
+    /// physical one, as in QEMU's dumps, so that gdb reads physical memory.
+    fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        self.runs_in_file()
+            .map(|(range, offset)| load(range.start(), range.start(), range.size(), offset))
+    }
+
+    /// A PT_LOAD for each mapping, in the memory of the runs. They come
+    /// first, because gdb takes the first PT_LOAD that has an address; the
+    /// longest comes last among them, because makedumpfile takes a late one
+    /// for the kernel's mapping of all RAM.
+    fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let runs: Vec<_> = match self.contents.mappings {
+            [] => Vec::new(),
+            _ => self.runs_in_file().collect(),
+        };
+        let longest =
+            (0..self.contents.mappings.len()).max_by_key(|i| self.contents.mappings[*i].size);
+        let (before, rest) = self.contents.mappings.split_at(longest.unwrap_or(0));
+        let (longest, behind) = rest.split_at(rest.len().min(1));
+        let mappings = before.iter().chain(behind).chain(longest);
+        mappings.filter_map(move |mapping| {
+            let run = find_range(&runs, mapping.gpa, |(range, _)| *range)?;
+            let (range, offset) = runs[run];
+            let at = offset + (mapping.gpa - range.start());
+            Some(load(mapping.vaddr, mapping.gpa, mapping.size, at))
+        })
+    }
+
+    /// Each run of RAM and the file offset of its memory.
+    fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
+        let mut next = self.layout.memory_at;
+        self.contents.selection.dumped.iter().map(move |run| {
+            let range = run.range(self.contents.selection.page_size);
+            next += range.size();
+            (range, next - range.size())
+        })
+    }
 }
 
-/// File offsets of the notes and of the first PT_LOAD's memory in a dump of
-/// `class`; `None` if an address, a size or an offset does not fit into its
-/// headers.
-fn lay_out(
-    class: Class,
-    headers: usize,
-    notes: &NoteSegment,
-    selection: &Selection,
-    sections: &[Section],
-) -> Option<(u64, u64)> {
-    let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
-    if headers >= usize::from(PN_XNUM) {
-        notes_at += shdr_size(class) as u64;
+fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
+    ProgramHeader {
+        kind: PT_LOAD,
+        flags: PF_RWX,
+        offset,
+        vaddr,
+        paddr,
+        filesz: size,
+        memsz: size,
+        // crash takes an aligned segment with an alignment for a dump of
+        // netdump.
+        align: 0,
     }
-    let page_size = selection.page_size;
-    let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(page_size);
-    let ram_end = selection.max_mapnr().checked_mul(page_size)?;
-    let size = selection.pages().checked_mul(page_size)?;
-    let behind = sections::size(class, sections);
-    let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
-    let fits = match class {
-        Class::Bits32 => {
-            let sizes = selection.dumped.iter();
-            let mut sizes = sizes.map(|run| run.range(page_size).size());
-            ram_end <= 1 << 32 && file_end <= 1 << 32 && sizes.all(|n| n < 1 << 32)
-        }
-        // Physical addresses may use all 64 bits, file offsets 63.
-        Class::Bits64 => i64::try_from(file_end).is_ok(),
-    };
-    fits.then_some((notes_at, memory_at))
 }
 
 /// The encoder of memory: passes on what is not zero.
@@ -285,7 +330,7 @@ impl Memory<'_, '_> {
     /// The parts of `bytes` that are to be written: all for a stream, else
     /// what is not zero. Counts zero pages.
     fn wanted(&self, bytes: &[u8], zero_pages: &mut u64) -> Vec<Range<usize>> {
-        let page_size = self.writer.selection.page_size as usize;
+        let page_size = self.writer.contents.selection.page_size as usize;
         let mut wanted: Vec<Range<usize>> = Vec::new();
         for (start, page) in (0..).step_by(page_size).zip(bytes.chunks(page_size)) {
             let zero = is_zero(page);
@@ -314,9 +359,9 @@ impl<'a> Encoder for Memory<'a, '_> {
     }
 
     fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
-        let page_size = self.writer.selection.page_size;
-        let memory = self.writer.memory;
-        let chunk_at = self.writer.memory_at + chunk.first_page * page_size;
+        let page_size = self.writer.contents.selection.page_size;
+        let memory = self.writer.contents.memory;
+        let chunk_at = self.writer.layout.memory_at + chunk.first_page * page_size;
         block.pieces.clear();
         block.zero_pages = 0;
         block.copied.resize(chunk.size as usize, 0);

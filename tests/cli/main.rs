@@ -4,6 +4,7 @@
 
 mod dump;
 mod files;
+mod paging;
 mod raw;
 mod signals;
 mod support;
