@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Has drgn tell what kernel a dump shows.
 
-drgn_kernel.py DUMP [--vmlinux VMLINUX] [--platform NAME] [--vmcoreinfo TEXT]
+drgn_kernel.py DUMP [--vmlinux VMLINUX] [--platform NAME BITS] [--vmcoreinfo TEXT]
                [--write FILE | --expect FILE]
 
-Reads the platform, which must be NAME, and VMCOREINFO, which must be what the
+Reads the platform, which must be NAME with words of BITS, and VMCOREINFO, which must be what the
 file TEXT says; with VMLINUX (the kernel's image with DWARF) also init_uts_ns,
 the task list and where each CPU stands. All of it goes to FILE, or must be
 what FILE says. Prints one line; exit code 0 if all could be read and is as
@@ -20,7 +20,8 @@ import drgn
 
 def known(program, arguments):
     """Raises ValueError if drgn sees another machine or another note."""
-    platform = program.platform.arch.name
+    wide = program.platform.flags & drgn.PlatformFlags.IS_64_BIT
+    platform = [program.platform.arch.name, "64" if wide else "32"]
     if arguments.platform not in (None, platform):
         raise ValueError(f"the platform is {platform}, not {arguments.platform}")
     if arguments.vmcoreinfo:
@@ -59,7 +60,7 @@ def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("dump")
     parser.add_argument("--vmlinux")
-    parser.add_argument("--platform")
+    parser.add_argument("--platform", nargs=2)
     parser.add_argument("--vmcoreinfo")
     parser.add_argument("--write")
     parser.add_argument("--expect")

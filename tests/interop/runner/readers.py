@@ -18,6 +18,15 @@ def gdb(dump):
     )
 
 
+def gdb_variable(dump, vmcoreinfo):
+    guest = dump.guest
+    return dump.check(
+        "gdb",
+        "variables with `--paging`",
+        *(READERS / "gdb_variable", guest.gdb, dump.path, guest.vmlinux, vmcoreinfo),
+    )
+
+
 def libkdumpfile(dump):
     program = READERS / "kdumpfile_pages"
     return dump.check("libkdumpfile", "pages", program, dump.path, *dump.memory.arguments())

@@ -35,6 +35,7 @@ def run(row, limits, boot=True):
                 if dump:
                     read(checks, dump)
                     compare_with_qemu(checks, dump, booted)
+        with_mappings(checks, guest, booted)
     repaired(checks)
     return checks.results
 
@@ -56,7 +57,7 @@ def describe(row, booted, folder):
         cpus=len(ram_map["cpus"]),
         folder=folder,
         vmlinux=vmlinux,
-        facts=("--platform", row.platform, "--vmcoreinfo", booted / "vmcoreinfo.txt"),
+        facts=("--platform", row.platform, row.bits, "--vmcoreinfo", booted / "vmcoreinfo.txt"),
         gdb=row.gdb,
         makedumpfile=tuple(lines_of(READERS / "makedumpfile_of", row.name)),
         peeks=tuple(peeks(booted / "ram", ram_map["regions"])),
@@ -134,6 +135,25 @@ def compare_with_qemu(checks, dump, booted):
         dump.check("QEMU's ELF", "notes", READERS / "same_notes", dump.path, theirs),
         dump.check("QEMU's ELF", "memory", READERS / "same_memory", *whole, dump.path, theirs),
     )
+
+
+def with_mappings(checks, guest, booted):
+    """An ELF dump with guest-virtual addresses: QEMU's ones, gdb reads the
+    kernel's variables by them, and who walks page tables is not disturbed."""
+    qemus = booted / "qemu-elf-paging"
+    if not (guest.vmlinux or qemus.exists()):
+        return
+    arguments = ("--paging", "--from", f"raw:{booted}/ram", "--map", booted / "map.json")
+    source = Source("raw:ram --paging", arguments, ram_memory(booted), ["elf"])
+    dump = dump_with_us(checks, guest, source, "elf")
+    if not dump:
+        return
+    checks.run(readers.drgn_kernel(dump), readers.makedumpfile(dump))
+    if guest.vmlinux:
+        checks.run(readers.gdb_variable(dump, booted / "vmcoreinfo.txt"))
+    if qemus.exists():
+        program = READERS / "same_mappings"
+        checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
 
 
 def repaired(checks):
