@@ -458,10 +458,15 @@ fn read_sub_header(
             let end = block * (HEADER_BLOCKS + u64::from(main.sub_hdr_size));
             let (offset, size) = (sub.offset_vmcoreinfo, sub.size_vmcoreinfo);
             let inside = offset > block && offset.checked_add(size).is_some_and(|e| e <= end);
-            if (offset, size) == (0, 0) || inside {
-                HeaderLayout::Bits32Packed
-            } else {
-                HeaderLayout::Bits32Padded
+            let machine: Option<Machine> = Utsname::text(&main.utsname.machine).parse().ok();
+            let named = machine.map(Machine::kdump_layout);
+            match (offset, size) {
+                _ if inside => HeaderLayout::Bits32Packed,
+                // Without VMCOREINFO libkdumpfile takes all for packed.
+                (0, 0) => named
+                    .filter(|layout| layout.class() == class)
+                    .unwrap_or(HeaderLayout::Bits32Packed),
+                _ => HeaderLayout::Bits32Padded,
             }
         }
     };

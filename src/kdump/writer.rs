@@ -14,7 +14,7 @@ use super::format::{
 use super::layout::Layout;
 use crate::arch::Machine;
 use crate::codec::{Codec, Compressor};
-use crate::encoding::ByteOrder;
+use crate::encoding::{ByteOrder, Class};
 use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
@@ -72,6 +72,14 @@ impl<'a> KdumpWriter<'a> {
         };
         let max_mapnr = selection.max_mapnr() - first_frame;
         let notes_len = notes.bytes.len() as u64;
+        let too_high = || Error::AddressTooHigh {
+            format: contents.format,
+            end: selection.max_mapnr().saturating_mul(selection.page_size),
+        };
+        // Cut to 32 bits it would put all pages somewhere else.
+        if first_frame > 0 && header.class() == Class::Bits32 && phys_base > u32::MAX.into() {
+            return Err(too_high());
+        }
         let layout = Layout::new(
             header,
             selection.page_size,
@@ -79,10 +87,7 @@ impl<'a> KdumpWriter<'a> {
             max_mapnr,
             selection.pages(),
         )
-        .ok_or(Error::AddressTooHigh {
-            format: contents.format,
-            end: selection.max_mapnr().saturating_mul(selection.page_size),
-        })?;
+        .ok_or_else(too_high)?;
         let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let main = MainHeader {
             header_version: HEADER_VERSION,
@@ -207,8 +212,9 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(self.layout.sub_header, &blocks)
     }
 
-    /// Writes a bitmap piece by piece; a raw dump leaves pieces without a
-    /// bit as holes, so that gaps in the guest's memory cost nothing.
+    /// Writes a bitmap piece by piece, but for pieces without a bit, so that
+    /// gaps in the guest's memory cost nothing. Readers take what no record
+    /// of a flattened dump has for zeroes, as holes of a file.
     fn write_bitmap(
         &self,
         target: &Target<'_>,
@@ -227,7 +233,7 @@ impl<'a> KdumpWriter<'a> {
                 return Err(Error::Cancelled);
             }
             let next = rest.first().map_or(size, |run| first_bit(run) / 8);
-            if next >= start + PIECE && matches!(target, Target::Raw(_)) {
+            if next >= start + PIECE {
                 start = next - next % PIECE;
                 continue;
             }

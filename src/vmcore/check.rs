@@ -8,7 +8,7 @@ use crate::codec::Codec;
 use crate::elf::reader::ElfDump;
 use crate::kdump::format::{PageDescriptor, flag_codec};
 use crate::kdump::reader::{KdumpDump, for_each_run, page_codec};
-use crate::memory::{MIN_PAGE_SIZE, is_zero};
+use crate::memory::is_zero;
 use crate::progress::Progress;
 
 /// What a sound dump is made of.
@@ -50,10 +50,10 @@ impl Vmcore {
             })?;
             report.notes += 1;
         }
-        progress.start(self.pages() * self.page_size().unwrap_or(4096));
+        let page_size = self.counted_page_size();
+        progress.start(self.pages() * page_size);
         match &self.contents {
             Contents::Elf(elf) => {
-                let page_size = self.page_size().unwrap_or(MIN_PAGE_SIZE);
                 check_elf(&self.input, elf, page_size, &mut report, progress)?;
             }
             Contents::Kdump(kdump) => check_kdump(&self.input, kdump, &mut report, progress)?,

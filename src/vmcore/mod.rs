@@ -149,13 +149,19 @@ impl Vmcore {
         }
     }
 
-    /// The guest's architecture, if this crate knows it: ELF's `e_machine`,
-    /// kdump's utsname. Where a kdump does not say, as QEMU's does not, it
+    /// The guest's architecture, if this crate knows it: ELF's `e_machine` and
+    /// the size of its notes, kdump's utsname. Where a kdump does not say, as QEMU's does not, it
     /// is the one with the header's encoding and its notes' sizes.
     #[must_use]
     pub fn machine(&self) -> Option<Machine> {
         match &self.contents {
-            Contents::Elf(elf) => Machine::from_elf(elf.header.machine, elf.header.encoding),
+            Contents::Elf(elf) => {
+                let number = elf.header.machine;
+                // A dump of riscv32 with memory above 4 GiB is of 64 bits.
+                Machine::from_notes(self.encoding(), self.notes())
+                    .filter(|machine| machine.elf_machine() == number)
+                    .or_else(|| Machine::from_elf(number, self.encoding()))
+            }
             Contents::Kdump(kdump) => {
                 let name = Utsname::text(&kdump.main.utsname.machine);
                 let named: Option<Machine> = name.parse().ok();
@@ -183,16 +189,26 @@ impl Vmcore {
         }
     }
 
-    /// Pages in the dump, of [`page_size`](Self::page_size) or 4096 bytes.
+    /// Pages in the dump, of [`page_size`](Self::page_size); of 4096 bytes if
+    /// the dump does not tell, or its memory is not made of whole pages.
     #[must_use]
     pub fn pages(&self) -> u64 {
         match &self.contents {
             Contents::Elf(elf) => {
                 let bytes: u64 = elf.ranges().map(|range| range.size()).sum();
-                bytes / self.page_size().unwrap_or(MIN_PAGE_SIZE)
+                bytes / self.counted_page_size()
             }
             Contents::Kdump(kdump) => kdump.pages,
         }
+    }
+
+    /// Bytes in a page as [`pages`](Self::pages) counts them.
+    fn counted_page_size(&self) -> u64 {
+        let whole = |size: &u64| match &self.contents {
+            Contents::Elf(elf) => elf.ranges().all(|range| range.is_aligned(*size)),
+            Contents::Kdump(_) => true,
+        };
+        self.page_size().filter(whole).unwrap_or(MIN_PAGE_SIZE)
     }
 
     /// The notes as they are in the dump.
