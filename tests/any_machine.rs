@@ -214,7 +214,12 @@ proptest! {
         }
 
         let report = vmcore.check(&Progress::new()).unwrap();
-        prop_assert_eq!(report.zero_pages, summary.zero_pages);
+        // Of RAM that is not made of whole pages a filter may leave some.
+        if report.pages == summary.pages {
+            prop_assert_eq!(report.zero_pages, summary.zero_pages);
+        } else {
+            prop_assert!(case.format == Format::Elf && unit < case.page_size);
+        }
         if case.format != Format::Elf {
             let end = *dumped.last().unwrap();
             let excluded = ram.range(..=end).count() - dumped.len();

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::sink::ForwardOutput;
 
 /// Takes writes at any offset and sends them down a stream as records.
-/// Readers need each place of the raw file to be written once.
+/// Readers need each place of the raw file to be written once at most; what is
+/// not written is zeroes.
 pub(crate) struct FlattenedOutput<'a> {
     output: ForwardOutput<'a>,
 }
