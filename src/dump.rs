@@ -396,6 +396,10 @@ impl Plan {
                     notes: &self.notes,
                     sections: &options.sections,
                     machine,
+                    direct_mapping: self
+                        .vmcoreinfo
+                        .as_ref()
+                        .and_then(|located| machine.direct_mapping(&located.info)),
                 })?;
                 progress.start(total);
                 writer.write(access, threads, progress)
@@ -430,10 +434,7 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info);
-    if spaces.is_empty() {
-        return Err(Error::NoPageTables);
-    }
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
     let ram: Vec<_> = selection
         .dumped
         .iter()

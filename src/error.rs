@@ -86,6 +86,12 @@ pub enum Error {
         /// The format asked for.
         format: Format,
     },
+    /// The architecture's page tables are not known to this crate.
+    #[error("the page tables of {machine} guests are not known; leave paging out")]
+    PagingMachine {
+        /// The dump's machine.
+        machine: crate::Machine,
+    },
     /// Nothing says where the guest's page tables are.
     #[error(
         "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
@@ -159,6 +165,7 @@ impl Error {
                 | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
                 | Self::PagingFormat { .. }
+                | Self::PagingMachine { .. }
                 | Self::NoPageTables
         )
     }

@@ -50,6 +50,7 @@ const LITTLE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(ByteOrder::Little, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(ByteOrder::Little, notes),
 };

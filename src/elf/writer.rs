@@ -7,6 +7,7 @@
 //! volatility3, so zero pages are holes of the file.
 #![forbid(unsafe_code)]
 
+use std::iter;
 use std::ops::Range;
 
 use super::format::{
@@ -14,7 +15,7 @@ use super::format::{
     ehdr_size, encode_section_zero, phdr_size, shdr_size,
 };
 use super::sections::{self, Section};
-use crate::arch::Machine;
+use crate::arch::{DirectMapping, Machine};
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -35,6 +36,8 @@ pub(crate) struct ElfContents<'a> {
     pub(crate) notes: &'a NoteSegment,
     pub(crate) sections: &'a [Section],
     pub(crate) machine: Machine,
+    /// The guest-virtual addresses of what no mapping has, where they matter.
+    pub(crate) direct_mapping: Option<DirectMapping>,
 }
 
 /// A dump that is laid out.
@@ -56,7 +59,22 @@ struct Layout {
 
 impl ElfContents<'_> {
     fn header_count(&self) -> usize {
-        1 + self.mappings.len() + self.selection.dumped.len()
+        1 + self.mappings.len() + self.runs().count()
+    }
+
+    /// The runs of RAM in order, cut where the direct mapping ends.
+    fn runs(&self) -> impl Iterator<Item = MemoryRange> {
+        let end = self.direct_mapping.map_or(0, |direct| direct.end);
+        let cut = move |run: MemoryRange| {
+            let (low, high) = match end.checked_sub(run.start()) {
+                Some(low) if low > 0 => run.split_at(low),
+                _ => (run, None),
+            };
+            iter::once(low).chain(high)
+        };
+        let page_size = self.selection.page_size;
+        let runs = self.selection.dumped.iter();
+        runs.flat_map(move |run| cut(run.range(page_size)))
     }
 
     /// `None` if an address, a size or an offset does not fit into the
@@ -247,11 +265,16 @@ impl<'a> ElfWriter<'a> {
         flush(&mut bytes)
     }
 
-    /// A PT_LOAD for each run of RAM. Its guest-virtual address repeats the
-    /// physical one, as in QEMU's dumps, so that gdb reads physical memory.
+    /// A PT_LOAD for each run of RAM. Where the kernel's own guest-virtual
+    /// address is not known, or no reader needs it, it repeats the physical
+    /// one, as in QEMU's dumps, so that gdb reads physical memory.
     fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
-        self.runs_in_file()
-            .map(|(range, offset)| load(range.start(), range.start(), range.size(), offset))
+        let direct = self.contents.direct_mapping;
+        self.runs_in_file().map(move |(range, offset)| {
+            let low = direct.filter(|direct| range.end() <= direct.end);
+            let vaddr = range.start() + low.map_or(0, |direct| direct.vaddr);
+            load(vaddr, range.start(), range.size(), offset)
+        })
     }
 
     /// A PT_LOAD for each mapping, in the memory of the runs. They come
@@ -279,8 +302,7 @@ impl<'a> ElfWriter<'a> {
     /// Each run of RAM and the file offset of its memory.
     fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
         let mut next = self.layout.memory_at;
-        self.contents.selection.dumped.iter().map(move |run| {
-            let range = run.range(self.contents.selection.page_size);
+        self.contents.runs().map(move |range| {
             next += range.size();
             (range, next - range.size())
         })

@@ -96,8 +96,8 @@ impl Vmcoreinfo {
         parse_hex(self.str("KERNELOFFSET")?)
     }
 
-    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, on
-    /// s390x since Linux 6.10.
+    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, of
+    /// newer s390x kernels.
     #[must_use]
     pub fn kernel_offset_phys(&self) -> Option<u64> {
         parse_hex(self.str("KERNELOFFPHYS")?)
