@@ -72,7 +72,7 @@ fn direct_map(
     info: &Vmcoreinfo,
     progress: &Progress,
 ) -> Option<Vec<MemoryRange>> {
-    let spaces = address_spaces(guest.machine, &[], &[], Some(info));
+    let spaces = address_spaces(guest.machine, &[], &[], Some(info)).ok()?;
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
     let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
     // The direct map comes first in what the budget allows.
