@@ -5,6 +5,7 @@ use std::io;
 use crate::format::Format;
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
+use crate::windmp::WinDmpError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,6 +70,9 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// A Windows dump cannot be made of this guest.
+    #[error("a Windows dump cannot be made")]
+    WinDmp(#[from] WinDmpError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
@@ -134,6 +138,7 @@ impl Error {
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
+                | Self::WinDmp(_)
                 | Self::AddressTooHigh { .. }
         )
     }
