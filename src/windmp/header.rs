@@ -1,6 +1,8 @@
 //! A header of either word size, decoded, with one name for each field.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -13,7 +15,7 @@ use super::options::BugcheckData;
 use crate::pipeline::FrameRun;
 
 /// The header of a Windows dump.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Header {
     /// Of a 32-bit guest.
@@ -23,6 +25,17 @@ pub enum Header {
 }
 
 use Header::{Bits32, Bits64};
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("bits", &self.bits())
+            .field("dump_type", &self.dump_type())
+            .field("number_processors", &self.number_processors())
+            .field("number_of_runs", &self.number_of_runs())
+            .finish_non_exhaustive()
+    }
+}
 
 /// The same expression for either header.
 macro_rules! either {
@@ -239,6 +252,9 @@ impl Header {
             h.dump_type = dump_type.into();
             h.required_dump_space = required_space.into();
         });
+        if let Bits64(h) = self {
+            h.padding3 = U32::ZERO;
+        }
     }
 
     /// Sets `PhysicalMemoryBlock`: all runs if there is room for them, else

@@ -15,6 +15,7 @@ mod header;
 mod options;
 mod overlay;
 mod plan;
+pub(crate) mod reader;
 mod runs;
 mod source;
 mod writer;
