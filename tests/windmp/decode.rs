@@ -148,7 +148,7 @@ fn damaged_headers_are_named() {
     }
     let error = changed(WinDmpBitmap, 0x2030, &huge);
     assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
-    for (at, with) in [(0xf98, 2), (0x30, 0x64)] {
+    for (at, with) in [(0xf98, 2), (0x31, 0xaa)] {
         let error = changed(WinDmp, at, &[with]);
         assert!(matches!(error, VmcoreError::Unsupported(_)), "{error}");
     }
