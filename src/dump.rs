@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
+use crate::elf::Section;
+use crate::elf::sections;
 use crate::elf::writer::ElfWriter;
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -27,6 +29,7 @@ pub struct DumpOptions {
     pub(crate) page_size: Option<u64>,
     pub(crate) cpus: Vec<Registers>,
     pub(crate) notes: Vec<u8>,
+    pub(crate) sections: Vec<Section>,
     pub(crate) vmcoreinfo: VmcoreinfoSource,
     pub(crate) utsname: Option<Utsname>,
     pub(crate) phys_base: Option<u64>,
@@ -48,6 +51,7 @@ impl DumpOptions {
             page_size: None,
             cpus: Vec::new(),
             notes: Vec::new(),
+            sections: Vec::new(),
             vmcoreinfo: VmcoreinfoSource::default(),
             utsname: None,
             phys_base: None,
@@ -79,6 +83,14 @@ impl DumpOptions {
     #[must_use]
     pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
         self.notes = notes;
+        self
+    }
+
+    /// Sections for an ELF dump, behind its memory: what a kind of guest needs
+    /// that no note has. Other formats are refused with them.
+    #[must_use]
+    pub fn sections(mut self, sections: impl IntoIterator<Item = Section>) -> Self {
+        self.sections = sections.into_iter().collect();
         self
     }
 
@@ -264,6 +276,7 @@ impl Plan {
         if let Some(cpu) = options.cpus.iter().position(|r| !r.fit(machine)) {
             return Err(Error::WrongRegisters { cpu, machine });
         }
+        sections::check(format, &options.sections)?;
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
         if let Some(size) = options.page_size {
@@ -301,7 +314,7 @@ impl Plan {
             phys_base: info
                 .and_then(|info| machine.phys_base(info))
                 .or(options.phys_base)
-                .unwrap_or(0),
+                .or_else(|| machine.likely_phys_base(ranges.first()?.start())),
             timestamp: options
                 .timestamp
                 .or_else(|| info?.crash_time().map(Duration::from_secs))
@@ -335,7 +348,13 @@ impl Plan {
         }
         match format.codec() {
             None => {
-                let writer = ElfWriter::new(memory, &self.selection, &self.notes, machine)?;
+                let writer = ElfWriter::new(
+                    memory,
+                    &self.selection,
+                    &self.notes,
+                    machine,
+                    &options.sections,
+                )?;
                 progress.start(total);
                 writer.write(access, threads, progress)
             }

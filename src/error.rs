@@ -73,6 +73,9 @@ pub enum Error {
     /// A Windows dump cannot be made of this guest.
     #[error("a Windows dump cannot be made")]
     WinDmp(#[from] WinDmpError),
+    /// The dump cannot have the sections that the caller gave.
+    #[error("the sections are refused: {0}")]
+    Sections(#[from] crate::elf::SectionsError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
@@ -90,6 +93,14 @@ pub enum Error {
         /// How many bytes were asked for.
         len: u64,
         /// What the memory reported.
+        source: io::Error,
+    },
+    /// The contents of a section cannot be had.
+    #[error("cannot get the contents of the section {name:?}")]
+    Section {
+        /// The section's name.
+        name: String,
+        /// What the caller's function reported.
         source: io::Error,
     },
     /// The sink does not take bytes.
@@ -139,7 +150,25 @@ impl Error {
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
                 | Self::WinDmp(_)
+                | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
         )
     }
+}
+
+/// An error and its causes, joined by `: `. Some errors repeat their cause in
+/// their own text; it is not said twice.
+#[must_use]
+pub fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -15,7 +15,7 @@ use crate::vmcoreinfo::Vmcoreinfo;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeaderFacts {
     pub(crate) utsname: Utsname,
-    pub(crate) phys_base: u64,
+    pub(crate) phys_base: Option<u64>,
     /// Since 1970; 0 if unknown.
     pub(crate) timestamp: Duration,
 }
@@ -58,7 +58,8 @@ pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsnam
     let vaddr = info
         .symbol("init_uts_ns")?
         .checked_add(info.offset("uts_namespace.name")?)?;
-    let gpa = guest.machine.kernel_image_to_physical(vaddr, info)?;
+    let ram_start = guest.ranges.first()?.start();
+    let gpa = guest.machine.kernel_image_in_ram(vaddr, info, ram_start)?;
     let mut uts = Utsname::new_zeroed();
     guest.read(gpa, uts.as_mut_bytes()).ok()?;
     let fields = [
@@ -97,7 +98,7 @@ pub(crate) fn utsname_for_header(
     fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
     fill(&mut uts.version, "unknown");
     // Readers choose the architecture by it, so it is not the guest's to say.
-    uts.machine = Utsname::field(machine.name());
+    uts.machine = Utsname::field(machine.uname());
     fill(&mut uts.domainname, "(none)");
     uts
 }

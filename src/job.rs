@@ -2,7 +2,7 @@
 //! machine monitor's management interface has.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
 use crate::dump::{DumpOptions, Summary, dump};
@@ -14,6 +14,11 @@ use crate::sink::DumpSink;
 
 /// Where a dump stands: QEMU's `DumpStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum DumpStatus {
     /// No dump was started yet.
     #[default]
@@ -58,37 +63,67 @@ impl DumpJob {
     /// cancelled, or its thread could not be started (then on the calling
     /// thread, before this returns). [`status`](Self::status) is no longer
     /// active by then, so that it may start the next dump.
-    pub fn start<M, S, F>(memory: M, mut sink: S, options: DumpOptions, on_complete: F) -> Self
+    pub fn start<M, S, F>(memory: M, sink: S, options: DumpOptions, on_complete: F) -> Self
     where
         M: GuestMemory + 'static,
         S: DumpSink + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
         let progress = options.progress.clone();
+        let work = dump_work(memory, sink, options);
+        let (job, begin) = Self::prepare(progress, work, on_complete);
+        begin();
+        job
+    }
+
+    /// A job for `work`, and what makes it begin. All that `work` owns is
+    /// gone before `on_complete` is called, also if it never ran.
+    fn prepare<W, F>(progress: Progress, work: W, on_complete: F) -> (Self, impl FnOnce())
+    where
+        W: FnOnce() -> Result<Summary> + Send + 'static,
+        F: FnOnce(Result<Summary>) + Send + 'static,
+    {
         let completion = Arc::new(Completion {
             status: Arc::new(Mutex::new(DumpStatus::Active)),
             callback: Mutex::new(Some(on_complete)),
         });
         let status = Arc::clone(&completion.status);
         let on_thread = Arc::clone(&completion);
-        let work = move || {
-            let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
-                .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
-            // An unfinished file is gone before anybody hears of the end. What
-            // happens there does not change the dump's result.
-            let _ = catch_unwind(AssertUnwindSafe(|| drop((memory, sink))));
-            on_thread.complete(result);
-        };
+        let (open, gate) = mpsc::channel::<()>();
         let thread = thread::Builder::new()
             .name("guestdump-job".into())
-            .spawn(work);
-        let thread = thread
-            .map_err(|error| completion.complete(Err(Error::Thread(error))))
-            .ok();
-        Self {
+            .spawn(move || {
+                // Nothing is ever sent: the gate opens when `open` is dropped.
+                let _ = gate.recv();
+                let result = catch_unwind(AssertUnwindSafe(work))
+                    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+                on_thread.complete(result);
+            });
+        let (thread, failed) = match thread {
+            Ok(thread) => (Some(thread), None),
+            Err(error) => (None, Some(error)),
+        };
+        let begin = move || {
+            drop(open);
+            if let Some(error) = failed {
+                completion.complete(Err(Error::Thread(error)));
+            }
+        };
+        let job = Self {
             progress,
             status,
             thread,
+        };
+        (job, begin)
+    }
+
+    /// A job that failed before it began.
+    #[cfg(feature = "serde")]
+    fn failed(progress: Progress) -> Self {
+        Self {
+            progress,
+            status: Arc::new(Mutex::new(DumpStatus::Failed)),
+            thread: None,
         }
     }
 
@@ -132,6 +167,26 @@ impl Drop for DumpJob {
     }
 }
 
+/// A whole dump, as a job's work.
+pub(crate) fn dump_work<M, S>(
+    memory: M,
+    mut sink: S,
+    options: DumpOptions,
+) -> impl FnOnce() -> Result<Summary> + Send + 'static
+where
+    M: GuestMemory + 'static,
+    S: DumpSink + 'static,
+{
+    move || {
+        let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
+            .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+        // An unfinished file is gone before anybody hears of the end. What
+        // happens there does not change the dump's result.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop((memory, sink))));
+        result
+    }
+}
+
 struct Completion<F> {
     status: Arc<Mutex<DumpStatus>>,
     callback: Mutex<Option<F>>,
@@ -166,14 +221,13 @@ pub struct Dumper {
 #[derive(Debug, Default)]
 struct Slot {
     job: Option<DumpJob>,
-    /// A job is about to take the slot. It is started without the lock, as
-    /// its callback may ask for the state.
-    starting: Option<Progress>,
+    /// A dump is being prepared, and is to take the slot.
+    claimed: Option<Progress>,
 }
 
 impl Slot {
     fn status(&self) -> DumpStatus {
-        match (&self.starting, &self.job) {
+        match (&self.claimed, &self.job) {
             (Some(_), _) => DumpStatus::Active,
             (None, Some(job)) => job.status(),
             (None, None) => DumpStatus::None,
@@ -181,7 +235,7 @@ impl Slot {
     }
 
     fn progress(&self) -> Option<&Progress> {
-        self.starting
+        self.claimed
             .as_ref()
             .or_else(|| self.job.as_ref().map(DumpJob::progress))
     }
@@ -217,21 +271,23 @@ impl Dumper {
         S: DumpSink + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
-        let ended = {
-            let mut slot = self.lock();
-            if slot.status() == DumpStatus::Active {
-                return Err(Busy);
-            }
-            slot.starting = Some(options.progress.clone());
-            slot.job.take()
-        };
-        // Waits for the last dump's callback, which may ask for the state.
-        drop(ended);
-        let job = DumpJob::start(memory, sink, options, on_complete);
-        let mut slot = self.lock();
-        slot.job = Some(job);
-        slot.starting = None;
+        let claim = self.claim(options.progress.clone())?;
+        claim.start(dump_work(memory, sink, options), on_complete);
         Ok(())
+    }
+
+    /// Takes the place of the one dump for a dump that is still to be
+    /// prepared. It counts as active from now on.
+    pub(crate) fn claim(&self, progress: Progress) -> Result<Claim<'_>, Busy> {
+        let mut slot = self.lock();
+        if slot.status() == DumpStatus::Active {
+            return Err(Busy);
+        }
+        slot.claimed = Some(progress.clone());
+        Ok(Claim {
+            dumper: self,
+            progress,
+        })
     }
 
     /// Where the last dump stands, and its figures.
@@ -254,5 +310,47 @@ impl Dumper {
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of the one dump, for a dump that is being prepared. Dropped, it
+/// is free again, and the last dump's state is as it was.
+pub(crate) struct Claim<'a> {
+    dumper: &'a Dumper,
+    progress: Progress,
+}
+
+impl Claim<'_> {
+    /// Runs `work` as the dump; see [`DumpJob::prepare`].
+    pub(crate) fn start<W, F>(self, work: W, on_complete: F)
+    where
+        W: FnOnce() -> Result<Summary> + Send + 'static,
+        F: FnOnce(Result<Summary>) + Send + 'static,
+    {
+        let (job, begin) = DumpJob::prepare(self.progress.clone(), work, on_complete);
+        // The callback may ask for the state and start the next dump: so it
+        // is called with the job in its place, and without the lock.
+        self.give_place_to(job);
+        begin();
+    }
+
+    /// The dump failed before it began.
+    #[cfg(feature = "serde")]
+    pub(crate) fn fail(self) {
+        let job = DumpJob::failed(self.progress.clone());
+        self.give_place_to(job);
+    }
+
+    fn give_place_to(self, job: DumpJob) {
+        // Waits for the last dump's callback, which may ask for the state.
+        let ended = self.dumper.lock().job.take();
+        drop(ended);
+        self.dumper.lock().job = Some(job);
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.dumper.lock().claimed = None;
     }
 }

@@ -55,6 +55,7 @@
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
+//! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
 //!
 //! # What is promised
@@ -83,8 +84,12 @@ mod job;
 pub mod kdump;
 pub mod memory;
 mod notes;
+#[cfg(feature = "serde")]
+pub mod number;
 mod pipeline;
 mod progress;
+#[cfg(feature = "serde")]
+pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
 pub mod sink;
@@ -95,7 +100,7 @@ pub mod windmp;
 pub use arch::{Machine, Registers};
 pub use dump::{DumpOptions, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
-pub use error::{Error, Result};
+pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use memory::{GuestMemory, MemoryRange};

@@ -285,3 +285,21 @@ fn cancelled_before_it_begins() {
     );
     assert!(matches!(result, Err(Error::Cancelled)));
 }
+
+#[test]
+fn the_callback_finds_its_own_dump_ended_however_fast_it_was() {
+    for _ in 0..500 {
+        let dumper = Arc::new(Dumper::new());
+        let (tell, told) = mpsc::channel();
+        let asking = Arc::clone(&dumper);
+        let progress = Progress::new();
+        progress.cancel();
+        let options = options(Format::Elf).progress(progress);
+        dumper
+            .start(small(), BufferSink::new(), options, move |_| {
+                tell.send(asking.query().0).unwrap();
+            })
+            .unwrap();
+        assert_eq!(told.recv_timeout(PATIENCE).unwrap(), DumpStatus::Failed);
+    }
+}

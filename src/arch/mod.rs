@@ -4,7 +4,15 @@
 //! kernel's addresses relate to guest-physical ones.
 #![forbid(unsafe_code)]
 
+pub mod aarch64;
+pub mod arm;
+pub mod i386;
+mod json;
+pub mod loongarch64;
+pub mod ppc64;
 mod prstatus;
+pub mod riscv;
+pub mod s390x;
 pub mod x86_64;
 
 use std::fmt;
@@ -23,23 +31,72 @@ pub enum Machine {
     /// AMD64 in long mode.
     #[default]
     X86_64,
+    /// 64-bit Arm, little-endian.
+    Aarch64,
+    /// 64-bit Arm, big-endian.
+    Aarch64Be,
+    /// 32-bit Arm, little-endian.
+    Arm,
+    /// 64-bit PowerPC, big-endian.
+    Ppc64,
+    /// 64-bit PowerPC, little-endian.
+    Ppc64le,
+    /// z/Architecture, big-endian.
+    S390x,
+    /// Intel's 32-bit architecture.
+    I386,
+    /// RISC-V, 64-bit.
+    Riscv64,
+    /// RISC-V, 32-bit.
+    Riscv32,
+    /// LoongArch, 64-bit.
+    Loongarch64,
 }
 
 impl Machine {
     /// Every architecture.
-    pub const ALL: &'static [Self] = &[Self::X86_64];
+    pub const ALL: &'static [Self] = &[
+        Self::X86_64,
+        Self::Aarch64,
+        Self::Aarch64Be,
+        Self::Arm,
+        Self::Ppc64,
+        Self::Ppc64le,
+        Self::S390x,
+        Self::I386,
+        Self::Riscv64,
+        Self::Riscv32,
+        Self::Loongarch64,
+    ];
 
     /// What there is to know about it.
     const fn architecture(self) -> &'static Architecture {
         match self {
             Self::X86_64 => &x86_64::ARCHITECTURE,
+            Self::Aarch64 => &aarch64::ARCHITECTURE,
+            Self::Aarch64Be => &aarch64::BIG_ENDIAN,
+            Self::Arm => &arm::ARCHITECTURE,
+            Self::Ppc64 => &ppc64::ARCHITECTURE,
+            Self::Ppc64le => &ppc64::LITTLE_ENDIAN,
+            Self::S390x => &s390x::ARCHITECTURE,
+            Self::I386 => &i386::ARCHITECTURE,
+            Self::Riscv64 => &riscv::RISCV64,
+            Self::Riscv32 => &riscv::RISCV32,
+            Self::Loongarch64 => &loongarch64::ARCHITECTURE,
         }
     }
 
-    /// The name in `uname -m`, which is also this crate's name for it.
+    /// This crate's name for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.architecture().name
+    }
+
+    /// `uname -m` of its kernels, by which readers of kdump choose the
+    /// architecture.
+    #[must_use]
+    pub const fn uname(self) -> &'static str {
+        self.architecture().uname
     }
 
     /// Word size and byte order of dump headers and notes.
@@ -61,22 +118,11 @@ impl Machine {
     }
 
     /// The architecture with this `e_machine` and encoding. A guest with
-    /// 32-bit words may have an ELF dump of 64-bit class, if its memory does
-    /// not fit into the other one.
+    /// 32-bit words may have a dump of 64-bit class, if its memory does not
+    /// fit into the other one, or QEMU's ROMs do not.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
-        let known = |m: &Self| m.elf_machine() == elf_machine;
-        let exact = Self::ALL
-            .iter()
-            .find(|m| known(m) && m.encoding() == encoding);
-        let wider = || {
-            let wide = |m: &&Self| known(m) && m.encoding().order == encoding.order;
-            Self::ALL
-                .iter()
-                .find(wide)
-                .filter(|_| encoding.class == Class::Bits64)
-        };
-        exact.or_else(wider).copied()
+        Self::in_encoding(encoding, |m| m.elf_machine() == elf_machine)
     }
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
@@ -85,8 +131,21 @@ impl Machine {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;
-        let fits = |m: &&Self| m.encoding() == encoding && m.prstatus_size() == size;
-        Self::ALL.iter().find(fits).copied()
+        Self::in_encoding(encoding, |m| m.prstatus_size() == size)
+    }
+
+    /// The architecture that `fits` in a dump of this encoding.
+    fn in_encoding(encoding: Encoding, fits: impl Fn(Self) -> bool) -> Option<Self> {
+        let Encoding { class, order } = encoding;
+        let fitting = |e: Encoding| {
+            let all = Self::ALL.iter().copied();
+            all.filter(move |m| m.encoding() == e).find(|m| fits(*m))
+        };
+        let narrow = Encoding {
+            class: Class::Bits32,
+            order,
+        };
+        fitting(encoding).or_else(|| fitting(narrow).filter(|_| class == Class::Bits64))
     }
 
     /// Size of an `NT_PRSTATUS` descriptor in bytes.
@@ -107,6 +166,14 @@ impl Machine {
         self.page_sizes()[0]
     }
 
+    /// Whether kdump's page frame numbers count from `phys_base` on, which is
+    /// where RAM begins, instead of from address 0 (`ARCH_PFN_OFFSET`; see
+    /// docs/formats/kdump.md).
+    #[must_use]
+    pub const fn frames_from_phys_base(self) -> bool {
+        self.architecture().frames_from_phys_base
+    }
+
     /// `phys_base` of kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
@@ -120,7 +187,38 @@ impl Machine {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
     }
 
-    /// The registers of each CPU that `notes` describe, as far as they tell.
+    /// `phys_base` of a guest whose RAM begins at `ram_start`, where nobody
+    /// says it: what QEMU, crash and makedumpfile take it for.
+    pub(crate) fn likely_phys_base(self, ram_start: u64) -> Option<u64> {
+        match self {
+            Self::Aarch64 | Self::Aarch64Be | Self::Arm => Some(ram_start),
+            _ => None,
+        }
+    }
+
+    /// As [`kernel_image_to_physical`](Self::kernel_image_to_physical), for
+    /// RAM that begins at `ram_start`: arm's VMCOREINFO does not tell where.
+    pub(crate) fn kernel_image_in_ram(
+        self,
+        vaddr: u64,
+        info: &Vmcoreinfo,
+        ram_start: u64,
+    ) -> Option<u64> {
+        match self {
+            Self::Arm => arm::linear_to_physical(vaddr, info, ram_start),
+            _ => self.kernel_image_to_physical(vaddr, info),
+        }
+    }
+
+    /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
+    /// machines is the CPU's number plus one; `None` if it is too short.
+    #[must_use]
+    pub fn prstatus_pid(self, desc: &[u8]) -> Option<u32> {
+        Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
+    }
+
+    /// The registers of each CPU that `notes` describe, as far as they tell:
+    /// one for each `NT_PRSTATUS` note.
     #[must_use]
     pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
@@ -131,7 +229,9 @@ impl Machine {
 /// architecture's file.
 struct Architecture {
     name: &'static str,
-    /// Other names by which a user may call it.
+    /// `uname -m`.
+    uname: &'static str,
+    /// Other names by which a user, or a dump's utsname, may call it.
     aliases: &'static [&'static str],
     encoding: Encoding,
     kdump_layout: HeaderLayout,
@@ -140,6 +240,8 @@ struct Architecture {
     page_sizes: &'static [u64],
     /// In bytes.
     prstatus_size: usize,
+    /// Whether kdump's page frame numbers count from `phys_base` on.
+    frames_from_phys_base: bool,
     /// `phys_base` of kdump's sub header.
     phys_base: fn(&Vmcoreinfo) -> Option<u64>,
     /// From a guest-virtual address in the kernel's image to a
@@ -165,15 +267,29 @@ impl std::str::FromStr for Machine {
         Self::ALL
             .iter()
             .copied()
-            .find(|m| m.name() == s || m.architecture().aliases.contains(&s))
+            .find(|m| {
+                let Architecture {
+                    name,
+                    uname,
+                    aliases,
+                    ..
+                } = *m.architecture();
+                name == s || uname == s || aliases.contains(&s)
+            })
             .ok_or_else(|| UnknownMachine(s.to_owned()))
     }
 }
 
 /// A name that no architecture has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no machine '{0}'")]
+#[error("there is no machine '{0}'; there are {names}", names = names())]
 pub struct UnknownMachine(pub String);
+
+/// Every architecture's name.
+fn names() -> String {
+    let names = Machine::ALL.iter().map(|machine| machine.name());
+    names.collect::<Vec<_>>().join(", ")
+}
 
 /// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
 /// have these registers.
@@ -195,6 +311,62 @@ macro_rules! registers {
             pub const fn fit(&self, machine: Machine) -> bool {
                 match self {
                     $(Self::$Variant(_) => matches!(machine, $(Machine::$Machine)|+),)*
+                }
+            }
+
+            /// Guest-virtual address of the next instruction.
+            #[must_use]
+            pub fn program_counter(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.program_counter(),)*
+                }
+            }
+
+            /// The stack pointer, a guest-virtual address.
+            #[must_use]
+            pub fn stack_pointer(&self) -> u64 {
+                match self {
+                    $(Self::$Variant(registers) => registers.stack_pointer(),)*
+                }
+            }
+
+            /// The register that leads to the page tables, cr3 for example,
+            /// if it is known.
+            #[must_use]
+            pub fn page_table_root(&self) -> Option<u64> {
+                match self {
+                    $(Self::$Variant(registers) => registers.page_table_root(),)*
+                }
+            }
+
+            /// Reads the registers of a CPU of `machine`, which the feature
+            /// `serde` brings: by their names, all optional.
+            ///
+            /// # Errors
+            ///
+            /// The deserialiser's, which names the field: a name that the
+            /// architecture does not have, a value that does not fit.
+            #[cfg(feature = "serde")]
+            pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
+                machine: Machine,
+                deserializer: D,
+            ) -> Result<Self, D::Error> {
+                match machine {
+                    $($(Machine::$Machine)|+ => {
+                        let registers: $module::Registers =
+                            serde::Deserialize::deserialize(deserializer)?;
+                        Ok(registers.into())
+                    })*
+                }
+            }
+        }
+
+        /// The registers by their names.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for Registers {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$Variant(registers) => registers.serialize(serializer),)*
                 }
             }
         }
@@ -223,10 +395,71 @@ macro_rules! registers {
 
 registers! {
     X86_64(x86_64) for X86_64;
+    Aarch64(aarch64) for Aarch64 | Aarch64Be;
+    Arm(arm) for Arm;
+    Ppc64(ppc64) for Ppc64 | Ppc64le;
+    S390x(s390x) for S390x;
+    I386(i386) for I386;
+    Riscv(riscv) for Riscv64 | Riscv32;
+    Loongarch64(loongarch64) for Loongarch64;
 }
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
 pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
     (machine.architecture().encode_notes)(cpus, out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoding::ByteOrder;
+
+    #[test]
+    fn names_uname_and_aliases_are_of_one_machine_each() {
+        for machine in Machine::ALL {
+            let Architecture {
+                name,
+                uname,
+                aliases,
+                ..
+            } = *machine.architecture();
+            for text in aliases.iter().chain([&name, &uname]) {
+                assert_eq!(text.parse(), Ok(*machine), "{text}");
+            }
+        }
+        let error = "vax".parse::<Machine>().err().map(|e| e.to_string());
+        assert!(error.is_some_and(|text| text.contains("vax") && text.contains("riscv64")));
+    }
+
+    #[test]
+    fn notes_tell_machines_apart() {
+        for machine in Machine::ALL {
+            let encoding = machine.encoding();
+            let mut notes = Vec::new();
+            crate::elf::note::Note {
+                name: CORE,
+                kind: NT_PRSTATUS,
+                desc: &vec![0; machine.prstatus_size()],
+            }
+            .encode(encoding.order, &mut notes);
+            let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
+            assert_eq!(found, Some(*machine));
+        }
+    }
+
+    #[test]
+    fn a_narrow_guest_may_have_a_wide_dump() {
+        let encoding = |class| Encoding {
+            class,
+            order: ByteOrder::Little,
+        };
+        let (narrow, wide) = (encoding(Class::Bits32), encoding(Class::Bits64));
+        let found = Machine::from_elf;
+        assert_eq!(found(i386::EM_386, narrow), Some(Machine::I386));
+        assert_eq!(found(i386::EM_386, wide), Some(Machine::I386));
+        assert_eq!(found(x86_64::EM_X86_64, narrow), None);
+        assert_eq!(found(riscv::EM_RISCV, wide), Some(Machine::Riscv64));
+        assert_eq!(found(riscv::EM_RISCV, narrow), Some(Machine::Riscv32));
+    }
 }

@@ -2,7 +2,8 @@
 //! registers as words in a row.
 //!
 //! Source: `struct elf_prstatus` in Linux `include/linux/elfcore.h`. Of its
-//! fields QEMU fills `pr_pid` and the registers; all others are zero.
+//! fields QEMU fills `pr_pid` and the registers, on LoongArch and Arm
+//! `pr_fpvalid`; all others are zero.
 #![forbid(unsafe_code)]
 
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
@@ -44,10 +45,23 @@ pub(super) fn encode_prstatus(
     registers: &[u8],
     out: &mut Vec<u8>,
 ) {
+    encode_prstatus_fpvalid(encoding, index, registers, 0, out);
+}
+
+/// The same with a value for `pr_fpvalid`.
+pub(super) fn encode_prstatus_fpvalid(
+    encoding: Encoding,
+    index: usize,
+    registers: &[u8],
+    fpvalid: u32,
+    out: &mut Vec<u8>,
+) {
     let Encoding { class, order } = encoding;
     let mut desc = vec![0; prstatus_size(class, registers.len())];
     desc[pid_at(class)..][..4].copy_from_slice(&words(order, &[index as u32 + 1]));
-    desc[registers_at(class)..][..registers.len()].copy_from_slice(registers);
+    let (head, tail) = desc[registers_at(class)..].split_at_mut(registers.len());
+    head.copy_from_slice(registers);
+    tail[..4].copy_from_slice(&words(order, &[fpvalid]));
     Note {
         name: CORE,
         kind: NT_PRSTATUS,

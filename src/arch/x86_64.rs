@@ -14,6 +14,7 @@ use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Architecture;
+use super::json::json_struct;
 use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, QEMU};
 use crate::encoding::{ByteOrder, Class, Encoding};
@@ -30,76 +31,106 @@ const ENCODING: Encoding = Encoding {
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
     name: "x86_64",
+    uname: "x86_64",
     aliases: &["amd64"],
     encoding: ENCODING,
     kdump_layout: HeaderLayout::Bits64,
     elf_machine: EM_X86_64,
     page_sizes: &[4096],
     prstatus_size: prstatus_size(ENCODING.class, size_of::<UserRegs>()),
+    frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
 
-/// A virtual CPU's registers. All default to 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)] // The names are the architecture's.
-pub struct Registers {
-    pub rax: u64,
-    pub rbx: u64,
-    pub rcx: u64,
-    pub rdx: u64,
-    pub rsi: u64,
-    pub rdi: u64,
-    pub rsp: u64,
-    pub rbp: u64,
-    pub r8: u64,
-    pub r9: u64,
-    pub r10: u64,
-    pub r11: u64,
-    pub r12: u64,
-    pub r13: u64,
-    pub r14: u64,
-    pub r15: u64,
-    pub rip: u64,
-    pub rflags: u64,
-    pub cs: Segment,
-    pub ds: Segment,
-    pub es: Segment,
-    pub fs: Segment,
-    pub gs: Segment,
-    pub ss: Segment,
-    pub ldt: Segment,
-    pub tr: Segment,
-    /// Base and limit; selector and flags are 0.
-    pub gdt: Segment,
-    /// Base and limit; selector and flags are 0.
-    pub idt: Segment,
-    pub cr0: u64,
-    /// Reserved by the architecture; QEMU keeps a slot for it.
-    pub cr1: u64,
-    pub cr2: u64,
-    pub cr3: u64,
-    pub cr4: u64,
-    /// MSR `KERNEL_GS_BASE` (0xc0000102).
-    pub kernel_gs_base: u64,
+json_struct! {
+    /// A virtual CPU's registers. All default to 0.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    #[allow(missing_docs)] // The names are the architecture's.
+    pub struct Registers {
+        pub rax: u64,
+        pub rbx: u64,
+        pub rcx: u64,
+        pub rdx: u64,
+        pub rsi: u64,
+        pub rdi: u64,
+        pub rsp: u64,
+        pub rbp: u64,
+        pub r8: u64,
+        pub r9: u64,
+        pub r10: u64,
+        pub r11: u64,
+        pub r12: u64,
+        pub r13: u64,
+        pub r14: u64,
+        pub r15: u64,
+        pub rip: u64,
+        pub rflags: u64,
+        pub cs: Segment,
+        pub ds: Segment,
+        pub es: Segment,
+        pub fs: Segment,
+        pub gs: Segment,
+        pub ss: Segment,
+        pub ldt: Segment,
+        pub tr: Segment,
+        pub gdt: DescriptorTable,
+        pub idt: DescriptorTable,
+        pub cr0: u64,
+        /// Reserved by the architecture; QEMU keeps a slot for it.
+        pub cr1: u64,
+        pub cr2: u64,
+        pub cr3: u64,
+        pub cr4: u64,
+        /// MSR `KERNEL_GS_BASE` (0xc0000102).
+        pub kernel_gs_base: u64,
+    }
 }
 
-/// A segment register with its hidden part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Segment {
-    /// The visible selector.
-    pub selector: u32,
-    /// Last offset in the segment, in bytes.
-    pub limit: u32,
-    /// The second 32-bit word of the segment's descriptor: type in bits 8 to
-    /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
-    /// 22, G in 23; the other bits are part of base and limit there and are
-    /// ignored here. (VMX access rights have the same bits eight lower.)
-    pub flags: u32,
-    /// Guest-virtual base address.
-    pub base: u64,
+impl Registers {
+    pub(super) fn program_counter(&self) -> u64 {
+        self.rip
+    }
+
+    pub(super) fn stack_pointer(&self) -> u64 {
+        self.rsp
+    }
+
+    /// `NT_PRSTATUS` alone does not have cr3.
+    pub(super) fn page_table_root(&self) -> Option<u64> {
+        (self.cr3 != 0).then_some(self.cr3)
+    }
+}
+
+json_struct! {
+    /// A segment register with its hidden part.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct Segment {
+        /// The visible selector.
+        pub selector: u32,
+        /// Last offset in the segment, in bytes.
+        pub limit: u32,
+        /// The second 32-bit word of the segment's descriptor: type in bits 8 to
+        /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
+        /// 22, G in 23; the other bits are part of base and limit there and are
+        /// ignored here. (VMX access rights have the same bits eight lower.)
+        pub flags: u32,
+        /// Guest-virtual base address.
+        pub base: u64,
+    }
+}
+
+json_struct! {
+    /// A descriptor table register.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+    pub struct DescriptorTable {
+        /// Guest-virtual base address.
+        pub base: u64,
+        /// Last offset in the table, in bytes.
+        pub limit: u32,
+    }
 }
 
 /// `struct user_regs_struct`.
@@ -218,9 +249,13 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
         r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
         r.r13, r.r14, r.r15,
     ];
-    let segments = [
-        r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, r.gdt, r.idt,
-    ];
+    let table = |table: DescriptorTable| Segment {
+        base: table.base,
+        limit: table.limit,
+        ..Segment::default()
+    };
+    let (gdt, idt) = (table(r.gdt), table(r.idt));
+    let segments = [r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, gdt, idt];
     QemuCpuState {
         version: QEMU_STATE_VERSION.into(),
         size: (size_of::<QemuCpuState>() as u32).into(),
@@ -245,13 +280,18 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
         encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out);
     }
     for registers in cpus {
-        Note {
-            name: QEMU,
-            kind: 0,
-            desc: qemu_state(registers).as_bytes(),
-        }
-        .encode(ENCODING.order, out);
+        encode_qemu_note(registers, out);
     }
+}
+
+/// Appends QEMU's CPU state note.
+pub(super) fn encode_qemu_note(registers: &Registers, out: &mut Vec<u8>) {
+    Note {
+        name: QEMU,
+        kind: 0,
+        desc: qemu_state(registers).as_bytes(),
+    }
+    .encode(ENCODING.order, out);
 }
 
 /// From QEMU's note, or without one from `NT_PRSTATUS`.
@@ -304,6 +344,10 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         flags: s.flags.get(),
         base: s.base.get(),
     });
+    let table = |segment: Segment| DescriptorTable {
+        base: segment.base,
+        limit: segment.limit,
+    };
     let [cr0, cr1, cr2, cr3, cr4] = s.cr.map(U64::get);
     Some(Registers {
         rax,
@@ -332,8 +376,8 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         ss,
         ldt,
         tr,
-        gdt,
-        idt,
+        gdt: table(gdt),
+        idt: table(idt),
         cr0,
         cr1,
         cr2,
@@ -513,6 +557,31 @@ mod tests {
             }
         );
         assert_eq!(decode_qemu_state(&expected[..431]), None);
+    }
+
+    #[test]
+    #[cfg(feature = "serde")]
+    fn registers_have_their_names_in_json() {
+        let json = r#"{"rip": "0xffffffff81000000", "cr3": 4096,
+            "cs": {"selector": "0x10", "limit": 4294967295, "flags": "0xa09b00"},
+            "gdt": {"base": "0xfffffe0000001000", "limit": 127}}"#;
+        let r: Registers = serde_json::from_str(json).unwrap();
+        assert_eq!((r.rip, r.cr3), (0xffff_ffff_8100_0000, 4096));
+        assert_eq!((r.cs.selector, r.cs.limit), (0x10, u32::MAX));
+        assert_eq!(r.gdt.limit, 127);
+        let all = registers();
+        let text = serde_json::to_string(&all).unwrap();
+        assert_eq!(serde_json::from_str::<Registers>(&text).unwrap(), all);
+        for (json, word) in [
+            (r#"{"rpi": 1}"#, "rpi"),
+            (r#"{"cs": {"sel": 1}}"#, "sel"),
+            (r#"{"gdt": {"selector": 1}}"#, "selector"),
+            (r#"{"cs": {"limit": "0x100000000"}}"#, "32 bits"),
+            (r#"{"rip": 1, "rip": 2}"#, "duplicate"),
+        ] {
+            let error = serde_json::from_str::<Registers>(json).unwrap_err();
+            assert!(error.to_string().contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -78,8 +78,7 @@ pub(crate) struct DumpArgs {
     /// address 0 on (see docs/map.md)
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
-    /// Architecture of raw:PATH [default: x86_64]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
     /// Page size of raw:PATH in bytes [default: VMCOREINFO's, or the
     /// machine's]
@@ -160,6 +159,13 @@ pub(crate) struct FormatsArgs {
     /// One JSON object on stdout instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+fn machine_help() -> String {
+    let names: Vec<_> = Machine::ALL.iter().map(|machine| machine.name()).collect();
+    let names = names.join(", ");
+    let default = Machine::default();
+    format!("Architecture of raw:PATH: {names} [default: {default}]")
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {

@@ -2,23 +2,21 @@
 
 use std::path::Path;
 
-use guestdump::arch::x86_64;
 use guestdump::codec::Codec;
 use guestdump::elf::format::{PT_LOAD, ProgramHeader};
-use guestdump::elf::note::{CORE, NT_PRSTATUS, QEMU};
+use guestdump::elf::note::{CORE, NT_PRSTATUS, Note};
 use guestdump::kdump::Utsname;
 use guestdump::kdump::format::{
     DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec,
 };
+use guestdump::number::Number;
 use guestdump::vmcore::{Headers, Vmcore};
 use guestdump::vmcoreinfo::Vmcoreinfo;
-use guestdump::{Format, GuestMemory, Machine};
+use guestdump::{Format, GuestMemory, Machine, Registers};
 use serde::Serialize;
 
 use super::args::FileArgs;
 use super::info_text;
-use super::number::Number;
-use super::registers::X86Registers;
 use super::report::{Failure, Result, print, print_json};
 use super::source::open_file;
 
@@ -102,15 +100,15 @@ pub(crate) struct VmcoreinfoEntry {
     pub(crate) crash_time: Option<u64>,
 }
 
+/// What a CPU's notes say; nothing, if the machine is not known.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Cpu {
     /// `pr_pid` of `NT_PRSTATUS`.
     pub(crate) pid: Option<u32>,
-    pub(crate) rip: Option<Number>,
-    pub(crate) rsp: Option<Number>,
-    pub(crate) cr3: Option<Number>,
-    /// All registers, from QEMU's note.
-    pub(crate) registers: Option<X86Registers>,
+    pub(crate) program_counter: Option<Number>,
+    pub(crate) stack_pointer: Option<Number>,
+    pub(crate) page_table_root: Option<Number>,
+    pub(crate) registers: Option<Registers>,
 }
 
 #[derive(Debug, Serialize)]
@@ -267,30 +265,21 @@ fn vmcoreinfo(info: &Vmcoreinfo) -> VmcoreinfoEntry {
     }
 }
 
-/// Pairs the n-th `NT_PRSTATUS` with the n-th CPU state note of QEMU.
 fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
-    let mut cpus: Vec<Cpu> = Vec::new();
-    let mut states = 0;
-    let x86_64 = vmcore.machine() == Some(Machine::X86_64);
-    for (_, note) in vmcore.notes().flatten() {
-        if note.is(CORE, NT_PRSTATUS) {
-            let status = x86_64::decode_prstatus(note.desc).filter(|_| x86_64);
-            cpus.push(Cpu {
-                pid: status.map(|(pid, _)| pid),
-                rip: status.map(|(_, r)| Number(r.rip)),
-                rsp: status.map(|(_, r)| Number(r.rsp)),
-                ..Cpu::default()
-            });
-        } else if note.is(QEMU, 0) {
-            let state = x86_64::decode_qemu_state(note.desc).filter(|_| x86_64);
-            if let (Some(cpu), Some(r)) = (cpus.get_mut(states), state) {
-                cpu.cr3 = Some(Number(r.cr3));
-                cpu.registers = Some(X86Registers::from(&r));
-            }
-            states += 1;
-        }
-    }
-    cpus
+    let Some(machine) = vmcore.machine() else {
+        return (0..vmcore.cpus()).map(|_| Cpu::default()).collect();
+    };
+    let notes = vmcore.notes().flatten().map(|(_, note)| note);
+    let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
+    let cpu = |(status, registers): (Note<'_>, Registers)| Cpu {
+        pid: machine.prstatus_pid(status.desc),
+        program_counter: Some(Number(registers.program_counter())),
+        stack_pointer: Some(Number(registers.stack_pointer())),
+        page_table_root: registers.page_table_root().map(Number),
+        registers: Some(registers),
+    };
+    let registers = machine.decode_notes(vmcore.notes());
+    statuses.zip(registers).map(cpu).collect()
 }
 
 fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
+use guestdump::number::Number;
+
 use super::info::{Cpu, HeaderEntry, Info, VmcoreinfoEntry};
-use super::number::Number;
 use super::report::{escape, human};
 
 /// Most lines of a list; `--json` has all.
@@ -153,7 +154,11 @@ fn write_vmcoreinfo(out: &mut String, info: Option<&VmcoreinfoEntry>) -> fmt::Re
 
 fn write_cpu(out: &mut String, index: usize, cpu: &Cpu) -> fmt::Result {
     write!(out, "CPU {index}:")?;
-    for (name, value) in [("rip", cpu.rip), ("rsp", cpu.rsp), ("cr3", cpu.cr3)] {
+    for (name, value) in [
+        ("pc", cpu.program_counter),
+        ("sp", cpu.stack_pointer),
+        ("page tables", cpu.page_table_root),
+    ] {
         match value {
             Some(Number(value)) => write!(out, " {name} {value:#x}")?,
             None => write!(out, " {name} unknown")?,

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
+use guestdump::number::Number;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{Machine, Registers};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::number::Number;
-use super::registers::X86Registers;
 use super::report::{Failure, Result, chain};
 use super::source::open_file;
 
@@ -22,8 +22,10 @@ struct MapFile {
     machine: Option<String>,
     page_size: Option<Number>,
     regions: Vec<Region>,
+    /// Registers of CPUs of the machine, which may be named further down or
+    /// on the command line.
     #[serde(default)]
-    cpus: Vec<X86Registers>,
+    cpus: Vec<Box<RawValue>>,
     vmcoreinfo: Option<Note>,
 }
 
@@ -68,15 +70,16 @@ pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
 }
 
 /// The guest that the map file `map` describes; regions without a path lie in
-/// `ram`.
-pub(crate) fn load(map: &Path, ram: &Path) -> Result<RawGuest> {
+/// `ram`. A `machine` counts more than the map's.
+pub(crate) fn load(map: &Path, ram: &Path, machine: Option<Machine>) -> Result<RawGuest> {
     let bytes = std::fs::read(map)
         .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
     let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
     let file: MapFile = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
 
-    let machine = file.machine.as_deref().map(str::parse).transpose();
-    let machine = machine.map_err(|e| bad(chain(&e)))?;
+    let named = file.machine.as_deref().map(str::parse).transpose();
+    let machine = machine.or(named.map_err(|e| bad(chain(&e)))?);
+    let cpus = cpus(machine.unwrap_or_default(), &file.cpus).map_err(bad)?;
     let folder = map.parent().unwrap_or(Path::new(""));
     let mut files = Files::default();
     let mut regions = Vec::new();
@@ -92,7 +95,7 @@ pub(crate) fn load(map: &Path, ram: &Path) -> Result<RawGuest> {
         memory: FileMemory::new(regions).map_err(|e| bad(chain(&e)))?,
         machine,
         page_size: file.page_size.map(|n| n.0),
-        cpus: file.cpus.iter().map(registers).collect(),
+        cpus,
         vmcoreinfo: file.vmcoreinfo.map(|note| VmcoreinfoSource::NoteAt {
             gpa: note.gpa.0,
             size: note.size.0,
@@ -100,8 +103,17 @@ pub(crate) fn load(map: &Path, ram: &Path) -> Result<RawGuest> {
     })
 }
 
-fn registers(cpu: &X86Registers) -> Registers {
-    guestdump::arch::x86_64::Registers::from(cpu).into()
+/// The error says which CPU it is.
+fn cpus(
+    machine: Machine,
+    entries: &[Box<RawValue>],
+) -> std::result::Result<Vec<Registers>, String> {
+    let one = |cpu: usize, entry: &RawValue| {
+        Registers::deserialize_for(machine, entry)
+            .map_err(|e| format!("CPU {cpu} of a {machine} guest: {e}"))
+    };
+    let entries = entries.iter().enumerate();
+    entries.map(|(cpu, entry)| one(cpu, entry)).collect()
 }
 
 /// Files that are open already: regions may share one.

@@ -10,7 +10,6 @@ mod map;
 mod number;
 mod progress;
 mod rearrange;
-mod registers;
 mod report;
 mod signals;
 mod source;

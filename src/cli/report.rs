@@ -5,6 +5,8 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+/// An error and its causes, in one line.
+pub(crate) use guestdump::error_chain as chain;
 use serde::Serialize;
 
 /// Why the command ends early: one line for stderr and an exit code.
@@ -62,21 +64,6 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         self.code
     }
-}
-
-/// An error and its causes, joined by `: `. Some errors repeat their cause in
-/// their own text; it is not said twice.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            let _ = write!(text, ": {next}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Prints one line to stderr. There is nowhere to report that it failed.

@@ -77,7 +77,7 @@ impl Source {
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
                 let mut guest = match settings.map {
-                    Some(map) => map::load(map, path)?,
+                    Some(map) => map::load(map, path, settings.machine)?,
                     None => map::flat(path)?,
                 };
                 guest.machine = settings.machine.or(guest.machine);

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use super::kernel::{IDT, INIT_TOP_PGT, PAGE_OFFSET, code, image_vaddr, per_cpu, stack_top};
-use crate::arch::x86_64::{Registers, Segment};
+use crate::arch::x86_64::{DescriptorTable, Registers, Segment};
 
 /// Bytes of each stack that are in use.
 const STACK_USED: u64 = 0x80;
@@ -90,15 +90,13 @@ pub(super) fn registers(cpu: usize) -> Registers {
             flags: TSS_FLAGS,
             base: gs_base + GDT_SIZE,
         },
-        gdt: Segment {
+        gdt: DescriptorTable {
             limit: GDT_SIZE as u32 - 1,
             base: gs_base,
-            ..Segment::default()
         },
-        idt: Segment {
+        idt: DescriptorTable {
             limit: INTERRUPTS as u32 * 16 - 1,
             base: image_vaddr(IDT),
-            ..Segment::default()
         },
         // PG, AM, WP, NE, ET, MP, PE.
         cr0: 0x8005_0033,

@@ -43,6 +43,12 @@ pub const PF_RWX: u32 = 7;
 pub const PN_XNUM: u16 = 0xffff;
 /// `sh_type` of section header 0.
 pub const SHT_NULL: u32 = 0;
+/// `sh_type` of a section whose contents are its writer's own.
+pub const SHT_PROGBITS: u32 = 1;
+/// `sh_type` of a section with strings.
+pub const SHT_STRTAB: u32 = 3;
+/// Numbers of sections are below this.
+pub const SHN_LORESERVE: u16 = 0xff00;
 /// `e_flags` of a dump that is not complete.
 pub const DUMP_ELF_INCOMPLETE: u32 = 1;
 
@@ -221,8 +227,11 @@ const _: () = assert!(offset_of!(Phdr64<Le>, p_filesz) == 32);
 const _: () = assert!(offset_of!(Phdr64<Le>, p_memsz) == 40);
 const _: () = assert!(offset_of!(Phdr64<Le>, p_align) == 48);
 const _: () = assert!(size_of::<Shdr32<Le>>() == 10 * 4);
+const _: () = assert!(offset_of!(Shdr32<Le>, sh_offset) == 16);
+const _: () = assert!(offset_of!(Shdr32<Le>, sh_size) == 20);
 const _: () = assert!(offset_of!(Shdr32<Le>, sh_info) == 28);
 const _: () = assert!(size_of::<Shdr64<Le>>() == 4 * 4 + 6 * 8);
+const _: () = assert!(offset_of!(Shdr64<Le>, sh_offset) == 24);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_size) == 32);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_info) == 44);
 const _: () = assert!(size_of::<Nhdr<Le>>() == 12);
@@ -253,6 +262,8 @@ pub struct FileHeader {
     pub shentsize: u16,
     /// Number of section headers.
     pub shnum: u16,
+    /// Number of the section with the names of sections; 0 if there is none.
+    pub shstrndx: u16,
 }
 
 /// What a program header says.
@@ -274,6 +285,22 @@ pub struct ProgramHeader {
     pub memsz: u64,
     /// Alignment in bytes; 0 and 1 mean none.
     pub align: u64,
+}
+
+/// What a section header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SectionHeader {
+    /// `sh_name`: offset of the name in the section with the names.
+    pub name: u32,
+    /// `sh_type`.
+    pub kind: u32,
+    /// File offset of the contents.
+    pub offset: u64,
+    /// Bytes of the contents.
+    pub size: u64,
+    /// `sh_info`: in section header 0 the number of program headers, if
+    /// `e_phnum` is [`PN_XNUM`].
+    pub info: u32,
 }
 
 /// Size of the ELF header in bytes.
@@ -335,7 +362,7 @@ impl FileHeader {
                 e_phnum: self.phnum.into(),
                 e_shentsize: self.shentsize.into(),
                 e_shnum: self.shnum.into(),
-                e_shstrndx: 0.into(),
+                e_shstrndx: self.shstrndx.into(),
             }.as_bytes()),
             Class::Bits64 => out.extend_from_slice(Ehdr64::<O> {
                 e_ident,
@@ -351,7 +378,7 @@ impl FileHeader {
                 e_phnum: self.phnum.into(),
                 e_shentsize: self.shentsize.into(),
                 e_shnum: self.shnum.into(),
-                e_shstrndx: 0.into(),
+                e_shstrndx: self.shstrndx.into(),
             }.as_bytes()),
         });
     }
@@ -389,6 +416,7 @@ impl FileHeader {
                     shoff: h.e_shoff.get().into(),
                     shentsize: h.e_shentsize.get(),
                     shnum: h.e_shnum.get(),
+                    shstrndx: h.e_shstrndx.get(),
                 }
             }
             Class::Bits64 => {
@@ -405,6 +433,7 @@ impl FileHeader {
                     shoff: h.e_shoff.get(),
                     shentsize: h.e_shentsize.get(),
                     shnum: h.e_shnum.get(),
+                    shstrndx: h.e_shstrndx.get(),
                 }
             }
         }))
@@ -474,31 +503,74 @@ impl ProgramHeader {
     }
 }
 
+impl SectionHeader {
+    /// Appends the header's bytes to `out`. Values that a 32-bit header
+    /// cannot hold are the caller's mistake; they are cut.
+    pub fn encode(&self, encoding: Encoding, out: &mut Vec<u8>) {
+        with_order!(encoding.order, O => match encoding.class {
+            Class::Bits32 => out.extend_from_slice(Shdr32::<O> {
+                sh_name: self.name.into(),
+                sh_type: self.kind.into(),
+                sh_offset: (self.offset as u32).into(),
+                sh_size: (self.size as u32).into(),
+                sh_info: self.info.into(),
+                ..Shdr32::new_zeroed()
+            }.as_bytes()),
+            Class::Bits64 => out.extend_from_slice(Shdr64::<O> {
+                sh_name: self.name.into(),
+                sh_type: self.kind.into(),
+                sh_offset: self.offset.into(),
+                sh_size: self.size.into(),
+                sh_info: self.info.into(),
+                ..Shdr64::new_zeroed()
+            }.as_bytes()),
+        });
+    }
+
+    /// Decodes the header at the beginning of `bytes`; `None` if they are
+    /// too few.
+    #[must_use]
+    pub fn decode(encoding: Encoding, bytes: &[u8]) -> Option<Self> {
+        Some(with_order!(encoding.order, O => match encoding.class {
+            Class::Bits32 => {
+                let (h, _) = Shdr32::<O>::read_from_prefix(bytes).ok()?;
+                Self {
+                    name: h.sh_name.get(),
+                    kind: h.sh_type.get(),
+                    offset: h.sh_offset.get().into(),
+                    size: h.sh_size.get().into(),
+                    info: h.sh_info.get(),
+                }
+            }
+            Class::Bits64 => {
+                let (h, _) = Shdr64::<O>::read_from_prefix(bytes).ok()?;
+                Self {
+                    name: h.sh_name.get(),
+                    kind: h.sh_type.get(),
+                    offset: h.sh_offset.get(),
+                    size: h.sh_size.get(),
+                    info: h.sh_info.get(),
+                }
+            }
+        }))
+    }
+}
+
 /// Appends section header 0, which holds the number of program headers when
 /// `e_phnum` is [`PN_XNUM`], and nothing else.
 pub fn encode_section_zero(encoding: Encoding, phnum: u32, out: &mut Vec<u8>) {
-    with_order!(encoding.order, O => match encoding.class {
-        Class::Bits32 => {
-            let mut header = Shdr32::<O>::new_zeroed();
-            header.sh_info = phnum.into();
-            out.extend_from_slice(header.as_bytes());
-        }
-        Class::Bits64 => {
-            let mut header = Shdr64::<O>::new_zeroed();
-            header.sh_info = phnum.into();
-            out.extend_from_slice(header.as_bytes());
-        }
-    });
+    SectionHeader {
+        info: phnum,
+        ..SectionHeader::default()
+    }
+    .encode(encoding, out);
 }
 
 /// The number of program headers in section header 0; `None` if `bytes` are
 /// too few.
 #[must_use]
 pub fn decode_section_zero(encoding: Encoding, bytes: &[u8]) -> Option<u32> {
-    Some(with_order!(encoding.order, O => match encoding.class {
-        Class::Bits32 => Shdr32::<O>::read_from_prefix(bytes).ok()?.0.sh_info.get(),
-        Class::Bits64 => Shdr64::<O>::read_from_prefix(bytes).ok()?.0.sh_info.get(),
-    }))
+    SectionHeader::decode(encoding, bytes).map(|header| header.info)
 }
 
 use zerocopy::FromZeros as _;
@@ -530,6 +602,7 @@ mod tests {
             shoff: 0x1234,
             shentsize: shdr_size(encoding.class) as u16,
             shnum: 1,
+            shstrndx: 0x0102,
         }
     }
 
@@ -542,7 +615,7 @@ mod tests {
             0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             4, 0, 62, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             64, 0, 0, 0, 0, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0,
-            1, 0, 0, 0, 64, 0, 56, 0, 2, 3, 64, 0, 1, 0, 0, 0,
+            1, 0, 0, 0, 64, 0, 56, 0, 2, 3, 64, 0, 1, 0, 2, 1,
         ]);
         assert_eq!(FileHeader::decode(&bytes), Some(header(LE64)));
         bytes.clear();
@@ -552,7 +625,7 @@ mod tests {
             0x7f, b'E', b'L', b'F', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
             0, 4, 0, 62, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 52,
             0, 0, 0x12, 0x34, 0, 0, 0, 1, 0, 52, 0, 32, 3, 2, 0, 40,
-            0, 1, 0, 0,
+            0, 1, 1, 2,
         ]);
         assert_eq!(FileHeader::decode(&bytes), Some(header(BE32)));
         assert_eq!(FileHeader::decode(&bytes[..51]), None);
@@ -605,5 +678,33 @@ mod tests {
             assert_eq!(bytes.iter().filter(|b| **b != 0).count(), 3);
             assert_eq!(decode_section_zero(encoding, &bytes), Some(0x0001_0203));
         }
+    }
+
+    #[test]
+    fn section_header_bytes() {
+        let header = SectionHeader {
+            name: 0x11,
+            kind: SHT_PROGBITS,
+            offset: 0x2233,
+            size: 0x4455,
+            info: 0x66,
+        };
+        let mut bytes = Vec::new();
+        header.encode(LE64, &mut bytes);
+        let mut expected = [0; 64];
+        (expected[0], expected[4], expected[44]) = (0x11, 1, 0x66);
+        expected[24..26].copy_from_slice(&[0x33, 0x22]);
+        expected[32..34].copy_from_slice(&[0x55, 0x44]);
+        assert_eq!(bytes, expected);
+        assert_eq!(SectionHeader::decode(LE64, &bytes), Some(header));
+        bytes.clear();
+        header.encode(BE32, &mut bytes);
+        let mut expected = [0; 40];
+        (expected[3], expected[7], expected[31]) = (0x11, 1, 0x66);
+        expected[18..20].copy_from_slice(&[0x22, 0x33]);
+        expected[22..24].copy_from_slice(&[0x44, 0x55]);
+        assert_eq!(bytes, expected);
+        assert_eq!(SectionHeader::decode(BE32, &bytes), Some(header));
+        assert_eq!(SectionHeader::decode(BE32, &bytes[..39]), None);
     }
 }

@@ -11,6 +11,10 @@ use crate::encoding::{ByteOrder, with_order};
 
 /// `NT_PRSTATUS`, under the name `CORE`: registers of one CPU.
 pub const NT_PRSTATUS: u32 = 1;
+/// `NT_PRFPREG`, under the name `CORE`: floating-point registers of one CPU.
+pub const NT_PRFPREG: u32 = 2;
+/// The name of notes with registers that only Linux has numbers for.
+pub const LINUX: &[u8] = b"LINUX";
 /// The name of Linux's own notes on a core.
 pub const CORE: &[u8] = b"CORE";
 /// The name of QEMU's CPU state notes.

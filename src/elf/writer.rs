@@ -11,6 +11,7 @@ use super::format::{
     DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
     ehdr_size, encode_section_zero, phdr_size, shdr_size,
 };
+use super::sections::{self, Section};
 use crate::arch::Machine;
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
@@ -27,6 +28,9 @@ pub(crate) struct ElfWriter<'a> {
     selection: &'a Selection,
     notes: &'a NoteSegment,
     machine: Machine,
+    sections: &'a [Section],
+    /// The machine's, or a wider one.
+    class: Class,
     /// File offset of the notes.
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
@@ -45,37 +49,25 @@ impl<'a> ElfWriter<'a> {
         selection: &'a Selection,
         notes: &'a NoteSegment,
         machine: Machine,
+        sections: &'a [Section],
     ) -> Result<Self> {
-        let class = machine.encoding().class;
         let headers = 1 + selection.dumped.len();
-        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
-        if headers >= usize::from(PN_XNUM) {
-            notes_at += shdr_size(class) as u64;
-        }
-        let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(selection.page_size);
-        let ram_end = selection.max_mapnr().checked_mul(selection.page_size);
-        let file_end = selection
-            .pages()
-            .checked_mul(selection.page_size)
-            .and_then(|size| size.checked_add(memory_at));
-        let limit = match class {
-            Class::Bits32 => u64::from(u32::MAX),
-            Class::Bits64 => i64::MAX as u64,
-        };
-        let fits = |end: Option<u64>| end.is_some_and(|end| end <= limit);
-        // Physical addresses may use all 64 bits, file offsets 63.
-        let ram_fits = ram_end.is_some() && (class == Class::Bits64 || fits(ram_end));
-        if !ram_fits || !fits(file_end) {
-            return Err(Error::AddressTooHigh {
+        let in_class =
+            |class| lay_out(class, headers, notes, selection, sections).map(|(n, m)| (class, n, m));
+        // A guest with 32-bit words may have more memory than addresses.
+        let (class, notes_at, memory_at) = in_class(machine.encoding().class)
+            .or_else(|| in_class(Class::Bits64))
+            .ok_or_else(|| Error::AddressTooHigh {
                 format: Format::Elf,
-                end: ram_end.unwrap_or(u64::MAX),
-            });
-        }
+                end: selection.max_mapnr().saturating_mul(selection.page_size),
+            })?;
         Ok(Self {
             memory,
             selection,
             notes,
             machine,
+            sections,
+            class,
             notes_at,
             memory_at,
         })
@@ -106,7 +98,16 @@ impl<'a> ElfWriter<'a> {
         let chunks = Chunks::new(self.memory, runs, self.selection.page_size);
         let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
 
-        let file_size = self.memory_at + self.selection.pages() * self.selection.page_size;
+        let file_size = match self.sections {
+            [] => self.memory_end(),
+            all => sections::write(
+                self.encoding(),
+                all,
+                self.real_phnum(),
+                self.memory_end(),
+                &output,
+            )?,
+        };
         output.set_len(file_size)?;
         if positioned {
             output.write_at(0, &self.file_header(false))?;
@@ -118,7 +119,22 @@ impl<'a> ElfWriter<'a> {
     }
 
     fn encoding(&self) -> Encoding {
-        self.machine.encoding()
+        Encoding {
+            class: self.class,
+            order: self.machine.encoding().order,
+        }
+    }
+
+    fn memory_end(&self) -> u64 {
+        self.memory_at + self.selection.pages() * self.selection.page_size
+    }
+
+    /// What section header 0 says of the number of program headers.
+    fn real_phnum(&self) -> u32 {
+        match self.header_count() >= usize::from(PN_XNUM) {
+            true => self.header_count() as u32,
+            false => 0,
+        }
     }
 
     fn header_count(&self) -> usize {
@@ -127,7 +143,12 @@ impl<'a> ElfWriter<'a> {
 
     fn file_header(&self, incomplete: bool) -> Vec<u8> {
         let class = self.encoding().class;
-        let many = self.header_count() >= usize::from(PN_XNUM);
+        let (shoff, shnum) = match sections::header_count(self.sections) as u16 {
+            // Section header 0 alone.
+            0 if self.real_phnum() > 0 => (self.notes_at - shdr_size(class) as u64, 1),
+            0 => (0, 0),
+            count => (self.memory_end(), count),
+        };
         let header = FileHeader {
             encoding: self.encoding(),
             e_type: ET_CORE,
@@ -137,13 +158,14 @@ impl<'a> ElfWriter<'a> {
             phoff: ehdr_size(class) as u64,
             phentsize: phdr_size(class) as u16,
             phnum: u16::try_from(self.header_count()).unwrap_or(PN_XNUM),
-            shoff: if many {
-                self.notes_at - shdr_size(class) as u64
+            shoff,
+            shentsize: if shnum > 0 {
+                shdr_size(class) as u16
             } else {
                 0
             },
-            shentsize: if many { shdr_size(class) as u16 } else { 0 },
-            shnum: many.into(),
+            shnum,
+            shstrndx: shnum.saturating_sub(1),
         };
         let mut bytes = Vec::new();
         header.encode(&mut bytes);
@@ -201,4 +223,36 @@ impl<'a> ElfWriter<'a> {
         }
         flush(&mut bytes)
     }
+}
+
+/// File offsets of the notes and of the first PT_LOAD's memory in a dump of
+/// `class`; `None` if an address, a size or an offset does not fit into its
+/// headers.
+fn lay_out(
+    class: Class,
+    headers: usize,
+    notes: &NoteSegment,
+    selection: &Selection,
+    sections: &[Section],
+) -> Option<(u64, u64)> {
+    let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+    if headers >= usize::from(PN_XNUM) {
+        notes_at += shdr_size(class) as u64;
+    }
+    let page_size = selection.page_size;
+    let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(page_size);
+    let ram_end = selection.max_mapnr().checked_mul(page_size)?;
+    let size = selection.pages().checked_mul(page_size)?;
+    let behind = sections::size(class, sections);
+    let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
+    let fits = match class {
+        Class::Bits32 => {
+            let sizes = selection.dumped.iter();
+            let mut sizes = sizes.map(|run| run.range(page_size).size());
+            ram_end <= 1 << 32 && file_end <= 1 << 32 && sizes.all(|n| n < 1 << 32)
+        }
+        // Physical addresses may use all 64 bits, file offsets 63.
+        Class::Bits64 => i64::try_from(file_end).is_ok(),
+    };
+    fits.then_some((notes_at, memory_at))
 }

@@ -10,6 +10,7 @@ use super::format::{
     DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_BLOCKS, HEADER_VERSION, HeaderLayout, MainHeader,
     PageDescriptor, SIGNATURE, SubHeader, flag_codec,
 };
+use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
 use crate::memory::MemoryRange;
@@ -31,6 +32,8 @@ pub(crate) struct KdumpDump {
     pub(crate) vmcoreinfo: Vec<u8>,
     /// Page frames that the bitmaps cover.
     pub(crate) max_mapnr: u64,
+    /// The page frame of the bitmaps' first bit.
+    first_frame: u64,
     /// Offsets of the bitmaps; equal if there is only one.
     pub(crate) bitmaps: (u64, u64),
     /// Length of one bitmap in bytes.
@@ -82,7 +85,9 @@ impl KdumpDump {
             0 => u64::from(main.max_mapnr),
             n => n,
         };
-        if max_mapnr.checked_mul(block).is_none() {
+        let first_frame = first_frame(&main, &sub);
+        let frames_end = max_mapnr.checked_add(first_frame);
+        if frames_end.and_then(|end| end.checked_mul(block)).is_none() {
             return Err(VmcoreError::damaged(
                 block,
                 format!("max_mapnr is {max_mapnr}, past the end of the address space"),
@@ -112,6 +117,7 @@ impl KdumpDump {
             notes,
             vmcoreinfo,
             max_mapnr,
+            first_frame,
             bitmaps: (bitmaps, second),
             bitmap_size,
             descriptors: bitmaps + all_bitmaps,
@@ -142,9 +148,21 @@ impl KdumpDump {
             (_, ..6) => self.sub.start_pfn..self.sub.end_pfn,
             _ => self.sub.start_pfn_64..self.sub.end_pfn_64,
         };
-        for_each_run(input, self.bitmaps.1, self.bitmap_size, |frames| {
-            let Some(frames) = frames.clipped(&share) else {
+        let (max_mapnr, first_frame) = (self.max_mapnr, self.first_frame);
+        let bitmap = self.bitmaps.1;
+        for_each_run(input, bitmap, self.bitmap_size, |bits| {
+            let Some(bits) = bits.clipped(&share) else {
                 return Ok(());
+            };
+            if bits.end() > max_mapnr {
+                return Err(VmcoreError::damaged(
+                    bitmap + bits.end() / 8,
+                    format!("the second bitmap has pages past max_mapnr {max_mapnr}"),
+                ));
+            }
+            let frames = FrameRun {
+                start: bits.start + first_frame,
+                ..bits
             };
             match runs.last_mut() {
                 Some(last) if last.frames.end() == frames.start => {
@@ -165,17 +183,6 @@ impl KdumpDump {
             }
             Ok(())
         })?;
-        if let Some(last) = runs.last()
-            && last.frames.end() > self.max_mapnr
-        {
-            return Err(VmcoreError::damaged(
-                self.bitmaps.1 + last.frames.end() / 8,
-                format!(
-                    "the second bitmap has pages past max_mapnr {}",
-                    self.max_mapnr
-                ),
-            ));
-        }
         self.runs = runs;
         self.pages = pages;
         self.descriptor_count = pages;
@@ -404,6 +411,16 @@ fn plausible_header(head: &[u8]) -> Option<(Class, ByteOrder, MainHeader)> {
             let main = MainHeader::decode(class, order, head)?;
             is_plausible(&main).then_some((class, order, main))
         })
+}
+
+/// The page frame of the bitmaps' first bit. QEMU counts from 0 for every
+/// architecture, and does not say which it is.
+fn first_frame(main: &MainHeader, sub: &SubHeader) -> u64 {
+    let machine = Utsname::text(&main.utsname.machine).parse();
+    match machine.is_ok_and(Machine::frames_from_phys_base) {
+        true => sub.phys_base / u64::from(main.block_size),
+        false => 0,
+    }
 }
 
 fn is_plausible(main: &MainHeader) -> bool {

@@ -45,6 +45,8 @@ pub(crate) struct KdumpWriter<'a> {
     layout: Layout,
     main: MainHeader,
     sub: SubHeader,
+    /// The page frame of the bitmaps' first bit.
+    first_frame: u64,
 }
 
 impl<'a> KdumpWriter<'a> {
@@ -63,7 +65,12 @@ impl<'a> KdumpWriter<'a> {
             ..
         } = contents;
         let header = machine.kdump_layout();
-        let max_mapnr = selection.max_mapnr();
+        let phys_base = phys_base(facts, machine, selection);
+        let first_frame = match machine.frames_from_phys_base() {
+            true => phys_base / selection.page_size,
+            false => 0,
+        };
+        let max_mapnr = selection.max_mapnr() - first_frame;
         let notes_len = notes.bytes.len() as u64;
         let layout = Layout::new(
             header,
@@ -74,7 +81,7 @@ impl<'a> KdumpWriter<'a> {
         )
         .ok_or(Error::AddressTooHigh {
             format: contents.format,
-            end: max_mapnr.saturating_mul(selection.page_size),
+            end: selection.max_mapnr().saturating_mul(selection.page_size),
         })?;
         let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let main = MainHeader {
@@ -97,7 +104,7 @@ impl<'a> KdumpWriter<'a> {
         let vmcoreinfo = notes.vmcoreinfo.clone().unwrap_or_default();
         let vmcoreinfo_len = vmcoreinfo.end - vmcoreinfo.start;
         let sub = SubHeader {
-            phys_base: facts.phys_base,
+            phys_base,
             offset_vmcoreinfo: place(vmcoreinfo_len) + vmcoreinfo.start,
             size_vmcoreinfo: vmcoreinfo_len,
             offset_note: place(notes_len),
@@ -112,6 +119,7 @@ impl<'a> KdumpWriter<'a> {
             layout,
             main,
             sub,
+            first_frame,
         })
     }
 
@@ -207,13 +215,29 @@ impl<'a> KdumpWriter<'a> {
         progress: &Progress,
     ) -> Result<()> {
         let holes = matches!(target, Target::Raw(_));
-        for_each_piece(runs, self.layout.bitmap_size, holes, |start, piece| {
+        let bits = runs.iter().map(|run| FrameRun {
+            start: run.start - self.first_frame,
+            ..*run
+        });
+        for_each_piece(bits, self.layout.bitmap_size, holes, |start, piece| {
             if progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             target.write_at(offset + start, piece)
         })
     }
+}
+
+/// Where page frame numbers count from it, RAM cannot begin below it; without
+/// one that fits, it is where RAM begins, as makedumpfile takes it.
+fn phys_base(facts: &HeaderFacts, machine: Machine, selection: &Selection) -> u64 {
+    let known = facts.phys_base;
+    if !machine.frames_from_phys_base() {
+        return known.unwrap_or(0);
+    }
+    let ram = selection.ram.first();
+    let start = ram.map_or(0, |run| run.range(selection.page_size).start());
+    known.filter(|base| *base <= start).unwrap_or(start)
 }
 
 /// Where the parts of the raw file go.

@@ -96,6 +96,13 @@ impl Vmcoreinfo {
         parse_hex(self.str("KERNELOFFSET")?)
     }
 
+    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, on
+    /// s390x since Linux 6.10.
+    #[must_use]
+    pub fn kernel_offset_phys(&self) -> Option<u64> {
+        parse_hex(self.str("KERNELOFFPHYS")?)
+    }
+
     /// `SYMBOL(name)`: a guest-virtual address.
     #[must_use]
     pub fn symbol(&self, name: &str) -> Option<u64> {

@@ -44,8 +44,8 @@ fn info_tells_what_the_dump_was_made_of() {
         assert!(info["vmcoreinfo"]["phys_base"].is_i64());
         assert_eq!(info["cpus"].as_array().unwrap().len(), 2);
         assert_eq!(info["cpus"][1]["pid"], 2);
-        assert_eq!(info["cpus"][1]["rip"], rip);
-        assert_eq!(info["cpus"][1]["cr3"], cr3);
+        assert_eq!(info["cpus"][1]["program_counter"], rip);
+        assert_eq!(info["cpus"][1]["page_table_root"], cr3);
         assert_eq!(info["cpus"][1]["registers"]["cr3"], cr3);
         assert_eq!(info["notes"].as_array().unwrap().len(), 5);
         assert_eq!(info["notes"][0]["name"], "CORE");

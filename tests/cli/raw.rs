@@ -216,10 +216,12 @@ fn page_sizes_are_checked() {
     folder.run(&format!("{dump} 5000")).fails(1, &["5000"]);
 }
 
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples");
+
 #[test]
 fn the_example_of_the_documentation_works() {
     let folder = Folder::new();
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/map-x86_64.json");
+    let example = format!("{EXAMPLES}/map-x86_64.json");
     std::fs::copy(example, folder.path("map.json")).unwrap();
     let ram = std::fs::File::create(folder.path("ram")).unwrap();
     ram.set_len(4 << 30).unwrap();
@@ -230,4 +232,56 @@ fn the_example_of_the_documentation_works() {
         .json();
     assert_eq!(json["pages"], 256);
     assert_eq!(json["zero_pages"], 255);
+}
+
+/// One for each machine; `info` gives its registers back.
+#[test]
+fn there_is_an_example_of_every_machine() {
+    let help = Folder::new().run("dump --help");
+    for machine in guestdump::Machine::ALL {
+        assert!(help.ok().contains(machine.name()), "{machine}");
+        let folder = Folder::new();
+        let text = std::fs::read_to_string(format!("{EXAMPLES}/map-{machine}.json"))
+            .unwrap_or_else(|e| panic!("no example for {machine}: {e}"));
+        let mut map: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(map["machine"], machine.name());
+        for name in ["ram", "map", "bios", "pflash"] {
+            std::fs::File::create(folder.path(name))
+                .and_then(|file| file.set_len(4 << 30))
+                .unwrap();
+        }
+        folder.write("map", &text);
+        let dump = "dump --from raw:ram --map map --format elf --force --to";
+        folder.run(&format!("{dump} first")).ok();
+        let info = folder.run("info first --json").json();
+        assert_eq!(info["machine"], machine.name());
+        let cpu = &info["cpus"][0];
+        assert!(cpu["program_counter"].as_str().unwrap().starts_with("0x"));
+        // The registers that it prints are those of the map file.
+        map["cpus"] = serde_json::json!([cpu["registers"]]);
+        folder.write("map", map.to_string());
+        folder.run(&format!("{dump} second")).ok();
+        let second = folder.run("info second --json").json();
+        assert_eq!(second["cpus"], info["cpus"], "{machine}");
+        assert_eq!(second["notes"], info["notes"]);
+    }
+}
+
+#[test]
+fn registers_are_those_of_the_machine() {
+    let folder = Folder::new();
+    folder.write("ram", ram(4));
+    let regions = r#""regions": [{"gpa": 0, "size": 4096, "offset": 0}]"#;
+    let map = |rest: &str| folder.write("map", format!("{{{regions}, {rest}}}"));
+    let dump = "dump --from raw:ram --map map --format elf --force --to x";
+    // The machine may be named behind the CPUs, or on the command line.
+    map(r#""cpus": [{"pc": 1}], "machine": "riscv64""#);
+    folder.run(dump).ok();
+    map(r#""cpus": [{"eip": 1}], "machine": "riscv64""#);
+    folder.run(dump).fails(1, &["CPU 0", "riscv64", "`eip`"]);
+    folder.run(&format!("{dump} --machine i686")).ok();
+    map(r#""cpus": [{}, {"eip": "0x100000000"}], "machine": "i386""#);
+    folder.run(dump).fails(1, &["CPU 1", "32 bits"]);
+    map(r#""machine": "vax""#);
+    folder.run(dump).fails(1, &["vax", "loongarch64"]);
 }

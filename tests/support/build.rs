@@ -169,6 +169,7 @@ impl Elf {
             shoff: shoff as u64,
             shentsize: shdr_size(class) as u16,
             shnum: 1,
+            shstrndx: 0,
         }
         .encode(&mut out);
         let phentsize_at = if class == Class::Bits32 { 42 } else { 54 };

@@ -1,0 +1,247 @@
+//! The arguments of `dump-guest-memory`: their JSON, and QEMU's rules for
+//! them. Source: QEMU's `qapi/dump.json` and the command in `dump/dump.c`.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::{ArgumentsError, Parameter};
+use super::format::{DumpGuestMemoryFormat, FormatName};
+use super::run_state::RunState;
+use crate::arch::Machine;
+use crate::format::Format;
+use crate::job::{Busy, DumpStatus};
+
+/// The arguments of `dump-guest-memory`, as a client writes them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DumpGuestMemoryArguments {
+    /// Whether the guest's page tables give the dump its virtual addresses.
+    pub paging: bool,
+    /// `file:PATH` or `fd:NAME`.
+    pub protocol: String,
+    /// Whether the command returns at once. Default: it waits for the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detach: Option<bool>,
+    /// The guest-physical address that the dump begins at, in bytes. Only
+    /// with `length`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<i64>,
+    /// How much of guest-physical memory the dump covers, in bytes. Only with
+    /// `begin`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<i64>,
+    /// The format. Default: ELF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<FormatName>,
+}
+
+/// What decides besides the arguments themselves whether a dump may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Circumstances {
+    /// The guest's state.
+    pub run_state: RunState,
+    /// Where the last dump stands.
+    pub status: DumpStatus,
+    /// Whether the guest is being migrated away or saved.
+    pub migrating: bool,
+    /// The guest's architecture.
+    pub machine: Machine,
+    /// Whose rules hold.
+    pub rules: Rules,
+}
+
+/// Whose rules hold where this crate can do more than QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rules {
+    /// `begin` and `length` are for every format, and this crate's own
+    /// formats are accepted.
+    #[default]
+    Extended,
+    /// `begin` and `length` are for ELF alone, and only the names of QEMU's
+    /// schema are formats.
+    Qemu,
+}
+
+/// Where a dump goes, by `protocol`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// A file by path.
+    File(PathBuf),
+    /// A file descriptor that the client has handed over under this name.
+    Fd(String),
+}
+
+/// What the arguments ask for, once they have passed every rule that can be
+/// checked before the target is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DumpRequest {
+    /// Whether the dump has the guest's virtual addresses.
+    pub paging: bool,
+    /// Where it goes.
+    pub protocol: Protocol,
+    /// Whether nobody waits for its end.
+    pub detach: bool,
+    /// The guest-physical address and the length, in bytes, that it covers;
+    /// `None` for all.
+    pub filter: Option<(u64, u64)>,
+    /// The format.
+    pub format: Format,
+}
+
+impl DumpGuestMemoryArguments {
+    /// The arguments from the members of a JSON object, checked like QEMU's
+    /// schema does it.
+    ///
+    /// # Errors
+    ///
+    /// - [`ArgumentsError::Missing`]: `paging` or `protocol` is not there;
+    /// - [`ArgumentsError::WrongType`]: a member has another type; `null` is
+    ///   not the same as an absent member;
+    /// - [`ArgumentsError::UnknownFormat`]: `format` is no format's name;
+    /// - [`ArgumentsError::Unexpected`]: there are other members.
+    pub fn from_members(mut members: Map<String, Value>) -> Result<Self, ArgumentsError> {
+        use Parameter::{Begin, Detach, Length, Paging, Protocol};
+        let arguments = Self {
+            paging: required(&mut members, Paging)?,
+            protocol: required(&mut members, Protocol)?,
+            detach: optional(&mut members, Detach)?,
+            begin: optional(&mut members, Begin)?,
+            length: optional(&mut members, Length)?,
+            format: optional::<String>(&mut members, Parameter::Format)?
+                .map(|name| name.parse().map_err(ArgumentsError::UnknownFormat))
+                .transpose()?,
+        };
+        match members.into_iter().next() {
+            Some((name, _)) => Err(ArgumentsError::Unexpected(name)),
+            None => Ok(arguments),
+        }
+    }
+
+    /// Checks QEMU's rules, in QEMU's order.
+    ///
+    /// # Errors
+    ///
+    /// - [`ArgumentsError::IncomingMigration`], [`ArgumentsError::Busy`];
+    /// - [`ArgumentsError::PagingNeedsElf`], and by [`Rules::Qemu`]
+    ///   [`ArgumentsError::FilterNeedsElf`];
+    /// - [`ArgumentsError::LengthMissing`], [`ArgumentsError::BeginMissing`];
+    /// - [`ArgumentsError::FormatUnavailable`],
+    ///   [`ArgumentsError::WinDmpUnavailable`], and by [`Rules::Qemu`]
+    ///   [`ArgumentsError::UnknownFormat`];
+    /// - [`ArgumentsError::Protocol`];
+    /// - [`ArgumentsError::Migrating`];
+    /// - [`ArgumentsError::LengthZero`], [`ArgumentsError::Negative`].
+    ///
+    /// What needs the target or the guest's memory map is left to
+    /// [`DumpService`](super::DumpService).
+    pub fn check(&self, circumstances: &Circumstances) -> Result<DumpRequest, ArgumentsError> {
+        let &Circumstances {
+            run_state,
+            status,
+            migrating,
+            machine,
+            rules,
+        } = circumstances;
+        if !run_state.allows_dump() {
+            return Err(ArgumentsError::IncomingMigration);
+        }
+        if status == DumpStatus::Active {
+            return Err(ArgumentsError::Busy(Busy));
+        }
+        let name = self.format.unwrap_or(DumpGuestMemoryFormat::Elf.into());
+        if name != DumpGuestMemoryFormat::Elf.into() {
+            if self.paging {
+                return Err(ArgumentsError::PagingNeedsElf { format: name });
+            }
+            if rules == Rules::Qemu && (self.begin.is_some() || self.length.is_some()) {
+                return Err(ArgumentsError::FilterNeedsElf { format: name });
+            }
+        }
+        let filter = match (self.begin, self.length) {
+            (Some(begin), Some(length)) => Some((begin, length)),
+            (Some(_), None) => return Err(ArgumentsError::LengthMissing),
+            (None, Some(_)) => return Err(ArgumentsError::BeginMissing),
+            (None, None) => None,
+        };
+        let format = available(name, machine, rules)?;
+        let protocol = self.protocol.parse()?;
+        if migrating {
+            return Err(ArgumentsError::Migrating);
+        }
+        Ok(DumpRequest {
+            paging: self.paging,
+            protocol,
+            detach: self.detach.unwrap_or(false),
+            filter: filter.map(positive).transpose()?,
+            format,
+        })
+    }
+}
+
+impl std::str::FromStr for Protocol {
+    type Err = ArgumentsError;
+
+    fn from_str(s: &str) -> Result<Self, ArgumentsError> {
+        if let Some(name) = s.strip_prefix("fd:") {
+            return Ok(Self::Fd(name.into()));
+        }
+        match s.strip_prefix("file:") {
+            Some(path) => Ok(Self::File(path.into())),
+            None => Err(ArgumentsError::Protocol(s.into())),
+        }
+    }
+}
+
+fn available(name: FormatName, machine: Machine, rules: Rules) -> Result<Format, ArgumentsError> {
+    if rules == Rules::Qemu && matches!(name, FormatName::Extension(_)) {
+        let name = name.name().to_owned();
+        return Err(ArgumentsError::UnknownFormat(crate::UnknownFormat(name)));
+    }
+    let format = name
+        .format()
+        .filter(|format| !format.is_windows())
+        .ok_or(ArgumentsError::WinDmpUnavailable { machine })?;
+    match format.codec() {
+        Some(codec) if !codec.is_available() => Err(ArgumentsError::FormatUnavailable {
+            format,
+            feature: codec.feature(),
+        }),
+        _ => Ok(format),
+    }
+}
+
+fn positive((begin, length): (i64, i64)) -> Result<(u64, u64), ArgumentsError> {
+    if length == 0 {
+        return Err(ArgumentsError::LengthZero);
+    }
+    let unsigned = |parameter, value: i64| {
+        u64::try_from(value).map_err(|_| ArgumentsError::Negative { parameter, value })
+    };
+    Ok((
+        unsigned(Parameter::Begin, begin)?,
+        unsigned(Parameter::Length, length)?,
+    ))
+}
+
+fn required<T: DeserializeOwned>(
+    members: &mut Map<String, Value>,
+    parameter: Parameter,
+) -> Result<T, ArgumentsError> {
+    optional(members, parameter)?.ok_or(ArgumentsError::Missing(parameter))
+}
+
+fn optional<T: DeserializeOwned>(
+    members: &mut Map<String, Value>,
+    parameter: Parameter,
+) -> Result<Option<T>, ArgumentsError> {
+    members
+        .remove(parameter.name())
+        .map(|value| {
+            serde_json::from_value(value).map_err(|_| ArgumentsError::WrongType(parameter))
+        })
+        .transpose()
+}

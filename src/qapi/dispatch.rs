@@ -1,0 +1,84 @@
+//! The dump commands as JSON in, JSON out.
+
+use std::os::fd::OwnedFd;
+
+use serde_json::{Map, Value};
+
+use super::arguments::DumpGuestMemoryArguments;
+use super::error::{ArgumentsError, CommandError};
+use super::format::DumpGuestMemoryCapability;
+use super::qmp::{Answer, Command, ErrorClass, Outcome, QmpError, Reply};
+use super::service::{DumpService, Guest};
+use crate::error::error_chain;
+
+const DUMP: &str = "dump-guest-memory";
+const QUERY: &str = "query-dump";
+const CAPABILITY: &str = "query-dump-guest-memory-capability";
+
+impl<G: Guest> DumpService<G> {
+    /// The commands that [`execute`](Self::execute) knows.
+    pub const COMMANDS: [&str; 3] = [DUMP, QUERY, CAPABILITY];
+
+    /// Executes one command, given as JSON text, and returns the reply, as
+    /// JSON text without a line break. A dump that is not detached returns
+    /// only at its end.
+    ///
+    /// For `fd:NAME`, `fds` gives the file descriptor with this name. Greeting
+    /// and capability negotiation are the monitor's.
+    pub fn dispatch(&self, command: &str, fds: impl FnOnce(&str) -> Option<OwnedFd>) -> String {
+        match parse(command) {
+            Ok(command) => self.execute(command, fds),
+            Err(reply) => reply,
+        }
+        .to_string()
+    }
+
+    /// The same with messages that are parsed already.
+    pub fn execute(&self, command: Command, fds: impl FnOnce(&str) -> Option<OwnedFd>) -> Reply {
+        let arguments = command.arguments.unwrap_or_default();
+        let result = match command.execute.as_str() {
+            DUMP => DumpGuestMemoryArguments::from_members(arguments)
+                .map_err(CommandError::from)
+                .and_then(|arguments| self.dump_guest_memory(&arguments, fds))
+                .map_err(|error| QmpError::generic(error_chain(&error)))
+                .map(|_| Answer::DumpGuestMemory {}),
+            QUERY => no_arguments(&arguments).map(|()| Answer::QueryDump(self.query_dump())),
+            CAPABILITY => no_arguments(&arguments)
+                .map(|()| Answer::Capability(DumpGuestMemoryCapability::available())),
+            other => Err(QmpError {
+                class: ErrorClass::CommandNotFound,
+                desc: format!("there is no command '{other}' among those for dumps"),
+            }),
+        };
+        Reply {
+            outcome: match result {
+                Ok(value) => Outcome::Return(value),
+                Err(error) => Outcome::Error(error),
+            },
+            id: command.id,
+        }
+    }
+}
+
+/// The command, or the reply to what is none.
+fn parse(command: &str) -> Result<Command, Reply> {
+    let refuse = |desc: String, id| Reply {
+        outcome: Outcome::Error(QmpError::generic(desc)),
+        id,
+    };
+    let value: Value = serde_json::from_str(command)
+        .map_err(|error| refuse(format!("the command is not JSON: {error}"), None))?;
+    let id = value.get("id").cloned();
+    serde_json::from_value(value)
+        .map_err(|error| refuse(format!("this is not a command: {error}"), id))
+}
+
+fn no_arguments(arguments: &Map<String, Value>) -> Result<(), QmpError> {
+    match arguments.keys().next() {
+        Some(name) => {
+            let error = ArgumentsError::Unexpected(name.clone());
+            Err(QmpError::generic(error.to_string()))
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,241 @@
+//! Names of formats: QEMU's, and this crate's own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::format::Format;
+
+/// QEMU's enumeration of dump formats (`qapi/dump.json`), all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DumpGuestMemoryFormat {
+    /// `elf`
+    Elf,
+    /// `kdump-zlib`, flattened
+    KdumpZlib,
+    /// `kdump-lzo`, flattened
+    KdumpLzo,
+    /// `kdump-snappy`, flattened
+    KdumpSnappy,
+    /// `kdump-raw-zlib`
+    KdumpRawZlib,
+    /// `kdump-raw-lzo`
+    KdumpRawLzo,
+    /// `kdump-raw-snappy`
+    KdumpRawSnappy,
+    /// `win-dmp`: a Windows crash dump. QEMU's name; no [`Format`] of this
+    /// crate has it.
+    WinDmp,
+}
+
+use DumpGuestMemoryFormat as Qemu;
+
+impl DumpGuestMemoryFormat {
+    /// Every name, in the schema's order.
+    pub const ALL: &'static [Self] = &[
+        Self::Elf,
+        Self::KdumpZlib,
+        Self::KdumpLzo,
+        Self::KdumpSnappy,
+        Self::KdumpRawZlib,
+        Self::KdumpRawLzo,
+        Self::KdumpRawSnappy,
+        Self::WinDmp,
+    ];
+
+    /// The name in the schema.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.format() {
+            Some(format) => format.name(),
+            None => "win-dmp",
+        }
+    }
+
+    /// This crate's format; `None` for `win-dmp`.
+    #[must_use]
+    pub const fn format(self) -> Option<Format> {
+        Some(match self {
+            Self::Elf => Format::Elf,
+            Self::KdumpZlib => Format::KdumpZlib,
+            Self::KdumpLzo => Format::KdumpLzo,
+            Self::KdumpSnappy => Format::KdumpSnappy,
+            Self::KdumpRawZlib => Format::KdumpRawZlib,
+            Self::KdumpRawLzo => Format::KdumpRawLzo,
+            Self::KdumpRawSnappy => Format::KdumpRawSnappy,
+            Self::WinDmp => return None,
+        })
+    }
+}
+
+/// This crate's formats that QEMU's schema does not have. They are accepted
+/// as `format`, and never listed among QEMU's capabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ExtensionFormat {
+    /// `kdump-zstd`, flattened
+    KdumpZstd,
+    /// `kdump-raw-zstd`
+    KdumpRawZstd,
+    /// `win-dmp-bitmap`
+    WinDmpBitmap,
+}
+
+impl ExtensionFormat {
+    /// This crate's format.
+    #[must_use]
+    pub const fn format(self) -> Format {
+        match self {
+            Self::KdumpZstd => Format::KdumpZstd,
+            Self::KdumpRawZstd => Format::KdumpRawZstd,
+            Self::WinDmpBitmap => Format::WinDmpBitmap,
+        }
+    }
+
+    /// The extensions that this build can write.
+    pub fn available() -> impl Iterator<Item = Self> {
+        [Self::KdumpZstd, Self::KdumpRawZstd]
+            .into_iter()
+            .filter(|extension| extension.format().is_available())
+    }
+}
+
+/// What `format` in the arguments of `dump-guest-memory` may say: a name of
+/// QEMU's, or one of this crate's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum FormatName {
+    /// In QEMU's schema.
+    Qemu(DumpGuestMemoryFormat),
+    /// Not in QEMU's schema.
+    Extension(ExtensionFormat),
+}
+
+impl FormatName {
+    /// The name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Qemu(name) => name.name(),
+            Self::Extension(name) => name.format().name(),
+        }
+    }
+
+    /// This crate's format; `None` for `win-dmp`.
+    #[must_use]
+    pub const fn format(self) -> Option<Format> {
+        match self {
+            Self::Qemu(name) => name.format(),
+            Self::Extension(name) => Some(name.format()),
+        }
+    }
+}
+
+impl From<Format> for FormatName {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Elf => Self::Qemu(Qemu::Elf),
+            Format::KdumpZlib => Self::Qemu(Qemu::KdumpZlib),
+            Format::KdumpLzo => Self::Qemu(Qemu::KdumpLzo),
+            Format::KdumpSnappy => Self::Qemu(Qemu::KdumpSnappy),
+            Format::KdumpRawZlib => Self::Qemu(Qemu::KdumpRawZlib),
+            Format::KdumpRawLzo => Self::Qemu(Qemu::KdumpRawLzo),
+            Format::KdumpRawSnappy => Self::Qemu(Qemu::KdumpRawSnappy),
+            Format::KdumpZstd => Self::Extension(ExtensionFormat::KdumpZstd),
+            Format::KdumpRawZstd => Self::Extension(ExtensionFormat::KdumpRawZstd),
+            Format::WinDmp => Self::Qemu(Qemu::WinDmp),
+            Format::WinDmpBitmap => Self::Extension(ExtensionFormat::WinDmpBitmap),
+        }
+    }
+}
+
+impl From<DumpGuestMemoryFormat> for FormatName {
+    fn from(name: DumpGuestMemoryFormat) -> Self {
+        Self::Qemu(name)
+    }
+}
+
+impl From<FormatName> for String {
+    fn from(name: FormatName) -> Self {
+        name.name().into()
+    }
+}
+
+impl FromStr for FormatName {
+    type Err = crate::UnknownFormat;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        if s == Qemu::WinDmp.name() {
+            return Ok(Self::Qemu(Qemu::WinDmp));
+        }
+        s.parse::<Format>().map(Self::from)
+    }
+}
+
+impl TryFrom<String> for FormatName {
+    type Error = crate::UnknownFormat;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        name.parse()
+    }
+}
+
+impl fmt::Display for FormatName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The answer to `query-dump-guest-memory-capability`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DumpGuestMemoryCapability {
+    /// The formats of QEMU's schema that can be written.
+    pub formats: Vec<DumpGuestMemoryFormat>,
+}
+
+impl DumpGuestMemoryCapability {
+    /// What this build can write, by the codecs that it has.
+    #[must_use]
+    pub fn available() -> Self {
+        let available = |name: &Qemu| name.format().is_some_and(Format::is_available);
+        Self {
+            formats: Qemu::ALL.iter().copied().filter(available).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_name_is_the_same_in_json_and_in_text() {
+        for &name in Qemu::ALL {
+            let json = serde_json::to_string(&name).unwrap();
+            assert_eq!(json, format!("\"{}\"", name.name()));
+            let name = FormatName::from(name);
+            assert_eq!(serde_json::to_string(&name).unwrap(), json);
+            assert_eq!(serde_json::from_str::<FormatName>(&json).unwrap(), name);
+        }
+        for &format in Format::ALL {
+            let name = FormatName::from(format);
+            assert_eq!(name.format(), Some(format));
+            assert_eq!(name.name(), format.name());
+            assert_eq!(format.name().parse(), Ok(name));
+        }
+    }
+
+    #[test]
+    fn extensions_are_not_among_qemus() {
+        for extension in [ExtensionFormat::KdumpZstd, ExtensionFormat::KdumpRawZstd] {
+            let name = extension.format().name();
+            assert!(Qemu::ALL.iter().all(|q| q.name() != name));
+            assert!(serde_json::from_str::<Qemu>(&format!("\"{name}\"")).is_err());
+            assert_eq!(name.parse(), Ok(FormatName::Extension(extension)));
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The guest's state, as far as a dump reads it, and what a guest's panic
+//! says. Source: QEMU's `qapi/run-state.json`.
+
+use serde::{Deserialize, Serialize};
+
+/// QEMU's enumeration of a virtual machine's states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RunState {
+    /// A debugger has stopped the guest.
+    Debug,
+    /// The guest waits for an incoming migration: its memory is not its own
+    /// yet.
+    Inmigrate,
+    /// An error in the monitor keeps the guest from running.
+    InternalError,
+    /// An I/O error has stopped the guest.
+    IoError,
+    /// The user has stopped the guest.
+    Paused,
+    /// The guest was migrated away.
+    Postmigrate,
+    /// The guest has not started yet.
+    Prelaunch,
+    /// The guest stands still for the end of a migration.
+    FinishMigrate,
+    /// The guest's state is being restored.
+    RestoreVm,
+    /// The guest runs.
+    Running,
+    /// The guest stands still for its state to be saved, as for a dump.
+    SaveVm,
+    /// The guest is shut down.
+    Shutdown,
+    /// The guest sleeps (ACPI S3).
+    Suspended,
+    /// A watchdog has stopped the guest.
+    Watchdog,
+    /// The guest has panicked.
+    GuestPanicked,
+    /// The guest stands still for a COLO checkpoint.
+    Colo,
+}
+
+impl RunState {
+    /// Every state, in the schema's order.
+    pub const ALL: &'static [Self] = &[
+        Self::Debug,
+        Self::Inmigrate,
+        Self::InternalError,
+        Self::IoError,
+        Self::Paused,
+        Self::Postmigrate,
+        Self::Prelaunch,
+        Self::FinishMigrate,
+        Self::RestoreVm,
+        Self::Running,
+        Self::SaveVm,
+        Self::Shutdown,
+        Self::Suspended,
+        Self::Watchdog,
+        Self::GuestPanicked,
+        Self::Colo,
+    ];
+
+    /// Whether the guest runs: a dump pauses it, and resumes it afterwards.
+    #[must_use]
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Running)
+    }
+
+    /// Whether the guest's memory is there to be dumped: in every state but
+    /// [`Inmigrate`](Self::Inmigrate).
+    #[must_use]
+    pub const fn allows_dump(self) -> bool {
+        !matches!(self, Self::Inmigrate)
+    }
+}
+
+/// The answer to `query-status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusInfo {
+    /// Whether the guest's CPUs run.
+    pub running: bool,
+    /// The state.
+    pub status: RunState,
+}
+
+impl From<RunState> for StatusInfo {
+    fn from(status: RunState) -> Self {
+        Self {
+            running: status.is_running(),
+            status,
+        }
+    }
+}
+
+/// What is done when a guest panics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GuestPanicAction {
+    /// The guest is paused.
+    Pause,
+    /// The guest is powered off.
+    Poweroff,
+    /// The guest runs on.
+    Run,
+}
+
+/// What a guest's panic says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum GuestPanicInformation {
+    /// Hyper-V's crash registers.
+    HyperV(GuestPanicInformationHyperV),
+    /// The PSW of an s390 guest.
+    S390(GuestPanicInformationS390),
+    /// A TDX guest's fatal error (QEMU 10.1).
+    Tdx(GuestPanicInformationTdx),
+    /// A SEV guest's termination request (QEMU 11.0).
+    Sev(GuestPanicInformationSev),
+}
+
+/// Hyper-V's crash registers, `HV_X64_MSR_CRASH_P0` to `P4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GuestPanicInformationHyperV {
+    /// Windows: the STOP code. Linux: an error code.
+    pub arg1: u64,
+    /// Windows: the STOP's first argument. Linux: the guest OS identity.
+    pub arg2: u64,
+    /// Windows: the STOP's second argument. Linux: the program counter.
+    pub arg3: u64,
+    /// Windows: the STOP's third argument. Linux: RAX, or the stack pointer
+    /// on aarch64.
+    pub arg4: u64,
+    /// Windows: the STOP's fourth argument. Linux on x86: the stack pointer.
+    pub arg5: u64,
+}
+
+/// Where an s390 guest stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GuestPanicInformationS390 {
+    /// The CPU's core number.
+    pub core: u32,
+    /// The PSW's control bits.
+    pub psw_mask: u64,
+    /// The PSW's instruction address.
+    pub psw_addr: u64,
+    /// Why the CPU stopped.
+    pub reason: S390CrashReason,
+}
+
+/// Why an s390 CPU is in its crashed state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum S390CrashReason {
+    /// No reason was given.
+    Unknown,
+    /// A wait state with interrupts disabled.
+    DisabledWait,
+    /// Clock or timer interrupts whose new PSW enables external interrupts.
+    ExtintLoop,
+    /// A program interrupt with a bad new PSW.
+    PgmintLoop,
+    /// An operation exception at the program interrupt's new PSW.
+    OpintLoop,
+}
+
+/// A TDX guest's `TDG.VP.VMCALL<ReportFatalError>`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GuestPanicInformationTdx {
+    /// The error code.
+    pub error_code: u32,
+    /// What the guest says. Not to be trusted.
+    pub message: String,
+    /// The guest-physical address of a page with more text that ends in a
+    /// zero, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpa: Option<u64>,
+}
+
+/// A SEV guest's termination request, from the GHCB MSR.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPanicInformationSev {
+    /// The set that the reason code is from.
+    pub set: u32,
+    /// The reason code.
+    pub code: u32,
+}

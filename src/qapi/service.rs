@@ -1,0 +1,311 @@
+//! `dump-guest-memory` and `query-dump` for a virtual machine monitor.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+
+use super::arguments::{Circumstances, DumpGuestMemoryArguments, DumpRequest, Protocol, Rules};
+use super::control::{GuestControl, PausedGuest};
+use super::error::{ArgumentsError, CommandError};
+use super::qmp::{DumpCompleted, DumpQueryResult, Event, EventMessage};
+use crate::arch::{Machine, Registers};
+use crate::dump::{DumpOptions, Summary};
+use crate::error::{Error, Result, error_chain};
+use crate::job::{DumpStatus, Dumper, dump_work};
+use crate::memory::{GuestMemory, MemoryRange};
+use crate::progress::Progress;
+use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions, SinkAccess};
+
+/// A guest, as a virtual machine monitor gives it to [`DumpService`].
+pub trait Guest: GuestControl + 'static {
+    /// The guest's memory.
+    type Memory: GuestMemory + 'static;
+
+    /// The guest's architecture.
+    fn machine(&self) -> Machine;
+
+    /// Whether the guest is being migrated away or saved: no dump begins
+    /// then. The monitor, for its part, begins neither while
+    /// [`DumpService::is_active`].
+    fn is_migrating(&self) -> bool {
+        false
+    }
+
+    /// The memory of the guest, which is paused.
+    ///
+    /// # Errors
+    ///
+    /// If it is not available.
+    fn memory(&self) -> io::Result<Self::Memory>;
+
+    /// The registers of each virtual CPU of the guest, which is paused.
+    ///
+    /// # Errors
+    ///
+    /// If they are not available.
+    fn registers(&self) -> io::Result<Vec<Registers>>;
+
+    /// The last word on how to dump: threads, VMCOREINFO, page size.
+    fn adjust(&self, options: DumpOptions) -> DumpOptions {
+        options
+    }
+
+    /// Called exactly once for each dump that has begun, at its end, on the
+    /// dump's thread; the guest runs again by then. The event is
+    /// [`Event::DumpCompleted`].
+    fn event(&self, event: EventMessage) {
+        let _ = event;
+    }
+}
+
+/// QEMU's dump commands for one guest: at most one dump at a time, detached
+/// or not. Dropped, it cancels the dump and waits until the guest runs again.
+pub struct DumpService<G: Guest> {
+    guest: Arc<G>,
+    dumper: Dumper,
+    rules: Rules,
+    files: FileSinkOptions,
+}
+
+impl<G: Guest> DumpService<G> {
+    /// The dumps of `guest`. Files are replaced, as QEMU does it.
+    #[must_use]
+    pub fn new(guest: Arc<G>) -> Self {
+        Self {
+            guest,
+            dumper: Dumper::new(),
+            rules: Rules::default(),
+            files: FileSinkOptions::default().overwrite(true),
+        }
+    }
+
+    /// Whose rules hold for arguments.
+    #[must_use]
+    pub fn rules(mut self, rules: Rules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// How `file:` treats files.
+    #[must_use]
+    pub fn files(mut self, options: FileSinkOptions) -> Self {
+        self.files = options;
+        self
+    }
+
+    /// `dump-guest-memory`: pauses the guest, dumps it, resumes it. For
+    /// `fd:NAME`, `fds` gives the file descriptor with this name.
+    ///
+    /// Detached, this returns `None` once the guest stands still and the dump
+    /// is about to begin. Otherwise it returns at the dump's end, when
+    /// [`Guest::event`] has returned.
+    ///
+    /// # Errors
+    ///
+    /// - [`CommandError::Arguments`]: see [`DumpGuestMemoryArguments::check`];
+    ///   besides, [`ArgumentsError::UnknownFd`], [`ArgumentsError::Open`] and
+    ///   [`ArgumentsError::NotSeekable`] for the target, and
+    ///   [`ArgumentsError::NoMemory`];
+    /// - [`CommandError::Pause`], [`CommandError::Guest`]: the guest is as it
+    ///   was before, and the dump counts as failed;
+    /// - [`CommandError::Dump`], unless detached.
+    pub fn dump_guest_memory(
+        &self,
+        arguments: &DumpGuestMemoryArguments,
+        fds: impl FnOnce(&str) -> Option<OwnedFd>,
+    ) -> Result<Option<Summary>, CommandError> {
+        let request = arguments.check(&self.circumstances())?;
+        let progress = Progress::new();
+        let claim = self
+            .dumper
+            .claim(progress.clone())
+            .map_err(ArgumentsError::Busy)?;
+        let sink = self.open(&request, fds)?;
+        let prepared = match self.prepare(&request, &progress) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                claim.fail();
+                return Err(error);
+            }
+        };
+        let Prepared {
+            paused,
+            memory,
+            options,
+        } = prepared;
+        let dump = dump_work(memory, sink, options);
+        let work = move || {
+            let result = dump();
+            drop(paused);
+            result
+        };
+        let (tell, told) = mpsc::channel();
+        let guest = Arc::clone(&self.guest);
+        claim.start(work, move |result| {
+            let event = Event::DumpCompleted(completed(&result, &progress));
+            // Nobody listens if the dump is detached.
+            let _ = tell.send(result);
+            guest.event(EventMessage::now(event));
+        });
+        if request.detach {
+            return Ok(None);
+        }
+        let lost = |_| Err(Error::Panicked("the dump's end was lost".into()));
+        let result = told.recv().unwrap_or_else(lost);
+        // Nothing more comes: this waits until the callback has returned.
+        let _ = told.recv();
+        Ok(Some(result?))
+    }
+
+    /// `query-dump`.
+    #[must_use]
+    pub fn query_dump(&self) -> DumpQueryResult {
+        let (status, figures) = self.dumper.query();
+        DumpQueryResult {
+            status,
+            completed: figures.done,
+            total: figures.total,
+        }
+    }
+
+    /// Whether a dump is active.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.dumper.query().0 == DumpStatus::Active
+    }
+
+    /// Cancels the active dump, if there is one: it fails. Does not wait for
+    /// its end. QEMU has no command for it.
+    pub fn cancel(&self) {
+        self.dumper.cancel();
+    }
+
+    fn circumstances(&self) -> Circumstances {
+        Circumstances {
+            run_state: self.guest.run_state(),
+            status: self.dumper.query().0,
+            migrating: self.guest.is_migrating(),
+            machine: self.guest.machine(),
+            rules: self.rules,
+        }
+    }
+
+    fn open(
+        &self,
+        request: &DumpRequest,
+        fds: impl FnOnce(&str) -> Option<OwnedFd>,
+    ) -> Result<Box<dyn DumpSink>, ArgumentsError> {
+        let opened: io::Result<Box<dyn DumpSink>> = match &request.protocol {
+            Protocol::File(path) => {
+                FileSink::create(path, self.files).map(|sink| Box::new(sink) as _)
+            }
+            Protocol::Fd(name) => {
+                let fd = fds(name).ok_or_else(|| ArgumentsError::UnknownFd(name.clone()))?;
+                FdSink::new(fd).map(|sink| Box::new(sink) as _)
+            }
+        };
+        let mut sink = opened.map_err(|source| ArgumentsError::Open {
+            target: match &request.protocol {
+                Protocol::File(path) => path.clone(),
+                Protocol::Fd(name) => PathBuf::from(format!("fd:{name}")),
+            },
+            source,
+        })?;
+        let format = request.format;
+        if format.needs_positions() && matches!(sink.access(), SinkAccess::Stream(_)) {
+            let instead = format.streamable();
+            return Err(ArgumentsError::NotSeekable { format, instead });
+        }
+        Ok(sink)
+    }
+
+    /// Pauses the guest and looks at it.
+    fn prepare(
+        &self,
+        request: &DumpRequest,
+        progress: &Progress,
+    ) -> Result<Prepared<G>, CommandError> {
+        let paused = PausedGuest::pause(Arc::clone(&self.guest)).map_err(CommandError::Pause)?;
+        let memory = self.guest.memory().map_err(CommandError::Guest)?;
+        let registers = self.guest.registers().map_err(CommandError::Guest)?;
+        let total = covered(&memory.ranges(), request.filter);
+        if total == 0 {
+            return Err(ArgumentsError::NoMemory.into());
+        }
+        // Until the dump knows better, for whoever asks meanwhile.
+        progress.start(total);
+        let options = request
+            .dump_options()
+            .machine(self.guest.machine())
+            .cpus(registers);
+        let options = self.guest.adjust(options).progress(progress.clone());
+        Ok(Prepared {
+            paused,
+            memory,
+            options,
+        })
+    }
+}
+
+impl<G: Guest> std::fmt::Debug for DumpService<G> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DumpService")
+            .field("dumper", &self.dumper)
+            .field("rules", &self.rules)
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A paused guest, ready to be dumped.
+struct Prepared<G: Guest> {
+    paused: PausedGuest<G>,
+    memory: G::Memory,
+    options: DumpOptions,
+}
+
+impl DumpRequest {
+    /// The options of [`dump`](crate::dump()) that the arguments stand for,
+    /// but for [`paging`](Self::paging), which they do not have yet.
+    #[must_use]
+    pub fn dump_options(&self) -> DumpOptions {
+        let options = DumpOptions::new(self.format);
+        match self.filter {
+            Some((begin, length)) => options.filter(begin, length),
+            None => options,
+        }
+    }
+}
+
+/// How many bytes of `ranges` lie in `filter`.
+fn covered(ranges: &[MemoryRange], filter: Option<(u64, u64)>) -> u64 {
+    let (begin, end) = match filter {
+        Some((begin, length)) => (begin, begin.saturating_add(length)),
+        None => (0, u64::MAX),
+    };
+    ranges
+        .iter()
+        .map(|range| {
+            range
+                .end()
+                .min(end)
+                .saturating_sub(range.start().max(begin))
+        })
+        .fold(0, u64::saturating_add)
+}
+
+fn completed(result: &Result<Summary>, progress: &Progress) -> DumpCompleted {
+    let figures = progress.snapshot();
+    DumpCompleted {
+        result: DumpQueryResult {
+            status: match result {
+                Ok(_) => DumpStatus::Completed,
+                Err(_) => DumpStatus::Failed,
+            },
+            completed: figures.done,
+            total: figures.total,
+        },
+        error: result.as_ref().err().map(|error| error_chain(error)),
+    }
+}
