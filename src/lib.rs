@@ -86,7 +86,9 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+pub mod paging;
 mod pipeline;
+pub mod process_core;
 mod progress;
 #[cfg(feature = "serde")]
 pub mod qapi;
@@ -98,7 +100,7 @@ pub mod vmcoreinfo;
 pub mod windmp;
 
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, Summary, dump};
+pub use dump::{DumpOptions, PagingSummary, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
