@@ -20,6 +20,7 @@ mod runs;
 mod source;
 mod writer;
 
+pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
 pub use error::WinDmpError;
 pub use header::Header;
