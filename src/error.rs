@@ -5,6 +5,7 @@ use std::io;
 use crate::format::Format;
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
+use crate::windmp::WinDmpError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,6 +70,9 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// A Windows dump cannot be made of this guest.
+    #[error("a Windows dump cannot be made")]
+    WinDmp(#[from] WinDmpError),
     /// The dump cannot have the sections that the caller gave.
     #[error("the sections are refused: {0}")]
     Sections(#[from] crate::elf::SectionsError),
@@ -162,6 +166,7 @@ impl Error {
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
+                | Self::WinDmp(_)
                 | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
                 | Self::PagingFormat { .. }

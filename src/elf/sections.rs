@@ -109,7 +109,7 @@ const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
 const SHSTRTAB: &str = ".shstrtab";
 
 pub(crate) fn check(format: Format, sections: &[Section]) -> Result<(), SectionsError> {
-    if !sections.is_empty() && format.codec().is_some() {
+    if !sections.is_empty() && format != Format::Elf {
         return Err(SectionsError::NotElf(format));
     }
     if sections.len() > MAX_SECTIONS {

@@ -16,6 +16,12 @@ use crate::vmcoreinfo::Vmcoreinfo;
 const KERNEL_HALF: u64 = 1 << 63;
 /// Physical addresses are below this.
 const PHYSICAL_END: u64 = 1 << 52;
+/// A direct map of pages of 4 KiB of a guest with 128 GiB. Larger guests have
+/// larger pages, and a guest may have many kernels to look at.
+const BUDGET: Budget = Budget {
+    mappings: 1 << 20,
+    table_bytes: 256 << 20,
+};
 /// RAM of every PC.
 const ONE_MIB: u64 = 1 << 20;
 /// Where RAM goes on that did not fit below the PCI hole.
@@ -76,7 +82,7 @@ fn direct_map(
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
     let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
     // The direct map comes first in what the budget allows.
-    let found = mappings(&spaces, &read, &all, Budget::default(), progress).ok()?;
+    let found = mappings(&spaces, &read, &all, BUDGET, progress).ok()?;
     if found.unreadable_tables > 0 {
         return None;
     }

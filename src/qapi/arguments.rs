@@ -55,6 +55,7 @@ pub struct Circumstances {
 
 /// Whose rules hold where this crate can do more than QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Rules {
     /// `begin` and `length` are for every format, and this crate's own
     /// formats are accepted.
@@ -67,6 +68,7 @@ pub enum Rules {
 
 /// Where a dump goes, by `protocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protocol {
     /// A file by path.
     File(PathBuf),
@@ -203,6 +205,7 @@ fn available(name: FormatName, machine: Machine, rules: Rules) -> Result<Format,
     }
     let format = name
         .format()
+        .filter(|format| !format.is_windows())
         .ok_or(ArgumentsError::WinDmpUnavailable { machine })?;
     match format.codec() {
         Some(codec) if !codec.is_available() => Err(ArgumentsError::FormatUnavailable {

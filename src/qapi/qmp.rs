@@ -83,6 +83,7 @@ impl QmpError {
 
 /// The kinds of errors: QEMU's `QapiErrorClass`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ErrorClass {
     /// All without a class of their own.
     GenericError,

@@ -10,7 +10,7 @@ mod locate;
 use std::fmt;
 
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
-pub(crate) use locate::{find_all, locate};
+pub(crate) use locate::{find_all, locate, read_note_bytes};
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.
