@@ -9,8 +9,8 @@ use super::format::LIVE_SYSTEM_DUMP;
 #[non_exhaustive]
 pub enum HeaderSource {
     /// The note of the guest's driver, which
-    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to:
-    /// a scan of guest RAM does not look for it.
+    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to.
+    /// A scan of guest RAM finds it as well, at the start of a page.
     #[default]
     Note,
     /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.

@@ -56,7 +56,12 @@ impl WinDmpPlan {
             return Err(WinDmpError::PageSize(selection.page_size).into());
         }
         let windows = &options.windows;
-        let mut header = find_header(guest, &windows.header, &options.vmcoreinfo)?;
+        let mut header = find_header(
+            guest,
+            &windows.header,
+            &options.vmcoreinfo,
+            &options.progress,
+        )?;
         let full = options.format == Format::WinDmp;
         if full {
             selection.dumped = fit_runs(&selection.dumped, header.max_runs())?;

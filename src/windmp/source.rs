@@ -10,6 +10,7 @@ use crate::arch::Machine;
 use crate::elf::note::Notes;
 use crate::error::Result;
 use crate::guest::Guest;
+use crate::progress::Progress;
 use crate::vmcoreinfo::{VmcoreinfoSource, read_note_bytes};
 
 /// Far more than any Windows supports: Windows Server 2022 has 2048.
@@ -20,11 +21,16 @@ pub(super) fn find_header(
     guest: Guest<'_>,
     source: &HeaderSource,
     note: &VmcoreinfoSource,
+    progress: &Progress,
 ) -> Result<Header> {
     let header = match source {
         HeaderSource::Note => {
-            let note = read_note_bytes(guest, note)?.ok_or(WinDmpError::NoHeader)?;
-            from_note(&note, guest.machine)?
+            let sound = |note: &[u8]| {
+                let header = from_note(note, guest.machine);
+                header.is_ok_and(|header| check(&header, guest).is_ok())
+            };
+            let note = read_note_bytes(guest, note, &sound, progress)?;
+            from_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?
         }
         HeaderSource::Given(bytes) => Header::decode(bytes)?,
     };
