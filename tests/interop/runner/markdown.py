@@ -20,7 +20,9 @@ def render(names):
     results = [result for name in names for result in load(name)]
     for result in results:
         if result["limit"] and note_of(result) not in known:
-            raise SystemExit(f"table: run {result['guest']} again, limits.toml has changed: {result}")
+            raise SystemExit(
+                f"table: run {result['guest']} again, limits.toml has changed: {result}"
+            )
     ours = [r for r in results if r["source"] != "qemu"]
     theirs = [r for r in results if r["source"] == "qemu"]
     used = {known[note_of(r)]: note_of(r) for r in results if r["limit"]}
@@ -69,7 +71,9 @@ def table(results, names, known):
             if of_format:
                 cells = tuple(cell(of_format, reader, known) for reader in READERS)
                 groups.setdefault(cells, []).append(one)
-        block = tuple((", ".join(f"`{x}`" for x in group), cells) for cells, group in groups.items())
+        block = tuple(
+            (", ".join(f"`{x}`" for x in group), cells) for cells, group in groups.items()
+        )
         guests.setdefault(block, []).append(name)
     lines = [("guest", "format", *READERS), ("---",) * (2 + len(READERS))]
     for block, sharing in guests.items():

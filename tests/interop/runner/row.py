@@ -91,7 +91,9 @@ def peeks(ram, regions):
 def sources(row, booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
-    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL)
+    yield Source(
+        "raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL
+    )
     some = formats.ALL if row.every else formats.FEW
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
