@@ -20,6 +20,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
+use crate::windmp::{WinDmpPlan, WindowsOptions};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -35,6 +36,7 @@ pub struct DumpOptions {
     pub(crate) phys_base: Option<u64>,
     pub(crate) timestamp: Option<Duration>,
     pub(crate) filter: Option<(u64, u64)>,
+    pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
     pub(crate) threads: usize,
     pub(crate) progress: Progress,
@@ -57,6 +59,7 @@ impl DumpOptions {
             phys_base: None,
             timestamp: None,
             filter: None,
+            windows: WindowsOptions::new(),
             paging: None,
             threads: 1,
             progress: Progress::new(),
@@ -137,6 +140,14 @@ impl DumpOptions {
     #[must_use]
     pub fn filter(mut self, begin: u64, length: u64) -> Self {
         self.filter = Some((begin, length));
+        self
+    }
+
+    /// What a Windows dump's header says, and where it comes from. Other
+    /// formats take no notice.
+    #[must_use]
+    pub fn windows(mut self, options: WindowsOptions) -> Self {
+        self.windows = options;
         self
     }
 
@@ -301,6 +312,8 @@ struct Plan {
     notes: NoteSegment,
     vmcoreinfo: Option<Located>,
     facts: HeaderFacts,
+    /// Of a Windows dump.
+    windows: Option<WinDmpPlan>,
 }
 
 impl Plan {
@@ -329,7 +342,11 @@ impl Plan {
             ranges: &ranges,
             machine,
         };
-        let vmcoreinfo = locate(guest, &options.vmcoreinfo, &options.progress)?;
+        // A Windows guest has none; its note is its dump's header.
+        let vmcoreinfo = match format.is_windows() {
+            true => None,
+            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+        };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
         let whole_pages = ranges.iter().all(|range| range.is_aligned(page_size));
@@ -338,7 +355,11 @@ impl Plan {
             Format::Elf if !whole_pages => MIN_PAGE_SIZE,
             _ => page_size,
         };
-        let selection = Selection::new(&ranges, page_size, options.filter)?;
+        let mut selection = Selection::new(&ranges, page_size, options.filter)?;
+        let windows = format
+            .is_windows()
+            .then(|| WinDmpPlan::new(guest, options, &mut selection))
+            .transpose()?;
         let notes = NoteSegment::new(machine, &options.cpus, &options.notes, info);
         if notes.bytes.len() as u64 > MAX_NOTES {
             return Err(Error::NotesTooLarge {
@@ -371,6 +392,7 @@ impl Plan {
             notes,
             vmcoreinfo,
             facts,
+            windows,
         })
     }
 
@@ -387,6 +409,10 @@ impl Plan {
         } = options;
         let progress = &options.progress;
         let total = self.selection.pages() * self.selection.page_size;
+        if let Some(windows) = &self.windows {
+            progress.start(total);
+            return windows.write(memory, &self.selection, access, threads, progress);
+        }
         match format.codec() {
             None => {
                 let writer = ElfWriter::new(ElfContents {
@@ -396,6 +422,10 @@ impl Plan {
                     notes: &self.notes,
                     sections: &options.sections,
                     machine,
+                    direct_mapping: self
+                        .vmcoreinfo
+                        .as_ref()
+                        .and_then(|located| machine.direct_mapping(&located.info)),
                 })?;
                 progress.start(total);
                 writer.write(access, threads, progress)
@@ -430,10 +460,7 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info);
-    if spaces.is_empty() {
-        return Err(Error::NoPageTables);
-    }
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
     let ram: Vec<_> = selection
         .dumped
         .iter()

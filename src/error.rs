@@ -5,6 +5,7 @@ use std::io;
 use crate::format::Format;
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
+use crate::windmp::WinDmpError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -69,6 +70,9 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
+    /// A Windows dump cannot be made of this guest.
+    #[error("a Windows dump cannot be made")]
+    WinDmp(#[from] WinDmpError),
     /// The dump cannot have the sections that the caller gave.
     #[error("the sections are refused: {0}")]
     Sections(#[from] crate::elf::SectionsError),
@@ -85,6 +89,12 @@ pub enum Error {
     PagingFormat {
         /// The format asked for.
         format: Format,
+    },
+    /// The architecture's page tables are not known to this crate.
+    #[error("the page tables of {machine} guests are not known; leave paging out")]
+    PagingMachine {
+        /// The dump's machine.
+        machine: crate::Machine,
     },
     /// Nothing says where the guest's page tables are.
     #[error(
@@ -156,9 +166,11 @@ impl Error {
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
+                | Self::WinDmp(_)
                 | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
                 | Self::PagingFormat { .. }
+                | Self::PagingMachine { .. }
                 | Self::NoPageTables
         )
     }

@@ -5,12 +5,16 @@ use std::io::Read;
 use std::path::Path;
 
 use guestdump::paging::Budget;
+use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
+use guestdump::windmp::format::DumpHeader64;
+use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{DumpSink, Format, Progress, Summary};
 
 use super::args::{DumpArgs, Included};
+use super::missing;
 use super::progress::Ticker;
 use super::report::{Failure, Result, note, print_json, print_json_to_stderr};
 use super::signals::Watch;
@@ -39,6 +43,11 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         .as_deref()
         .map(read_vmcoreinfo)
         .transpose()?;
+    let windows = args
+        .windows_header
+        .as_deref()
+        .map(read_header)
+        .transpose()?;
     let mut source = Source::open(&args.from, &settings)?;
 
     let is_file = matches!(args.to, Target::File(_));
@@ -47,7 +56,13 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let mut sink = target::open(&args.to, args.force)?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
-    let result = write(args, &mut source, &mut *sink, vmcoreinfo, progress);
+    let result = write(
+        args,
+        &mut source,
+        &mut *sink,
+        (vmcoreinfo, windows),
+        progress,
+    );
     let resumed = source.resume();
     drop(ticker);
     let summary = match (result, &resumed) {
@@ -61,7 +76,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
-    report(args, &summary, standstill)?;
+    report(args, &summary, standstill, source.missing())?;
     resumed.map(|_| ())
 }
 
@@ -70,7 +85,7 @@ fn write(
     args: &DumpArgs,
     source: &mut Source,
     sink: &mut dyn DumpSink,
-    vmcoreinfo: Option<VmcoreinfoSource>,
+    (vmcoreinfo, windows): (Option<VmcoreinfoSource>, Option<WindowsOptions>),
     progress: Progress,
 ) -> Result<Summary> {
     source.stop()?;
@@ -88,17 +103,30 @@ fn write(
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);
     }
+    if let Some(windows) = windows {
+        options = options.windows(windows);
+    }
     source
         .dump(sink, &options)
         .map_err(|error| target::failure(&args.to, error))
 }
 
-fn report(args: &DumpArgs, summary: &Summary, standstill: Option<&Standstill>) -> Result<()> {
-    if args.json {
-        let entry = SummaryEntry::new(summary, standstill);
-        if target::is_stdout(&args.to) {
-            return print_json_to_stderr(&entry);
-        }
+fn report(
+    args: &DumpArgs,
+    summary: &Summary,
+    standstill: Option<&Standstill>,
+    missing: Option<&[Missing]>,
+) -> Result<()> {
+    let entry = args
+        .json
+        .then(|| SummaryEntry::new(summary, standstill, missing));
+    if let (Some(entry), true) = (&entry, target::is_stdout(&args.to)) {
+        return print_json_to_stderr(entry);
+    }
+    for line in missing::lines(missing.unwrap_or_default()) {
+        note(&line);
+    }
+    if let Some(entry) = entry {
         return print_json(&entry);
     }
     for line in summary::lines(target::Name(&args.to), summary, standstill) {
@@ -115,9 +143,13 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
     ];
     let given = raw_only.iter().find(|(_, given)| *given);
     match given {
-        Some((name, _)) if !matches!(args.from, SourceName::Raw(_)) => Err(Failure::usage(
-            format!("{name} goes with --from raw:PATH only"),
-        )),
+        Some((name, _))
+            if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>
+        {
+            Err(Failure::usage(format!(
+                "{name} goes with --from raw:PATH and process-core:CORE only"
+            )))
+        }
         _ if !args.include.is_empty() && !matches!(args.from, SourceName::Qmp(_)) => {
             Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
         }
@@ -132,12 +164,21 @@ fn default_format(sink: &mut dyn DumpSink) -> Format {
     }
 }
 
-/// Reads no more than could be VMCOREINFO: the file may be any.
 fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
-    let limit = (MAX_SIZE + NOTE_HEADERS) as u64;
+    let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
+    Ok(VmcoreinfoSource::Bytes(bytes))
+}
+
+fn read_header(path: &Path) -> Result<WindowsOptions> {
+    let bytes = read_at_most(path, DumpHeader64::SIZE)?;
+    Ok(WindowsOptions::new().header(HeaderSource::Given(bytes)))
+}
+
+/// Reads a file up to a byte more than `limit`: it may be any.
+fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
         .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
-    Ok(VmcoreinfoSource::Bytes(bytes))
+    Ok(bytes)
 }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::vmcoreinfo::{Candidate, Located};
 use guestdump::{PagingSummary, Summary};
 use serde::Serialize;
 
+use super::missing::MissingEntry;
 use super::report::human;
 
 /// The summary as JSON.
@@ -28,6 +30,9 @@ pub(crate) struct SummaryEntry {
     /// Of a guest that runs.
     #[serde(flatten)]
     standstill: Option<StandstillEntry>,
+    /// Of a core file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<MissingEntry>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -65,7 +70,11 @@ struct CandidateEntry {
 }
 
 impl SummaryEntry {
-    pub(crate) fn new(s: &Summary, standstill: Option<&Standstill>) -> Self {
+    pub(crate) fn new(
+        s: &Summary,
+        standstill: Option<&Standstill>,
+        missing: Option<&[Missing]>,
+    ) -> Self {
         Self {
             format: s.format.name(),
             machine: s.machine.name(),
@@ -90,6 +99,7 @@ impl SummaryEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
                 interference: standstill.interference.as_ref().map(ToString::to_string),
             }),
+            missing: missing.map(|list| list.iter().map(MissingEntry::from).collect()),
         }
     }
 }
@@ -138,10 +148,12 @@ pub(crate) fn lines(
         if s.threads == 1 { "" } else { "s" },
     );
     let second = match &s.vmcoreinfo {
-        None => "no VMCOREINFO was found; few tools can open a dump without it".to_owned(),
-        Some(located) => vmcoreinfo_line(located),
+        None if s.format.is_windows() => None,
+        None => Some("no VMCOREINFO was found; few tools can open a dump without it".to_owned()),
+        Some(located) => Some(vmcoreinfo_line(located)),
     };
-    let mut lines = vec![first, second];
+    let mut lines = vec![first];
+    lines.extend(second);
     lines.extend(s.paging.as_ref().map(paging_line));
     if let Some(standstill) = standstill {
         lines.push(match standstill.duration {

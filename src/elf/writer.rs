@@ -7,21 +7,21 @@
 //! volatility3, so zero pages are holes of the file.
 #![forbid(unsafe_code)]
 
-use std::ops::Range;
+use std::iter;
 
 use super::format::{
     DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
     ehdr_size, encode_section_zero, phdr_size, shdr_size,
 };
 use super::sections::{self, Section};
-use crate::arch::Machine;
+use crate::arch::{DirectMapping, Machine};
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::memory::{GuestMemory, MemoryRange, find_range, is_zero};
+use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::notes::NoteSegment;
 use crate::paging::Mapping;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, Selection, Written};
+use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -35,6 +35,8 @@ pub(crate) struct ElfContents<'a> {
     pub(crate) notes: &'a NoteSegment,
     pub(crate) sections: &'a [Section],
     pub(crate) machine: Machine,
+    /// The guest-virtual addresses of what no mapping has, where they matter.
+    pub(crate) direct_mapping: Option<DirectMapping>,
 }
 
 /// A dump that is laid out.
@@ -56,7 +58,22 @@ struct Layout {
 
 impl ElfContents<'_> {
     fn header_count(&self) -> usize {
-        1 + self.mappings.len() + self.selection.dumped.len()
+        1 + self.mappings.len() + self.runs().count()
+    }
+
+    /// The runs of RAM in order, cut where the direct mapping ends.
+    fn runs(&self) -> impl Iterator<Item = MemoryRange> {
+        let end = self.direct_mapping.map_or(0, |direct| direct.end);
+        let cut = move |run: MemoryRange| {
+            let (low, high) = match end.checked_sub(run.start()) {
+                Some(low) if low > 0 => run.split_at(low),
+                _ => (run, None),
+            };
+            iter::once(low).chain(high)
+        };
+        let page_size = self.selection.page_size;
+        let runs = self.selection.dumped.iter();
+        runs.flat_map(move |run| cut(run.range(page_size)))
     }
 
     /// `None` if an address, a size or an offset does not fit into the
@@ -131,8 +148,10 @@ impl<'a> ElfWriter<'a> {
         self.write_program_headers(&output)?;
         output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
-        let memory = Memory {
-            writer: self,
+        let memory = RawPages {
+            memory: self.contents.memory,
+            page_size: self.contents.selection.page_size,
+            offset: self.layout.memory_at,
             output: &output,
         };
         let runs = &self.contents.selection.dumped;
@@ -247,11 +266,16 @@ impl<'a> ElfWriter<'a> {
         flush(&mut bytes)
     }
 
-    /// A PT_LOAD for each run of RAM. Its guest-virtual address repeats the
-    /// physical one, as in QEMU's dumps, so that gdb reads physical memory.
+    /// A PT_LOAD for each run of RAM. Where the kernel's own guest-virtual
+    /// address is not known, or no reader needs it, it repeats the physical
+    /// one, as in QEMU's dumps, so that gdb reads physical memory.
     fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
-        self.runs_in_file()
-            .map(|(range, offset)| load(range.start(), range.start(), range.size(), offset))
+        let direct = self.contents.direct_mapping;
+        self.runs_in_file().map(move |(range, offset)| {
+            let low = direct.filter(|direct| range.end() <= direct.end);
+            let vaddr = range.start() + low.map_or(0, |direct| direct.vaddr);
+            load(vaddr, range.start(), range.size(), offset)
+        })
     }
 
     /// A PT_LOAD for each mapping, in the memory of the runs. They come
@@ -279,8 +303,7 @@ impl<'a> ElfWriter<'a> {
     /// Each run of RAM and the file offset of its memory.
     fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
         let mut next = self.layout.memory_at;
-        self.contents.selection.dumped.iter().map(move |run| {
-            let range = run.range(self.contents.selection.page_size);
+        self.contents.runs().map(move |range| {
             next += range.size();
             (range, next - range.size())
         })
@@ -299,115 +322,5 @@ fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
         // crash takes an aligned segment with an alignment for a dump of
         // netdump.
         align: 0,
-    }
-}
-
-/// The encoder of memory: passes on what is not zero.
-struct Memory<'a, 'o> {
-    writer: &'a ElfWriter<'a>,
-    output: &'a Output<'o>,
-}
-
-/// The memory of one chunk.
-#[derive(Default)]
-struct Block<'a> {
-    /// What had to be copied out of the guest, by offset in the chunk. Bytes
-    /// that no piece names mean nothing.
-    copied: Vec<u8>,
-    /// What is to be written, with its file offset, in order.
-    pieces: Vec<(u64, Piece<'a>)>,
-    zero_pages: u64,
-}
-
-enum Piece<'a> {
-    /// A range of `copied`.
-    Copied(Range<usize>),
-    /// Guest memory that nothing can change.
-    InPlace(&'a [u8]),
-}
-
-impl Memory<'_, '_> {
-    /// The parts of `bytes` that are to be written: all for a stream, else
-    /// what is not zero. Counts zero pages.
-    fn wanted(&self, bytes: &[u8], zero_pages: &mut u64) -> Vec<Range<usize>> {
-        let page_size = self.writer.contents.selection.page_size as usize;
-        let mut wanted: Vec<Range<usize>> = Vec::new();
-        for (start, page) in (0..).step_by(page_size).zip(bytes.chunks(page_size)) {
-            let zero = is_zero(page);
-            *zero_pages += u64::from(zero);
-            if zero && !self.in_order() {
-                continue;
-            }
-            let end = start + page.len();
-            match wanted.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => wanted.push(start..end),
-            }
-        }
-        wanted
-    }
-}
-
-impl<'a> Encoder for Memory<'a, '_> {
-    type Worker = ();
-    type Block = Block<'a>;
-    /// Zero pages so far.
-    type Layout = u64;
-
-    fn worker(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
-        let page_size = self.writer.contents.selection.page_size;
-        let memory = self.writer.contents.memory;
-        let chunk_at = self.writer.layout.memory_at + chunk.first_page * page_size;
-        block.pieces.clear();
-        block.zero_pages = 0;
-        block.copied.resize(chunk.size as usize, 0);
-        let mut end = 0;
-        for part in &chunk.parts {
-            let start = end;
-            end += part.range.size() as usize;
-            let part_at = chunk_at + start as u64;
-            if !part.populated {
-                // A stream fills the gap with zeroes by itself.
-                block.zero_pages += part.range.size() / page_size;
-                continue;
-            }
-            if let Some(bytes) = part.in_place(memory) {
-                for piece in self.wanted(bytes, &mut block.zero_pages) {
-                    let at = part_at + piece.start as u64;
-                    block.pieces.push((at, Piece::InPlace(&bytes[piece])));
-                }
-                continue;
-            }
-            let bytes = &mut block.copied[start..end];
-            part.read(memory, bytes)?;
-            for piece in self.wanted(bytes, &mut block.zero_pages) {
-                let at = part_at + piece.start as u64;
-                let piece = start + piece.start..start + piece.end;
-                block.pieces.push((at, Piece::Copied(piece)));
-            }
-        }
-        Ok(())
-    }
-
-    fn place(&self, zero_pages: &mut u64, block: &mut Block<'a>) {
-        *zero_pages += block.zero_pages;
-    }
-
-    fn write(&self, block: &Block<'a>) -> Result<()> {
-        block.pieces.iter().try_for_each(|(offset, piece)| {
-            let bytes = match piece {
-                Piece::Copied(range) => &block.copied[range.clone()],
-                Piece::InPlace(bytes) => bytes,
-            };
-            self.output.write_at(*offset, bytes)
-        })
-    }
-
-    fn in_order(&self) -> bool {
-        !self.output.is_positioned()
     }
 }

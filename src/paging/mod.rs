@@ -39,7 +39,7 @@ pub enum AddressSpace {
     Physical,
     /// Of x86, 32-bit or 64-bit.
     X86(X86),
-    /// Of AArch64, stage 1 at EL1 and EL0, little-endian tables.
+    /// Of AArch64, stage 1 at EL1 and EL0.
     Aarch64(Aarch64),
     /// Of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),

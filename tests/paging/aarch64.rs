@@ -1,5 +1,6 @@
 //! AArch64: every granule, blocks, 48-bit and 52-bit addresses.
 
+use guestdump::ByteOrder;
 use guestdump::paging::{Aarch64, AddressSpace};
 
 use super::tables::Guest;
@@ -32,6 +33,7 @@ fn high(ttbr1: u64, tcr: u64) -> AddressSpace {
         ttbr0: 0xdead_0000,
         ttbr1,
         tcr: tcr | EPD0,
+        order: ByteOrder::Little,
     })
 }
 
@@ -58,6 +60,7 @@ fn low_and_high_addresses_have_their_own_tables() {
         ttbr0: low_tree | 5 << 48 | 1,
         ttbr1: high_tree | 7 << 48 | 1,
         tcr,
+        order: ByteOrder::Little,
     });
     let low = [
         (0x4000_0000, 0x1_4000_0000, 1 << 30),
@@ -78,6 +81,7 @@ fn low_and_high_addresses_have_their_own_tables() {
             ttbr0: low_tree,
             ttbr1: high_tree,
             tcr: tcr | off,
+            order: ByteOrder::Little,
         });
         assert_eq!(guest.mappings(&one), left);
     }
@@ -162,4 +166,26 @@ fn pages_of_4_kib_with_52_bit_addresses() {
     );
     // Without DS there are 48 bits at most.
     assert_eq!(guest.mappings(&high(0x1000, tcr(12, 52))), []);
+}
+
+#[test]
+fn big_endian_tables() {
+    let mut guest = Guest::new(0x4000);
+    guest.set(0x1000, 511, (0x2000 | TABLE).swap_bytes());
+    guest.set(0x2000, 511, (0x3000 | TABLE).swap_bytes());
+    guest.set(0x3000, 511, (0x8000_1000 | PAGE).swap_bytes());
+    let space = AddressSpace::Aarch64(Aarch64 {
+        ttbr0: 0,
+        ttbr1: 0x1000,
+        tcr: tcr(12, 39) | EPD0,
+        order: ByteOrder::Big,
+    });
+    assert_eq!(
+        guest.mappings(&space),
+        [(0xffff_ffff_ffff_f000, 0x8000_1000, 0x1000)]
+    );
+    assert_eq!(
+        guest.translate(&space, 0xffff_ffff_ffff_f008),
+        Some(0x8000_1008)
+    );
 }

@@ -198,6 +198,7 @@ fn with_paging_off_a_dump_is_as_without() {
     let guest = guest();
     let memory = slice_memory(&guest);
     let off = Registers {
+        cr0: 0x11,
         cr3: 0x1000,
         ..Registers::default()
     };

@@ -2,7 +2,7 @@
 
 use guestdump::memory::MemoryRange;
 use guestdump::paging::{Aarch64, AddressSpace, Budget, Mappings, Riscv, X86, X86Mode, mappings};
-use guestdump::{Error, Progress};
+use guestdump::{ByteOrder, Error, Progress};
 use proptest::prelude::*;
 
 use super::support::range;
@@ -238,6 +238,7 @@ fn any_space(root: u64) -> impl Strategy<Value = AddressSpace> {
             ttbr0: root,
             ttbr1: root + 0x1000,
             tcr,
+            order: ByteOrder::Little,
         })
     });
     let riscv = prop::sample::select(vec![8u64, 9, 10]).prop_map(move |mode| {
