@@ -6,7 +6,9 @@ from guest import PYTHON, READERS
 
 
 def readelf(dump):
-    return dump.check("readelf", "no complaint", READERS / "readelf_clean", dump.path, dump.guest.cpus)
+    return dump.check(
+        "readelf", "no complaint", READERS / "readelf_clean", dump.path, dump.guest.cpus
+    )
 
 
 def gdb(dump):
@@ -83,7 +85,9 @@ def leechcore(dump):
 
 def volatility3(dump):
     program = READERS / "volatility_banners.py"
-    return dump.check("volatility3", "banners", PYTHON, program, dump.path, *dump.memory.arguments())
+    return dump.check(
+        "volatility3", "banners", PYTHON, program, dump.path, *dump.memory.arguments()
+    )
 
 
 def references(dump):

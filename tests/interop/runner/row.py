@@ -91,7 +91,9 @@ def peeks(ram, regions):
 def sources(row, booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
-    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL)
+    yield Source(
+        "raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL
+    )
     some = formats.ALL if row.every else formats.FEW
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
@@ -100,13 +102,17 @@ def sources(row, booted):
         convert = ("--from", f"vmcore:{file}")
         yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), some)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
-            first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
-            length = int(last[0]) + int(last[1]) - int(first[0])
-            cut = (*convert, "--begin", first[0], "--length", length)
+            cut = (*convert, *only(ram))
             yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])
     for file in sorted(booted.glob("md-*")):
         # Pages that makedumpfile left out stay out, so only the kernel is read.
         yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, formats.FEW)
+
+
+def only(ram):
+    """Arguments that leave out what is not RAM."""
+    first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
+    return "--begin", first[0], "--length", int(last[0]) + int(last[1]) - int(first[0])
 
 
 def read(checks, dump):
@@ -143,12 +149,12 @@ def with_mappings(checks, guest, booted):
     qemus = booted / "qemu-elf-paging"
     if not (guest.vmlinux or qemus.exists()):
         return
-    ram, elf = booted / "ram", booted / "qemu-elf"
-    for name, memory, *arguments in (
-        ("raw:ram", ram_memory(booted), f"raw:{ram}", "--map", booted / "map.json"),
-        ("vmcore:qemu-elf", qemu_memory(booted), f"vmcore:{elf}"),
+    ram = ram_memory(booted)
+    for name, *arguments in (
+        ("raw:ram", f"raw:{ram.file}", "--map", booted / "map.json"),
+        ("vmcore:qemu-elf without ROM", f"vmcore:{booted}/qemu-elf", *only(ram)),
     ):
-        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), memory, ["elf"])
+        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), ram, ["elf"])
         dump = dump_with_us(checks, guest, source, "elf")
         if not dump:
             continue
