@@ -19,6 +19,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
+use crate::windmp::{WinDmpPlan, WindowsOptions};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub struct DumpOptions {
     pub(crate) phys_base: Option<u64>,
     pub(crate) timestamp: Option<Duration>,
     pub(crate) filter: Option<(u64, u64)>,
+    pub(crate) windows: WindowsOptions,
     pub(crate) threads: usize,
     pub(crate) progress: Progress,
 }
@@ -55,6 +57,7 @@ impl DumpOptions {
             phys_base: None,
             timestamp: None,
             filter: None,
+            windows: WindowsOptions::new(),
             threads: 1,
             progress: Progress::new(),
         }
@@ -134,6 +137,14 @@ impl DumpOptions {
     #[must_use]
     pub fn filter(mut self, begin: u64, length: u64) -> Self {
         self.filter = Some((begin, length));
+        self
+    }
+
+    /// What a Windows dump's header says, and where it comes from. Other
+    /// formats take no notice.
+    #[must_use]
+    pub fn windows(mut self, options: WindowsOptions) -> Self {
+        self.windows = options;
         self
     }
 
@@ -249,6 +260,8 @@ struct Plan {
     notes: NoteSegment,
     vmcoreinfo: Option<Located>,
     facts: HeaderFacts,
+    /// Of a Windows dump.
+    windows: Option<WinDmpPlan>,
 }
 
 impl Plan {
@@ -274,10 +287,18 @@ impl Plan {
             ranges: &ranges,
             machine,
         };
-        let vmcoreinfo = locate(guest, &options.vmcoreinfo, &options.progress)?;
+        // A Windows guest has none; its note is its dump's header.
+        let vmcoreinfo = match format.is_windows() {
+            true => None,
+            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+        };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
-        let selection = Selection::new(&ranges, page_size, options.filter)?;
+        let mut selection = Selection::new(&ranges, page_size, options.filter)?;
+        let windows = format
+            .is_windows()
+            .then(|| WinDmpPlan::new(guest, options, &mut selection))
+            .transpose()?;
         let notes = NoteSegment::new(machine, &options.cpus, &options.notes, info);
         if notes.bytes.len() as u64 > MAX_NOTES {
             return Err(Error::NotesTooLarge {
@@ -304,6 +325,7 @@ impl Plan {
             notes,
             vmcoreinfo,
             facts,
+            windows,
         })
     }
 
@@ -320,6 +342,10 @@ impl Plan {
         } = options;
         let progress = &options.progress;
         let total = self.selection.pages() * self.selection.page_size;
+        if let Some(windows) = &self.windows {
+            progress.start(total);
+            return windows.write(memory, &self.selection, access, threads, progress);
+        }
         match format.codec() {
             None => {
                 let writer = ElfWriter::new(

@@ -5,6 +5,7 @@ use std::io;
 use crate::format::Format;
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
+use crate::windmp::WinDmpError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -72,6 +73,9 @@ pub enum Error {
     /// The dump cannot have the sections that the caller gave.
     #[error("the sections are refused: {0}")]
     Sections(#[from] crate::elf::SectionsError),
+    /// A Windows dump cannot be made of this guest.
+    #[error("a Windows dump cannot be made")]
+    WinDmp(#[from] WinDmpError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
@@ -146,6 +150,7 @@ impl Error {
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
                 | Self::Sections(_)
+                | Self::WinDmp(_)
                 | Self::AddressTooHigh { .. }
         )
     }

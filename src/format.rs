@@ -27,11 +27,16 @@ pub enum Format {
     KdumpRawSnappy,
     /// The same with zstd (not known to QEMU).
     KdumpRawZstd,
+    /// Windows's full dump: all RAM, in runs that the header names.
+    WinDmp,
+    /// Windows's bitmap dump: the pages that a bitmap names, however many
+    /// pieces the RAM has (not known to QEMU).
+    WinDmpBitmap,
 }
 
 use Format::{
     Elf, KdumpLzo, KdumpRawLzo, KdumpRawSnappy, KdumpRawZlib, KdumpRawZstd, KdumpSnappy, KdumpZlib,
-    KdumpZstd,
+    KdumpZstd, WinDmp, WinDmpBitmap,
 };
 
 impl Format {
@@ -46,6 +51,8 @@ impl Format {
         KdumpRawLzo,
         KdumpRawSnappy,
         KdumpRawZstd,
+        WinDmp,
+        WinDmpBitmap,
     ];
 
     /// The formats that this build can write: the capability list.
@@ -72,14 +79,23 @@ impl Format {
             KdumpRawLzo => "kdump-raw-lzo",
             KdumpRawSnappy => "kdump-raw-snappy",
             KdumpRawZstd => "kdump-raw-zstd",
+            WinDmp => "win-dmp",
+            WinDmpBitmap => "win-dmp-bitmap",
         }
     }
 
-    /// How pages are compressed; `None` for ELF.
+    /// Whether this is a dump of a Windows guest, whose header comes from the
+    /// guest or the caller: see [`windmp`](crate::windmp).
+    #[must_use]
+    pub const fn is_windows(self) -> bool {
+        matches!(self, WinDmp | WinDmpBitmap)
+    }
+
+    /// How pages are compressed; `None` for ELF and Windows dumps.
     #[must_use]
     pub const fn codec(self) -> Option<Codec> {
         match self {
-            Elf => None,
+            Elf | WinDmp | WinDmpBitmap => None,
             KdumpZlib | KdumpRawZlib => Some(Codec::Zlib),
             KdumpLzo | KdumpRawLzo => Some(Codec::Lzo),
             KdumpSnappy | KdumpRawSnappy => Some(Codec::Snappy),

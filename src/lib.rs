@@ -95,6 +95,7 @@ pub mod qemu;
 pub mod sink;
 pub mod vmcore;
 pub mod vmcoreinfo;
+pub mod windmp;
 
 pub use arch::{Machine, Registers};
 pub use dump::{DumpOptions, Summary, dump};

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+use crate::error::Result;
+use crate::pipeline::FrameRun;
+
 /// Sets the bits from `bits.start` up to `bits.end` in `bitmap`.
 ///
 /// # Panics
@@ -33,6 +36,44 @@ pub fn get_bit(bitmap: &[u8], index: u64) -> bool {
         .ok()
         .and_then(|byte| bitmap.get(byte))
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+/// Makes a bitmap of `size` bytes in which the frames of `runs` are set,
+/// piece by piece: `each` is given a piece and its offset in the bitmap. With
+/// `holes` pieces without a bit are left out, so that gaps in the guest's
+/// memory cost nothing.
+pub(crate) fn for_each_piece(
+    runs: &[FrameRun],
+    size: u64,
+    holes: bool,
+    mut each: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    const PIECE: u64 = 1 << 20;
+    let mut piece = vec![0; size.min(PIECE) as usize];
+    let mut rest = runs;
+    let mut start = 0;
+    while start < size {
+        let next = rest.first().map_or(size, |run| run.start / 8);
+        if next >= start + PIECE && holes {
+            start = next - next % PIECE;
+            continue;
+        }
+        let piece = &mut piece[..(size - start).min(PIECE) as usize];
+        piece.fill(0);
+        let bits = start * 8..(start + piece.len() as u64) * 8;
+        while let Some(run) = rest.first() {
+            if let Some(inside) = run.clipped(&bits) {
+                set_bits(piece, inside.start - bits.start..inside.end() - bits.start);
+            }
+            if run.end() > bits.end {
+                break;
+            }
+            rest = &rest[1..];
+        }
+        each(start, piece)?;
+        start += PIECE;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

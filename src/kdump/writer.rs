@@ -6,7 +6,7 @@
 //! a filled `utsname` for libkdumpfile.
 #![forbid(unsafe_code)]
 
-use super::bitmap::set_bits;
+use super::bitmap::for_each_piece;
 use super::format::{
     DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
     SubHeader, codec_flag,
@@ -207,8 +207,6 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(self.layout.sub_header, &blocks)
     }
 
-    /// Writes a bitmap piece by piece; a raw dump leaves pieces without a
-    /// bit as holes, so that gaps in the guest's memory cost nothing.
     fn write_bitmap(
         &self,
         target: &Target<'_>,
@@ -216,41 +214,18 @@ impl<'a> KdumpWriter<'a> {
         runs: &[FrameRun],
         progress: &Progress,
     ) -> Result<()> {
-        const PIECE: u64 = 1 << 20;
-        let size = self.layout.bitmap_size;
-        let mut piece = vec![0; size.min(PIECE) as usize];
-        let first_bit = |run: &FrameRun| run.start - self.first_frame;
-        let mut rest = runs;
-        let mut start = 0;
-        while start < size {
+        let holes = matches!(target, Target::Raw(_));
+        let bits = |run: &FrameRun| FrameRun {
+            start: run.start - self.first_frame,
+            ..*run
+        };
+        let runs: Vec<FrameRun> = runs.iter().map(bits).collect();
+        for_each_piece(&runs, self.layout.bitmap_size, holes, |start, piece| {
             if progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            let next = rest.first().map_or(size, |run| first_bit(run) / 8);
-            if next >= start + PIECE && matches!(target, Target::Raw(_)) {
-                start = next - next % PIECE;
-                continue;
-            }
-            let piece = &mut piece[..(size - start).min(PIECE) as usize];
-            piece.fill(0);
-            let bits = start * 8..(start + piece.len() as u64) * 8;
-            while let Some(run) = rest.first() {
-                let run = FrameRun {
-                    start: first_bit(run),
-                    ..*run
-                };
-                if let Some(inside) = run.clipped(&bits) {
-                    set_bits(piece, inside.start - bits.start..inside.end() - bits.start);
-                }
-                if run.end() > bits.end {
-                    break;
-                }
-                rest = &rest[1..];
-            }
-            target.write_at(offset + start, piece)?;
-            start += PIECE;
-        }
-        Ok(())
+            target.write_at(offset + start, piece)
+        })
     }
 }
 

@@ -83,6 +83,15 @@ impl MemoryRange {
         }
     }
 
+    /// This range and `next`, which begins where this one ends.
+    pub(crate) fn joined(&self, next: &Self) -> Self {
+        debug_assert!(self.end == next.start);
+        Self {
+            start: self.start,
+            end: next.end,
+        }
+    }
+
     /// The first `size` bytes, and what is left behind them; `size` is
     /// page-aligned and not 0.
     pub(crate) fn split_at(&self, size: u64) -> (Self, Option<Self>) {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod raw;
 mod select;
 
 use std::any::Any;
@@ -16,6 +17,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, Part};
+pub(crate) use raw::RawPages;
 pub(crate) use select::{FrameRun, Selection};
 
 use crate::error::{Error, Result};

@@ -80,6 +80,8 @@ pub enum ExtensionFormat {
     KdumpZstd,
     /// `kdump-raw-zstd`
     KdumpRawZstd,
+    /// `win-dmp-bitmap`
+    WinDmpBitmap,
 }
 
 impl ExtensionFormat {
@@ -89,6 +91,7 @@ impl ExtensionFormat {
         match self {
             Self::KdumpZstd => Format::KdumpZstd,
             Self::KdumpRawZstd => Format::KdumpRawZstd,
+            Self::WinDmpBitmap => Format::WinDmpBitmap,
         }
     }
 
@@ -143,6 +146,8 @@ impl From<Format> for FormatName {
             Format::KdumpRawSnappy => Self::Qemu(Qemu::KdumpRawSnappy),
             Format::KdumpZstd => Self::Extension(ExtensionFormat::KdumpZstd),
             Format::KdumpRawZstd => Self::Extension(ExtensionFormat::KdumpRawZstd),
+            Format::WinDmp => Self::Qemu(Qemu::WinDmp),
+            Format::WinDmpBitmap => Self::Extension(ExtensionFormat::WinDmpBitmap),
         }
     }
 }

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 
 use super::{Contents, Input, Vmcore, VmcoreError};
 use crate::codec::Codec;
-use crate::elf::reader::ElfDump;
 use crate::kdump::format::{PageDescriptor, flag_codec};
 use crate::kdump::reader::{KdumpDump, for_each_run, page_codec};
-use crate::memory::{MIN_PAGE_SIZE, is_zero};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange, is_zero};
 use crate::progress::Progress;
+use crate::windmp::format::PAGE_SIZE;
 
 /// What a sound dump is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +54,20 @@ impl Vmcore {
         match &self.contents {
             Contents::Elf(elf) => {
                 let page_size = self.page_size().unwrap_or(MIN_PAGE_SIZE);
-                check_elf(&self.input, elf, page_size, &mut report, progress)?;
+                for header in elf.load_headers().filter(|header| header.filesz > 0) {
+                    let (offset, len) = (header.offset, header.filesz);
+                    self.input.require("a PT_LOAD's memory", offset, len)?;
+                }
+                let ranges = elf.ranges();
+                let find = |gpa| elf.find(gpa);
+                check_stored(&self.input, ranges, find, page_size, &mut report, progress)?;
+            }
+            Contents::WinDmp(dmp) => {
+                let (offset, len) = dmp.stored();
+                self.input.require("the pages", offset, len)?;
+                let ranges = dmp.ranges();
+                let find = |gpa| dmp.find(gpa);
+                check_stored(&self.input, ranges, find, PAGE_SIZE, &mut report, progress)?;
             }
             Contents::Kdump(kdump) => check_kdump(&self.input, kdump, &mut report, progress)?,
         }
@@ -73,23 +86,23 @@ fn stop_if_cancelled(progress: &Progress) -> Result<(), VmcoreError> {
     Ok(())
 }
 
-fn check_elf(
+/// Reads memory that is in the file as it is; `find` gives the offset of the
+/// byte at an address, and how many bytes follow it.
+fn check_stored(
     input: &Input,
-    elf: &ElfDump,
+    ranges: impl Iterator<Item = MemoryRange>,
+    find: impl Fn(u64) -> Option<(u64, u64)>,
     page_size: u64,
     report: &mut CheckReport,
     progress: &Progress,
 ) -> Result<(), VmcoreError> {
     let page = page_size as usize;
-    for header in elf.load_headers().filter(|header| header.filesz > 0) {
-        input.require("a PT_LOAD's memory", header.offset, header.filesz)?;
-    }
     let mut buf = vec![0; 1 << 20];
-    for range in elf.ranges() {
+    for range in ranges {
         let mut done = 0;
         while done < range.size() {
             stop_if_cancelled(progress)?;
-            let (offset, left) = elf.find(range.start() + done).unwrap_or((0, 0));
+            let (offset, left) = find(range.start() + done).unwrap_or((0, 0));
             let n = left.min(buf.len() as u64);
             let hole = (input.next_data(offset).saturating_sub(offset)).min(left);
             let hole = hole - hole % page_size;

@@ -10,7 +10,9 @@ use crate::codec::Codec;
 #[non_exhaustive]
 pub enum VmcoreError {
     /// The file is something else.
-    #[error("the file is neither an ELF core nor a kdump-compressed dump, raw or flattened")]
+    #[error(
+        "the file is neither an ELF core nor a kdump-compressed dump, raw or flattened, nor a Windows dump"
+    )]
     NotADump,
     /// A kind of dump that this crate cannot read.
     #[error("the dump cannot be read: {0}")]

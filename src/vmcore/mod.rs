@@ -1,5 +1,5 @@
-//! Reading dumps: any ELF or kdump file, raw or flattened, by any writer, as
-//! guest memory again. The one decoder: `guestdump info`, `guestdump check`
+//! Reading dumps: any ELF or kdump file, raw or flattened, and Windows's full
+//! and bitmap dumps, by any writer, as guest memory again. The one decoder: `guestdump info`, `guestdump check`
 //! and the source `vmcore:` are made of it.
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,9 @@ use crate::kdump::format::{HeaderLayout, MainHeader, SubHeader};
 use crate::kdump::reader::KdumpDump;
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange, not_ram};
 use crate::vmcoreinfo::{Vmcoreinfo, VmcoreinfoSource};
+use crate::windmp::format::{BitmapHeader, PAGE_SIZE};
+use crate::windmp::reader::WinDmp;
+use crate::windmp::{Header, HeaderSource, WindowsOptions};
 
 /// A dump, open for reading.
 ///
@@ -37,14 +40,16 @@ use crate::vmcoreinfo::{Vmcoreinfo, VmcoreinfoSource};
 pub struct Vmcore {
     input: Input,
     contents: Contents,
-    /// An ELF dump's memory as regions of its file, which knows its holes.
-    elf_memory: Option<FileMemory>,
+    /// Memory that is in the file as it is, as regions of that file, which
+    /// knows its holes.
+    file_memory: Option<FileMemory>,
 }
 
 #[derive(Debug)]
 enum Contents {
     Elf(ElfDump),
     Kdump(Box<KdumpDump>),
+    WinDmp(WinDmp),
 }
 
 /// What kind of dump it is, with its decoded headers.
@@ -67,6 +72,13 @@ pub enum Headers<'a> {
         /// The sub header; fields newer than the header's version are 0.
         sub: &'a SubHeader,
     },
+    /// A Windows dump.
+    WinDmp {
+        /// The header.
+        header: &'a Header,
+        /// The header of a bitmap dump's bitmap.
+        bitmap: Option<&'a BitmapHeader>,
+    },
 }
 
 impl Vmcore {
@@ -86,16 +98,23 @@ impl Vmcore {
         let input = Input::open(file)?;
         if let Some(elf) = ElfDump::open(&input)? {
             return Ok(Self {
-                elf_memory: elf.file_memory(&input),
+                file_memory: elf.file_memory(&input),
                 input,
                 contents: Contents::Elf(elf),
+            });
+        }
+        if let Some(dmp) = WinDmp::open(&input)? {
+            return Ok(Self {
+                file_memory: dmp.file_memory(&input),
+                input,
+                contents: Contents::WinDmp(dmp),
             });
         }
         let kdump = KdumpDump::open(&input)?.ok_or(VmcoreError::NotADump)?;
         Ok(Self {
             input,
             contents: Contents::Kdump(Box::new(kdump)),
-            elf_memory: None,
+            file_memory: None,
         })
     }
 
@@ -111,6 +130,10 @@ impl Vmcore {
                 layout: kdump.layout,
                 main: &kdump.main,
                 sub: &kdump.sub,
+            },
+            Contents::WinDmp(dmp) => Headers::WinDmp {
+                header: &dmp.header,
+                bitmap: dmp.bitmap.as_ref(),
             },
         }
     }
@@ -133,6 +156,7 @@ impl Vmcore {
         match &self.contents {
             Contents::Elf(elf) => elf.is_complete(),
             Contents::Kdump(kdump) => kdump.is_complete(),
+            Contents::WinDmp(dmp) => dmp.is_complete(),
         }
     }
 
@@ -145,6 +169,7 @@ impl Vmcore {
                 class: kdump.layout.class(),
                 order: kdump.order,
             },
+            Contents::WinDmp(dmp) => dmp.encoding(),
         }
     }
 
@@ -165,6 +190,7 @@ impl Vmcore {
                     guess.filter(|_| unknown)
                 })
             }
+            Contents::WinDmp(dmp) => dmp.machine(),
         }
     }
 
@@ -179,6 +205,7 @@ impl Vmcore {
                 possible.then_some(size)
             }
             Contents::Kdump(kdump) => Some(kdump.page_size()),
+            Contents::WinDmp(_) => Some(PAGE_SIZE),
         }
     }
 
@@ -191,6 +218,7 @@ impl Vmcore {
                 bytes / self.page_size().unwrap_or(MIN_PAGE_SIZE)
             }
             Contents::Kdump(kdump) => kdump.pages,
+            Contents::WinDmp(dmp) => dmp.stored().1 / PAGE_SIZE,
         }
     }
 
@@ -200,6 +228,7 @@ impl Vmcore {
         match &self.contents {
             Contents::Elf(elf) => &elf.notes,
             Contents::Kdump(kdump) => &kdump.notes,
+            Contents::WinDmp(_) => &[],
         }
     }
 
@@ -209,6 +238,7 @@ impl Vmcore {
             + match &self.contents {
                 Contents::Elf(elf) => elf.notes_at,
                 Contents::Kdump(kdump) => kdump.sub.offset_note,
+                Contents::WinDmp(_) => 0,
             }
     }
 
@@ -233,7 +263,7 @@ impl Vmcore {
             .find(|(_, note)| note.is(VMCOREINFO, 0))
             .and_then(|(_, note)| Vmcoreinfo::parse(note.desc).ok());
         from_note.or_else(|| match &self.contents {
-            Contents::Elf(_) => None,
+            Contents::Elf(_) | Contents::WinDmp(_) => None,
             Contents::Kdump(kdump) => Vmcoreinfo::parse(&kdump.vmcoreinfo).ok(),
         })
     }
@@ -243,7 +273,7 @@ impl Vmcore {
     #[must_use]
     pub fn utsname(&self) -> Option<Utsname> {
         match &self.contents {
-            Contents::Elf(_) => None,
+            Contents::Elf(_) | Contents::WinDmp(_) => None,
             Contents::Kdump(kdump) => kdump.utsname(),
         }
     }
@@ -265,8 +295,13 @@ impl Vmcore {
             .raw_notes(self.notes_without_vmcoreinfo())
             .vmcoreinfo(match self.vmcoreinfo() {
                 Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
+                None if self.is_windows() => VmcoreinfoSource::None,
                 None => VmcoreinfoSource::Scan,
             });
+        if let Contents::WinDmp(dmp) = &self.contents {
+            let header = HeaderSource::Given(dmp.header.as_bytes().to_vec());
+            options = options.windows(WindowsOptions::new().header(header));
+        }
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)
                 .saturating_add(Duration::from_micros(kdump.main.timestamp_usec));
@@ -287,6 +322,31 @@ impl Vmcore {
         })
     }
 
+    fn is_windows(&self) -> bool {
+        matches!(self.contents, Contents::WinDmp(_))
+    }
+
+    /// Reads memory that is in the file as it is; `find` gives the offset of
+    /// the byte at an address, and how many bytes follow it.
+    fn read_stored(
+        &self,
+        gpa: u64,
+        buf: &mut [u8],
+        find: impl Fn(u64) -> Option<(u64, u64)>,
+    ) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let (offset, left) = gpa
+                .checked_add(done as u64)
+                .and_then(&find)
+                .ok_or_else(|| not_ram(gpa, buf.len()))?;
+            let n = left.min((buf.len() - done) as u64) as usize;
+            self.input.read_at(offset, &mut buf[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+
     fn notes_without_vmcoreinfo(&self) -> Vec<u8> {
         let order = self.encoding().order;
         let mut bytes = Vec::new();
@@ -303,33 +363,24 @@ impl GuestMemory for Vmcore {
         match &self.contents {
             Contents::Elf(elf) => elf.ranges().collect(),
             Contents::Kdump(kdump) => kdump.ranges().collect(),
+            Contents::WinDmp(dmp) => dmp.ranges().collect(),
         }
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        let elf = match &self.contents {
-            Contents::Elf(elf) => elf,
+        match &self.contents {
+            Contents::Elf(elf) => self.read_stored(gpa, buf, |at| elf.find(at)),
+            Contents::WinDmp(dmp) => self.read_stored(gpa, buf, |at| dmp.find(at)),
             Contents::Kdump(kdump) => {
                 let len = buf.len();
                 let result = kdump.read(&self.input, gpa, buf);
-                return Ok(result.ok_or_else(|| not_ram(gpa, len))??);
+                Ok(result.ok_or_else(|| not_ram(gpa, len))??)
             }
-        };
-        let mut done = 0;
-        while done < buf.len() {
-            let (offset, left) = gpa
-                .checked_add(done as u64)
-                .and_then(|at| elf.find(at))
-                .ok_or_else(|| not_ram(gpa, buf.len()))?;
-            let n = left.min((buf.len() - done) as u64) as usize;
-            self.input.read_at(offset, &mut buf[done..done + n])?;
-            done += n;
         }
-        Ok(())
     }
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        match &self.elf_memory {
+        match &self.file_memory {
             Some(memory) => memory.next_populated(range),
             None => Ok(Some(range)),
         }

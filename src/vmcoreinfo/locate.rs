@@ -227,16 +227,43 @@ fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoEr
 }
 
 fn from_fw_cfg(guest: Guest<'_>, entry: &[u8; 16]) -> Result<(Vmcoreinfo, u64), VmcoreinfoError> {
+    let (gpa, size) = fw_cfg_place(entry)?;
+    let info = read_note(guest, gpa, size)?;
+    Ok((info, gpa))
+}
+
+/// Guest-physical address and length in bytes of the guest's note.
+fn fw_cfg_place(entry: &[u8; 16]) -> Result<(u64, u64), VmcoreinfoError> {
     let entry = FwCfgEntry::ref_from_bytes(entry).map_err(|_| VmcoreinfoError::FwCfgEmpty)?;
     if entry.guest_format.get() != FORMAT_ELF || entry.size.get() == 0 {
         return Err(VmcoreinfoError::FwCfgEmpty);
     }
-    let gpa = entry.paddr.get();
-    let info = read_note(guest, gpa, entry.size.get().into())?;
-    Ok((info, gpa))
+    Ok((entry.paddr.get(), entry.size.get().into()))
 }
 
 fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, VmcoreinfoError> {
+    from_bytes(&read_bytes(guest, gpa, size)?, guest.machine)
+}
+
+/// The bytes of the note that `source` leads to, whatever it holds: that of a
+/// Windows guest has no VMCOREINFO. `None` where `source` leads to none; a
+/// scan does not look for such notes.
+pub(crate) fn read_note_bytes(
+    guest: Guest<'_>,
+    source: &VmcoreinfoSource,
+) -> Result<Option<Vec<u8>>, VmcoreinfoError> {
+    let (gpa, size) = match source {
+        VmcoreinfoSource::Scan | VmcoreinfoSource::None => return Ok(None),
+        VmcoreinfoSource::Bytes(bytes) => return Ok(Some(bytes.clone())),
+        VmcoreinfoSource::NoteAt { gpa, size } => (*gpa, *size),
+        VmcoreinfoSource::FwCfg(entry) | VmcoreinfoSource::FwCfgOrScan(entry) => {
+            fw_cfg_place(entry)?
+        }
+    };
+    read_bytes(guest, gpa, size).map(Some)
+}
+
+fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, VmcoreinfoError> {
     if size > MAX_SIZE as u64 || gpa.checked_add(size).is_none() {
         return Err(VmcoreinfoError::TooLarge { gpa, size });
     }
@@ -244,7 +271,7 @@ fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, Vmcore
     guest
         .read(gpa, &mut bytes)
         .map_err(|source| VmcoreinfoError::Unreadable { gpa, size, source })?;
-    from_bytes(&bytes, guest.machine)
+    Ok(bytes)
 }
 
 /// Looks at the first bytes of every populated page.

@@ -9,8 +9,8 @@ mod locate;
 
 use std::fmt;
 
-pub(crate) use locate::locate;
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
+pub(crate) use locate::{locate, read_note_bytes};
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.

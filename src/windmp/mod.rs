@@ -1,0 +1,27 @@
+//! Windows kernel dumps: full dumps (type 1) and bitmap dumps (type 5), of
+//! 32-bit and 64-bit guests on x86.
+//!
+//! A dump begins with a header that the guest makes, or knows what is in
+//! it. This crate takes it from the note of the guest's driver or from the
+//! caller ([`HeaderSource`]), checks every field that it uses, and sets those
+//! that say what the dump holds.
+//!
+//! docs/formats/windmp.md has the layouts and their sources.
+
+mod context;
+mod error;
+pub mod format;
+mod header;
+mod options;
+mod overlay;
+mod plan;
+pub(crate) mod reader;
+mod runs;
+mod source;
+mod writer;
+
+pub use context::{DebugRegisters, ExtraState, SseState};
+pub use error::WinDmpError;
+pub use header::Header;
+pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
+pub(crate) use plan::WinDmpPlan;

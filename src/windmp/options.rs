@@ -1,0 +1,104 @@
+//! What a caller says about a Windows guest.
+#![forbid(unsafe_code)]
+
+use super::context::ExtraState;
+use super::format::LIVE_SYSTEM_DUMP;
+
+/// Where a Windows dump's header comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HeaderSource {
+    /// The note of the guest's driver, which
+    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to:
+    /// a scan of guest RAM does not look for it.
+    #[default]
+    Note,
+    /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
+    Given(Vec<u8>),
+}
+
+/// What Windows keeps of a crash: `KiBugCheckData`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BugcheckData {
+    /// The bug check's code.
+    pub code: u32,
+    /// Its four parameters.
+    pub parameters: [u64; 4],
+}
+
+impl BugcheckData {
+    /// Of a guest that has not crashed.
+    pub const LIVE: Self = Self {
+        code: LIVE_SYSTEM_DUMP,
+        parameters: [0; 4],
+    };
+}
+
+/// Where in guest memory Windows keeps one CPU's `CONTEXT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextPlace {
+    /// Index of the virtual CPU in
+    /// [`DumpOptions::cpus`](crate::DumpOptions::cpus).
+    pub cpu: usize,
+    /// Guest-physical address and length in bytes of each piece, in order: a
+    /// context that reaches over a page border may go on in any other page.
+    pub pieces: Vec<(u64, usize)>,
+}
+
+/// What there is to say about a Windows guest beyond its memory and its
+/// CPUs' registers.
+#[derive(Debug, Clone, Default)]
+pub struct WindowsOptions {
+    pub(crate) header: HeaderSource,
+    pub(crate) bugcheck: Option<BugcheckData>,
+    pub(crate) extra: Vec<ExtraState>,
+    pub(crate) contexts: Vec<ContextPlace>,
+    pub(crate) crashed_cpu: usize,
+}
+
+impl WindowsOptions {
+    /// The header from the guest's note, nothing else.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the header comes from.
+    #[must_use]
+    pub fn header(mut self, source: HeaderSource) -> Self {
+        self.header = source;
+        self
+    }
+
+    /// Why the guest crashed. Without it the header's own code counts, and
+    /// where that is none, [`BugcheckData::LIVE`].
+    #[must_use]
+    pub fn bugcheck(mut self, data: BugcheckData) -> Self {
+        self.bugcheck = Some(data);
+        self
+    }
+
+    /// Registers that [`DumpOptions::cpus`](crate::DumpOptions::cpus) does
+    /// not have, of each virtual CPU in order.
+    #[must_use]
+    pub fn extra_state(mut self, cpus: impl IntoIterator<Item = ExtraState>) -> Self {
+        self.extra = cpus.into_iter().collect();
+        self
+    }
+
+    /// Where Windows keeps the contexts of CPUs. There the dump has the CPUs'
+    /// registers; guest memory is not written.
+    #[must_use]
+    pub fn contexts(mut self, places: impl IntoIterator<Item = ContextPlace>) -> Self {
+        self.contexts = places.into_iter().collect();
+        self
+    }
+
+    /// Index of the virtual CPU whose registers the header has: the one that
+    /// crashed. Without it, the first.
+    #[must_use]
+    pub fn crashed_cpu(mut self, cpu: usize) -> Self {
+        self.crashed_cpu = cpu;
+        self
+    }
+}

@@ -1,0 +1,188 @@
+//! What goes into a Windows dump, all of it checked: the header as it will
+//! be, where things lie in the file, and the bytes that differ from the
+//! guest's.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use super::context;
+use super::error::WinDmpError;
+use super::format::{
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, PAGE_SIZE,
+    VALID_DUMP_32,
+};
+use super::header::Header;
+use super::options::BugcheckData;
+use super::overlay::{Patch, Patches};
+use super::runs::fit_runs;
+use super::source::find_header;
+use crate::arch::Registers;
+use crate::dump::DumpOptions;
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::guest::Guest;
+use crate::memory::MemoryRange;
+use crate::pipeline::Selection;
+
+/// A Windows dump before it is written.
+pub(crate) struct WinDmpPlan {
+    /// As it will be in the dump.
+    pub(super) header: Header,
+    pub(super) patches: Patches,
+    /// The guest's RAM.
+    pub(super) ranges: Vec<MemoryRange>,
+    pub(super) layout: Layout,
+}
+
+/// Where things lie in the file, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Layout {
+    /// The bitmap's header and where that begins; `None` in a full dump.
+    pub(super) bitmap: Option<(u64, BitmapHeader)>,
+    /// Where the first page begins.
+    pub(super) memory: u64,
+    pub(super) file_size: u64,
+}
+
+impl WinDmpPlan {
+    /// Plans a dump of what `selection` has. In a full dump the selection
+    /// changes: it becomes all that the dump's runs have.
+    pub(crate) fn new(
+        guest: Guest<'_>,
+        options: &DumpOptions,
+        selection: &mut Selection,
+    ) -> Result<Self> {
+        if selection.page_size != PAGE_SIZE {
+            return Err(WinDmpError::PageSize(selection.page_size).into());
+        }
+        let windows = &options.windows;
+        let mut header = find_header(guest, &windows.header, &options.vmcoreinfo)?;
+        let full = options.format == Format::WinDmp;
+        if full {
+            selection.dumped = fit_runs(&selection.dumped, header.max_runs())?;
+        }
+        let layout = Layout::new(&header, selection, full).ok_or(Error::AddressTooHigh {
+            format: options.format,
+            end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
+        })?;
+        let patches = Patches::new(guest.ranges, context_patches(&header, options)?)?;
+
+        let dump_type = if full {
+            DUMP_TYPE_FULL
+        } else {
+            DUMP_TYPE_BITMAP_FULL
+        };
+        header.set_dump(dump_type, layout.file_size);
+        header.set_runs(&selection.dumped, selection.pages());
+        header.set_bugcheck(windows.bugcheck.unwrap_or_else(|| match header.bugcheck() {
+            // Parameter 1 of a header from a guest that lives is the driver's
+            // own: the address of a decoded KDBG.
+            BugcheckData {
+                code: 0 | FILLER, ..
+            } => BugcheckData::LIVE,
+            told => told,
+        }));
+        if let Some(time) = options.timestamp {
+            header.set_system_time(file_time(time));
+        }
+        if let Some(context) = context_of(&header, options, windows.crashed_cpu) {
+            header.set_context(&context);
+        }
+        Ok(Self {
+            header,
+            patches,
+            ranges: guest.ranges.to_vec(),
+            layout,
+        })
+    }
+}
+
+impl Layout {
+    /// `None` if a number does not fit into its field.
+    fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
+        let pages = selection.pages();
+        let frames = selection.max_mapnr();
+        if header.bits() == 32 && frames > u32::MAX.into() {
+            return None;
+        }
+        let behind_header = header.size() as u64;
+        let mut memory = behind_header;
+        let mut bitmap = None;
+        if !full {
+            // LeechCore reads whole words of 64 bits only.
+            let bits = frames.checked_next_multiple_of(64)?;
+            memory = behind_header
+                .checked_add(BitmapHeader::SIZE as u64 + bits / 8)?
+                .checked_next_multiple_of(PAGE_SIZE)?;
+            let header = BitmapHeader {
+                signature: FULL_BITMAP,
+                valid_dump: VALID_DUMP_32,
+                reserved: [0; 24],
+                first_page: memory.into(),
+                total_present_pages: pages.into(),
+                pages: bits.into(),
+            };
+            bitmap = Some((behind_header, header));
+        }
+        let file_size = pages.checked_mul(PAGE_SIZE)?.checked_add(memory)?;
+        i64::try_from(file_size).ok()?;
+        Some(Self {
+            bitmap,
+            memory,
+            file_size,
+        })
+    }
+}
+
+/// The context of virtual CPU `cpu`, if its registers are given.
+fn context_of(header: &Header, options: &DumpOptions, cpu: usize) -> Option<Vec<u8>> {
+    let registers: &Registers = options.cpus.get(cpu)?;
+    let extra = options.windows.extra.get(cpu).copied().unwrap_or_default();
+    context::encode(header, registers, &extra)
+}
+
+/// The CPUs' contexts, at their places in guest memory.
+fn context_patches(header: &Header, options: &DumpOptions) -> Result<Vec<Patch>, WinDmpError> {
+    let mut patches = Vec::new();
+    for place in &options.windows.contexts {
+        let cpu = place.cpu;
+        let context = context_of(header, options, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
+        let lengths = place.pieces.iter().map(|(_, len)| *len);
+        let len = lengths.fold(0, usize::saturating_add);
+        if len != context.len() {
+            let expected = context.len();
+            return Err(WinDmpError::ContextSize { cpu, len, expected });
+        }
+        let mut rest = &context[..];
+        for &(gpa, len) in &place.pieces {
+            let (bytes, behind) = rest.split_at(len);
+            let bytes = bytes.to_vec();
+            patches.push(Patch { gpa, bytes });
+            rest = behind;
+        }
+    }
+    Ok(patches)
+}
+
+/// Windows's `FILETIME`: units of 100 ns since 1601.
+fn file_time(since_1970: Duration) -> u64 {
+    /// 1601 to 1970: 369 years, 89 of them leap years.
+    const TO_1970: Duration = Duration::from_secs((369 * 365 + 89) * 24 * 60 * 60);
+    let since_1601 = since_1970.saturating_add(TO_1970);
+    u64::try_from(since_1601.as_nanos() / 100).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_times() {
+        assert_eq!(file_time(Duration::ZERO), 116_444_736_000_000_000);
+        assert_eq!(
+            file_time(Duration::from_nanos(250)),
+            116_444_736_000_000_002
+        );
+        assert_eq!(file_time(Duration::MAX), u64::MAX);
+    }
+}

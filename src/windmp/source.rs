@@ -1,0 +1,116 @@
+//! Finding a dump's header, and checking what it says.
+#![forbid(unsafe_code)]
+
+use super::error::WinDmpError;
+use super::format::{DumpHeader32, DumpHeader64, PAGE_SIZE};
+use super::header::Header;
+use super::options::HeaderSource;
+use super::overlay::is_ram;
+use crate::arch::Machine;
+use crate::elf::note::Notes;
+use crate::error::Result;
+use crate::guest::Guest;
+use crate::vmcoreinfo::{VmcoreinfoSource, read_note_bytes};
+
+/// `e_machine` of 32-bit x86 (elf.h).
+pub(super) const EM_386: u16 = 3;
+
+/// Far more than any Windows supports: Windows Server 2022 has 2048.
+const MAX_PROCESSORS: u32 = 1 << 16;
+
+/// The header of `guest`, checked. `note` is where its driver's note is.
+pub(super) fn find_header(
+    guest: Guest<'_>,
+    source: &HeaderSource,
+    note: &VmcoreinfoSource,
+) -> Result<Header> {
+    let header = match source {
+        HeaderSource::Note => {
+            let note = read_note_bytes(guest, note)?.ok_or(WinDmpError::NoHeader)?;
+            from_note(&note, guest.machine)?
+        }
+        HeaderSource::Given(bytes) => Header::decode(bytes)?,
+    };
+    check(&header, guest)?;
+    Ok(header)
+}
+
+/// The header in an ELF note. QEMU takes it for what is behind the first 24
+/// bytes; here the note's own lengths count.
+fn from_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
+    let is_size = |desc: &[u8]| matches!(desc.len(), DumpHeader32::SIZE | DumpHeader64::SIZE);
+    let desc = Notes::new(bytes, machine.encoding().order)
+        .flatten()
+        .map(|(_, note)| note.desc)
+        .find(|desc| is_size(desc))
+        .ok_or(WinDmpError::NotANote { len: bytes.len() })?;
+    Header::decode(desc)
+}
+
+/// Checks every field that a dump or its readers begin with.
+fn check(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
+    let (found, expected) = (header.machine_image_type(), header.expected_machine());
+    if found != expected {
+        return Err(WinDmpError::MachineImageType { found, expected });
+    }
+    let machine = guest.machine;
+    // A 32-bit Windows may well run on a 64-bit virtual CPU.
+    let is_32 = machine.elf_machine() == EM_386 && header.bits() == 32;
+    if machine != Machine::X86_64 && !is_32 {
+        let bits = header.bits();
+        return Err(WinDmpError::WrongMachine { machine, bits });
+    }
+    if let Some(pae @ 2..) = header.pae_enabled() {
+        return Err(WinDmpError::PaeEnabled(pae));
+    }
+    let count = header.number_processors();
+    if !(1..=MAX_PROCESSORS).contains(&count) {
+        let max = MAX_PROCESSORS;
+        return Err(WinDmpError::NumberProcessors { count, max });
+    }
+    let table = page_of_cr3(header);
+    if !is_ram(guest.ranges, table, PAGE_SIZE) {
+        return Err(WinDmpError::DirectoryTableBase { gpa: table });
+    }
+    check_runs(header, guest)
+}
+
+/// The page that `DirectoryTableBase`, a value of CR3, points to: its low
+/// bits are flags (with PAE the table is 32 bytes inside a page), its
+/// highest bits are not part of a physical address.
+fn page_of_cr3(header: &Header) -> u64 {
+    const ADDRESS: u64 = (1 << 52) - 1;
+    let address = header.directory_table_base() & ADDRESS;
+    address - address % PAGE_SIZE
+}
+
+/// Checks the guest's own list of its memory. The dump has all RAM, so the
+/// list is part of that; one that is not tells of a header that is not this
+/// guest's.
+fn check_runs(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
+    if !header.has_runs() {
+        return Ok(());
+    }
+    let (count, max) = (header.number_of_runs(), header.max_runs());
+    if count as usize > max {
+        return Err(WinDmpError::RunCount { count, max });
+    }
+    let mut behind = 0;
+    for (index, (base_page, page_count)) in header.runs().enumerate() {
+        if base_page < behind {
+            return Err(WinDmpError::RunOrder { index, base_page });
+        }
+        let bytes = base_page
+            .checked_mul(PAGE_SIZE)
+            .zip(page_count.checked_mul(PAGE_SIZE));
+        if !bytes.is_some_and(|(start, len)| is_ram(guest.ranges, start, len)) {
+            return Err(WinDmpError::RunOutsideRam {
+                index,
+                base_page,
+                page_count,
+            });
+        }
+        behind = base_page + page_count;
+    }
+    Ok(())
+}

@@ -1,0 +1,168 @@
+//! Our own decoder: what was written is read back, and files that lie.
+
+use std::fs::File;
+use std::io::Write;
+
+use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
+use guestdump::windmp::format::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
+use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, dump};
+
+use super::support::{FaultySink, PageMemory};
+use super::windows::{given, header_32, header_64};
+use super::{FORMATS, guest, to_buffer};
+
+fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
+    let mut file: File = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    Vmcore::open(file)
+}
+
+fn below_4g() -> PageMemory {
+    let mut guest = guest();
+    guest.ranges.pop();
+    guest
+}
+
+/// A dump of each format and word size, with the memory in it.
+fn dumps() -> Vec<(Format, Vec<u8>, PageMemory)> {
+    let mut dumps = Vec::new();
+    for format in FORMATS {
+        let options = DumpOptions::new(format);
+        let wide = options.clone().windows(given(&*header_64(0x1000)));
+        dumps.push((format, to_buffer(&guest(), &wide).0, guest()));
+        let narrow = options.windows(given(&*header_32(0x1000)));
+        dumps.push((format, to_buffer(&below_4g(), &narrow).0, below_4g()));
+    }
+    dumps
+}
+
+fn assert_same_memory(vmcore: &Vmcore, guest: &PageMemory) {
+    assert_eq!(vmcore.ranges(), guest.ranges());
+    for (gpa, page) in guest.pages() {
+        let mut found = vec![0xa5; 4096];
+        vmcore.read(gpa, &mut found).unwrap();
+        assert!(found == page.bytes(), "{gpa:#x}");
+    }
+}
+
+#[test]
+fn what_was_written_is_read_back() {
+    for (format, bytes, guest) in dumps() {
+        let vmcore = open(&bytes).unwrap();
+        assert_same_memory(&vmcore, &guest);
+        assert!(vmcore.is_complete());
+        assert_eq!(vmcore.page_size(), Some(4096));
+        assert_eq!(vmcore.raw_len(), bytes.len() as u64);
+        let Headers::WinDmp { header, bitmap } = vmcore.headers() else {
+            panic!("another kind");
+        };
+        assert_eq!(bitmap.is_some(), format == Format::WinDmpBitmap);
+        if header.bits() == 64 {
+            assert_eq!(vmcore.machine(), Some(Machine::X86_64));
+        }
+        let report = vmcore.check(&Progress::new()).unwrap();
+        assert_eq!(report.pages, guest.pages().count() as u64);
+        assert_eq!(report.raw_pages, report.pages);
+    }
+}
+
+#[test]
+fn a_64_bit_dump_is_converted_to_every_format() {
+    let guest = guest();
+    for from in FORMATS {
+        let options = DumpOptions::new(from).windows(given(&*header_64(0x1000)));
+        let (first, _) = to_buffer(&guest, &options);
+        let vmcore = open(&first).unwrap();
+        for to in Format::available().filter(|to| to.streamable() == *to) {
+            let (bytes, _) = to_buffer(&vmcore, &vmcore.options(to).unwrap());
+            let again = open(&bytes).unwrap();
+            assert_same_memory(&again, &guest);
+            if from == to {
+                assert!(first == bytes, "{from}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unfinished_dump_says_so() {
+    for (format, mut bytes, _) in dumps() {
+        bytes[..4].fill(0);
+        let vmcore = open(&bytes).unwrap();
+        assert!(!vmcore.is_complete(), "{format}");
+        let error = vmcore.check(&Progress::new()).unwrap_err();
+        assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+    }
+    // A stream that ends too early is shorter than its header says.
+    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let mut sink = FaultySink {
+        stream: true,
+        fault: Some((2, super::support::Fault::WroteNothing)),
+        ..FaultySink::default()
+    };
+    dump(&guest(), &mut sink, &options).unwrap_err();
+    let vmcore = open(&sink.into_bytes()).unwrap();
+    let error = vmcore.check(&Progress::new()).unwrap_err();
+    assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+}
+
+#[test]
+fn a_kernel_bitmap_is_read_like_a_full_one() {
+    let options = DumpOptions::new(Format::WinDmpBitmap).windows(given(&*header_64(0x1000)));
+    let (mut bytes, _) = to_buffer(&guest(), &options);
+    bytes[0xf98..0xf9c].copy_from_slice(&DUMP_TYPE_BITMAP_KERNEL.to_le_bytes());
+    bytes[0x2000..0x2004].copy_from_slice(&KERNEL_BITMAP);
+    assert_same_memory(&open(&bytes).unwrap(), &guest());
+}
+
+/// A full dump, or a bitmap dump, with the bytes at `at` changed.
+fn changed(format: Format, at: usize, with: &[u8]) -> VmcoreError {
+    let options = DumpOptions::new(format).windows(given(&*header_64(0x1000)));
+    let (mut bytes, _) = to_buffer(&guest(), &options);
+    bytes[at..at + with.len()].copy_from_slice(with);
+    open(&bytes).unwrap_err()
+}
+
+#[test]
+fn damaged_headers_are_named() {
+    use Format::{WinDmp, WinDmpBitmap};
+    let huge = u64::MAX.to_le_bytes();
+    let damaged = [
+        (WinDmp, 0x88, &43u32.to_le_bytes()[..]),
+        (WinDmp, 0xa0, &huge),
+        (WinDmp, 0x98, &huge),
+        // The second run begins in the first.
+        (WinDmp, 0xa9, &[0]),
+        (WinDmpBitmap, 0x2000, b"XDMP"),
+        (WinDmpBitmap, 0x2004, b"XUMP"),
+        (WinDmpBitmap, 0x2020, &[0; 8]),
+        (WinDmpBitmap, 0x2020, &huge),
+        (WinDmpBitmap, 0x2028, &[0; 8]),
+    ];
+    for (format, at, with) in damaged {
+        let error = changed(format, at, with);
+        assert!(
+            matches!(error, VmcoreError::Damaged { .. }),
+            "{at:#x}: {error}"
+        );
+    }
+    let error = changed(WinDmpBitmap, 0x2030, &huge);
+    assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+    for (at, with) in [(0xf98, 2), (0x31, 0xaa)] {
+        let error = changed(WinDmp, at, &[with]);
+        assert!(matches!(error, VmcoreError::Unsupported(_)), "{error}");
+    }
+    assert!(matches!(changed(WinDmp, 0, b"PAGF"), VmcoreError::NotADump));
+}
+
+#[test]
+fn no_cut_makes_the_decoder_panic() {
+    for (_, bytes, _) in dumps() {
+        for len in (0..0x2100).step_by(61).chain([bytes.len() - 1]) {
+            if let Ok(vmcore) = open(&bytes[..len]) {
+                let error = vmcore.check(&Progress::new()).unwrap_err();
+                assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+            }
+        }
+    }
+}

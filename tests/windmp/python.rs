@@ -1,0 +1,128 @@
+//! LeechCore and volatility3's crash layers, through the scripts in
+//! `tests/interop/readers`: every page, and no other, in dumps of both types
+//! and both word sizes.
+//!
+//! `PYTHON` names the Python that has them, as `tests/run` sets it; else that
+//! of `tests/interop/readers/install .cache` counts. Without any the tests do
+//! nothing, except with `CI=true`, where they fail.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use guestdump::sink::{FileSink, FileSinkOptions};
+use guestdump::windmp::WindowsOptions;
+use guestdump::{DumpOptions, Format, dump};
+
+use super::FORMATS;
+use super::support::{PAGE, Page, PageMemory};
+use super::windows::{given, header_32, header_64};
+
+fn python() -> Option<PathBuf> {
+    let named = std::env::var_os("PYTHON").filter(|path| !path.is_empty());
+    let cached = || Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/venv/bin/python");
+    let python = named.map_or_else(cached, PathBuf::from);
+    if python.exists() {
+        return Some(python);
+    }
+    let mandatory = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(!mandatory, "there is no {}", python.display());
+    eprintln!("skipped: there is no {}", python.display());
+    None
+}
+
+/// More than 16 MiB, below which LeechCore opens no file; in `pieces`, between
+/// which a page is missing.
+fn guest(pieces: u64) -> PageMemory {
+    let piece = |n: u64| {
+        let mut pages = vec![Page::Untouched; 4400 / pieces as usize];
+        pages[0] = Page::Random(n as u8);
+        pages[7] = Page::Text(n as u8);
+        let last = pages.len() - 1;
+        pages[last] = Page::Random(100 + n as u8);
+        (n * (pages.len() as u64 + 1) * PAGE, pages)
+    };
+    PageMemory::new((0..pieces).map(piece))
+}
+
+/// Has `script` compare a dump of `guest` with the guest's pages.
+#[track_caller]
+fn check(script: &str, format: Format, windows: WindowsOptions, guest: &PageMemory) {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (dmp, source) = (folder.path().join("dmp"), folder.path().join("source"));
+    let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
+    let options = DumpOptions::new(format).windows(windows).threads(2);
+    dump(guest, &mut sink, &options).unwrap();
+    let bytes: Vec<u8> = guest.pages().flat_map(|(_, page)| page.bytes()).collect();
+    std::fs::write(&source, bytes).unwrap();
+    let mut offset = 0;
+    let ranges = guest.ranges.iter().map(|(gpa, pages)| {
+        let size = pages.len() as u64 * PAGE;
+        let range = format!("{gpa:#x}:{size:#x}:{offset:#x}");
+        offset += size;
+        range
+    });
+    let output = Command::new(python)
+        .arg(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/interop/readers")
+                .join(script),
+        )
+        .args([&dmp, &source])
+        .args(ranges)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{script} {format}: {text}{complaint}"
+    );
+    assert!(text.contains("4400 pages equal"), "{text}");
+}
+
+#[test]
+fn leechcore_reads_64_bit_dumps() {
+    for format in FORMATS {
+        check(
+            "leechcore_pages.py",
+            format,
+            given(&*header_64(PAGE)),
+            &guest(11),
+        );
+    }
+    // More pieces than a full dump's header has room for.
+    let format = Format::WinDmpBitmap;
+    check(
+        "leechcore_pages.py",
+        format,
+        given(&*header_64(PAGE)),
+        &guest(100),
+    );
+}
+
+#[test]
+fn leechcore_reads_32_bit_dumps() {
+    // It knows no bitmap of 32-bit guests.
+    check(
+        "leechcore_pages.py",
+        Format::WinDmp,
+        given(&*header_32(0x1000)),
+        &guest(40),
+    );
+}
+
+#[test]
+fn volatility3_reads_dumps_of_both_types_and_word_sizes() {
+    let script = "volatility_crash.py";
+    for format in FORMATS {
+        check(script, format, given(&*header_64(PAGE)), &guest(11));
+        check(script, format, given(&*header_32(0x1000)), &guest(11));
+    }
+    check(
+        script,
+        Format::WinDmpBitmap,
+        given(&*header_64(PAGE)),
+        &guest(100),
+    );
+}

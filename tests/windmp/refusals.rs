@@ -1,0 +1,224 @@
+//! Bad input is refused before the first byte.
+
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::windmp::format::{DumpHeader32, DumpHeader64, Run32, Run64};
+use guestdump::windmp::{ContextPlace, HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::{DumpOptions, Error, Format, dump};
+
+use super::support::{FaultySink, PAGE, Page, PageMemory};
+use super::windows::{given, header_32, header_64};
+use super::{FORMATS, guest, registers};
+
+#[track_caller]
+fn refused(options: &DumpOptions) -> WinDmpError {
+    refused_of(&guest(), options)
+}
+
+#[track_caller]
+fn refused_of(guest: &PageMemory, options: &DumpOptions) -> WinDmpError {
+    let mut sink = FaultySink::default();
+    let error = dump(guest, &mut sink, options).unwrap_err();
+    assert!(error.is_refusal());
+    assert_eq!(sink.len(), 0);
+    match error {
+        Error::WinDmp(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[track_caller]
+fn refused_windows(windows: WindowsOptions) -> WinDmpError {
+    refused(&DumpOptions::new(FORMATS[0]).windows(windows.clone()));
+    refused(&DumpOptions::new(FORMATS[1]).windows(windows))
+}
+
+fn refused_64(change: impl FnOnce(&mut DumpHeader64)) -> WinDmpError {
+    let mut header = header_64(0x1000);
+    change(&mut header);
+    refused_windows(given(&*header))
+}
+
+fn refused_32(change: impl FnOnce(&mut DumpHeader32)) -> WinDmpError {
+    let mut header = header_32(0x1000);
+    change(&mut header);
+    refused_windows(given(&*header))
+}
+
+#[test]
+fn no_header_and_notes_with_something_else() {
+    for source in [VmcoreinfoSource::Scan, VmcoreinfoSource::None] {
+        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+        assert_eq!(refused(&options), WinDmpError::NoHeader);
+    }
+    let mut note = Vec::new();
+    note.extend([11u32, 8191, 0].map(u32::to_le_bytes).concat());
+    note.extend(b"VMCOREINFO\0\0");
+    note.resize(24 + 8191, 0);
+    for bytes in [b"OSRELEASE=6.1.0\n".to_vec(), note, vec![]] {
+        let len = bytes.len();
+        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(VmcoreinfoSource::Bytes(bytes));
+        assert_eq!(refused(&options), WinDmpError::NotANote { len });
+    }
+    let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16]));
+    let error = dump(&guest(), &mut FaultySink::default(), &options).unwrap_err();
+    assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
+}
+
+#[test]
+fn headers_of_another_size_or_kind() {
+    for len in [0, 8, 4095, 8191, 8193] {
+        let source = HeaderSource::Given(vec![b'P'; len]);
+        let error = refused_windows(WindowsOptions::new().header(source));
+        assert_eq!(error, WinDmpError::HeaderSize { len });
+    }
+    let error = refused_64(|h| h.signature = *b"EGAP");
+    assert!(matches!(error, WinDmpError::Signature { len: 8192, .. }));
+    assert!(error.to_string().contains("EGAPDU64"), "{error}");
+    let error = refused_64(|h| h.valid_dump = *b"DUMP");
+    assert!(matches!(error, WinDmpError::Signature { .. }));
+    let error = refused_32(|h| h.valid_dump = *b"DU64");
+    assert!(matches!(error, WinDmpError::Signature { len: 4096, .. }));
+    let error = refused_64(|h| h.machine_image_type = 0xaa64.into());
+    assert!(matches!(
+        error,
+        WinDmpError::MachineImageType { found: 0xaa64, .. }
+    ));
+    let error = refused_32(|h| h.machine_image_type = 0x8664.into());
+    assert!(matches!(
+        error,
+        WinDmpError::MachineImageType {
+            expected: 0x14c,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn fields_that_cannot_be() {
+    for count in [0, u32::MAX] {
+        let error = refused_64(|h| h.number_processors = count.into());
+        assert!(matches!(error, WinDmpError::NumberProcessors { count: c, .. } if c == count));
+        let error = refused_32(|h| h.number_processors = count.into());
+        assert!(matches!(error, WinDmpError::NumberProcessors { .. }));
+    }
+    for cr3 in [0xff000, 0x1_0000_3000, 1 << 63 | 0xff000, u64::MAX] {
+        let error = refused_64(|h| h.directory_table_base = cr3.into());
+        assert!(
+            matches!(error, WinDmpError::DirectoryTableBase { .. }),
+            "{cr3:#x}"
+        );
+    }
+    assert_eq!(
+        refused_32(|h| h.pae_enabled = 2),
+        WinDmpError::PaeEnabled(2)
+    );
+}
+
+#[test]
+fn runs_that_overlap_or_leave_ram() {
+    let runs_64 = |runs: &[(u64, u64)]| {
+        refused_64(|h| {
+            let block = &mut h.physical_memory_block;
+            block.number_of_runs = (runs.len() as u32).into();
+            for (to, (base, count)) in block.runs.iter_mut().zip(runs) {
+                *to = Run64 {
+                    base_page: (*base).into(),
+                    page_count: (*count).into(),
+                };
+            }
+        })
+    };
+    let index = |error| match error {
+        WinDmpError::RunOrder { index, .. } => (index, "order"),
+        WinDmpError::RunOutsideRam { index, .. } => (index, "outside"),
+        other => panic!("{other}"),
+    };
+    assert_eq!(index(runs_64(&[(0, 10), (9, 2)])), (1, "order"));
+    assert_eq!(index(runs_64(&[(0x100, 10), (0, 2)])), (1, "order"));
+    assert_eq!(index(runs_64(&[(0, 153)])), (0, "outside"));
+    assert_eq!(index(runs_64(&[(0, 152), (0xff, 2)])), (1, "outside"));
+    assert_eq!(index(runs_64(&[(0, u64::MAX)])), (0, "outside"));
+    assert_eq!(index(runs_64(&[(1 << 60, 1)])), (0, "outside"));
+    let error = refused_64(|h| h.physical_memory_block.number_of_runs = 43.into());
+    assert_eq!(error, WinDmpError::RunCount { count: 43, max: 42 });
+    let error = refused_32(|h| h.physical_memory_block.number_of_runs = 87.into());
+    assert_eq!(error, WinDmpError::RunCount { count: 87, max: 86 });
+    let error = refused_32(|h| {
+        h.physical_memory_block.number_of_runs = 1.into();
+        h.physical_memory_block.runs[0] = Run32 {
+            base_page: u32::MAX.into(),
+            page_count: u32::MAX.into(),
+        };
+    });
+    assert_eq!(index(error), (0, "outside"));
+}
+
+#[test]
+fn too_many_pieces_name_the_other_format() {
+    let piece = |n: u64| (n << 32, vec![Page::Text(1); 2]);
+    let guest = PageMemory::new((0..43).map(piece));
+    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let error = refused_of(&guest, &options);
+    assert!(matches!(
+        error,
+        WinDmpError::TooManyRuns {
+            runs: 43,
+            max: 42,
+            ..
+        }
+    ));
+    assert!(error.to_string().contains("win-dmp-bitmap"), "{error}");
+}
+
+#[test]
+fn contexts_without_registers_or_ram() {
+    let place = |cpu, pieces| {
+        let place = ContextPlace { cpu, pieces };
+        let windows = given(&*header_64(0x1000)).contexts([place]);
+        refused(
+            &DumpOptions::new(Format::WinDmp)
+                .windows(windows)
+                .cpus([registers()]),
+        )
+    };
+    let size = 0x4d0;
+    assert_eq!(
+        place(1, vec![(0, size)]),
+        WinDmpError::NoRegisters { cpu: 1 }
+    );
+    let error = place(0, vec![(0, 0x2cc)]);
+    assert!(matches!(
+        error,
+        WinDmpError::ContextSize {
+            expected: 0x4d0,
+            ..
+        }
+    ));
+    let error = place(0, vec![(0, usize::MAX), (0, size)]);
+    assert!(matches!(error, WinDmpError::ContextSize { .. }));
+    for gpa in [0x9_8000, 0x9_7f00, u64::MAX] {
+        let error = place(0, vec![(gpa, size)]);
+        assert!(
+            matches!(error, WinDmpError::PatchOutsideRam { .. }),
+            "{gpa:#x}"
+        );
+    }
+    let error = place(0, vec![(0, 0x400), (0x3ff, 0xd0)]);
+    assert_eq!(error, WinDmpError::PatchOverlap { gpa: 0x3ff });
+}
+
+#[test]
+fn pages_of_another_size_and_memory_too_high() {
+    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let guest = PageMemory::new([(0, vec![Page::Zero; 16])]);
+    let error = refused_of(&guest, &options.page_size(4 * PAGE));
+    assert_eq!(error, WinDmpError::PageSize(4 * PAGE));
+
+    let high = PageMemory::new([(0x1000, vec![Page::Zero]), (1 << 44, vec![Page::Zero])]);
+    for format in FORMATS {
+        let options = DumpOptions::new(format).windows(given(&*header_32(0x1000)));
+        let error = dump(&high, &mut FaultySink::default(), &options).unwrap_err();
+        assert!(error.is_refusal());
+        assert!(matches!(error, Error::AddressTooHigh { .. }), "{error}");
+    }
+}

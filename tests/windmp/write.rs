@@ -1,0 +1,255 @@
+//! What is written, and how.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use guestdump::sink::{PositionedSink, SinkAccess, StreamSink};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::windmp::Header;
+use guestdump::windmp::format::{DumpHeader32, DumpHeader64};
+use guestdump::{DumpOptions, DumpSink, Format, Progress, dump};
+
+use super::support::{Fault, FaultySink, PAGE, PageMemory, slice_memory, slices};
+use super::windows::{HeaderBytes, given, header_32, header_64};
+use super::{FORMATS, guest, registers, to_buffer};
+
+fn options(format: Format) -> DumpOptions {
+    DumpOptions::new(format).windows(given(&*header_64(0x1000)))
+}
+
+#[test]
+fn a_full_dump_byte_for_byte() {
+    let (bytes, summary) = to_buffer(&guest(), &options(Format::WinDmp));
+    assert_eq!(&bytes[..8], b"PAGEDU64");
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    // NumberOfRuns, NumberOfPages, then page frame number and pages of each.
+    assert_eq!((number(0x88), number(0x90)), (3, 575));
+    let runs: Vec<_> = (0x98..0xc8).step_by(8).map(number).collect();
+    assert_eq!(runs, [0, 152, 0x100, 420, 0x10_0000, 3]);
+    assert_eq!(number(0xf98), 1);
+    assert_eq!(number(0xfa0), 0x2000 + 575 * PAGE);
+    let pages: Vec<u8> = guest().pages().flat_map(|(_, page)| page.bytes()).collect();
+    assert!(bytes[0x2000..] == pages);
+    assert_eq!((summary.pages, summary.vmcoreinfo.is_none()), (575, true));
+}
+
+#[test]
+fn a_bitmap_dump_byte_for_byte() {
+    let (bytes, _) = to_buffer(&guest(), &options(Format::WinDmpBitmap));
+    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+    assert_eq!(number(0xf98), 5);
+    assert_eq!(&bytes[0x2000..0x2008], b"FDMPDUMP");
+    // 0x100003 page frames, in whole words of 64 bits.
+    let bits = 0x10_0040;
+    let first = (0x2038 + bits / 8 as u64).next_multiple_of(PAGE);
+    assert_eq!(
+        [number(0x2020), number(0x2028), number(0x2030)],
+        [first, 575, bits]
+    );
+    assert_eq!(bytes[0x2038..0x2038 + 19], [0xff; 19]);
+    assert_eq!(bytes[0x2038 + 19], 0);
+    assert_eq!(bytes[0x2038 + 0x10_0000 / 8], 0b111);
+    let pages: Vec<u8> = guest().pages().flat_map(|(_, page)| page.bytes()).collect();
+    assert!(bytes[first as usize..] == pages);
+    assert_eq!(number(0xfa0), bytes.len() as u64);
+}
+
+#[test]
+fn threads_sinks_and_kinds_of_memory_make_no_difference() {
+    let guest = guest();
+    let owned = slices(&guest);
+    for format in FORMATS {
+        let (one, _) = to_buffer(&guest, &options(format));
+        let (three, _) = to_buffer(&slice_memory(&owned), &options(format).threads(3));
+        assert!(one == three, "{format}");
+        let mut stream = StreamSink::new(Vec::new());
+        dump(&guest, &mut stream, &options(format).threads(2)).unwrap();
+        assert!(one == stream.into_inner(), "{format}");
+        let mut short = FaultySink {
+            short_writes: true,
+            ..FaultySink::default()
+        };
+        dump(&guest, &mut short, &options(format)).unwrap();
+        assert!(one == short.into_bytes(), "{format}");
+    }
+}
+
+#[test]
+fn an_unfinished_dump_is_no_dump() {
+    for format in FORMATS {
+        let mut sink = FaultySink {
+            fault: Some((3, Fault::Error(std::io::ErrorKind::StorageFull))),
+            ..FaultySink::default()
+        };
+        dump(&guest(), &mut sink, &options(format)).unwrap_err();
+        assert!(!sink.finished);
+        let bytes = sink.into_bytes();
+        assert_eq!(&bytes[..8], b"\0\0\0\0DU64", "{format}");
+    }
+}
+
+/// Knows the byte that each write begins with, in order.
+#[derive(Default)]
+struct Order(Mutex<Vec<u64>>);
+
+impl DumpSink for Order {
+    fn access(&mut self) -> SinkAccess<'_> {
+        SinkAccess::Positioned(self)
+    }
+    fn finish(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl PositionedSink for Order {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().push(offset);
+        Ok(buf.len())
+    }
+    fn set_len(&self, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_signature_comes_last() {
+    for format in FORMATS {
+        let mut sink = Order::default();
+        dump(&guest(), &mut sink, &options(format).threads(4)).unwrap();
+        let offsets = sink.0.into_inner().unwrap();
+        assert!(offsets.len() > 2);
+        assert_eq!((offsets[0], offsets[offsets.len() - 1]), (0, 0));
+    }
+}
+
+#[test]
+fn a_part_can_be_dumped() {
+    for format in FORMATS {
+        let (_, summary) = to_buffer(&guest(), &options(format).filter(0x9_7000, 0x6_a000));
+        assert_eq!(summary.pages, 2, "{format}");
+    }
+}
+
+#[test]
+fn a_cancelled_dump_ends() {
+    for format in FORMATS {
+        let progress = Progress::new();
+        progress.cancel();
+        let mut sink = FaultySink::default();
+        let error = dump(&guest(), &mut sink, &options(format).progress(progress)).unwrap_err();
+        assert!(matches!(error, guestdump::Error::Cancelled), "{error}");
+    }
+}
+
+fn decoded(bytes: &[u8], size: usize) -> Header {
+    Header::decode(&bytes[..size]).unwrap()
+}
+
+#[test]
+fn what_the_header_does_not_say_is_set() {
+    // BugCheckCode is Windows's filler or 0: the guest lives.
+    for code in [0x4547_4150, 0] {
+        let mut header = header_64(0x1000);
+        header.bug_check_code = code.into();
+        let options = DumpOptions::new(Format::WinDmp)
+            .windows(given(&*header))
+            .timestamp(Duration::from_secs(1));
+        let (bytes, _) = to_buffer(&guest(), &options);
+        let header = decoded(&bytes, DumpHeader64::SIZE);
+        assert_eq!(header.bugcheck(), guestdump::windmp::BugcheckData::LIVE);
+        assert_eq!(header.system_time(), 116_444_736_010_000_000);
+        assert_eq!(header.system_up_time(), 36_000_000_000);
+    }
+    // A crash that the header tells of stays.
+    let mut header = header_64(0x1000);
+    header.bug_check_code = 0x7e.into();
+    header.bug_check_parameters = [4, 3, 2, 1].map(Into::into);
+    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header));
+    let (bytes, _) = to_buffer(&guest(), &options);
+    let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
+    assert_eq!((bugcheck.code, bugcheck.parameters), (0x7e, [4, 3, 2, 1]));
+}
+
+#[test]
+fn a_dump_of_a_32_bit_guest() {
+    let mut guest = guest();
+    guest.ranges.pop();
+    for (format, dump_type) in FORMATS.into_iter().zip([1u32, 5]) {
+        let options = DumpOptions::new(format)
+            .windows(given(&*header_32(0x1020)).extra_state([super::extra()]))
+            .cpus([registers()]);
+        let (bytes, _) = to_buffer(&guest, &options);
+        assert_eq!(&bytes[..8], b"PAGEDUMP");
+        let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let runs: Vec<_> = (0x64..0x7c).step_by(4).map(number).collect();
+        assert_eq!(runs, [2, 572, 0, 152, 0x100, 420]);
+        assert_eq!(
+            (number(0xf88), number(0xfa0)),
+            (dump_type, bytes.len() as u32)
+        );
+        // CONTEXT: flags, DR7, SegGs, Edi, Eax, Eip, SegCs, Esp, SegSs; MXCSR
+        // and XMM7 of the FXSAVE area.
+        let context = |at: usize| number(0x320 + at);
+        assert_eq!(context(0), 0x1_0037);
+        assert_eq!((context(0x18), context(0x8c)), (0x400, 0x2d));
+        assert_eq!((context(0x9c), context(0xb0)), (6, 1));
+        assert_eq!((context(0xb8), context(0xbc)), (0x11, 0x10));
+        assert_eq!((context(0xc4), context(0xc8)), (0x7000_0007, 0x18));
+        assert_eq!(context(0xcc + 0x18), 0x1f80);
+        assert_eq!(context(0xcc + 0xa0 + 7 * 16 + 8), 7);
+        assert_eq!(context(0xcc + 0xa0 + 8 * 16), 0);
+        let pages: Vec<u8> = guest.pages().flat_map(|(_, page)| page.bytes()).collect();
+        assert!(bytes.ends_with(&pages));
+        let size = DumpHeader32::SIZE;
+        let header_and_bitmap = bytes.len() - pages.len();
+        if format == Format::WinDmp {
+            assert_eq!(header_and_bitmap, size);
+        } else {
+            assert_eq!(&bytes[size..size + 8], b"FDMPDUMP");
+            assert_eq!(header_and_bitmap, 0x2000);
+        }
+    }
+}
+
+/// The note of virtio-win's driver, as QEMU takes it: header and name of 24
+/// bytes, then the dump's header.
+fn note(header: &impl HeaderBytes) -> Vec<u8> {
+    let desc = header.bytes();
+    let mut note = Vec::new();
+    for word in [11, desc.len() as u32, 0] {
+        note.extend(word.to_le_bytes());
+    }
+    note.extend(b"VMCOREINFO\0\0");
+    note.extend(desc);
+    note
+}
+
+#[test]
+fn the_header_comes_from_the_guests_note() {
+    fn fw_cfg(format: u16, size: usize, gpa: u64) -> [u8; 16] {
+        let mut entry = [0; 16];
+        entry[2..4].copy_from_slice(&format.to_le_bytes());
+        entry[4..8].copy_from_slice(&(size as u32).to_le_bytes());
+        entry[8..].copy_from_slice(&gpa.to_le_bytes());
+        entry
+    }
+    let cases = [note(&*header_64(0x1000)), note(&*header_32(0x1000))];
+    for note in cases {
+        let mut owned = slices(&PageMemory::new([(0x1000, vec![super::Page::Zero; 8])]));
+        owned[0].1[0x1010..0x1010 + note.len()].copy_from_slice(&note);
+        let memory = slice_memory(&owned);
+        let size = note.len() as u64;
+        let entry = fw_cfg(1, note.len(), 0x2010);
+        for source in [
+            VmcoreinfoSource::Bytes(note.clone()),
+            VmcoreinfoSource::NoteAt { gpa: 0x2010, size },
+            VmcoreinfoSource::FwCfg(entry),
+            VmcoreinfoSource::FwCfgOrScan(entry),
+        ] {
+            let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+            let (bytes, _) = to_buffer(&memory, &options);
+            assert_eq!(&bytes[4..8], &note[28..32]);
+            assert!(bytes.ends_with(&owned[0].1));
+        }
+    }
+}
