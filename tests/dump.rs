@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
+#[path = "support/windows.rs"]
+mod windows;
 
 use std::io;
 
@@ -10,7 +12,10 @@ use guestdump::memory::MemoryRange;
 use guestdump::sink::{BufferSink, StreamSink};
 use guestdump::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Summary, arch, dump};
-use support::{Fault, FaultySink, PAGE, Page, PageMemory, range, slice_memory, slices};
+use support::{
+    Fault, FaultySink, PAGE, Page, PageMemory, linux_formats, range, slice_memory, slices,
+};
+use windows::{given, header_64};
 
 /// Two ranges with a gap, every kind of page, more than one chunk.
 fn guest() -> PageMemory {
@@ -37,6 +42,7 @@ fn options(format: Format) -> DumpOptions {
             b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
         ))
         .cpus(vec![arch::x86_64::Registers::default(); 2])
+        .windows(given(&*header_64(0x1000)))
 }
 
 fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
@@ -58,7 +64,7 @@ fn the_summary_counts_pages() {
     let guest = guest();
     let zero = |page| matches!(page, Page::Zero | Page::Untouched);
     let zeroes = guest.pages().filter(|(_, page)| zero(*page)).count() as u64;
-    for format in Format::available() {
+    for format in linux_formats() {
         let (bytes, summary) = to_buffer(&guest, &options(format).threads(3));
         assert_eq!(summary.pages, 712, "{format}");
         assert_eq!(summary.zero_pages, zeroes, "{format}");
@@ -149,7 +155,7 @@ fn what_is_refused_writes_nothing() {
     let none = Ranges(vec![]);
     let odd = Ranges(vec![range(0x1000, 0x10000)]);
     let note = |gpa, size| VmcoreinfoSource::NoteAt { gpa, size };
-    for format in Format::available() {
+    for format in linux_formats() {
         let base = || DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
         let cases = [
             ("overlap", &overlapping, base()),
@@ -272,6 +278,8 @@ fn an_unfinished_file_says_so() {
         match format {
             // e_flags is 1.
             Format::Elf => assert_eq!(bytes[48], 1),
+            // There is no signature.
+            windows if windows.is_windows() => assert_eq!(bytes[..4], [0; 4]),
             // status has the bit 0x8.
             raw if raw.needs_positions() => assert_eq!(bytes[424] & 8, 8),
             // The end record is missing.
@@ -366,7 +374,7 @@ fn a_guest_cannot_have_its_untouched_memory_read() {
     // Page 1 has the text, which a scan reads at most 64 KiB of.
     let pages = vec![Untouched, Text(1), Untouched, Untouched, Text(2)];
     let guest = Baiting(PageMemory::new([(0, pages)]));
-    for format in Format::available() {
+    for format in linux_formats() {
         let (_, summary) = to_buffer(&guest, &DumpOptions::new(format));
         assert_eq!(summary.vmcoreinfo.unwrap().info.osrelease(), "6.1.0");
     }
@@ -394,7 +402,7 @@ fn pages_larger_than_the_hosts() {
         (0, guest().ranges[0].1[..64].to_vec()),
         (0x100_0000, guest().ranges[0].1[..32].to_vec()),
     ]);
-    for format in Format::available() {
+    for format in linux_formats() {
         for page_size in [8192, 16384, 65536] {
             let (bytes, summary) = to_buffer(&guest, &options(format).page_size(page_size));
             assert_eq!(summary.pages, 96 * 4096 / page_size, "{format}");

@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
+#[path = "support/windows.rs"]
+mod windows;
 
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, dump};
@@ -24,7 +26,9 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
         assert_eq!(format.is_available(), expected(format), "{format}");
         assert_eq!(Format::available().any(|f| f == format), expected(format));
         let mut sink = FaultySink::default();
-        let options = DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
+        let options = DumpOptions::new(format)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .windows(windows::given(&*windows::header_64(0)));
         match dump(&guest, &mut sink, &options) {
             Ok(summary) => {
                 assert!(expected(format));

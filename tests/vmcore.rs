@@ -3,6 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
+#[path = "support/windows.rs"]
+mod windows;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +16,8 @@ use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
 use proptest::prelude::*;
-use support::{PAGE, Page, PageMemory};
+use support::{PAGE, Page, PageMemory, linux_formats};
+use windows::{given, header_64};
 
 fn file(bytes: &[u8]) -> File {
     let file = tempfile::tempfile().unwrap();
@@ -35,6 +38,12 @@ fn options(format: Format) -> DumpOptions {
             rip,
             ..Registers::default()
         }))
+        .windows(given(&*header_64(0x1000)))
+}
+
+/// The same for a guest whose memory begins anywhere.
+fn options_of(guest: &PageMemory, format: Format) -> DumpOptions {
+    options(format).windows(given(&*header_64(guest.ranges[0].0)))
 }
 
 fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
@@ -89,7 +98,7 @@ proptest! {
         begin in 0u64..2000,
         length in prop::option::of(1u64..2000),
     ) {
-        let mut options = options(format).threads(threads);
+        let mut options = options_of(&guest, format).threads(threads);
         if let Some(length) = length {
             options = options.filter(begin * PAGE, length * PAGE);
         }
@@ -117,7 +126,7 @@ proptest! {
         prop_assert_eq!(summary.pages, pages);
         prop_assert_eq!(vmcore.pages(), pages);
         prop_assert_eq!(vmcore.raw_len(), summary.file_size);
-        prop_assert_eq!(vmcore.cpus(), 2);
+        prop_assert_eq!(vmcore.cpus(), if format.is_windows() { 0 } else { 2 });
         prop_assert_eq!(vmcore.machine(), Some(Machine::X86_64));
         let report = vmcore.check(&Progress::new()).unwrap();
         prop_assert_eq!(report.zero_pages, summary.zero_pages);
@@ -148,7 +157,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         len in 1usize..20_000,
     ) {
-        let vmcore = open(&written(&guest, &options(format))).unwrap();
+        let vmcore = open(&written(&guest, &options_of(&guest, format))).unwrap();
         let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
         let gpa = pages[at.index(pages.len())] + 77;
         let all_ram = (gpa / PAGE..=(gpa + len as u64 - 1) / PAGE)
@@ -217,7 +226,7 @@ proptest! {
 
 #[test]
 fn metadata_survives() {
-    for format in Format::available() {
+    for format in linux_formats() {
         let vmcore = open(&written(&small(), &options(format))).unwrap();
         assert_same_memory(&small(), &vmcore);
         assert!(vmcore.is_complete());
@@ -249,7 +258,7 @@ fn metadata_survives() {
 #[test]
 fn converting_there_and_back_gives_the_same_bytes() {
     let elf = written(&small(), &options(Format::Elf));
-    for format in Format::available() {
+    for format in linux_formats() {
         let source = open(&elf).unwrap();
         let converted = written(&source, &source.options(format).unwrap().threads(2));
         assert!(converted == written(&small(), &options(format)), "{format}");
@@ -330,7 +339,7 @@ fn other_files_are_refused() {
 
 #[test]
 fn rearrange_refuses_what_it_cannot_do() {
-    let flat = Format::available().find(|f| f.streamable() == *f && *f != Format::Elf);
+    let flat = linux_formats().find(|f| f.streamable() == *f && *f != Format::Elf);
     let flattened = written(&small(), &options(flat.unwrap()));
     let progress = Progress::new();
     let to_buffer = |bytes: &[u8]| rearrange(&mut &bytes[..], &mut BufferSink::new(), &progress);

@@ -246,7 +246,7 @@ fn nonsense_from_the_guest_does_not_keep_it_from_being_dumped() {
         "OSRELEASE=1\nSYMBOL(init_uts_ns)=ffffffffffffffff\nOFFSET(uts_namespace.name)=18446744073709551615\nNUMBER(phys_base)=-9223372036854775808\n",
         "OSRELEASE=\x1b]0;x\x07\nNUMBER(phys_base)=x\nCRASHTIME=18446744073709551615\n",
     ] {
-        for format in Format::available() {
+        for format in Format::available().filter(|format| !format.is_windows()) {
             let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
             let source = VmcoreinfoSource::Bytes(text.as_bytes().to_vec());
             let options = DumpOptions::new(format).vmcoreinfo(source);

@@ -63,7 +63,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
     /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM),
-    /// vmcore:PATH (an ELF or kdump file) or qmp:SOCKET (a running QEMU,
+    /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
     /// whose guest is stopped meanwhile)
     #[arg(long, value_name = "SOURCE")]
     pub(crate) from: SourceName,
@@ -101,6 +101,10 @@ pub(crate) struct DumpArgs {
     /// A file with VMCOREINFO: its text, or the ELF note
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// A file with the header of a Windows dump, of 4 or 8 KiB [default: the
+    /// note of the guest's driver]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) windows_header: Option<PathBuf>,
     /// Progress on stderr; auto: if that is a terminal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) progress: When,
@@ -130,7 +134,7 @@ pub(crate) enum When {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileArgs {
-    /// The dump file: ELF or kdump, flattened or not
+    /// The dump file: ELF or kdump, flattened or not, or a Windows dump
     pub(crate) file: PathBuf,
     /// One JSON object on stdout instead of text
     #[arg(long)]

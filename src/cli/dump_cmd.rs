@@ -7,6 +7,8 @@ use std::path::Path;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
+use guestdump::windmp::format::DumpHeader64;
+use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{DumpSink, Format, Progress, Summary};
 
 use super::args::{DumpArgs, Included};
@@ -38,6 +40,11 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         .as_deref()
         .map(read_vmcoreinfo)
         .transpose()?;
+    let windows = args
+        .windows_header
+        .as_deref()
+        .map(read_header)
+        .transpose()?;
     let mut source = Source::open(&args.from, &settings)?;
 
     let is_file = matches!(args.to, Target::File(_));
@@ -46,7 +53,13 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let mut sink = target::open(&args.to, args.force)?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
-    let result = write(args, &mut source, &mut *sink, vmcoreinfo, progress);
+    let result = write(
+        args,
+        &mut source,
+        &mut *sink,
+        (vmcoreinfo, windows),
+        progress,
+    );
     let resumed = source.resume();
     drop(ticker);
     let summary = match (result, &resumed) {
@@ -69,7 +82,7 @@ fn write(
     args: &DumpArgs,
     source: &mut Source,
     sink: &mut dyn DumpSink,
-    vmcoreinfo: Option<VmcoreinfoSource>,
+    (vmcoreinfo, windows): (Option<VmcoreinfoSource>, Option<WindowsOptions>),
     progress: Progress,
 ) -> Result<Summary> {
     source.stop()?;
@@ -83,6 +96,9 @@ fn write(
     }
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);
+    }
+    if let Some(windows) = windows {
+        options = options.windows(windows);
     }
     source
         .dump(sink, &options)
@@ -128,12 +144,21 @@ fn default_format(sink: &mut dyn DumpSink) -> Format {
     }
 }
 
-/// Reads no more than could be VMCOREINFO: the file may be any.
 fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
-    let limit = (MAX_SIZE + NOTE_HEADERS) as u64;
+    let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
+    Ok(VmcoreinfoSource::Bytes(bytes))
+}
+
+fn read_header(path: &Path) -> Result<WindowsOptions> {
+    let bytes = read_at_most(path, DumpHeader64::SIZE)?;
+    Ok(WindowsOptions::new().header(HeaderSource::Given(bytes)))
+}
+
+/// Reads a file up to a byte more than `limit`: it may be any.
+fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
         .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
-    Ok(VmcoreinfoSource::Bytes(bytes))
+    Ok(bytes)
 }

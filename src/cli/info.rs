@@ -62,6 +62,20 @@ pub(crate) enum HeaderEntry {
         /// Seconds since 1970; 0 if unknown.
         timestamp: u64,
     },
+    WinDmp {
+        bits: u32,
+        dump_type: u32,
+        /// The second is Windows's build.
+        version: (u32, u32),
+        processors: u32,
+        directory_table_base: Number,
+        kd_debugger_data_block: Number,
+        bugcheck_code: Number,
+        bugcheck_parameters: [Number; 4],
+        /// Units of 100 ns since 1601.
+        system_time: u64,
+        product_type: u32,
+    },
     Other {},
 }
 
@@ -169,6 +183,13 @@ fn codec(headers: &Headers<'_>) -> Option<Codec> {
 /// has no name there, one of the same kind.
 fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
     let kdump = matches!(headers, Headers::Kdump { .. });
+    if let Headers::WinDmp { bitmap, .. } = headers {
+        let format = match bitmap {
+            Some(_) => Format::WinDmpBitmap,
+            None => Format::WinDmp,
+        };
+        return format.name().to_owned();
+    }
     let known = Format::ALL.iter().find(|format| {
         format.codec() == codec && codec.is_none_or(|_| format.needs_positions() != flattened)
     });
@@ -202,6 +223,18 @@ fn header(headers: &Headers<'_>) -> HeaderEntry {
             max_mapnr: sub.max_mapnr_64.max(main.max_mapnr.into()),
             nr_cpus: main.nr_cpus,
             timestamp: main.timestamp_sec,
+        },
+        Headers::WinDmp { header, .. } => HeaderEntry::WinDmp {
+            bits: header.bits(),
+            dump_type: header.dump_type(),
+            version: header.version(),
+            processors: header.number_processors(),
+            directory_table_base: Number(header.directory_table_base()),
+            kd_debugger_data_block: Number(header.kd_debugger_data_block()),
+            bugcheck_code: Number(header.bugcheck().code.into()),
+            bugcheck_parameters: header.bugcheck().parameters.map(Number),
+            system_time: header.system_time(),
+            product_type: header.product_type(),
         },
         _ => HeaderEntry::Other {},
     }

@@ -91,6 +91,35 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
                 signed_hex(*phys_base)
             )
         }
+        HeaderEntry::WinDmp {
+            bits,
+            dump_type,
+            version: (major, minor),
+            processors,
+            directory_table_base,
+            kd_debugger_data_block,
+            bugcheck_code,
+            bugcheck_parameters,
+            system_time,
+            product_type,
+        } => {
+            writeln!(
+                out,
+                "header:      Windows {bits}-bit, dump type {dump_type}, version {major}.{minor}, \
+                 product type {product_type}, {processors} processors, time {system_time}"
+            )?;
+            writeln!(
+                out,
+                "             DirectoryTableBase {:#x}, KdDebuggerDataBlock {:#x}",
+                directory_table_base.0, kd_debugger_data_block.0
+            )?;
+            let [a, b, c, d] = bugcheck_parameters.map(|Number(value)| value);
+            writeln!(
+                out,
+                "bug check:   {:#x} ({a:#x}, {b:#x}, {c:#x}, {d:#x})",
+                bugcheck_code.0
+            )
+        }
         HeaderEntry::Other {} => Ok(()),
     }
 }

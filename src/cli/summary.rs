@@ -118,10 +118,12 @@ pub(crate) fn lines(
         if s.threads == 1 { "" } else { "s" },
     );
     let second = match &s.vmcoreinfo {
-        None => "no VMCOREINFO was found; few tools can open a dump without it".to_owned(),
-        Some(located) => vmcoreinfo_line(located),
+        None if s.format.is_windows() => None,
+        None => Some("no VMCOREINFO was found; few tools can open a dump without it".to_owned()),
+        Some(located) => Some(vmcoreinfo_line(located)),
     };
-    let mut lines = vec![first, second];
+    let mut lines = vec![first];
+    lines.extend(second);
     if let Some(standstill) = standstill {
         lines.push(match standstill.duration {
             Some(duration) => format!("the guest stood still for {:.3} s", duration.as_secs_f64()),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use super::support::{Folder, Run};
+use super::support::{Folder, Run, linux_formats};
 
 fn dump(folder: &Folder, name: &str, format: &str) {
     folder
@@ -22,7 +22,7 @@ fn info_tells_what_the_dump_was_made_of() {
     let guest = guestdump::demo::DemoGuest::new(16 << 20).unwrap();
     let rip = format!("{:#x}", guest.cpus()[1].rip);
     let cr3 = format!("{:#x}", guest.cpus()[1].cr3);
-    for format in guestdump::Format::available() {
+    for format in linux_formats() {
         dump(&folder, format.name(), format.name());
         let info = folder.run(&format!("info {format} --json")).json();
         assert_eq!(info["format"], format.name());
@@ -157,7 +157,7 @@ fn what_is_no_dump_is_refused() {
 #[test]
 fn check_counts_what_is_there() {
     let folder = Folder::new();
-    for format in guestdump::Format::available() {
+    for format in linux_formats() {
         let line = format!("dump --from demo:16M --to {format} --format {format} --json");
         let made = folder.run(&line).json();
         let checked = folder.run(&format!("check {format} --json")).json();
@@ -305,7 +305,7 @@ fn converting_there_and_back_gives_the_same_bytes() {
     let folder = Folder::new();
     dump(&folder, "elf", "elf");
     dump(&folder, "raw", "kdump-raw-zlib");
-    for format in guestdump::Format::available() {
+    for format in linux_formats() {
         let there = format!("dump --from vmcore:elf --to there --format {format} --force");
         folder.run(&there).ok();
         folder
@@ -333,4 +333,59 @@ fn a_dump_can_be_replaced_by_its_conversion() {
     assert_eq!(json["pages"], 256);
     folder.run("check x").ok();
     assert_eq!(folder.names(), ["x"]);
+}
+
+#[test]
+fn windows_dumps_are_written_told_of_and_converted() {
+    use super::windows::{HeaderBytes, header_64};
+    let folder = Folder::new();
+    let ram: Vec<u8> = (0..64u8).flat_map(|n| [n; 4096]).collect();
+    folder.write("ram", &ram);
+    folder.write("header", header_64(0x3000).bytes());
+    for (format, dump_type) in [("win-dmp", 1), ("win-dmp-bitmap", 5)] {
+        let run = folder.run(&format!(
+            "dump --from raw:ram --windows-header header --to {format} --format {format}"
+        ));
+        run.ok();
+        assert!(!run.stderr().contains("VMCOREINFO"), "{}", run.stderr());
+        let info = folder.run(&format!("info {format} --json")).json();
+        assert_eq!(info["format"], format);
+        assert_eq!(info["complete"], true);
+        assert_eq!(info["machine"], "x86_64");
+        assert_eq!(info["pages"], 64);
+        let header = &info["header"];
+        assert_eq!(header["bits"], 64);
+        assert_eq!(header["dump_type"], dump_type);
+        assert_eq!(header["directory_table_base"], "0x3000");
+        assert_eq!(header["bugcheck_code"], "0x161");
+        assert_eq!(header["version"][1], 19041);
+        let text = folder.run(&format!("info {format}"));
+        for word in [format, "Windows 64-bit", "bug check:   0x161"] {
+            assert!(text.ok().contains(word), "{word}");
+        }
+        let checked = folder.run(&format!("check {format} --json")).json();
+        assert_eq!(
+            (&checked["pages"], &checked["zero_pages"]),
+            (&64.into(), &1.into())
+        );
+        folder
+            .run(&format!(
+                "dump --from vmcore:{format} --to {format}.elf --format elf"
+            ))
+            .ok();
+        assert!(folder.read(&format!("{format}.elf")).ends_with(&ram));
+        folder
+            .run(&format!(
+                "dump --from vmcore:{format} --to again --format {format} --force"
+            ))
+            .ok();
+        assert!(folder.read("again") == folder.read(format));
+    }
+    folder
+        .run("dump --from raw:ram --to x --format win-dmp")
+        .fails(1, &["there is no Windows dump header", "virtio-win"]);
+    folder
+        .run("dump --from raw:ram --to x --format win-dmp --windows-header ram")
+        .fails(1, &["4096 or 8192 bytes", "8193"]);
+    assert!(!folder.path("x").exists());
 }

@@ -9,3 +9,5 @@ mod signals;
 mod support;
 mod targets;
 mod usage;
+#[path = "../support/windows.rs"]
+mod windows;

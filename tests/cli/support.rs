@@ -10,6 +10,11 @@ use tempfile::TempDir;
 /// VMCOREINFO's text, as short as it may be.
 pub(crate) const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
+/// The formats of Linux guests, such as the demo guest.
+pub(crate) fn linux_formats() -> impl Iterator<Item = guestdump::Format> {
+    guestdump::Format::available().filter(|format| !format.is_windows())
+}
+
 /// A folder that the command runs in.
 pub(crate) struct Folder(TempDir);
 

@@ -7,9 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use guestdump::memory::{MemoryRange, SliceMemory};
 use guestdump::sink::{PositionedSink, SinkAccess};
-use guestdump::{DumpSink, GuestMemory};
+use guestdump::{DumpSink, Format, GuestMemory};
 
 pub const PAGE: u64 = 4096;
+
+/// The formats of Linux guests, whose notes and VMCOREINFO are in the dump.
+pub fn linux_formats() -> impl Iterator<Item = Format> {
+    Format::available().filter(|format| !format.is_windows())
+}
 
 pub fn range(start: u64, size: u64) -> MemoryRange {
     MemoryRange::new(start, size).unwrap()
