@@ -86,6 +86,7 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+pub mod paging;
 mod pipeline;
 mod progress;
 #[cfg(feature = "serde")]
