@@ -9,6 +9,7 @@
 //! docs/formats/windmp.md has the layouts and their sources.
 
 mod context;
+pub(crate) mod discover;
 mod error;
 pub mod format;
 mod header;
