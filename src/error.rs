@@ -70,12 +70,12 @@ pub enum Error {
         /// The limit in bytes.
         max: u64,
     },
-    /// The dump cannot have the sections that the caller gave.
-    #[error("the sections are refused: {0}")]
-    Sections(#[from] crate::elf::SectionsError),
     /// A Windows dump cannot be made of this guest.
     #[error("a Windows dump cannot be made")]
     WinDmp(#[from] WinDmpError),
+    /// The dump cannot have the sections that the caller gave.
+    #[error("the sections are refused: {0}")]
+    Sections(#[from] crate::elf::SectionsError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
@@ -149,8 +149,8 @@ impl Error {
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }
-                | Self::Sections(_)
                 | Self::WinDmp(_)
+                | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
         )
     }

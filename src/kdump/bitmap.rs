@@ -38,22 +38,22 @@ pub fn get_bit(bitmap: &[u8], index: u64) -> bool {
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// Makes a bitmap of `size` bytes in which the frames of `runs` are set,
-/// piece by piece: `each` is given a piece and its offset in the bitmap. With
+/// Makes a bitmap of `size` bytes in which the bits of `runs`, which ascend,
+/// are set, piece by piece: `each` is given a piece and its offset in the bitmap. With
 /// `holes` pieces without a bit are left out, so that gaps in the guest's
 /// memory cost nothing.
 pub(crate) fn for_each_piece(
-    runs: &[FrameRun],
+    runs: impl Iterator<Item = FrameRun>,
     size: u64,
     holes: bool,
     mut each: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     const PIECE: u64 = 1 << 20;
     let mut piece = vec![0; size.min(PIECE) as usize];
-    let mut rest = runs;
+    let mut rest = runs.peekable();
     let mut start = 0;
     while start < size {
-        let next = rest.first().map_or(size, |run| run.start / 8);
+        let next = rest.peek().map_or(size, |run| run.start / 8);
         if next >= start + PIECE && holes {
             start = next - next % PIECE;
             continue;
@@ -61,14 +61,14 @@ pub(crate) fn for_each_piece(
         let piece = &mut piece[..(size - start).min(PIECE) as usize];
         piece.fill(0);
         let bits = start * 8..(start + piece.len() as u64) * 8;
-        while let Some(run) = rest.first() {
+        while let Some(run) = rest.peek() {
             if let Some(inside) = run.clipped(&bits) {
                 set_bits(piece, inside.start - bits.start..inside.end() - bits.start);
             }
             if run.end() > bits.end {
                 break;
             }
-            rest = &rest[1..];
+            rest.next();
         }
         each(start, piece)?;
         start += PIECE;

@@ -215,12 +215,11 @@ impl<'a> KdumpWriter<'a> {
         progress: &Progress,
     ) -> Result<()> {
         let holes = matches!(target, Target::Raw(_));
-        let bits = |run: &FrameRun| FrameRun {
+        let bits = runs.iter().map(|run| FrameRun {
             start: run.start - self.first_frame,
             ..*run
-        };
-        let runs: Vec<FrameRun> = runs.iter().map(bits).collect();
-        for_each_piece(&runs, self.layout.bitmap_size, holes, |start, piece| {
+        });
+        for_each_piece(bits, self.layout.bitmap_size, holes, |start, piece| {
             if progress.is_cancelled() {
                 return Err(Error::Cancelled);
             }

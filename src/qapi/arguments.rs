@@ -203,6 +203,7 @@ fn available(name: FormatName, machine: Machine, rules: Rules) -> Result<Format,
     }
     let format = name
         .format()
+        .filter(|format| !format.is_windows())
         .ok_or(ArgumentsError::WinDmpUnavailable { machine })?;
     match format.codec() {
         Some(codec) if !codec.is_available() => Err(ArgumentsError::FormatUnavailable {

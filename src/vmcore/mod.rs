@@ -190,7 +190,7 @@ impl Vmcore {
                     guess.filter(|_| unknown)
                 })
             }
-            Contents::WinDmp(dmp) => dmp.machine(),
+            Contents::WinDmp(dmp) => Some(dmp.machine()),
         }
     }
 

@@ -73,7 +73,7 @@ pub(super) fn encode(
     match (registers, header) {
         (Registers::X86_64(r), Header::Bits64(_)) => Some(encode_64(r, extra)),
         (Registers::X86_64(r), Header::Bits32(_)) => Some(encode_32(r, extra)),
-        #[allow(unreachable_patterns)]
+        (Registers::I386(r), Header::Bits32(_)) => Some(encode_32(&(&**r).into(), extra)),
         _ => None,
     }
 }

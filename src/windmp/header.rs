@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use zerocopy::byteorder::little_endian::U32;
+use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::error::WinDmpError;
@@ -132,7 +132,10 @@ impl Header {
     /// `DirectoryTableBase`: CR3 of the system process.
     #[must_use]
     pub fn directory_table_base(&self) -> u64 {
-        either!(self, h => h.directory_table_base.get().into())
+        match self {
+            Bits32(h) => h.directory_table_base.get().into(),
+            Bits64(h) => h.directory_table_base.get(),
+        }
     }
 
     /// `NumberProcessors`.
@@ -144,25 +147,37 @@ impl Header {
     /// `KdDebuggerDataBlock`: guest-virtual address of KDBG.
     #[must_use]
     pub fn kd_debugger_data_block(&self) -> u64 {
-        either!(self, h => h.kd_debugger_data_block.get().into())
+        match self {
+            Bits32(h) => h.kd_debugger_data_block.get().into(),
+            Bits64(h) => h.kd_debugger_data_block.get(),
+        }
     }
 
     /// `PfnDatabase`: guest-virtual address.
     #[must_use]
     pub fn pfn_database(&self) -> u64 {
-        either!(self, h => h.pfn_database.get().into())
+        match self {
+            Bits32(h) => h.pfn_database.get().into(),
+            Bits64(h) => h.pfn_database.get(),
+        }
     }
 
     /// `PsLoadedModuleList`: guest-virtual address.
     #[must_use]
     pub fn ps_loaded_module_list(&self) -> u64 {
-        either!(self, h => h.ps_loaded_module_list.get().into())
+        match self {
+            Bits32(h) => h.ps_loaded_module_list.get().into(),
+            Bits64(h) => h.ps_loaded_module_list.get(),
+        }
     }
 
     /// `PsActiveProcessHead`: guest-virtual address.
     #[must_use]
     pub fn ps_active_process_head(&self) -> u64 {
-        either!(self, h => h.ps_active_process_head.get().into())
+        match self {
+            Bits32(h) => h.ps_active_process_head.get().into(),
+            Bits64(h) => h.ps_active_process_head.get(),
+        }
     }
 
     /// `PaeEnabled`; `None` in a 64-bit header, which has no such field.
@@ -214,10 +229,16 @@ impl Header {
     /// `BugCheckCode` and its parameters.
     #[must_use]
     pub fn bugcheck(&self) -> BugcheckData {
-        either!(self, h => BugcheckData {
-            code: h.bug_check_code.get(),
-            parameters: h.bug_check_parameters.map(|p| p.get().into()),
-        })
+        match self {
+            Bits32(h) => BugcheckData {
+                code: h.bug_check_code.get(),
+                parameters: h.bug_check_parameters.map(|p| p.get().into()),
+            },
+            Bits64(h) => BugcheckData {
+                code: h.bug_check_code.get(),
+                parameters: h.bug_check_parameters.map(U64::get),
+            },
+        }
     }
 
     /// `NumberOfRuns` of `PhysicalMemoryBlock`.

@@ -11,7 +11,6 @@ use super::format::{
     PAGE_SIZE, SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
 };
 use super::header::Header;
-use super::source::EM_386;
 use crate::arch::Machine;
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::reader::for_each_run;
@@ -103,10 +102,10 @@ impl WinDmp {
         Encoding { class, order }
     }
 
-    pub(crate) fn machine(&self) -> Option<Machine> {
+    pub(crate) fn machine(&self) -> Machine {
         match self.header.bits() {
-            32 => Machine::from_elf(EM_386, self.encoding()),
-            _ => Some(Machine::X86_64),
+            32 => Machine::I386,
+            _ => Machine::X86_64,
         }
     }
 

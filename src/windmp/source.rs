@@ -12,9 +12,6 @@ use crate::error::Result;
 use crate::guest::Guest;
 use crate::vmcoreinfo::{VmcoreinfoSource, read_note_bytes};
 
-/// `e_machine` of 32-bit x86 (elf.h).
-pub(super) const EM_386: u16 = 3;
-
 /// Far more than any Windows supports: Windows Server 2022 has 2048.
 const MAX_PROCESSORS: u32 = 1 << 16;
 
@@ -53,12 +50,10 @@ fn check(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
     if found != expected {
         return Err(WinDmpError::MachineImageType { found, expected });
     }
-    let machine = guest.machine;
     // A 32-bit Windows may well run on a 64-bit virtual CPU.
-    let is_32 = machine.elf_machine() == EM_386 && header.bits() == 32;
-    if machine != Machine::X86_64 && !is_32 {
-        let bits = header.bits();
-        return Err(WinDmpError::WrongMachine { machine, bits });
+    match (guest.machine, header.bits()) {
+        (Machine::X86_64, _) | (Machine::I386, 32) => {}
+        (machine, bits) => return Err(WinDmpError::WrongMachine { machine, bits }),
     }
     if let Some(pae @ 2..) = header.pae_enabled() {
         return Err(WinDmpError::PaeEnabled(pae));

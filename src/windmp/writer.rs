@@ -78,10 +78,15 @@ fn write_bitmap(
     let bitmap = at + BitmapHeader::SIZE as u64;
     let size = header.pages.get() / 8;
     let holes = output.is_positioned();
-    for_each_piece(&selection.dumped, size, holes, |start, piece| {
-        if progress.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        output.write_at(bitmap + start, piece)
-    })
+    for_each_piece(
+        selection.dumped.iter().copied(),
+        size,
+        holes,
+        |start, piece| {
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            output.write_at(bitmap + start, piece)
+        },
+    )
 }

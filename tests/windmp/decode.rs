@@ -57,9 +57,11 @@ fn what_was_written_is_read_back() {
             panic!("another kind");
         };
         assert_eq!(bitmap.is_some(), format == Format::WinDmpBitmap);
-        if header.bits() == 64 {
-            assert_eq!(vmcore.machine(), Some(Machine::X86_64));
-        }
+        let machine = match header.bits() {
+            64 => Machine::X86_64,
+            _ => Machine::I386,
+        };
+        assert_eq!(vmcore.machine(), Some(machine));
         let report = vmcore.check(&Progress::new()).unwrap();
         assert_eq!(report.pages, guest.pages().count() as u64);
         assert_eq!(report.raw_pages, report.pages);
@@ -67,11 +69,8 @@ fn what_was_written_is_read_back() {
 }
 
 #[test]
-fn a_64_bit_dump_is_converted_to_every_format() {
-    let guest = guest();
-    for from in FORMATS {
-        let options = DumpOptions::new(from).windows(given(&*header_64(0x1000)));
-        let (first, _) = to_buffer(&guest, &options);
+fn dumps_are_converted_to_every_format() {
+    for (from, first, guest) in dumps() {
         let vmcore = open(&first).unwrap();
         for to in Format::available().filter(|to| to.streamable() == *to) {
             let (bytes, _) = to_buffer(&vmcore, &vmcore.options(to).unwrap());

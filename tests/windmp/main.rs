@@ -4,6 +4,7 @@
 
 mod decode;
 mod kdmp;
+mod memflow_coredump;
 mod python;
 mod refusals;
 #[path = "../support/mod.rs"]

@@ -3,7 +3,7 @@
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::windmp::format::{DumpHeader32, DumpHeader64, Run32, Run64};
 use guestdump::windmp::{ContextPlace, HeaderSource, WinDmpError, WindowsOptions};
-use guestdump::{DumpOptions, Error, Format, dump};
+use guestdump::{DumpOptions, Error, Format, Machine, dump};
 
 use super::support::{FaultySink, PAGE, Page, PageMemory};
 use super::windows::{given, header_32, header_64};
@@ -91,6 +91,23 @@ fn headers_of_another_size_or_kind() {
             ..
         }
     ));
+}
+
+#[test]
+fn machines_that_run_no_windows_with_such_a_header() {
+    let wide = given(&*header_64(0x1000));
+    let narrow = given(&*header_32(0x1000));
+    for (machine, windows, bits) in [
+        (Machine::I386, &wide, 64),
+        (Machine::Aarch64, &wide, 64),
+        (Machine::Arm, &narrow, 32),
+    ] {
+        let options = DumpOptions::new(Format::WinDmp)
+            .machine(machine)
+            .windows(windows.clone());
+        let error = refused(&options);
+        assert_eq!(error, WinDmpError::WrongMachine { machine, bits });
+    }
 }
 
 #[test]

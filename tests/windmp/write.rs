@@ -211,6 +211,31 @@ fn a_dump_of_a_32_bit_guest() {
     }
 }
 
+#[test]
+fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
+    use guestdump::Machine;
+    use guestdump::arch::{i386, x86_64};
+    let mut guest = guest();
+    guest.ranges.pop();
+    let wide = x86_64::Registers {
+        rax: 1,
+        rip: 0x8000_1234,
+        rflags: 0x202,
+        ..x86_64::Registers::default()
+    };
+    let narrow = i386::Registers {
+        eax: 1,
+        eip: 0x8000_1234,
+        eflags: 0x202,
+        ..i386::Registers::default()
+    };
+    let options = || DumpOptions::new(Format::WinDmp).windows(given(&*header_32(0x1000)));
+    let (first, _) = to_buffer(&guest, &options().cpus([wide]));
+    let (second, _) = to_buffer(&guest, &options().machine(Machine::I386).cpus([narrow]));
+    assert!(first == second);
+    assert_eq!(first[0x320 + 0xb8..][..4], 0x8000_1234u32.to_le_bytes());
+}
+
 /// The note of virtio-win's driver, as QEMU takes it: header and name of 24
 /// bytes, then the dump's header.
 fn note(header: &impl HeaderBytes) -> Vec<u8> {

@@ -1,7 +1,8 @@
-"""A QMP client, as small as will do."""
+"""A QMP client, as small as will do. As a program: qmp.py SOCKET COMMAND."""
 
 import json
 import socket
+import sys
 
 
 class QmpError(Exception):
@@ -35,3 +36,7 @@ class Qmp:
                 return message["return"]
             if "error" in message:
                 raise QmpError(f"{name}: {message['error']['desc']}")
+
+
+if __name__ == "__main__":
+    print(Qmp(sys.argv[1], 60).command(sys.argv[2]))

@@ -1,0 +1,43 @@
+//! memflow's connector for dumps of 32-bit and 64-bit guests. It has room for
+//! 32 runs of a full dump.
+
+use guestdump::sink::{FileSink, FileSinkOptions};
+use guestdump::windmp::WindowsOptions;
+use guestdump::{DumpOptions, dump};
+use memflow::{Address, ConnectorArgs, PhysicalMemory};
+use memflow_coredump::create_connector;
+
+use super::support::{PAGE, PageMemory};
+use super::windows::{given, header_32, header_64};
+use super::{FORMATS, guest};
+
+#[track_caller]
+fn check(guest: &PageMemory, windows: &WindowsOptions) {
+    for format in FORMATS {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dmp");
+        let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
+        let options = DumpOptions::new(format).windows(windows.clone());
+        dump(guest, &mut sink, &options).unwrap();
+        let args = ConnectorArgs::with_default(path.to_str().unwrap());
+        let mut memory = create_connector(&args).unwrap();
+        for (gpa, page) in guest.pages() {
+            let mut found = vec![0xa5; PAGE as usize];
+            let address = Address::from(gpa).into();
+            memory.phys_read_raw_into(address, &mut found).unwrap();
+            assert!(found == page.bytes(), "{format} {gpa:#x}");
+        }
+    }
+}
+
+#[test]
+fn every_page_of_a_64_bit_guest() {
+    check(&guest(), &given(&*header_64(0x1000)));
+}
+
+#[test]
+fn every_page_of_a_32_bit_guest() {
+    let mut guest = guest();
+    guest.ranges.pop();
+    check(&guest, &given(&*header_32(0x1000)));
+}
