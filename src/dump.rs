@@ -19,7 +19,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
-use crate::windmp::{WinDmpPlan, WindowsOptions};
+use crate::windmp::{WinDmpPlan, WindowsOptions, WindowsSummary};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -201,6 +201,8 @@ pub struct Summary {
     pub duration: Duration,
     /// VMCOREINFO, if the dump has it.
     pub vmcoreinfo: Option<Located>,
+    /// Of a Windows dump.
+    pub windows: Option<WindowsSummary>,
 }
 
 /// Writes a dump of `memory` to `sink`.
@@ -245,6 +247,7 @@ pub fn dump(
         threads,
         duration: begun.elapsed(),
         vmcoreinfo: plan.vmcoreinfo,
+        windows: plan.windows.map(|plan| plan.summary),
     })
 }
 

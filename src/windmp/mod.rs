@@ -22,7 +22,10 @@ mod source;
 mod writer;
 
 pub use context::{DebugRegisters, ExtraState, SseState};
+pub use discover::{SkipReason, SkippedCpu};
 pub use error::WinDmpError;
 pub use header::Header;
 pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
 pub(crate) use plan::WinDmpPlan;
+pub use plan::WindowsSummary;
+pub use source::HeaderOrigin;

@@ -63,8 +63,12 @@ pub(super) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
         let prcb = memory.read_u64(at).filter(|p| is_kernel_address(*p))?;
         // Behind the last CPU another variable may lie. A KPRCB that cannot
         // be read counts.
-        let number = prcb.checked_add(number_at).and_then(|at| memory.read_u32(at));
-        number.is_none_or(|number| number as usize == index).then_some(prcb)
+        let number = prcb
+            .checked_add(number_at)
+            .and_then(|at| memory.read_u32(at));
+        number
+            .is_none_or(|number| number as usize == index)
+            .then_some(prcb)
     };
     (0..MAX_CPUS).map_while(prcb).collect()
 }
@@ -115,9 +119,8 @@ fn context(
     let pieces = Some(context).filter(|context| is_kernel_address(*context));
     let pieces = pieces.and_then(|context| memory.pieces(context, Context64::SIZE));
     let pieces = pieces.ok_or(SkipReason::Context { context })?;
-    let overlap = |a: &(u64, usize), b: &(u64, usize)| {
-        a.0 < b.0 + b.1 as u64 && b.0 < a.0 + a.1 as u64
-    };
+    let overlap =
+        |a: &(u64, usize), b: &(u64, usize)| a.0 < b.0 + b.1 as u64 && b.0 < a.0 + a.1 as u64;
     // A context's own pieces may lie over one another, too.
     let all = |i: usize| taken.iter().chain(&pieces[..i]);
     if (0..pieces.len()).any(|i| all(i).any(|other| overlap(&pieces[i], other))) {

@@ -6,9 +6,7 @@ use zerocopy::FromZeros;
 use super::format::{KUSER_SHARED_DATA, Kdbg, SharedData};
 use super::kernel::Kernel;
 use super::memory::VirtualMemory;
-use crate::windmp::format::{
-    DumpHeader64, IMAGE_FILE_MACHINE_AMD64, SIGNATURE, VALID_DUMP_64,
-};
+use crate::windmp::format::{DumpHeader64, IMAGE_FILE_MACHINE_AMD64, SIGNATURE, VALID_DUMP_64};
 use crate::windmp::options::BugcheckData;
 
 /// `MajorVersion` of a kernel without checks for developers; 0xc with them.
@@ -34,7 +32,9 @@ pub(super) fn build(
 
     let shared: Option<SharedData> = memory.read_struct(KUSER_SHARED_DATA);
     let build = version(memory, kernel);
-    let shared_build = shared.as_ref().map(|s| (FREE_BUILD, s.nt_build_number.get()));
+    let shared_build = shared
+        .as_ref()
+        .map(|s| (FREE_BUILD, s.nt_build_number.get()));
     let (major, minor) = build.or(shared_build).unwrap_or((FREE_BUILD, 0));
     header.major_version = major.into();
     header.minor_version = minor.into();

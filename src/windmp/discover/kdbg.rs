@@ -193,10 +193,7 @@ mod tests {
     fn an_encoded_word_with_numbers_from_a_kernel() {
         // By hand: always ^ word is 0x…ff, its bytes turned 0xff00…, rotated
         // right by four bits 0x0ff0….
-        assert_eq!(
-            encode(0xff, 4, 0, 0),
-            0x0ff0_0000_0000_0000 ^ 4,
-        );
+        assert_eq!(encode(0xff, 4, 0, 0), 0x0ff0_0000_0000_0000 ^ 4,);
     }
 
     proptest! {

@@ -141,11 +141,12 @@ impl Kernel {
             size,
             exports: None,
         };
-        kernel.exports = directory(IMAGE_DIRECTORY_EXPORT)
-            .and_then(|rva| kernel.read_struct(memory, rva));
-        let is_named = kernel.exports.as_ref().is_some_and(|exports| {
-            kernel.has_name(memory, exports.name.get(), &IMAGE_NAMES)
-        });
+        kernel.exports =
+            directory(IMAGE_DIRECTORY_EXPORT).and_then(|rva| kernel.read_struct(memory, rva));
+        let is_named = kernel
+            .exports
+            .as_ref()
+            .is_some_and(|exports| kernel.has_name(memory, exports.name.get(), &IMAGE_NAMES));
         let is_kernel = is_named
             || directory(IMAGE_DIRECTORY_DEBUG)
                 .is_some_and(|rva| kernel.has_symbols(memory, rva).is_some());
@@ -202,9 +203,8 @@ impl Kernel {
     pub(super) fn export(&self, memory: &VirtualMemory<'_>, name: &str) -> Option<u64> {
         let exports = self.exports.as_ref()?;
         let (mut low, mut high) = (0, exports.number_of_names.get().min(MAX_EXPORTS));
-        let item = |table: &U32, index: u32, size: u32| {
-            table.get().checked_add(index.checked_mul(size)?)
-        };
+        let item =
+            |table: &U32, index: u32, size: u32| table.get().checked_add(index.checked_mul(size)?);
         // Names ascend.
         while low < high {
             let middle = low.midpoint(high);

@@ -109,12 +109,6 @@ impl VirtualMemory<'_> {
         Some(value)
     }
 
-    pub(super) fn read_u16(&self, vaddr: u64) -> Option<u16> {
-        let mut bytes = [0; 2];
-        self.read(vaddr, &mut bytes)?;
-        Some(u16::from_le_bytes(bytes))
-    }
-
     pub(super) fn read_u32(&self, vaddr: u64) -> Option<u32> {
         let mut bytes = [0; 4];
         self.read(vaddr, &mut bytes)?;

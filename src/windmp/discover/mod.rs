@@ -187,12 +187,7 @@ fn of_system_process<'a>(
 }
 
 /// What the block leads to, for a guest with `cpus` virtual CPUs.
-fn read_kdbg(
-    memory: &VirtualMemory<'_>,
-    found: &Found,
-    prcbs: &[u64],
-    cpus: usize,
-) -> Findings {
+fn read_kdbg(memory: &VirtualMemory<'_>, found: &Found, prcbs: &[u64], cpus: usize) -> Findings {
     let patches = decoded_patches(memory, found);
     let taken = patches.iter().map(|p| (p.gpa, p.bytes.len())).collect();
     let (contexts, skipped) = cpus::contexts(memory, &found.kdbg, prcbs, cpus, taken);
