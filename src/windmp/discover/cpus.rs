@@ -11,8 +11,7 @@ use crate::windmp::options::ContextPlace;
 pub(crate) const MAX_CPUS: usize = 2048;
 
 /// A virtual CPU whose registers are not in the guest's memory in the dump.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkippedCpu {
     /// Index in [`DumpOptions::cpus`](crate::DumpOptions::cpus).
     pub cpu: usize,

@@ -13,10 +13,10 @@ use crate::paging::AddressSpace;
 
 /// Reads of guest memory that one search may make; a page table's entry is
 /// one. An honest guest takes some hundred thousand.
-pub(crate) const MAX_READS: u64 = 4 << 20;
+pub(crate) const MAX_READS: u64 = 1 << 20;
 /// Bytes of guest memory that one search may read. An honest guest takes
 /// some 30 MiB.
-pub(crate) const MAX_BYTES: u64 = 512 << 20;
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
 /// What is left of the work that a search may make.
 #[derive(Debug)]
