@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use crate::arch::{Machine, Registers};
 use crate::elf::Section;
 use crate::elf::sections;
-use crate::elf::writer::ElfWriter;
+use crate::elf::writer::{ElfContents, ElfWriter};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, validate_ranges};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, WholePages, validate_ranges};
 use crate::notes::{MAX_NOTES, NoteSegment};
+use crate::paging::{Budget, Mappings, address_spaces, mappings};
 use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
@@ -36,6 +37,7 @@ pub struct DumpOptions {
     pub(crate) timestamp: Option<Duration>,
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) windows: WindowsOptions,
+    pub(crate) paging: Option<Budget>,
     pub(crate) threads: usize,
     pub(crate) progress: Progress,
 }
@@ -58,6 +60,7 @@ impl DumpOptions {
             timestamp: None,
             filter: None,
             windows: WindowsOptions::new(),
+            paging: None,
             threads: 1,
             progress: Progress::new(),
         }
@@ -148,6 +151,16 @@ impl DumpOptions {
         self
     }
 
+    /// Also says at which guest-virtual addresses the memory is mapped, by
+    /// the page tables of all CPUs and of the kernel, which may make as much
+    /// work as `budget` allows. In an ELF dump each mapping is a PT_LOAD;
+    /// other formats have no place for it.
+    #[must_use]
+    pub fn paging(mut self, budget: Budget) -> Self {
+        self.paging = Some(budget);
+        self
+    }
+
     /// How many threads read and compress; 0 for as many as there are cores.
     /// With 1, the default, the calling thread does everything. There are
     /// never more than mebibytes of memory to dump, and fewer if the system
@@ -182,7 +195,8 @@ pub struct Summary {
     pub format: Format,
     /// The guest's architecture.
     pub machine: Machine,
-    /// Page size in bytes.
+    /// Bytes in a page: the guest's, or 4096 in an ELF dump of a guest whose
+    /// RAM is not made of whole pages.
     pub page_size: u64,
     /// Pages in the dump.
     pub pages: u64,
@@ -203,6 +217,40 @@ pub struct Summary {
     pub vmcoreinfo: Option<Located>,
     /// Of a Windows dump.
     pub windows: Option<WindowsSummary>,
+    /// What the page tables gave, if they were asked for.
+    pub paging: Option<PagingSummary>,
+}
+
+/// What a dump with guest-virtual addresses has of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PagingSummary {
+    /// Mappings in the dump, each contiguous in both kinds of address.
+    pub mappings: u64,
+    /// Page tables that were read.
+    pub tables: u64,
+    /// Whether the budget cut anything off: the next two.
+    pub partial: bool,
+    /// References to page tables that were not followed.
+    pub cut_tables: u64,
+    /// Bytes of mapped pages that were found and left out.
+    pub cut_bytes: u64,
+    /// References to page tables that cannot be read, outside RAM for
+    /// example.
+    pub unreadable_tables: u64,
+}
+
+impl From<&Mappings> for PagingSummary {
+    fn from(mappings: &Mappings) -> Self {
+        Self {
+            mappings: mappings.list.len() as u64,
+            tables: mappings.tables,
+            partial: mappings.is_partial(),
+            cut_tables: mappings.cut_tables,
+            cut_bytes: mappings.cut_bytes,
+            unreadable_tables: mappings.unreadable_tables,
+        }
+    }
 }
 
 /// Writes a dump of `memory` to `sink`.
@@ -246,6 +294,7 @@ pub fn dump(
         file_size: written.file_size,
         threads,
         duration: begun.elapsed(),
+        paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
         windows: plan.windows.map(|plan| plan.summary),
     })
@@ -259,7 +308,10 @@ fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
 /// What will be in the dump, checked as far as that is possible without the
 /// sink.
 struct Plan {
+    /// The guest's RAM, if it is not made of whole pages.
+    partial_pages: Option<Vec<MemoryRange>>,
     selection: Selection,
+    mappings: Option<Mappings>,
     notes: NoteSegment,
     vmcoreinfo: Option<Located>,
     facts: HeaderFacts,
@@ -275,6 +327,9 @@ impl Plan {
         if let Some(codec) = format.codec().filter(|c| !c.is_available()) {
             let feature = codec.feature();
             return Err(Error::CodecMissing { format, feature });
+        }
+        if options.paging.is_some() && format != Format::Elf {
+            return Err(Error::PagingFormat { format });
         }
         if let Some(cpu) = options.cpus.iter().position(|r| !r.fit(machine)) {
             return Err(Error::WrongRegisters { cpu, machine });
@@ -297,6 +352,12 @@ impl Plan {
         };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
+        let whole_pages = ranges.iter().all(|range| range.is_aligned(page_size));
+        // ELF has no pages, so it need not make memory up to fill them.
+        let page_size = match format {
+            Format::Elf if !whole_pages => MIN_PAGE_SIZE,
+            _ => page_size,
+        };
         let mut selection = Selection::new(&ranges, page_size, options.filter)?;
         let windows = format
             .is_windows()
@@ -309,6 +370,10 @@ impl Plan {
                 max: MAX_NOTES,
             });
         }
+        let mappings = options
+            .paging
+            .map(|budget| find_mappings(guest, &selection, info, budget, options))
+            .transpose()?;
         let known = info
             .and_then(|info| read_utsname(guest, info))
             .or(options.utsname);
@@ -324,7 +389,9 @@ impl Plan {
                 .unwrap_or_default(),
         };
         Ok(Self {
+            partial_pages: (!whole_pages).then_some(ranges),
             selection,
+            mappings,
             notes,
             vmcoreinfo,
             facts,
@@ -351,19 +418,30 @@ impl Plan {
         }
         match format.codec() {
             None => {
-                let writer = ElfWriter::new(
+                let writer = ElfWriter::new(ElfContents {
                     memory,
-                    &self.selection,
-                    &self.notes,
+                    selection: &self.selection,
+                    mappings: self.mappings.as_ref().map_or(&[], |m| &m.list),
+                    notes: &self.notes,
+                    sections: &options.sections,
                     machine,
-                    &options.sections,
-                )?;
+                    direct_mapping: self
+                        .vmcoreinfo
+                        .as_ref()
+                        .and_then(|located| machine.direct_mapping(&located.info)),
+                })?;
                 progress.start(total);
                 writer.write(access, threads, progress)
             }
             Some(codec) => {
+                let whole_pages = self
+                    .partial_pages
+                    .as_ref()
+                    .map(|ranges| WholePages::new(memory, ranges));
                 let writer = KdumpWriter::new(KdumpContents {
-                    memory,
+                    memory: whole_pages
+                        .as_ref()
+                        .map_or(memory, |memory| memory as &dyn GuestMemory),
                     selection: &self.selection,
                     notes: &self.notes,
                     facts: &self.facts,
@@ -376,6 +454,23 @@ impl Plan {
             }
         }
     }
+}
+
+fn find_mappings(
+    guest: Guest<'_>,
+    selection: &Selection,
+    info: Option<&Vmcoreinfo>,
+    budget: Budget,
+    options: &DumpOptions,
+) -> Result<Mappings> {
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
+    let ram: Vec<_> = selection
+        .dumped
+        .iter()
+        .map(|run| run.range(selection.page_size))
+        .collect();
+    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+    mappings(&spaces, &read, &ram, budget, &options.progress)
 }
 
 /// The largest page size that the formats' readers know.

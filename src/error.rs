@@ -84,6 +84,23 @@ pub enum Error {
         /// The guest-physical address behind the last byte.
         end: u64,
     },
+    /// The format has no place for guest-virtual addresses.
+    #[error("{format} has no place for guest-virtual addresses; paging goes with elf only")]
+    PagingFormat {
+        /// The format asked for.
+        format: Format,
+    },
+    /// The architecture's page tables are not known to this crate.
+    #[error("the page tables of {machine} guests are not known; leave paging out")]
+    PagingMachine {
+        /// The dump's machine.
+        machine: crate::Machine,
+    },
+    /// Nothing says where the guest's page tables are.
+    #[error(
+        "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
+    )]
+    NoPageTables,
 
     /// Guest memory cannot be read.
     #[error("cannot read {len} bytes of guest memory at guest-physical address {gpa:#x}")]
@@ -152,6 +169,9 @@ impl Error {
                 | Self::WinDmp(_)
                 | Self::Sections(_)
                 | Self::AddressTooHigh { .. }
+                | Self::PagingFormat { .. }
+                | Self::PagingMachine { .. }
+                | Self::NoPageTables
         )
     }
 }

@@ -1,6 +1,6 @@
 //! Dumps of a guest's memory that the debuggers of the field open at once:
 //! ELF and makedumpfile's kdump-compressed format, for crash, drgn, gdb,
-//! makedumpfile and every tool on libkdumpfile.
+//! makedumpfile and every tool on libkdumpfile; and Windows's own dumps.
 //!
 //! A virtual machine monitor implements [`GuestMemory`] — its RAM ranges and
 //! a copying read — and picks a [`DumpSink`]: a file, an open descriptor, any
@@ -88,6 +88,7 @@ mod notes;
 pub mod number;
 pub mod paging;
 mod pipeline;
+pub mod process_core;
 mod progress;
 #[cfg(feature = "serde")]
 pub mod qapi;
@@ -99,7 +100,7 @@ pub mod vmcoreinfo;
 pub mod windmp;
 
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, Summary, dump};
+pub use dump::{DumpOptions, PagingSummary, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};

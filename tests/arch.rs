@@ -56,7 +56,7 @@ fn kdump_header(vmcore: &Vmcore) -> (u64, u64, u64) {
 fn every_machine_in_every_format() {
     for machine in Machine::ALL.iter().copied() {
         let guest = guest(2 * GIB);
-        for format in Format::available() {
+        for format in Format::available().filter(|format| !format.is_windows()) {
             let bytes = written(&guest, &options(format, machine, ""));
             let vmcore = open(&bytes);
             assert_eq!(vmcore.machine(), Some(machine), "{format}");

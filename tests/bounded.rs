@@ -4,6 +4,8 @@
 
 #[path = "support/peak.rs"]
 mod peak;
+#[path = "support/windows.rs"]
+mod windows;
 
 use std::io;
 
@@ -12,6 +14,7 @@ use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 use peak::peak_memory;
+use windows::{given, header_64};
 
 /// 32 GiB with a page of text every 16 MiB, and a gap of 64 TiB.
 struct Large;
@@ -59,8 +62,9 @@ impl PositionedSink for Nowhere {
 
 #[test]
 fn a_dump_takes_a_few_mebibytes_whatever_the_guests_size() {
-    for format in Format::available().filter(|f| f.needs_positions() || *f == Format::Elf) {
+    for format in Format::available().filter(|f| f.needs_positions() || f.codec().is_none()) {
         let options = DumpOptions::new(format)
+            .windows(given(&*header_64(0x1000)))
             .threads(4)
             .vmcoreinfo(VmcoreinfoSource::None);
         let summary = dump(&Large, &mut Nowhere, &options).unwrap();

@@ -85,7 +85,7 @@ fn phys_base(vmcore: &Vmcore) -> u64 {
 fn utsname(release: &str) -> Vec<u8> {
     ["Linux", "guest", release, "#1 SMP", "", "(none)"]
         .iter()
-        .flat_map(|text| Utsname::field(text))
+        .flat_map(Utsname::field)
         .collect()
 }
 
@@ -203,4 +203,40 @@ fn a_note_in_the_wrong_byte_order_is_not_taken() {
     let options = DumpOptions::new(Format::Elf).machine(Machine::S390x);
     let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
     assert!(summary.vmcoreinfo.is_none());
+}
+
+/// Guest-virtual and guest-physical address and size of each PT_LOAD.
+fn loads(vmcore: &Vmcore) -> Vec<(u64, u64, u64)> {
+    match vmcore.headers() {
+        Headers::Elf {
+            program_headers, ..
+        } => program_headers[1..]
+            .iter()
+            .map(|load| (load.vaddr, load.paddr, load.memsz))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// QEMU says 0. drgn finds the page tables of these kernels by the virtual
+/// addresses of PT_LOADs: "recursive address translation" without.
+#[test]
+fn elf_of_ppc64_and_i386_has_the_kernels_direct_mapping() {
+    let info = |text: &str| VmcoreinfoSource::Bytes(format!("OSRELEASE=6.1\n{text}").into_bytes());
+    let elf = |guest: &Guest, text: &str| {
+        let options = DumpOptions::new(Format::Elf).machine(guest.machine);
+        loads(&guest.dump(&options.vmcoreinfo(info(text))).0)
+    };
+    let size = 16 * PAGE as u64;
+    let ppc64 = Guest::new(Machine::Ppc64le, 0);
+    assert_eq!(elf(&ppc64, ""), [(0xc000_0000_0000_0000, 0, size)]);
+
+    // Low memory ends 128 MiB below the end of the address space.
+    let i386 = Guest::new(Machine::I386, (896 << 20) - size / 2);
+    let low = (0xf800_0000 - size / 2, i386.ram_start, size / 2);
+    let high = (896 << 20, 896 << 20, size / 2);
+    assert_eq!(elf(&i386, "SYMBOL(_stext)=c1000000\n"), [low, high]);
+    // Not known without the kernel's address.
+    let physical = (i386.ram_start, i386.ram_start, size);
+    assert_eq!(elf(&i386, ""), [physical]);
 }

@@ -195,3 +195,54 @@ fn sections_that_a_dump_cannot_have_are_refused() {
     let error = refused(Format::Elf, vec![Section::new("x", []); 65_279]);
     assert_eq!(error, SectionsError::TooMany(65_279));
 }
+
+#[test]
+fn sections_stay_in_a_converted_dump_and_damaged_ones_do_no_harm() {
+    let open = |bytes: &[u8]| {
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(bytes, 0).unwrap();
+        Vmcore::open(file).unwrap()
+    };
+    let bytes = dumped(&memory(), &options(Machine::S390x).sections(two()));
+    let vmcore = open(&bytes);
+    let again = dumped(&vmcore, &vmcore.options(Format::Elf).unwrap());
+    assert!(again == bytes);
+    for format in Format::available().filter(|f| *f != Format::Elf) {
+        let options = vmcore.options(format).unwrap();
+        dump(&vmcore, &mut BufferSink::new(), &options).unwrap();
+    }
+
+    // Every byte of the headers in turn; those of a dump are what they say.
+    let header = FileHeader::decode(&bytes).unwrap();
+    let (shoff, end) = (header.shoff as usize, bytes.len());
+    for at in (40..48).chain(58..64).chain(shoff..end) {
+        for value in [0, 1, 0xff] {
+            let mut bytes = bytes.clone();
+            bytes[at] = value;
+            let vmcore = open(&bytes);
+            let written = dumped(&vmcore, &vmcore.options(Format::Elf).unwrap());
+            assert!(written.len() <= 2 * bytes.len());
+        }
+    }
+}
+
+/// QEMU's own section header 1 of an s390x guest, and gdb's sections of
+/// memory.
+#[test]
+fn sections_that_are_not_the_writers_own_are_left_out() {
+    let bytes = dumped(&memory(), &options(Machine::S390x).sections(two()));
+    let shoff = FileHeader::decode(&bytes).unwrap().shoff as usize;
+    for (at, change) in [
+        (shoff + 64 + 4, [1, 0, 0, 0]),
+        (shoff + 64 + 12, [0, 0, 0, 2]),
+    ] {
+        let mut bytes = bytes.clone();
+        bytes[at..at + 4].copy_from_slice(&change);
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let vmcore = Vmcore::open(file).unwrap();
+        let written = dumped(&vmcore, &vmcore.options(Format::Elf).unwrap());
+        let (_, named) = sections(&written);
+        assert_eq!(named[0].0, "pv_compl");
+    }
+}

@@ -50,6 +50,7 @@ const LITTLE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(ByteOrder::Little, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(ByteOrder::Little, notes),
 };
@@ -303,7 +304,7 @@ mod tests {
             sp: 0xffff_8000_1234_5670,
             pc: 0xffff_8000_0801_0000,
             pstate: 0x6000_03c5,
-            v: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            v: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             fpsr: 0x0800_0010,
             fpcr: 0x0300_0000,
             sve: (vl > 0).then(|| Sve {

@@ -46,6 +46,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     // VMCOREINFO does not have it.
     phys_base: |_| None,
     kernel_image_to_physical: |_, _| None,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes,
 };

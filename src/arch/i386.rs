@@ -7,11 +7,12 @@
 //! `arch/x86/include/asm/page_32.h`.
 #![forbid(unsafe_code)]
 
-pub use super::x86_64::{DescriptorTable, Segment};
+pub use super::x86::{DescriptorTable, Segment};
 
 use super::json::json_struct;
 use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size, read_words, words};
-use super::{Architecture, x86_64};
+use super::x86::{decode_qemu_state, encode_qemu_note};
+use super::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
@@ -41,6 +42,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     // Kernel addresses do not depend on it.
     phys_base: |_| None,
     kernel_image_to_physical,
+    direct_mapping,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
@@ -192,7 +194,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
         encode_prstatus(ENCODING, index, &regs, out);
     }
     for &registers in cpus {
-        x86_64::encode_qemu_note(&registers.into(), out);
+        encode_qemu_note(&registers.into(), out);
     }
 }
 
@@ -201,7 +203,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
     let mut states = notes.all(QEMU, 0);
     let statuses = notes.all(CORE, NT_PRSTATUS);
     let cpu = |desc| {
-        let state = states.next().and_then(x86_64::decode_qemu_state);
+        let state = states.next().and_then(decode_qemu_state);
         let state = state.as_ref().map(Registers::from);
         state.or_else(|| Some(decode_prstatus(desc)?.1))
     };
@@ -272,11 +274,29 @@ const PAGE_OFFSETS: [u64; 5] = [
     0x4000_0000,
 ];
 
+/// What the kernel keeps free of the direct mapping at the end of the address
+/// space, `VMALLOC_RESERVE`, unless it is told otherwise.
+const VMALLOC_RESERVE: u64 = 128 << 20;
+
+/// `PAGE_OFFSET` of the kernel whose image has the guest-virtual address
+/// `image` in it.
+fn page_offset(image: u64) -> Option<u64> {
+    PAGE_OFFSETS.into_iter().find(|offset| *offset <= image)
+}
+
 /// The kernel's image is part of the direct mapping.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
-    let image = info.symbol("_stext").unwrap_or(vaddr);
-    let page_offset = PAGE_OFFSETS.into_iter().find(|offset| *offset <= image)?;
-    vaddr.checked_sub(page_offset)
+    vaddr.checked_sub(page_offset(info.symbol("_stext").unwrap_or(vaddr))?)
+}
+
+/// Low memory (`MAXMEM` in `arch/x86/include/asm/setup.h`). drgn finds the
+/// page tables through it.
+fn direct_mapping(info: &Vmcoreinfo) -> Option<DirectMapping> {
+    let vaddr = page_offset(info.symbol("_stext")?)?;
+    Some(DirectMapping {
+        vaddr,
+        end: (1 << 32) - VMALLOC_RESERVE - vaddr,
+    })
 }
 
 #[cfg(test)]

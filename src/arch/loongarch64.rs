@@ -45,6 +45,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     // makedumpfile takes 0, whatever VMCOREINFO says.
     phys_base: |_| None,
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };

@@ -13,6 +13,7 @@ pub mod ppc64;
 mod prstatus;
 pub mod riscv;
 pub mod s390x;
+mod x86;
 pub mod x86_64;
 
 use std::fmt;
@@ -217,12 +218,28 @@ impl Machine {
         Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
     }
 
+    /// Where the kernel maps physical memory, for an ELF dump's program
+    /// headers; `None` where no reader needs to know it from there.
+    pub(crate) fn direct_mapping(self, info: &Vmcoreinfo) -> Option<DirectMapping> {
+        (self.architecture().direct_mapping)(info)
+    }
+
     /// The registers of each CPU that `notes` describe, as far as they tell:
     /// one for each `NT_PRSTATUS` note.
     #[must_use]
     pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
     }
+}
+
+/// The kernel's direct mapping: guest-physical address 0 is at a
+/// guest-virtual address, and what follows behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DirectMapping {
+    /// Guest-virtual address of guest-physical address 0.
+    pub(crate) vaddr: u64,
+    /// The guest-physical address at which it ends; page-aligned.
+    pub(crate) end: u64,
 }
 
 /// What differs from one architecture to another: one static of it in each
@@ -247,6 +264,9 @@ struct Architecture {
     /// From a guest-virtual address in the kernel's image to a
     /// guest-physical one.
     kernel_image_to_physical: fn(u64, &Vmcoreinfo) -> Option<u64>,
+    /// Where the kernel maps physical memory, where readers of ELF dumps take
+    /// that from the program headers.
+    direct_mapping: fn(&Vmcoreinfo) -> Option<DirectMapping>,
     /// Appends the notes of all CPUs in QEMU's order. The registers are of
     /// this architecture.
     encode_notes: fn(&[Registers], &mut Vec<u8>),
@@ -446,6 +466,24 @@ mod tests {
             let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
             assert_eq!(found, Some(*machine));
         }
+    }
+
+    /// As QEMU's kdump of an i386 guest with a ROM, which says nothing else.
+    #[test]
+    fn narrow_notes_in_a_wide_dump() {
+        let order = ByteOrder::Little;
+        let mut notes = Vec::new();
+        encode_cpu_notes(
+            Machine::I386,
+            &[i386::Registers::default().into()],
+            &mut notes,
+        );
+        let wide = Encoding {
+            class: Class::Bits64,
+            order,
+        };
+        let found = Machine::from_notes(wide, Notes::new(&notes, order));
+        assert_eq!(found, Some(Machine::I386));
     }
 
     #[test]

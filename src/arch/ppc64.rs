@@ -9,11 +9,11 @@
 
 use std::slice::from_mut;
 
-use super::Architecture;
 use super::json::json_struct;
 use super::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
+use super::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
@@ -51,6 +51,13 @@ const BIG: Architecture = Architecture {
     // The linear map begins at address 0.
     phys_base: |_| Some(0),
     kernel_image_to_physical: |vaddr, _| kernel_image_to_physical(vaddr),
+    // drgn finds the page tables through it.
+    direct_mapping: |_| {
+        Some(DirectMapping {
+            vaddr: PAGE_OFFSET,
+            end: PAGE_OFFSET,
+        })
+    },
     encode_notes: |cpus, out| encode_notes(ByteOrder::Big, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(ByteOrder::Big, notes),
 };
@@ -168,15 +175,15 @@ fn floating(order: ByteOrder, r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// `elf_vrregset_t`. QEMU has vscr in the last word of its 16 bytes in both
-/// byte orders, where Linux has it in the first one if little-endian.
+/// `elf_vrregset_t`. As in QEMU's, vscr is the last word of its 16 bytes and
+/// vrsave the first one, in both byte orders.
 fn vmx(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.vr);
     bytes.extend(words(order, &[0, 0, 0, r.vscr, r.vrsave, 0, 0, 0]));
     bytes
 }
 
-/// `elf_evrregset_t`.
+/// `elf_evrregset_t`, then the status and control register.
 fn spe(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.evr);
     bytes.extend(words(order, &[r.spe_acc]));
@@ -276,7 +283,7 @@ mod tests {
             gpr: from_fn(|i| 0xc000_0000_0000_1100 + i as u64),
             fpr: from_fn(|i| 0x4000_0000_0000_2200 + i as u64),
             fpscr: 0x8200_4000,
-            vr: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vr: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             vscr: 0x0001_0000,
             vrsave: 0xff,
             vsr_low: from_fn(|i| 0x5000_0000_0000_3300 + i as u64),

@@ -42,6 +42,7 @@ pub(super) static RISCV64: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical: |vaddr, info| kernel_image_to_physical(vaddr, info, u64::MAX),
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(Class::Bits64, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(Class::Bits64, notes),
 };
@@ -54,6 +55,7 @@ pub(super) static RISCV32: Architecture = Architecture {
     kdump_layout: HeaderLayout::Bits32Padded,
     prstatus_size: prstatus_size(Class::Bits32, USER_REGS * 4),
     kernel_image_to_physical: |vaddr, info| kernel_image_to_physical(vaddr, info, u32::MAX.into()),
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(Class::Bits32, &Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(Class::Bits32, notes),
     ..RISCV64

@@ -64,6 +64,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base: |_| Some(0),
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes,
 };
@@ -224,11 +225,12 @@ fn decode_floating(desc: &[u8], r: &mut Registers) -> Option<()> {
     Some(())
 }
 
-/// Kernels since 6.10 have the image at `KERNELOFFSET` (guest-virtual) and
-/// `KERNELOFFPHYS` (guest-physical); older ones have it where it lies.
+/// Newer kernels have the image at `KERNELOFFSET` (guest-virtual) and
+/// `KERNELOFFPHYS` (guest-physical). Older ones have it mapped where it lies,
+/// which crash takes a `KERNELOFFSET` of 0 for too.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     match (info.kernel_offset(), info.kernel_offset_phys()) {
-        (Some(start), Some(physical)) => vaddr.checked_sub(start)?.checked_add(physical),
+        (Some(start @ 1..), Some(physical)) => vaddr.checked_sub(start)?.checked_add(physical),
         _ => Some(vaddr),
     }
 }
@@ -258,7 +260,7 @@ mod tests {
             todcmp: 0xe39d_4c4e_43cc_5c5e,
             todpreg: 7,
             vxrs_low: from_fn(|i| 0x6000_0000_0000_6600 + i as u64),
-            vxrs_high: from_fn(|i| (0xaaaa_0000 + i as u128) << 96 | 0xbbbb_0000 + i as u128),
+            vxrs_high: from_fn(|i| ((0xaaaa_0000 + i as u128) << 96) | (0xbbbb_0000 + i as u128)),
             gs_cb: from_fn(|i| 0x7000_0000_0000_7700 + i as u64),
             pv_cpu_data: None,
         }
@@ -335,12 +337,14 @@ mod tests {
     }
 
     #[test]
-    fn kernel_addresses_before_and_since_6_10() {
+    fn kernel_addresses_with_and_without_a_mapping_of_their_own() {
         let physical = |text: &str, vaddr| {
             kernel_image_to_physical(vaddr, &Vmcoreinfo::parse(text.as_bytes()).unwrap())
         };
         let old = "OSRELEASE=6.1\nKERNELOFFSET=1000000\n";
         assert_eq!(physical(old, 0x1ef_4898), Some(0x1ef_4898));
+        let not_moved = "OSRELEASE=6.12\nKERNELOFFSET=0\nKERNELOFFPHYS=1000\n";
+        assert_eq!(physical(not_moved, 0x1ef_4898), Some(0x1ef_4898));
         let new =
             "OSRELEASE=6.12\nIDENTITYBASE=0\nKERNELOFFSET=3ffe0000000\nKERNELOFFPHYS=1000000\n";
         assert_eq!(physical(new, 0x3ff_e0ef_4898), Some(0x1ef_4898));

@@ -1,22 +1,22 @@
-//! x86_64: registers, `NT_PRSTATUS`, QEMU's CPU state note, kernel
-//! addresses.
+//! x86_64: registers, `NT_PRSTATUS`, kernel addresses.
 //!
 //! Sources: `struct elf_prstatus` in Linux `include/linux/elfcore.h` with
-//! `struct user_regs_struct` of `arch/x86/include/asm/user_64.h`; QEMU's
-//! `QEMUCPUState`, version 1, whose readers tell by its `size` field whether
-//! `kernel_gs_base` is there (432 bytes without, 440 with); `__START_KERNEL_map`
-//! in Linux `arch/x86/include/asm/page_64_types.h`.
+//! `struct user_regs_struct` of `arch/x86/include/asm/user_64.h`;
+//! `__START_KERNEL_map` in Linux `arch/x86/include/asm/page_64_types.h`.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
 
-use zerocopy::byteorder::little_endian::{U32, U64};
+use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+pub use super::x86::{DescriptorTable, Segment, decode_qemu_state};
 
 use super::Architecture;
 use super::json::json_struct;
 use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size};
-use crate::elf::note::{CORE, NT_PRSTATUS, Note, QEMU};
+use super::x86::encode_qemu_note;
+use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
 use crate::encoding::{ByteOrder, Class, Encoding};
 use crate::kdump::format::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -41,6 +41,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     frames_from_phys_base: false,
     phys_base,
     kernel_image_to_physical,
+    direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
@@ -104,35 +105,6 @@ impl Registers {
     }
 }
 
-json_struct! {
-    /// A segment register with its hidden part.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-    pub struct Segment {
-        /// The visible selector.
-        pub selector: u32,
-        /// Last offset in the segment, in bytes.
-        pub limit: u32,
-        /// The second 32-bit word of the segment's descriptor: type in bits 8 to
-        /// 11, S in 12, DPL in 13 and 14, P in 15, AVL in 20, L in 21, D/B in
-        /// 22, G in 23; the other bits are part of base and limit there and are
-        /// ignored here. (VMX access rights have the same bits eight lower.)
-        pub flags: u32,
-        /// Guest-virtual base address.
-        pub base: u64,
-    }
-}
-
-json_struct! {
-    /// A descriptor table register.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-    pub struct DescriptorTable {
-        /// Guest-virtual base address.
-        pub base: u64,
-        /// Last offset in the table, in bytes.
-        pub limit: u32,
-    }
-}
-
 /// `struct user_regs_struct`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -166,51 +138,11 @@ struct UserRegs {
     gs: U64,
 }
 
-/// QEMU's `QEMUCPUState`, version 1.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct QemuCpuState {
-    version: U32,
-    /// Of the whole struct, in bytes.
-    size: U32,
-    /// rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8 to r15.
-    general: [U64; 16],
-    rip: U64,
-    rflags: U64,
-    /// cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt.
-    segments: [QemuSegment; 10],
-    cr: [U64; 5],
-    kernel_gs_base: U64,
-}
-
-/// QEMU's `QEMUCPUSegment`.
-#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct QemuSegment {
-    selector: U32,
-    limit: U32,
-    flags: U32,
-    padding: U32,
-    base: U64,
-}
-
-const QEMU_STATE_VERSION: u32 = 1;
-
 const _: () = assert!(size_of::<UserRegs>() == 27 * 8);
 const _: () = assert!(offset_of!(UserRegs, rax) == 10 * 8);
 const _: () = assert!(offset_of!(UserRegs, rip) == 16 * 8);
 const _: () = assert!(offset_of!(UserRegs, rsp) == 19 * 8);
 const _: () = assert!(offset_of!(UserRegs, gs) == 26 * 8);
-// 8, 16 × 8 = 128, 16, 10 × 24 = 240, 5 × 8 = 40, 8.
-const _: () = assert!(offset_of!(QemuCpuState, general) == 8);
-const _: () = assert!(offset_of!(QemuCpuState, rip) == 136);
-const _: () = assert!(offset_of!(QemuCpuState, rflags) == 144);
-const _: () = assert!(offset_of!(QemuCpuState, segments) == 152);
-const _: () = assert!(offset_of!(QemuCpuState, cr) == 392);
-const _: () = assert!(offset_of!(QemuCpuState, kernel_gs_base) == 432);
-const _: () = assert!(size_of::<QemuCpuState>() == 440);
-const _: () = assert!(offset_of!(QemuSegment, base) == 16);
-const _: () = assert!(size_of::<QemuSegment>() == 24);
 
 fn user_regs(r: &Registers) -> UserRegs {
     UserRegs {
@@ -244,36 +176,6 @@ fn user_regs(r: &Registers) -> UserRegs {
     }
 }
 
-fn qemu_state(r: &Registers) -> QemuCpuState {
-    let general = [
-        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15,
-    ];
-    let table = |table: DescriptorTable| Segment {
-        base: table.base,
-        limit: table.limit,
-        ..Segment::default()
-    };
-    let (gdt, idt) = (table(r.gdt), table(r.idt));
-    let segments = [r.cs, r.ds, r.es, r.fs, r.gs, r.ss, r.ldt, r.tr, gdt, idt];
-    QemuCpuState {
-        version: QEMU_STATE_VERSION.into(),
-        size: (size_of::<QemuCpuState>() as u32).into(),
-        general: general.map(U64::from),
-        rip: r.rip.into(),
-        rflags: r.rflags.into(),
-        segments: segments.map(|s| QemuSegment {
-            selector: s.selector.into(),
-            limit: s.limit.into(),
-            flags: s.flags.into(),
-            padding: 0.into(),
-            base: s.base.into(),
-        }),
-        cr: [r.cr0, r.cr1, r.cr2, r.cr3, r.cr4].map(U64::from),
-        kernel_gs_base: r.kernel_gs_base.into(),
-    }
-}
-
 /// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     for (index, registers) in cpus.iter().enumerate() {
@@ -282,16 +184,6 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     for registers in cpus {
         encode_qemu_note(registers, out);
     }
-}
-
-/// Appends QEMU's CPU state note.
-pub(super) fn encode_qemu_note(registers: &Registers, out: &mut Vec<u8>) {
-    Note {
-        name: QEMU,
-        kind: 0,
-        desc: qemu_state(registers).as_bytes(),
-    }
-    .encode(ENCODING.order, out);
 }
 
 /// From QEMU's note, or without one from `NT_PRSTATUS`.
@@ -303,88 +195,6 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
         state.or_else(|| Some(decode_prstatus(desc)?.1))
     };
     statuses.map(cpu).map(Option::unwrap_or_default).collect()
-}
-
-/// The registers in QEMU's CPU state note: all that [`Registers`] has. A
-/// note of an older QEMU, without `kernel_gs_base`, gives 0 for that.
-#[must_use]
-pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
-    let short = offset_of!(QemuCpuState, kernel_gs_base);
-    let mut bytes = [0; size_of::<QemuCpuState>()];
-    let len = desc.len().min(bytes.len());
-    if len < short {
-        return None;
-    }
-    bytes[..len].copy_from_slice(&desc[..len]);
-    let s = QemuCpuState::read_from_bytes(&bytes).ok()?;
-    if s.version != QEMU_STATE_VERSION {
-        return None;
-    }
-    let [
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-    ] = s.general.map(U64::get);
-    let [cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt] = s.segments.map(|s| Segment {
-        selector: s.selector.get(),
-        limit: s.limit.get(),
-        flags: s.flags.get(),
-        base: s.base.get(),
-    });
-    let table = |segment: Segment| DescriptorTable {
-        base: segment.base,
-        limit: segment.limit,
-    };
-    let [cr0, cr1, cr2, cr3, cr4] = s.cr.map(U64::get);
-    Some(Registers {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-        rip: s.rip.get(),
-        rflags: s.rflags.get(),
-        cs,
-        ds,
-        es,
-        fs,
-        gs,
-        ss,
-        ldt,
-        tr,
-        gdt: table(gdt),
-        idt: table(idt),
-        cr0,
-        cr1,
-        cr2,
-        cr3,
-        cr4,
-        kernel_gs_base: s.kernel_gs_base.get(),
-    })
 }
 
 /// The registers in an `NT_PRSTATUS` descriptor, which has no control
@@ -452,16 +262,12 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::elf::note::Notes;
-    use zerocopy::FromZeros;
 
     /// Every field another value, so that no two can be mixed up.
     fn registers() -> Registers {
-        let mut bytes = QemuCpuState::new_zeroed();
-        for (i, b) in bytes.as_mut_bytes().iter_mut().enumerate() {
-            *b = (i * 7 % 251) as u8;
-        }
-        bytes.version = QEMU_STATE_VERSION.into();
-        decode_qemu_state(bytes.as_bytes()).unwrap()
+        let mut state: [u8; 440] = std::array::from_fn(|i| (i * 7 % 251) as u8);
+        state[..4].copy_from_slice(&[1, 0, 0, 0]); // version
+        decode_qemu_state(&state).unwrap()
     }
 
     #[test]
@@ -521,42 +327,6 @@ mod tests {
         expected[112 + 176..112 + 178].copy_from_slice(&[0x55, 0x99]);
         assert_eq!(bytes, expected);
         assert_eq!(decode_prstatus(bytes), Some((3, r)));
-    }
-
-    #[test]
-    fn qemu_state_bytes() {
-        let r = Registers {
-            rbx: 0xb,
-            cs: Segment {
-                selector: 0x10,
-                limit: 0xffff_ffff,
-                flags: 0x00af_9b00,
-                base: 0,
-            },
-            cr3: 0x1_2345_6000,
-            kernel_gs_base: 0xffff_8880_0000_0000,
-            ..Registers::default()
-        };
-        let state = qemu_state(&r);
-        let mut expected = [0u8; 440];
-        expected[0] = 1;
-        expected[4..6].copy_from_slice(&440u16.to_le_bytes());
-        expected[16] = 0xb;
-        expected[152] = 0x10;
-        expected[156..160].fill(0xff);
-        expected[160..164].copy_from_slice(&0x00af_9b00u32.to_le_bytes());
-        expected[392 + 24..392 + 32].copy_from_slice(&r.cr3.to_le_bytes());
-        expected[432..].copy_from_slice(&r.kernel_gs_base.to_le_bytes());
-        assert_eq!(state.as_bytes(), expected);
-        let old = decode_qemu_state(&expected[..432]).unwrap();
-        assert_eq!(
-            old,
-            Registers {
-                kernel_gs_base: 0,
-                ..r
-            }
-        );
-        assert_eq!(decode_qemu_state(&expected[..431]), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ SIGINT and SIGTERM stop the dump; no file is left. Exit codes: 0 done, 1 failed,
 Examples:
   guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump
   guestdump dump --from qmp:/run/vm0.qmp --to vm0.dump --format kdump-raw-snappy
+  guestdump dump --from process-core:core.qemu --to vm0.elf --format elf
   guestdump dump --from vmcore:old.elf --to new.kdump --format kdump-raw-zstd
   guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
 
@@ -63,6 +64,7 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
     /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM),
+    /// process-core:CORE (a core file of the process that ran the guest),
     /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
     /// whose guest is stopped meanwhile)
     #[arg(long, value_name = "SOURCE")]
@@ -74,14 +76,15 @@ pub(crate) struct DumpArgs {
     /// kdump-zlib if the target is a stream]
     #[arg(long, value_name = "F", value_parser = parse_format)]
     pub(crate) format: Option<Format>,
-    /// What lies where in raw:PATH, and the CPUs; without it, RAM from
-    /// address 0 on (see docs/map.md)
+    /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
+    /// docs/map.md); without it, raw:PATH is RAM from address 0 on, and
+    /// process-core:CORE is searched for QEMU's RAM
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
-    /// Page size of raw:PATH in bytes [default: VMCOREINFO's, or the
-    /// machine's]
+    /// Page size of raw:PATH and process-core:CORE in bytes [default:
+    /// VMCOREINFO's, or the machine's]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) page_size: Option<u64>,
     /// Besides RAM, of qmp:SOCKET: rom for firmware and ROMs, vram for video
@@ -98,6 +101,10 @@ pub(crate) struct DumpArgs {
     /// Bytes to dump from there on
     #[arg(long, value_name = "L", value_parser = parse_size, requires = "begin")]
     pub(crate) length: Option<u64>,
+    /// Also say at which guest-virtual addresses the memory is mapped, by the
+    /// page tables of all CPUs; with --format elf only
+    #[arg(long)]
+    pub(crate) paging: bool,
     /// A file with VMCOREINFO: its text, or the ELF note
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,
@@ -165,7 +172,7 @@ fn machine_help() -> String {
     let names: Vec<_> = Machine::ALL.iter().map(|machine| machine.name()).collect();
     let names = names.join(", ");
     let default = Machine::default();
-    format!("Architecture of raw:PATH: {names} [default: {default}]")
+    format!("Architecture of raw:PATH and process-core:CORE: {names} [default: {default}]")
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {

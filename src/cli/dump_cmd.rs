@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use guestdump::paging::Budget;
+use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
@@ -12,6 +14,7 @@ use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{DumpSink, Format, Progress, Summary};
 
 use super::args::{DumpArgs, Included};
+use super::missing;
 use super::progress::Ticker;
 use super::report::{Failure, Result, note, print_json, print_json_to_stderr};
 use super::signals::Watch;
@@ -73,7 +76,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
-    report(args, &summary, standstill)?;
+    report(args, &summary, standstill, source.missing())?;
     resumed.map(|_| ())
 }
 
@@ -94,6 +97,9 @@ fn write(
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
     }
+    if args.paging {
+        options = options.paging(Budget::default());
+    }
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);
     }
@@ -105,12 +111,22 @@ fn write(
         .map_err(|error| target::failure(&args.to, error))
 }
 
-fn report(args: &DumpArgs, summary: &Summary, standstill: Option<&Standstill>) -> Result<()> {
-    if args.json {
-        let entry = SummaryEntry::new(summary, standstill);
-        if target::is_stdout(&args.to) {
-            return print_json_to_stderr(&entry);
-        }
+fn report(
+    args: &DumpArgs,
+    summary: &Summary,
+    standstill: Option<&Standstill>,
+    missing: Option<&[Missing]>,
+) -> Result<()> {
+    let entry = args
+        .json
+        .then(|| SummaryEntry::new(summary, standstill, missing));
+    if let (Some(entry), true) = (&entry, target::is_stdout(&args.to)) {
+        return print_json_to_stderr(entry);
+    }
+    for line in missing::lines(missing.unwrap_or_default()) {
+        note(&line);
+    }
+    if let Some(entry) = entry {
         return print_json(&entry);
     }
     for line in summary::lines(target::Name(&args.to), summary, standstill) {
@@ -127,9 +143,13 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
     ];
     let given = raw_only.iter().find(|(_, given)| *given);
     match given {
-        Some((name, _)) if !matches!(args.from, SourceName::Raw(_)) => Err(Failure::usage(
-            format!("{name} goes with --from raw:PATH only"),
-        )),
+        Some((name, _))
+            if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>
+        {
+            Err(Failure::usage(format!(
+                "{name} goes with --from raw:PATH and process-core:CORE only"
+            )))
+        }
         _ if !args.include.is_empty() && !matches!(args.from, SourceName::Qmp(_)) => {
             Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
         }

@@ -6,15 +6,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
+use guestdump::memory::{FileMemory, FileRegion, MemoryRange, validate_ranges};
 use guestdump::number::Number;
+use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{Machine, Registers};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::report::{Failure, Result, chain};
-use super::source::open_file;
+use super::source::{Settings, open_file};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,8 +35,11 @@ struct MapFile {
 struct Region {
     gpa: Number,
     size: Number,
-    offset: Number,
+    /// In a file.
+    offset: Option<Number>,
     path: Option<PathBuf>,
+    /// In the process of a core file.
+    hva: Option<Number>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,6 +58,17 @@ pub(crate) struct RawGuest {
     pub(crate) page_size: Option<u64>,
     pub(crate) cpus: Vec<Registers>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
+    /// Of a process's core file, what of the guest is not in it.
+    pub(crate) missing: Option<Vec<Missing>>,
+}
+
+/// Where a map's regions lie if it does not name a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Backing<'a> {
+    /// In a file with guest RAM.
+    Ram(&'a Path),
+    /// In a process's core file.
+    Core(&'a ProcessCore),
 }
 
 /// One range of RAM from address 0 on, which is the whole file `ram`.
@@ -66,12 +81,30 @@ pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
         page_size: None,
         cpus: Vec::new(),
         vmcoreinfo: None,
+        missing: None,
     })
 }
 
-/// The guest that the map file `map` describes; regions without a path lie in
-/// `ram`. A `machine` counts more than the map's.
-pub(crate) fn load(map: &Path, ram: &Path, machine: Option<Machine>) -> Result<RawGuest> {
+/// The guest that QEMU's core file has, if it can be found without a map.
+pub(crate) fn find(
+    core: &ProcessCore,
+    settings: &Settings<'_>,
+) -> Result<RawGuest, ProcessCoreError> {
+    let ram = core.find_qemu_ram(settings.machine, &settings.progress)?;
+    let found = core.extract(&ram.blocks)?;
+    Ok(RawGuest {
+        missing: Some(found.missing.clone()),
+        memory: found.into_memory()?,
+        machine: Some(ram.machine),
+        page_size: None,
+        cpus: Vec::new(),
+        vmcoreinfo: None,
+    })
+}
+
+/// The guest that the map file `map` describes. A `machine` counts more than
+/// the map's.
+pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -> Result<RawGuest> {
     let bytes = std::fs::read(map)
         .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
     let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
@@ -81,18 +114,33 @@ pub(crate) fn load(map: &Path, ram: &Path, machine: Option<Machine>) -> Result<R
     let machine = machine.or(named.map_err(|e| bad(chain(&e)))?);
     let cpus = cpus(machine.unwrap_or_default(), &file.cpus).map_err(bad)?;
     let folder = map.parent().unwrap_or(Path::new(""));
+    let ranges = file
+        .regions
+        .iter()
+        .map(|region| MemoryRange::new(region.gpa.0, region.size.0))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| bad(chain(&e)))?;
+    validate_ranges(&ranges).map_err(|e| bad(chain(&e)))?;
     let mut files = Files::default();
-    let mut regions = Vec::new();
-    for region in &file.regions {
-        let path = region.path.as_ref().map(|path| folder.join(path));
-        regions.push(FileRegion {
-            range: MemoryRange::new(region.gpa.0, region.size.0).map_err(|e| bad(chain(&e)))?,
-            file: files.open(path.as_deref().unwrap_or(ram))?,
-            offset: region.offset.0,
-        });
+    let mut found = Extracted::default();
+    for (region, range) in file.regions.iter().zip(ranges) {
+        match region.place(backing, folder).map_err(bad)? {
+            Place::File { path, offset } => found.regions.push(FileRegion {
+                range,
+                file: files.open(&path)?,
+                offset,
+            }),
+            Place::Core { core, hva } => {
+                let part = core.extract(&[RamBlock { range, hva }]);
+                let part = part.map_err(|e| bad(chain(&e)))?;
+                found.regions.extend(part.regions);
+                found.missing.extend(part.missing);
+            }
+        }
     }
+    let missing = matches!(backing, Backing::Core(_)).then(|| found.missing.clone());
     Ok(RawGuest {
-        memory: FileMemory::new(regions).map_err(|e| bad(chain(&e)))?,
+        memory: found.into_memory().map_err(|e| bad(chain(&e)))?,
         machine,
         page_size: file.page_size.map(|n| n.0),
         cpus,
@@ -100,7 +148,40 @@ pub(crate) fn load(map: &Path, ram: &Path, machine: Option<Machine>) -> Result<R
             gpa: note.gpa.0,
             size: note.size.0,
         }),
+        missing,
     })
+}
+
+/// Where a region lies.
+enum Place<'a> {
+    File { path: PathBuf, offset: u64 },
+    Core { core: &'a ProcessCore, hva: u64 },
+}
+
+impl Region {
+    /// Where the region lies; a relative path begins at the map's `folder`.
+    fn place<'a>(&self, backing: Backing<'a>, folder: &Path) -> Result<Place<'a>, String> {
+        let gpa = self.gpa.0;
+        let bad = |why: &str| Err(format!("the region at gpa {gpa:#x} {why}"));
+        match (backing, self.hva, self.offset, &self.path) {
+            (Backing::Ram(_), Some(_), ..) => {
+                bad("has `hva`, which goes with --from process-core:CORE only")
+            }
+            (Backing::Ram(_), None, None, _) => bad("has no `offset`"),
+            (Backing::Ram(ram), None, Some(offset), path) => Ok(Place::File {
+                path: path.as_ref().map_or(ram.into(), |path| folder.join(path)),
+                offset: offset.0,
+            }),
+            (Backing::Core(core), Some(hva), None, None) => Ok(Place::Core { core, hva: hva.0 }),
+            (Backing::Core(_), None, Some(offset), Some(path)) => Ok(Place::File {
+                path: folder.join(path),
+                offset: offset.0,
+            }),
+            (Backing::Core(_), ..) => bad(
+                "needs either `hva`, or `path` and `offset` if its bytes are in another file than the core",
+            ),
+        }
+    }
 }
 
 /// The error says which CPU it is.

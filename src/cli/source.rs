@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use guestdump::demo::{self, DemoGuest};
+use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, DumpSink, Format, Machine, Progress, Summary, dump};
 
-use super::map::{self, RawGuest};
+use super::map::{self, Backing, RawGuest};
 use super::number::parse_size;
 use super::report::{Failure, Result};
 use super::signals::Rescue;
@@ -22,6 +23,8 @@ pub(crate) enum SourceName {
     Demo(u64),
     /// A file with guest RAM.
     Raw(PathBuf),
+    /// A core file of the process that ran the guest.
+    ProcessCore(PathBuf),
     /// A dump.
     Vmcore(PathBuf),
     /// The socket of a running QEMU.
@@ -36,9 +39,13 @@ impl FromStr for SourceName {
             ("demo", "") if s == "demo" => Ok(Self::Demo(demo::DEFAULT_SIZE)),
             ("demo", size) => parse_size(size).map(Self::Demo),
             ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
+            ("process-core", path) if !path.is_empty() => Ok(Self::ProcessCore(path.into())),
             ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
             ("qmp", path) if !path.is_empty() => Ok(Self::Qmp(path.into())),
-            _ => Err("name demo, demo:SIZE, raw:PATH, vmcore:PATH or qmp:SOCKET".into()),
+            _ => Err(
+                "name demo, demo:SIZE, raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
+                    .into(),
+            ),
         }
     }
 }
@@ -46,7 +53,7 @@ impl FromStr for SourceName {
 /// What the command line says about a source.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
-    /// Of a raw source, as the next two.
+    /// Of files with guest RAM and of core files, as the next two.
     pub(crate) map: Option<&'a Path>,
     pub(crate) machine: Option<Machine>,
     /// In bytes.
@@ -76,13 +83,21 @@ impl Source {
                 .map(Self::Demo)
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
-                let mut guest = match settings.map {
-                    Some(map) => map::load(map, path, settings.machine)?,
+                let guest = match settings.map {
+                    Some(map) => map::load(map, Backing::Ram(path), settings.machine)?,
                     None => map::flat(path)?,
                 };
-                guest.machine = settings.machine.or(guest.machine);
-                guest.page_size = settings.page_size.or(guest.page_size);
-                Ok(Self::Raw(guest))
+                Ok(Self::raw(guest, settings))
+            }
+            SourceName::ProcessCore(path) => {
+                let failure =
+                    |e: ProcessCoreError| Failure::because(format!("{}", path.display()), &e);
+                let core = ProcessCore::open(open_file(path)?).map_err(failure)?;
+                let guest = match settings.map {
+                    Some(map) => map::load(map, Backing::Core(&core), settings.machine)?,
+                    None => map::find(&core, settings).map_err(failure)?,
+                };
+                Ok(Self::raw(guest, settings))
             }
             SourceName::Vmcore(path) => {
                 let name = path.display().to_string();
@@ -102,6 +117,20 @@ impl Source {
                     Err(e) => Err(Failure::because(name, &e)),
                 }
             }
+        }
+    }
+
+    fn raw(mut guest: RawGuest, settings: &Settings<'_>) -> Self {
+        guest.machine = settings.machine.or(guest.machine);
+        guest.page_size = settings.page_size.or(guest.page_size);
+        Self::Raw(guest)
+    }
+
+    /// Of a core file, what of the guest is not in it.
+    pub(crate) fn missing(&self) -> Option<&[Missing]> {
+        match self {
+            Self::Raw(guest) => guest.missing.as_deref(),
+            _ => None,
         }
     }
 
@@ -211,10 +240,22 @@ mod tests {
         assert_eq!(parse("demo"), Some(SourceName::Demo(demo::DEFAULT_SIZE)));
         assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
         assert_eq!(parse("raw:a:b"), Some(SourceName::Raw("a:b".into())));
+        assert_eq!(
+            parse("process-core:a:b"),
+            Some(SourceName::ProcessCore("a:b".into()))
+        );
         assert_eq!(parse("vmcore:x"), Some(SourceName::Vmcore("x".into())));
         assert_eq!(parse("qmp:/x"), Some(SourceName::Qmp("/x".into())));
         for bad in [
-            "", "qmp:", "demo:", "demo:x", "raw", "raw:", "vmcore:", "kdump:x",
+            "",
+            "qmp:",
+            "demo:",
+            "process-core:",
+            "demo:x",
+            "raw",
+            "raw:",
+            "vmcore:",
+            "kdump:x",
         ] {
             assert_eq!(parse(bad), None, "{bad}");
         }

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use guestdump::Summary;
+use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::vmcoreinfo::{Candidate, Located};
+use guestdump::{PagingSummary, Summary};
 use serde::Serialize;
 
+use super::missing::MissingEntry;
 use super::report::human;
 
 /// The summary as JSON.
@@ -23,9 +25,24 @@ pub(crate) struct SummaryEntry {
     seconds: f64,
     threads: usize,
     vmcoreinfo: Option<LocatedEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paging: Option<PagingEntry>,
     /// Of a guest that runs.
     #[serde(flatten)]
     standstill: Option<StandstillEntry>,
+    /// Of a core file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Vec<MissingEntry>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PagingEntry {
+    mappings: u64,
+    tables: u64,
+    partial: bool,
+    cut_tables: u64,
+    cut_bytes: u64,
+    unreadable_tables: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,7 +70,11 @@ struct CandidateEntry {
 }
 
 impl SummaryEntry {
-    pub(crate) fn new(s: &Summary, standstill: Option<&Standstill>) -> Self {
+    pub(crate) fn new(
+        s: &Summary,
+        standstill: Option<&Standstill>,
+        missing: Option<&[Missing]>,
+    ) -> Self {
         Self {
             format: s.format.name(),
             machine: s.machine.name(),
@@ -66,10 +87,19 @@ impl SummaryEntry {
             seconds: s.duration.as_secs_f64(),
             threads: s.threads,
             vmcoreinfo: s.vmcoreinfo.as_ref().map(LocatedEntry::from),
+            paging: s.paging.map(|p| PagingEntry {
+                mappings: p.mappings,
+                tables: p.tables,
+                partial: p.partial,
+                cut_tables: p.cut_tables,
+                cut_bytes: p.cut_bytes,
+                unreadable_tables: p.unreadable_tables,
+            }),
             standstill: standstill.map(|standstill| StandstillEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
                 interference: standstill.interference.as_ref().map(ToString::to_string),
             }),
+            missing: missing.map(|list| list.iter().map(MissingEntry::from).collect()),
         }
     }
 }
@@ -124,6 +154,7 @@ pub(crate) fn lines(
     };
     let mut lines = vec![first];
     lines.extend(second);
+    lines.extend(s.paging.as_ref().map(paging_line));
     if let Some(standstill) = standstill {
         lines.push(match standstill.duration {
             Some(duration) => format!("the guest stood still for {:.3} s", duration.as_secs_f64()),
@@ -136,6 +167,25 @@ pub(crate) fn lines(
         );
     }
     lines
+}
+
+fn paging_line(p: &PagingSummary) -> String {
+    let plural = |n| if n == 1 { "" } else { "s" };
+    let mut line = format!(
+        "{} mapping{} by {} page table{}",
+        p.mappings,
+        plural(p.mappings),
+        p.tables,
+        plural(p.tables)
+    );
+    if p.partial {
+        line += &format!(
+            "; warning: not all of them, {} references to page tables and {} of pages were cut off",
+            p.cut_tables,
+            human(p.cut_bytes)
+        );
+    }
+    line
 }
 
 fn vmcoreinfo_line(located: &Located) -> String {

@@ -227,10 +227,12 @@ const _: () = assert!(offset_of!(Phdr64<Le>, p_filesz) == 32);
 const _: () = assert!(offset_of!(Phdr64<Le>, p_memsz) == 40);
 const _: () = assert!(offset_of!(Phdr64<Le>, p_align) == 48);
 const _: () = assert!(size_of::<Shdr32<Le>>() == 10 * 4);
+const _: () = assert!(offset_of!(Shdr32<Le>, sh_flags) == 8);
 const _: () = assert!(offset_of!(Shdr32<Le>, sh_offset) == 16);
 const _: () = assert!(offset_of!(Shdr32<Le>, sh_size) == 20);
 const _: () = assert!(offset_of!(Shdr32<Le>, sh_info) == 28);
 const _: () = assert!(size_of::<Shdr64<Le>>() == 4 * 4 + 6 * 8);
+const _: () = assert!(offset_of!(Shdr64<Le>, sh_flags) == 8);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_offset) == 24);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_size) == 32);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_info) == 44);
@@ -294,6 +296,8 @@ pub struct SectionHeader {
     pub name: u32,
     /// `sh_type`.
     pub kind: u32,
+    /// `sh_flags`.
+    pub flags: u64,
     /// File offset of the contents.
     pub offset: u64,
     /// Bytes of the contents.
@@ -511,6 +515,7 @@ impl SectionHeader {
             Class::Bits32 => out.extend_from_slice(Shdr32::<O> {
                 sh_name: self.name.into(),
                 sh_type: self.kind.into(),
+                sh_flags: (self.flags as u32).into(),
                 sh_offset: (self.offset as u32).into(),
                 sh_size: (self.size as u32).into(),
                 sh_info: self.info.into(),
@@ -519,6 +524,7 @@ impl SectionHeader {
             Class::Bits64 => out.extend_from_slice(Shdr64::<O> {
                 sh_name: self.name.into(),
                 sh_type: self.kind.into(),
+                sh_flags: self.flags.into(),
                 sh_offset: self.offset.into(),
                 sh_size: self.size.into(),
                 sh_info: self.info.into(),
@@ -537,6 +543,7 @@ impl SectionHeader {
                 Self {
                     name: h.sh_name.get(),
                     kind: h.sh_type.get(),
+                    flags: h.sh_flags.get().into(),
                     offset: h.sh_offset.get().into(),
                     size: h.sh_size.get().into(),
                     info: h.sh_info.get(),
@@ -547,6 +554,7 @@ impl SectionHeader {
                 Self {
                     name: h.sh_name.get(),
                     kind: h.sh_type.get(),
+                    flags: h.sh_flags.get(),
                     offset: h.sh_offset.get(),
                     size: h.sh_size.get(),
                     info: h.sh_info.get(),
@@ -685,6 +693,7 @@ mod tests {
         let header = SectionHeader {
             name: 0x11,
             kind: SHT_PROGBITS,
+            flags: 0x77,
             offset: 0x2233,
             size: 0x4455,
             info: 0x66,
@@ -693,6 +702,7 @@ mod tests {
         header.encode(LE64, &mut bytes);
         let mut expected = [0; 64];
         (expected[0], expected[4], expected[44]) = (0x11, 1, 0x66);
+        expected[8] = 0x77;
         expected[24..26].copy_from_slice(&[0x33, 0x22]);
         expected[32..34].copy_from_slice(&[0x55, 0x44]);
         assert_eq!(bytes, expected);
@@ -701,6 +711,7 @@ mod tests {
         header.encode(BE32, &mut bytes);
         let mut expected = [0; 40];
         (expected[3], expected[7], expected[31]) = (0x11, 1, 0x66);
+        expected[11] = 0x77;
         expected[18..20].copy_from_slice(&[0x22, 0x33]);
         expected[22..24].copy_from_slice(&[0x44, 0x55]);
         assert_eq!(bytes, expected);

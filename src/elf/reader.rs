@@ -40,10 +40,7 @@ const MAX_PROGRAM_HEADERS: u32 = 1 << 24;
 impl ElfDump {
     /// Decodes the headers; `None` if this is no ELF file.
     pub(crate) fn open(input: &Input) -> Result<Option<Self>, VmcoreError> {
-        let mut head = [0; 64];
-        let n = input.len().min(head.len() as u64) as usize;
-        input.read_at(0, &mut head[..n])?;
-        let Some(header) = FileHeader::decode(&head[..n]) else {
+        let Some(header) = read_header(input)? else {
             return Ok(None);
         };
         if header.e_type != ET_CORE {
@@ -100,7 +97,16 @@ impl ElfDump {
     }
 }
 
-fn read_program_headers(
+/// Decodes the ELF header; `None` if this is no ELF file.
+pub(crate) fn read_header(input: &Input) -> Result<Option<FileHeader>, VmcoreError> {
+    let mut head = [0; 64];
+    let n = input.len().min(head.len() as u64) as usize;
+    input.read_at(0, &mut head[..n])?;
+    Ok(FileHeader::decode(&head[..n]))
+}
+
+/// Decodes all program headers but those of type PT_NULL.
+pub(crate) fn read_program_headers(
     input: &Input,
     header: &FileHeader,
 ) -> Result<Vec<ProgramHeader>, VmcoreError> {
@@ -152,7 +158,8 @@ fn read_program_headers(
     Ok(headers)
 }
 
-fn read_notes(input: &Input, headers: &[ProgramHeader]) -> Result<Vec<u8>, VmcoreError> {
+/// The PT_NOTE segments, one behind the other.
+pub(crate) fn read_notes(input: &Input, headers: &[ProgramHeader]) -> Result<Vec<u8>, VmcoreError> {
     let mut notes: Vec<u8> = Vec::new();
     for header in headers.iter().filter(|header| header.kind == PT_NOTE) {
         let room = MAX_NOTES - notes.len() as u64;

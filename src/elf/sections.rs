@@ -13,11 +13,14 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::format::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader, shdr_size};
+use super::format::{
+    FileHeader, SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader, shdr_size,
+};
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::sink::Output;
+use crate::vmcore::Input;
 
 /// A section of an ELF dump.
 #[derive(Clone)]
@@ -53,6 +56,15 @@ impl Section {
         Self {
             name: name.into(),
             contents: Contents::Late(Arc::new(contents)),
+        }
+    }
+
+    /// The contents, unless they are late.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.contents {
+            Contents::Given(bytes) => Some(bytes),
+            Contents::Late(_) => None,
         }
     }
 
@@ -97,7 +109,7 @@ const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
 const SHSTRTAB: &str = ".shstrtab";
 
 pub(crate) fn check(format: Format, sections: &[Section]) -> Result<(), SectionsError> {
-    if !sections.is_empty() && format.codec().is_some() {
+    if !sections.is_empty() && format != Format::Elf {
         return Err(SectionsError::NotElf(format));
     }
     if sections.len() > MAX_SECTIONS {
@@ -218,4 +230,51 @@ fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>> {
         true => Ok(bytes),
         false => Err(failed(io::ErrorKind::FileTooLarge.into())),
     }
+}
+
+/// The sections in a dump that can be written again: those with contents of
+/// their writer's own, which are no part of memory (gdb makes a section of
+/// every segment). What does not add up is left out, because a dump is good
+/// without; QEMU's headers may be in the wrong byte order. All contents
+/// together are no longer than the dump.
+pub(crate) fn read(input: &Input, header: &FileHeader) -> Vec<Section> {
+    let headers = read_headers(input, header).unwrap_or_default();
+    let mut left = input.len();
+    let mut contents = |header: &SectionHeader| {
+        let max = left;
+        let bytes = input.read_vec("a section", header.offset, header.size, max);
+        let bytes = bytes.ok()?;
+        left -= bytes.len() as u64;
+        Some(bytes)
+    };
+    let Some(names) = headers
+        .get(usize::from(header.shstrndx))
+        .and_then(&mut contents)
+    else {
+        return Vec::new();
+    };
+    let own = headers
+        .iter()
+        .filter(|h| h.kind == SHT_PROGBITS && h.flags == 0);
+    own.take(MAX_SECTIONS)
+        .filter_map(|header| {
+            let name = names.get(header.name as usize..)?.split(|b| *b == 0).next();
+            let name = str::from_utf8(name?).ok().filter(|name| !name.is_empty())?;
+            Some(Section::new(name, contents(header)?))
+        })
+        .collect()
+}
+
+fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>> {
+    let size = usize::from(header.shentsize);
+    if header.shoff == 0 || size < shdr_size(header.encoding.class) {
+        return None;
+    }
+    let len = u64::from(header.shnum) * size as u64;
+    let table = input.read_vec("the section headers", header.shoff, len, len);
+    let table = table.ok()?;
+    let headers = table.chunks_exact(size);
+    headers
+        .map(|bytes| SectionHeader::decode(header.encoding, bytes))
+        .collect()
 }

@@ -7,34 +7,108 @@
 //! volatility3, so zero pages are holes of the file.
 #![forbid(unsafe_code)]
 
+use std::iter;
+
 use super::format::{
     DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
     ehdr_size, encode_section_zero, phdr_size, shdr_size,
 };
 use super::sections::{self, Section};
-use crate::arch::Machine;
+use crate::arch::{DirectMapping, Machine};
 use crate::encoding::{Class, Encoding};
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::notes::NoteSegment;
+use crate::paging::Mapping;
 use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
-/// Everything that goes into a dump, checked.
+/// Everything that goes into a dump.
+#[derive(Clone, Copy)]
+pub(crate) struct ElfContents<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) selection: &'a Selection,
+    /// RAM by guest-virtual address: each lies in one run of `selection`.
+    pub(crate) mappings: &'a [Mapping],
+    pub(crate) notes: &'a NoteSegment,
+    pub(crate) sections: &'a [Section],
+    pub(crate) machine: Machine,
+    /// The guest-virtual addresses of what no mapping has, where they matter.
+    pub(crate) direct_mapping: Option<DirectMapping>,
+}
+
+/// A dump that is laid out.
 pub(crate) struct ElfWriter<'a> {
-    memory: &'a dyn GuestMemory,
-    selection: &'a Selection,
-    notes: &'a NoteSegment,
-    machine: Machine,
-    sections: &'a [Section],
-    /// The machine's, or a wider one.
+    contents: ElfContents<'a>,
+    layout: Layout,
+}
+
+/// What lies where in the file.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// The machine's class, or a wider one.
     class: Class,
     /// File offset of the notes.
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
     memory_at: u64,
+}
+
+impl ElfContents<'_> {
+    fn header_count(&self) -> usize {
+        1 + self.mappings.len() + self.runs().count()
+    }
+
+    /// The runs of RAM in order, cut where the direct mapping ends.
+    fn runs(&self) -> impl Iterator<Item = MemoryRange> {
+        let end = self.direct_mapping.map_or(0, |direct| direct.end);
+        let cut = move |run: MemoryRange| {
+            let (low, high) = match end.checked_sub(run.start()) {
+                Some(low) if low > 0 => run.split_at(low),
+                _ => (run, None),
+            };
+            iter::once(low).chain(high)
+        };
+        let page_size = self.selection.page_size;
+        let runs = self.selection.dumped.iter();
+        runs.flat_map(move |run| cut(run.range(page_size)))
+    }
+
+    /// `None` if an address, a size or an offset does not fit into the
+    /// headers of `class`.
+    fn lay_out(&self, class: Class) -> Option<Layout> {
+        let headers = self.header_count();
+        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+        if headers >= usize::from(PN_XNUM) {
+            notes_at += shdr_size(class) as u64;
+        }
+        let page_size = self.selection.page_size;
+        let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
+        let ram_end = self.selection.max_mapnr().checked_mul(page_size)?;
+        let size = self.selection.pages().checked_mul(page_size)?;
+        let behind = sections::size(class, self.sections);
+        let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
+        let fits = match class {
+            Class::Bits32 => {
+                let runs = self.selection.dumped.iter();
+                let mut sizes = runs.map(|run| run.range(page_size).size());
+                let end = |m: &Mapping| m.vaddr.saturating_add(m.size);
+                ram_end <= 1 << 32
+                    && file_end <= 1 << 32
+                    && sizes.all(|n| n < 1 << 32)
+                    && self.mappings.iter().all(|m| end(m) <= 1 << 32)
+            }
+            // Physical addresses may use all 64 bits, file offsets 63.
+            Class::Bits64 => i64::try_from(file_end).is_ok(),
+        };
+        fits.then_some(Layout {
+            class,
+            notes_at,
+            memory_at,
+        })
+    }
 }
 
 impl<'a> ElfWriter<'a> {
@@ -44,33 +118,19 @@ impl<'a> ElfWriter<'a> {
     ///
     /// [`Error::AddressTooHigh`] if addresses or offsets do not fit into the
     /// headers' fields.
-    pub(crate) fn new(
-        memory: &'a dyn GuestMemory,
-        selection: &'a Selection,
-        notes: &'a NoteSegment,
-        machine: Machine,
-        sections: &'a [Section],
-    ) -> Result<Self> {
-        let headers = 1 + selection.dumped.len();
-        let in_class =
-            |class| lay_out(class, headers, notes, selection, sections).map(|(n, m)| (class, n, m));
+    pub(crate) fn new(contents: ElfContents<'a>) -> Result<Self> {
+        let ElfContents {
+            selection, machine, ..
+        } = contents;
         // A guest with 32-bit words may have more memory than addresses.
-        let (class, notes_at, memory_at) = in_class(machine.encoding().class)
-            .or_else(|| in_class(Class::Bits64))
+        let layout = contents
+            .lay_out(machine.encoding().class)
+            .or_else(|| contents.lay_out(Class::Bits64))
             .ok_or_else(|| Error::AddressTooHigh {
                 format: Format::Elf,
                 end: selection.max_mapnr().saturating_mul(selection.page_size),
             })?;
-        Ok(Self {
-            memory,
-            selection,
-            notes,
-            machine,
-            sections,
-            class,
-            notes_at,
-            memory_at,
-        })
+        Ok(Self { contents, layout })
     }
 
     /// Writes the dump.
@@ -86,19 +146,23 @@ impl<'a> ElfWriter<'a> {
         let positioned = output.is_positioned();
         output.write_at(0, &self.file_header(positioned))?;
         self.write_program_headers(&output)?;
-        output.write_at(self.notes_at, &self.notes.bytes)?;
+        output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
         let memory = RawPages {
-            memory: self.memory,
-            page_size: self.selection.page_size,
-            offset: self.memory_at,
+            memory: self.contents.memory,
+            page_size: self.contents.selection.page_size,
+            offset: self.layout.memory_at,
             output: &output,
         };
-        let runs = &self.selection.dumped;
-        let chunks = Chunks::new(self.memory, runs, self.selection.page_size);
+        let runs = &self.contents.selection.dumped;
+        let chunks = Chunks::new(
+            self.contents.memory,
+            runs,
+            self.contents.selection.page_size,
+        );
         let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
 
-        let file_size = match self.sections {
+        let file_size = match self.contents.sections {
             [] => self.memory_end(),
             all => sections::write(
                 self.encoding(),
@@ -120,44 +184,40 @@ impl<'a> ElfWriter<'a> {
 
     fn encoding(&self) -> Encoding {
         Encoding {
-            class: self.class,
-            order: self.machine.encoding().order,
+            class: self.layout.class,
+            order: self.contents.machine.encoding().order,
         }
     }
 
     fn memory_end(&self) -> u64 {
-        self.memory_at + self.selection.pages() * self.selection.page_size
+        self.layout.memory_at + self.contents.selection.pages() * self.contents.selection.page_size
     }
 
     /// What section header 0 says of the number of program headers.
     fn real_phnum(&self) -> u32 {
-        match self.header_count() >= usize::from(PN_XNUM) {
-            true => self.header_count() as u32,
+        match self.contents.header_count() >= usize::from(PN_XNUM) {
+            true => self.contents.header_count() as u32,
             false => 0,
         }
     }
 
-    fn header_count(&self) -> usize {
-        1 + self.selection.dumped.len()
-    }
-
     fn file_header(&self, incomplete: bool) -> Vec<u8> {
         let class = self.encoding().class;
-        let (shoff, shnum) = match sections::header_count(self.sections) as u16 {
+        let (shoff, shnum) = match sections::header_count(self.contents.sections) as u16 {
             // Section header 0 alone.
-            0 if self.real_phnum() > 0 => (self.notes_at - shdr_size(class) as u64, 1),
+            0 if self.real_phnum() > 0 => (self.layout.notes_at - shdr_size(class) as u64, 1),
             0 => (0, 0),
             count => (self.memory_end(), count),
         };
         let header = FileHeader {
             encoding: self.encoding(),
             e_type: ET_CORE,
-            machine: self.machine.elf_machine(),
+            machine: self.contents.machine.elf_machine(),
             flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
             ehsize: ehdr_size(class) as u16,
             phoff: ehdr_size(class) as u64,
             phentsize: phdr_size(class) as u16,
-            phnum: u16::try_from(self.header_count()).unwrap_or(PN_XNUM),
+            phnum: u16::try_from(self.contents.header_count()).unwrap_or(PN_XNUM),
             shoff,
             shentsize: if shnum > 0 {
                 shdr_size(class) as u16
@@ -172,8 +232,8 @@ impl<'a> ElfWriter<'a> {
         bytes
     }
 
-    /// Writes PT_NOTE, the PT_LOADs in order of address, and section header
-    /// 0 if it is needed; some thousands at a time.
+    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
+    /// some thousands at a time.
     fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
@@ -187,72 +247,80 @@ impl<'a> ElfWriter<'a> {
         };
         ProgramHeader {
             kind: PT_NOTE,
-            offset: self.notes_at,
-            filesz: self.notes.bytes.len() as u64,
-            memsz: self.notes.bytes.len() as u64,
+            offset: self.layout.notes_at,
+            filesz: self.contents.notes.bytes.len() as u64,
+            memsz: self.contents.notes.bytes.len() as u64,
             align: 4,
             ..ProgramHeader::default()
         }
         .encode(encoding, &mut bytes);
-        let mut memory_at = self.memory_at;
-        for run in &self.selection.dumped {
-            let range = run.range(self.selection.page_size);
-            ProgramHeader {
-                kind: PT_LOAD,
-                flags: PF_RWX,
-                offset: memory_at,
-                // Without paging the guest-virtual address is not known. As
-                // in QEMU's dumps it repeats the physical one, so that gdb
-                // reads physical memory.
-                vaddr: range.start(),
-                paddr: range.start(),
-                filesz: range.size(),
-                memsz: range.size(),
-                // crash takes an aligned segment with an alignment for a
-                // dump of netdump.
-                align: 0,
-            }
-            .encode(encoding, &mut bytes);
-            memory_at += range.size();
+        for header in self.virtual_loads().chain(self.physical_loads()) {
+            header.encode(encoding, &mut bytes);
             if bytes.len() >= AT_ONCE {
                 flush(&mut bytes)?;
             }
         }
-        if self.header_count() >= usize::from(PN_XNUM) {
-            encode_section_zero(encoding, self.header_count() as u32, &mut bytes);
+        if self.contents.header_count() >= usize::from(PN_XNUM) {
+            encode_section_zero(encoding, self.contents.header_count() as u32, &mut bytes);
         }
         flush(&mut bytes)
     }
+
+    /// A PT_LOAD for each run of RAM. Where the kernel's own guest-virtual
+    /// address is not known, or no reader needs it, it repeats the physical
+    /// one, as in QEMU's dumps, so that gdb reads physical memory.
+    fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let direct = self.contents.direct_mapping;
+        self.runs_in_file().map(move |(range, offset)| {
+            let low = direct.filter(|direct| range.end() <= direct.end);
+            let vaddr = range.start() + low.map_or(0, |direct| direct.vaddr);
+            load(vaddr, range.start(), range.size(), offset)
+        })
+    }
+
+    /// A PT_LOAD for each mapping, in the memory of the runs. They come
+    /// first, because gdb takes the first PT_LOAD that has an address; the
+    /// longest comes last among them, because makedumpfile takes a late one
+    /// for the kernel's mapping of all RAM.
+    fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let runs: Vec<_> = match self.contents.mappings {
+            [] => Vec::new(),
+            _ => self.runs_in_file().collect(),
+        };
+        let longest =
+            (0..self.contents.mappings.len()).max_by_key(|i| self.contents.mappings[*i].size);
+        let (before, rest) = self.contents.mappings.split_at(longest.unwrap_or(0));
+        let (longest, behind) = rest.split_at(rest.len().min(1));
+        let mappings = before.iter().chain(behind).chain(longest);
+        mappings.filter_map(move |mapping| {
+            let run = find_range(&runs, mapping.gpa, |(range, _)| *range)?;
+            let (range, offset) = runs[run];
+            let at = offset + (mapping.gpa - range.start());
+            Some(load(mapping.vaddr, mapping.gpa, mapping.size, at))
+        })
+    }
+
+    /// Each run of RAM and the file offset of its memory.
+    fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
+        let mut next = self.layout.memory_at;
+        self.contents.runs().map(move |range| {
+            next += range.size();
+            (range, next - range.size())
+        })
+    }
 }
 
-/// File offsets of the notes and of the first PT_LOAD's memory in a dump of
-/// `class`; `None` if an address, a size or an offset does not fit into its
-/// headers.
-fn lay_out(
-    class: Class,
-    headers: usize,
-    notes: &NoteSegment,
-    selection: &Selection,
-    sections: &[Section],
-) -> Option<(u64, u64)> {
-    let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
-    if headers >= usize::from(PN_XNUM) {
-        notes_at += shdr_size(class) as u64;
+fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
+    ProgramHeader {
+        kind: PT_LOAD,
+        flags: PF_RWX,
+        offset,
+        vaddr,
+        paddr,
+        filesz: size,
+        memsz: size,
+        // crash takes an aligned segment with an alignment for a dump of
+        // netdump.
+        align: 0,
     }
-    let page_size = selection.page_size;
-    let memory_at = (notes_at + notes.bytes.len() as u64).next_multiple_of(page_size);
-    let ram_end = selection.max_mapnr().checked_mul(page_size)?;
-    let size = selection.pages().checked_mul(page_size)?;
-    let behind = sections::size(class, sections);
-    let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
-    let fits = match class {
-        Class::Bits32 => {
-            let sizes = selection.dumped.iter();
-            let mut sizes = sizes.map(|run| run.range(page_size).size());
-            ram_end <= 1 << 32 && file_end <= 1 << 32 && sizes.all(|n| n < 1 << 32)
-        }
-        // Physical addresses may use all 64 bits, file offsets 63.
-        Class::Bits64 => i64::try_from(file_end).is_ok(),
-    };
-    fits.then_some((notes_at, memory_at))
 }

@@ -4,6 +4,7 @@
 mod file;
 mod range;
 mod slices;
+mod whole_pages;
 mod zero;
 
 use std::io;
@@ -11,6 +12,7 @@ use std::io;
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
+pub(crate) use whole_pages::WholePages;
 pub use zero::is_zero;
 
 /// A guest's physical memory, as a dump reads it.

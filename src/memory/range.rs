@@ -65,6 +65,11 @@ impl MemoryRange {
         gpa >= self.start && gpa <= self.end && len <= self.end - gpa
     }
 
+    /// Whether both ends are multiples of `alignment` bytes.
+    pub(crate) const fn is_aligned(&self, alignment: u64) -> bool {
+        self.start.is_multiple_of(alignment) && self.end.is_multiple_of(alignment)
+    }
+
     /// What this range has in common with `other`.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {

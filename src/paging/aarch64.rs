@@ -8,6 +8,7 @@
 //! `offset_ttbr1` in `arch/arm64/include/asm/assembler.h`.
 
 use super::walk::{Entry, Format, Tree, UpperBits};
+use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The page tables of an AArch64 CPU at EL1 and EL0.
@@ -19,6 +20,8 @@ pub struct Aarch64 {
     pub ttbr1: u64,
     /// TCR_EL1.
     pub tcr: u64,
+    /// Byte order of the tables: `SCTLR_EL1.EE`.
+    pub order: ByteOrder,
 }
 
 /// What decides how descriptors are read.
@@ -48,7 +51,7 @@ const DS: u64 = 1 << 59;
 impl Aarch64 {
     /// The Linux kernel's own page tables, which VMCOREINFO names. Those of
     /// processes are not known from there.
-    pub(super) fn of_kernel(info: &Vmcoreinfo) -> Option<Self> {
+    pub(super) fn of_kernel(info: &Vmcoreinfo, order: ByteOrder) -> Option<Self> {
         let swapper = info.symbol("swapper_pg_dir")?;
         let root = swapper.wrapping_sub(info.number("kimage_voffset")? as u64);
         let configured = u64::try_from(info.number("VA_BITS")?).ok()?;
@@ -77,6 +80,7 @@ impl Aarch64 {
             ttbr0: 0,
             ttbr1: root,
             tcr: t1sz << T1SZ_SHIFT | granule << TG1_SHIFT | lpa2 | EPD0,
+            order,
         })
     }
 
@@ -143,6 +147,7 @@ impl Aarch64 {
             root,
             levels: Tree::levels(address_bits, page_shift, page_shift - 3),
             entry_size: 8,
+            order: self.order,
             upper_bits,
             format: Format::Aarch64(Descriptors { page_shift, lpa2 }),
         })

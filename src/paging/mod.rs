@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod aarch64;
+mod guest;
 mod riscv;
 mod walk;
 mod x86;
@@ -19,6 +20,7 @@ mod x86;
 use std::io;
 
 pub use aarch64::Aarch64;
+pub(crate) use guest::address_spaces;
 pub use riscv::Riscv;
 pub use walk::{Budget, Mapping, Mappings, mappings};
 pub use x86::{X86, X86Mode};
@@ -37,7 +39,7 @@ pub enum AddressSpace {
     Physical,
     /// Of x86, 32-bit or 64-bit.
     X86(X86),
-    /// Of AArch64, stage 1 at EL1 and EL0, little-endian tables.
+    /// Of AArch64, stage 1 at EL1 and EL0.
     Aarch64(Aarch64),
     /// Of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),

@@ -6,6 +6,7 @@
 //! `arch/riscv/kernel/vmcore_info.c`.
 
 use super::walk::{Entry, Format, Tree, UpperBits};
+use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The page tables of a RISC-V hart.
@@ -69,6 +70,7 @@ impl Riscv {
                 root: u64::from(satp & 0x003f_ffff) << 12,
                 levels: Tree::levels(32, 12, 10),
                 entry_size: 4,
+                order: ByteOrder::Little,
                 upper_bits: UpperBits::Zeroes,
                 format: Format::Riscv(Mode::Sv32),
             }),
@@ -83,6 +85,7 @@ impl Riscv {
                     root: (satp & 0xfff_ffff_ffff) << 12,
                     levels: Tree::levels(address_bits, 12, 9),
                     entry_size: 8,
+                    order: ByteOrder::Little,
                     upper_bits: UpperBits::SignExtension,
                     format: Format::Riscv(Mode::Wide),
                 })

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{AddressSpace, ReadPhysical, TranslateError, aarch64, riscv, x86};
+use crate::encoding::ByteOrder;
 use crate::error::{Error, Result};
 use crate::memory::MemoryRange;
 use crate::progress::Progress;
@@ -120,8 +121,10 @@ pub(super) struct Tree {
     pub(super) root: u64,
     /// The tables' levels, the root's first.
     pub(super) levels: Vec<Level>,
-    /// Bytes of an entry, 4 or 8, little-endian.
+    /// Bytes of an entry, 4 or 8.
     pub(super) entry_size: usize,
+    /// Byte order of entries.
+    pub(super) order: ByteOrder,
     pub(super) upper_bits: UpperBits,
     pub(super) format: Format,
 }
@@ -164,6 +167,21 @@ impl Tree {
         if ones { vaddr | above } else { vaddr & !above }
     }
 
+    /// The entry that these bytes are.
+    fn entry(&self, bytes: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        match self.order {
+            ByteOrder::Little => {
+                word[..bytes.len()].copy_from_slice(bytes);
+                u64::from_le_bytes(word)
+            }
+            ByteOrder::Big => {
+                word[8 - bytes.len()..].copy_from_slice(bytes);
+                u64::from_be_bytes(word)
+            }
+        }
+    }
+
     pub(super) fn contains(&self, vaddr: u64) -> bool {
         self.complete(vaddr) == vaddr
     }
@@ -178,12 +196,9 @@ impl Tree {
             let index = vaddr >> level.shift & ((1 << level.bits) - 1);
             let gpa = table + index * self.entry_size as u64;
             let mut bytes = [0; 8];
-            read(gpa, &mut bytes[..self.entry_size]).map_err(|source| TranslateError::Table {
-                vaddr,
-                gpa,
-                source,
-            })?;
-            match self.format.decode(u64::from_le_bytes(bytes), *level, vaddr) {
+            let bytes = &mut bytes[..self.entry_size];
+            read(gpa, bytes).map_err(|source| TranslateError::Table { vaddr, gpa, source })?;
+            match self.format.decode(self.entry(bytes), *level, vaddr) {
                 Entry::Absent => break,
                 Entry::Table(next) => table = next,
                 Entry::Page(gpa) => return Ok(gpa | (vaddr & ((1 << level.shift) - 1))),
@@ -307,9 +322,7 @@ impl Walk<'_> {
         let first = if depth == 0 { entries / 2 } else { 0 };
         for index in (first..entries).chain(0..first) {
             let at = index * tree.entry_size;
-            let mut bytes = [0; 8];
-            bytes[..tree.entry_size].copy_from_slice(&table[at..at + tree.entry_size]);
-            let entry = u64::from_le_bytes(bytes);
+            let entry = tree.entry(&table[at..at + tree.entry_size]);
             let vaddr = vaddr | (index as u64) << level.shift;
             match tree.format.decode(entry, level, vaddr) {
                 Entry::Table(next) if depth + 1 < tree.levels.len() => {

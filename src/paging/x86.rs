@@ -5,6 +5,7 @@
 //! chapter "Page Translation and Protection". Reserved bits are not checked.
 
 use super::walk::{Entry, Format, Tree, UpperBits};
+use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `CR0.PG`.
@@ -105,6 +106,7 @@ impl X86 {
             root,
             levels: Tree::levels(address_bits, 12, table_bits),
             entry_size: if table_bits == 10 { 4 } else { 8 },
+            order: ByteOrder::Little,
             upper_bits,
             format: Format::X86(self.mode),
         }

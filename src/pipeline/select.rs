@@ -47,8 +47,8 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
-    /// Selects every page of `ranges` that lies at least in part in `filter`
-    /// (begin and length in bytes; everything without one).
+    /// Selects every page that lies at least in part in `ranges` and in
+    /// `filter` (begin and length in bytes; everything without one).
     pub(crate) fn new(
         ranges: &[MemoryRange],
         page_size: u64,
@@ -57,17 +57,19 @@ impl Selection {
         validate_ranges(ranges)?;
         let mut ram: Vec<FrameRun> = Vec::new();
         for range in ranges {
-            if !range.start().is_multiple_of(page_size) || !range.size().is_multiple_of(page_size) {
-                return Err(Error::Ranges(RangeError::Unaligned {
+            let (start, end) = (range.start() / page_size, range.end().div_ceil(page_size));
+            if end.checked_mul(page_size).is_none() {
+                return Err(Error::Ranges(RangeError::Overflow {
                     start: range.start(),
                     size: range.size(),
-                    alignment: page_size,
                 }));
             }
-            let (start, count) = (range.start() / page_size, range.size() / page_size);
             match ram.last_mut() {
-                Some(last) if last.end() == start => last.count += count,
-                _ => ram.push(FrameRun { start, count }),
+                Some(last) if last.end() >= start => last.count = end - last.start,
+                _ => ram.push(FrameRun {
+                    start,
+                    count: end - start,
+                }),
             }
         }
         let dumped: Vec<_> = match filter {
@@ -152,14 +154,19 @@ mod tests {
     }
 
     #[test]
-    fn ranges_must_be_whole_pages_of_the_guest() {
-        let refused = Selection::new(&ranges(), 65536, None).unwrap_err();
+    fn a_page_that_is_ram_in_part_is_selected() {
+        let ranges = [(0x1000, 0x2000), (0x4000, 0x1000), (0x2_f000, 0x2000)]
+            .map(|(start, size)| MemoryRange::new(start, size).unwrap());
+        let all = Selection::new(&ranges, 65536, None).unwrap();
+        assert_eq!(all.ram, runs(&[(0, 1), (2, 2)]));
+        let some = Selection::new(&ranges, 65536, Some((0x3_0000, 1))).unwrap();
+        assert_eq!(some.dumped, runs(&[(3, 1)]));
+        let last = MemoryRange::new(u64::MAX - 0x3fff, 0x1000).unwrap();
+        assert!(Selection::new(&[last], 4096, None).is_ok());
+        let refused = Selection::new(&[last], 65536, None).unwrap_err();
         assert!(matches!(
             refused,
-            Error::Ranges(RangeError::Unaligned {
-                alignment: 65536,
-                ..
-            })
+            Error::Ranges(RangeError::Overflow { .. })
         ));
     }
 }

@@ -14,6 +14,7 @@ use crate::dump::{DumpOptions, Summary};
 use crate::error::{Error, Result, error_chain};
 use crate::job::{DumpStatus, Dumper, dump_work};
 use crate::memory::{GuestMemory, MemoryRange};
+use crate::paging::Budget;
 use crate::progress::Progress;
 use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions, SinkAccess};
 
@@ -266,11 +267,13 @@ struct Prepared<G: Guest> {
 }
 
 impl DumpRequest {
-    /// The options of [`dump`](crate::dump()) that the arguments stand for,
-    /// but for [`paging`](Self::paging), which they do not have yet.
+    /// The options of [`dump`](crate::dump()) that the arguments stand for.
     #[must_use]
     pub fn dump_options(&self) -> DumpOptions {
-        let options = DumpOptions::new(self.format);
+        let mut options = DumpOptions::new(self.format);
+        if self.paging {
+            options = options.paging(Budget::default());
+        }
         match self.filter {
             Some((begin, length)) => options.filter(begin, length),
             None => options,

@@ -109,9 +109,7 @@ pub enum QemuError {
     #[error("the CPUs' notes that QEMU wrote cannot be used")]
     Notes(#[from] VmcoreError),
     /// The guest's architecture is not known.
-    #[error(
-        "this crate cannot dump CPUs of ELF machine {0}; an x86 guest must have come as far as 64-bit code"
-    )]
+    #[error("this crate does not know the architecture of ELF machine {0}")]
     Machine(u16),
     /// The guest was not stopped, so that nothing is known about its CPUs.
     #[error("the guest must be stopped before it is dumped")]

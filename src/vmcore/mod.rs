@@ -20,6 +20,7 @@ use crate::dump::DumpOptions;
 use crate::elf::format::{FileHeader, ProgramHeader};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::elf::reader::ElfDump;
+use crate::elf::sections;
 use crate::encoding::Encoding;
 use crate::format::Format;
 use crate::kdump::Utsname;
@@ -280,7 +281,7 @@ impl Vmcore {
 
     /// Options for writing this dump in `format`: its architecture, page
     /// size, notes, VMCOREINFO (searched for in the memory if the dump has
-    /// none) and what its headers say.
+    /// none) and what its headers say; from ELF to ELF also its sections.
     ///
     /// # Errors
     ///
@@ -301,6 +302,11 @@ impl Vmcore {
         if let Contents::WinDmp(dmp) = &self.contents {
             let header = HeaderSource::Given(dmp.header.as_bytes().to_vec());
             options = options.windows(WindowsOptions::new().header(header));
+        }
+        if let Contents::Elf(elf) = &self.contents
+            && format == Format::Elf
+        {
+            options = options.sections(sections::read(&self.input, &elf.header));
         }
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)

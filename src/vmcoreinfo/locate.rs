@@ -274,8 +274,22 @@ fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, Vmcorein
     Ok(bytes)
 }
 
-/// Looks at the first bytes of every populated page.
 fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
+    let finds = find_all(guest, progress)?;
+    let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
+    Ok(finds.into_iter().next().map(|(info, c)| Located {
+        info,
+        origin: Origin::Scan { gpa: c.gpa },
+        candidates,
+    }))
+}
+
+/// Looks at the first bytes of every populated page; the best find comes
+/// first.
+pub(crate) fn find_all(
+    guest: Guest<'_>,
+    progress: &Progress,
+) -> Result<Vec<(Vmcoreinfo, Candidate)>> {
     let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
     let mut looked_at = 0;
     let machine = guest.machine;
@@ -299,12 +313,7 @@ fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
     })?;
     // A stable sort: among equals the lowest address comes first.
     finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
-    let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
-    Ok(finds.into_iter().next().map(|(info, c)| Located {
-        info,
-        origin: Origin::Scan { gpa: c.gpa },
-        candidates,
-    }))
+    Ok(finds)
 }
 
 /// The first bytes of a page: enough for a note header with its name, and

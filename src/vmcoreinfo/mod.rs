@@ -10,7 +10,7 @@ mod locate;
 use std::fmt;
 
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
-pub(crate) use locate::{locate, read_note_bytes};
+pub(crate) use locate::{find_all, locate, read_note_bytes};
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.
@@ -96,8 +96,8 @@ impl Vmcoreinfo {
         parse_hex(self.str("KERNELOFFSET")?)
     }
 
-    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, on
-    /// s390x since Linux 6.10.
+    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, of
+    /// newer s390x kernels.
     #[must_use]
     pub fn kernel_offset_phys(&self) -> Option<u64> {
         parse_hex(self.str("KERNELOFFPHYS")?)

@@ -37,6 +37,17 @@ impl BugcheckData {
         code: LIVE_SYSTEM_DUMP,
         parameters: [0; 4],
     };
+
+    /// What Windows tells Hyper-V of a crash, where KiBugCheckData cannot be
+    /// read: the crash registers `HV_X64_MSR_CRASH_P0` to `P4`, which QEMU's
+    /// `GuestPanicInformation` has as `arg1` to `arg5`.
+    #[must_use]
+    pub const fn from_crash_registers([code, a, b, c, d]: [u64; 5]) -> Self {
+        Self {
+            code: code as u32,
+            parameters: [a, b, c, d],
+        }
+    }
 }
 
 /// Where in guest memory Windows keeps one CPU's `CONTEXT`.

@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn only_patched_bytes_differ_and_the_source_stays() {
-        let ram: Vec<u8> = (0..0x4000u32).map(|i| (i * 7 >> 3) as u8).collect();
+        let ram: Vec<u8> = (0..0x4000u32).map(|i| (i / 3) as u8).collect();
         let before = ram.clone();
         let memory = SliceMemory::new([(0x1000, &ram[..])]).unwrap();
         // Over a page border; up to the end of a page; one byte.

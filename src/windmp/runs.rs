@@ -1,10 +1,7 @@
 //! The runs of a full dump, of which the header has room for few.
 #![forbid(unsafe_code)]
 
-use std::io;
-
 use super::error::WinDmpError;
-use crate::memory::{GuestMemory, MemoryRange};
 use crate::pipeline::FrameRun;
 
 /// Gaps may be filled up to a part of the memory in the dump, or up to 16 MiB.
@@ -50,47 +47,6 @@ pub(super) fn fit_runs(runs: &[FrameRun], max: usize) -> Result<Vec<FrameRun>, W
         }
     }
     Ok(joined)
-}
-
-/// Guest memory with zeroes where it has gaps.
-pub(super) struct FilledGaps<'a> {
-    pub(super) memory: &'a dyn GuestMemory,
-    /// The memory's own ranges, in ascending order.
-    pub(super) ranges: &'a [MemoryRange],
-}
-
-impl FilledGaps<'_> {
-    /// What of `range` is in the memory, piece by piece.
-    fn inside(&self, range: MemoryRange) -> impl Iterator<Item = MemoryRange> {
-        let first = self.ranges.partition_point(|r| r.end() <= range.start());
-        self.ranges[first..]
-            .iter()
-            .map_while(move |r| r.intersection(&range))
-    }
-}
-
-impl GuestMemory for FilledGaps<'_> {
-    fn ranges(&self) -> Vec<MemoryRange> {
-        self.ranges.to_vec()
-    }
-
-    /// Is asked for populated extents only, which lie in the memory.
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(gpa, buf)
-    }
-
-    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        for part in self.inside(range) {
-            if let Some(extent) = self.memory.next_populated(part)? {
-                return Ok(Some(extent));
-            }
-        }
-        Ok(None)
-    }
-
-    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
-        self.memory.as_slice(range)
-    }
 }
 
 #[cfg(test)]

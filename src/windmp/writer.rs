@@ -10,10 +10,9 @@ use zerocopy::IntoBytes;
 use super::format::{BitmapHeader, PAGE_SIZE};
 use super::overlay::Overlay;
 use super::plan::WinDmpPlan;
-use super::runs::FilledGaps;
 use crate::error::{Error, Result};
 use crate::kdump::bitmap::for_each_piece;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, WholePages};
 use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
@@ -42,10 +41,8 @@ impl WinDmpPlan {
             memory,
             patches: &self.patches,
         };
-        let memory = FilledGaps {
-            memory: &memory,
-            ranges: &self.ranges,
-        };
+        // Gaps that the runs were joined over have zeroes.
+        let memory = WholePages::new(&memory, &self.ranges);
         let pages = RawPages {
             memory: &memory,
             page_size: PAGE_SIZE,

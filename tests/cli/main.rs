@@ -2,8 +2,13 @@
 #![cfg(all(feature = "cli", feature = "zlib"))]
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../process_core/core_file.rs"]
+mod core_file;
 mod dump;
 mod files;
+mod paging;
+mod process_core;
 mod raw;
 mod signals;
 mod support;

@@ -395,3 +395,17 @@ fn of_many_commands_at_once_each_is_served_or_busy_and_pauses_pair_with_resumes(
         served
     );
 }
+
+#[test]
+fn paging_is_passed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, protocol) = vmcore(&folder);
+    let (vm, _events) = Vm::new(Trouble::None);
+    let service = DumpService::new(Arc::clone(&vm));
+    let arguments = DumpGuestMemoryArguments {
+        paging: true,
+        ..to(&protocol)
+    };
+    let summary = service.dump_guest_memory(&arguments, no_fd).unwrap();
+    assert!(summary.unwrap().paging.is_some());
+}

@@ -139,7 +139,15 @@ impl Guest for Vm {
         match self.trouble {
             Trouble::RegistersFail => Err(io::Error::other("no registers")),
             Trouble::RegistersPanic => panic!("in registers"),
-            _ => Ok(vec![x86_64::Registers::default().into()]),
+            _ => {
+                // Extension type alone: paging is off.
+                let cr0 = 1 << 4;
+                let registers = x86_64::Registers {
+                    cr0,
+                    ..Default::default()
+                };
+                Ok(vec![registers.into()])
+            }
         }
     }
 

@@ -37,6 +37,8 @@ const BOOT_SECTOR: [u8; 206] = [
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Backend {
     Anonymous,
+    /// The same, kept out of core files.
+    NotDumped,
     /// A memory file that is shared.
     SharedMemfd,
     /// A file `ram` that is shared.
@@ -64,6 +66,7 @@ impl Qemu {
         std::fs::write(folder.path().join("boot"), boot).unwrap();
         let ram = match backend {
             Backend::Anonymous => "memory-backend-ram",
+            Backend::NotDumped => "memory-backend-ram,dump=off",
             Backend::SharedAnonymous => "memory-backend-ram,share=on",
             Backend::SharedMemfd => "memory-backend-memfd,share=on",
             Backend::SharedFile => "memory-backend-file,mem-path=ram,share=on",
@@ -72,7 +75,9 @@ impl Qemu {
         let child = Command::new("qemu-system-x86_64")
             .current_dir(folder.path())
             .args(["-nodefaults", "-no-user-config", "-display", "none"])
-            .args(["-machine", "pc,accel=tcg,memory-backend=ram0"])
+            // A small buffer for translated code, as it is in core files too.
+            .args(["-machine", "pc,memory-backend=ram0"])
+            .args(["-accel", "tcg,tb-size=16"])
             .arg("-object")
             .arg(format!("{ram},id=ram0,size={RAM}"))
             .args(["-m", &format!("{}M", RAM >> 20), "-smp", "2"])

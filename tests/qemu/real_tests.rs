@@ -107,6 +107,11 @@ fn anonymous_memory_is_dumped_as_by_qemu() {
 }
 
 #[test]
+fn memory_that_is_kept_out_of_cores_is_dumped_as_by_qemu() {
+    equals_qemus_dump(Backend::NotDumped);
+}
+
+#[test]
 fn a_shared_memory_file_is_dumped_as_by_qemu() {
     equals_qemus_dump(Backend::SharedMemfd);
 }

@@ -1,6 +1,6 @@
 //! Windows dumps: what is written, what is refused, and what readers that
 //! nobody here wrote see in them.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod decode;
 #[cfg(feature = "demo")]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use guestdump::sink::{PositionedSink, SinkAccess, StreamSink};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::Header;
 use guestdump::windmp::format::{DumpHeader32, DumpHeader64};
+use guestdump::windmp::{BugcheckData, Header};
 use guestdump::{DumpOptions, DumpSink, Format, Progress, dump};
 
 use super::support::{Fault, FaultySink, PAGE, PageMemory, slice_memory, slices};
@@ -40,8 +40,8 @@ fn a_bitmap_dump_byte_for_byte() {
     assert_eq!(number(0xf98), 5);
     assert_eq!(&bytes[0x2000..0x2008], b"FDMPDUMP");
     // 0x100003 page frames, in whole words of 64 bits.
-    let bits = 0x10_0040;
-    let first = (0x2038 + bits / 8 as u64).next_multiple_of(PAGE);
+    let bits = 0x10_0040u64;
+    let first = (0x2038 + bits / 8).next_multiple_of(PAGE);
     assert_eq!(
         [number(0x2020), number(0x2028), number(0x2030)],
         [first, 575, bits]
@@ -156,10 +156,17 @@ fn what_the_header_does_not_say_is_set() {
             .timestamp(Duration::from_secs(1));
         let (bytes, _) = to_buffer(&guest(), &options);
         let header = decoded(&bytes, DumpHeader64::SIZE);
-        assert_eq!(header.bugcheck(), guestdump::windmp::BugcheckData::LIVE);
+        assert_eq!(header.bugcheck(), BugcheckData::LIVE);
         assert_eq!(header.system_time(), 116_444_736_010_000_000);
         assert_eq!(header.system_up_time(), 36_000_000_000);
     }
+    // A crash that Hyper-V was told of.
+    let data = BugcheckData::from_crash_registers([0xe2, 1, 2, 3, 4]);
+    let windows = given(&*header_64(0x1000)).bugcheck(data);
+    let options = DumpOptions::new(Format::WinDmp).windows(windows);
+    let (bytes, _) = to_buffer(&guest(), &options);
+    let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
+    assert_eq!((bugcheck.code, bugcheck.parameters), (0xe2, [1, 2, 3, 4]));
     // A crash that the header tells of stays.
     let mut header = header_64(0x1000);
     header.bug_check_code = 0x7e.into();

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Has drgn tell what kernel a dump shows.
 
-drgn_kernel.py DUMP [--vmlinux VMLINUX] [--write FILE | --expect FILE]
+drgn_kernel.py DUMP [--vmlinux VMLINUX] [--platform NAME BITS] [--vmcoreinfo TEXT]
+               [--write FILE | --expect FILE]
 
-Reads the platform and VMCOREINFO; with VMLINUX (the kernel's image with
-DWARF) also init_uts_ns, the task list and where each CPU stands. All of it
-goes to FILE, or must be what FILE says. Prints one line; exit code 0 if all
-could be read and is as expected.
+Reads the platform, which must be NAME with words of BITS, and VMCOREINFO, which must be what the
+file TEXT says; with VMLINUX (the kernel's image with DWARF) also init_uts_ns,
+the task list and where each CPU stands. All of it goes to FILE, or must be
+what FILE says. Prints one line; exit code 0 if all could be read and is as
+expected.
 """
 
 import argparse
@@ -14,6 +16,19 @@ import difflib
 import sys
 
 import drgn
+
+
+def known(program, arguments):
+    """Raises ValueError if drgn sees another machine or another note."""
+    wide = program.platform.flags & drgn.PlatformFlags.IS_64_BIT
+    platform = [program.platform.arch.name, "64" if wide else "32"]
+    if arguments.platform not in (None, platform):
+        raise ValueError(f"the platform is {platform}, not {arguments.platform}")
+    if arguments.vmcoreinfo:
+        with open(arguments.vmcoreinfo, "rb") as file:
+            expected = file.read().rstrip(b"\0\n")
+        if program["VMCOREINFO"].string_().rstrip(b"\n") != expected:
+            raise ValueError(f"VMCOREINFO is not {arguments.vmcoreinfo}")
 
 
 def vmcoreinfo(program):
@@ -45,12 +60,15 @@ def main():
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("dump")
     parser.add_argument("--vmlinux")
+    parser.add_argument("--platform", nargs=2)
+    parser.add_argument("--vmcoreinfo")
     parser.add_argument("--write")
     parser.add_argument("--expect")
     arguments = parser.parse_args()
     try:
         program = drgn.Program()
         program.set_core_dump(arguments.dump)
+        known(program, arguments)
         facts = list(vmcoreinfo(program))
         if arguments.vmlinux:
             program.load_debug_info([arguments.vmlinux])

@@ -49,8 +49,11 @@ def main(dump, source_path, *arguments):
         print(f"drgn: {error}")
         return 1
     starts = {gpa for gpa, _, _ in ranges}
+    # drgn takes addresses modulo this.
+    bits = 64 if program.platform.flags & drgn.PlatformFlags.IS_64_BIT else 32
+    last = (1 << bits) - PAGE
     for gpa, size, _ in ranges:
-        if gpa + size in starts:
+        if gpa + size in starts or gpa + size > last:
             continue
         try:
             program.read(gpa + size, PAGE, physical=True)

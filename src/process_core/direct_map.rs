@@ -1,0 +1,94 @@
+//! What an x86_64 Linux kernel's page tables say about where RAM is.
+//!
+//! The kernel maps all RAM, and nothing else, in its direct map: the lowest
+//! mapping in the kernel's half of the address space.
+//!
+//! Source: Linux `Documentation/arch/x86/x86_64/mm.rst`.
+
+use super::RamBlock;
+use crate::guest::Guest;
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::paging::{Budget, address_spaces, mappings};
+use crate::progress::Progress;
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// The lowest address of the kernel's half, with any number of levels.
+const KERNEL_HALF: u64 = 1 << 63;
+/// Physical addresses are below this.
+const PHYSICAL_END: u64 = 1 << 52;
+/// RAM of every PC.
+const ONE_MIB: u64 = 1 << 20;
+/// Where RAM goes on that did not fit below the PCI hole.
+const HIGH: u64 = 4 << 30;
+
+/// Whether the direct map of the kernel that `info` describes agrees with
+/// the RAM `blocks`, of which `guest` may lack parts: it reaches to their
+/// end, and it has nothing besides them. What lies above 4 GiB has to be
+/// mapped to its last page; of what lies below, firmware may keep the end for
+/// itself.
+///
+/// A table that cannot be read proves nothing, and may be what is wrong.
+pub(super) fn confirms(
+    guest: Guest<'_>,
+    blocks: &[RamBlock],
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> bool {
+    check(guest, blocks, info, progress).unwrap_or(false)
+}
+
+fn check(
+    guest: Guest<'_>,
+    blocks: &[RamBlock],
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> Option<bool> {
+    let mapped = direct_map(guest, info, progress)?;
+    let maps = |gpa: u64| {
+        mapped
+            .iter()
+            .any(|range| range.contains(gpa, MIN_PAGE_SIZE))
+    };
+    let mut ends = blocks.iter().map(|block| block.range.end());
+    let low_end = ends.rfind(|end| *end <= HIGH)?;
+    let end = blocks.last()?.range.end();
+    let covered = maps(ONE_MIB)
+        && maps(low_end / 4 * 3 / MIN_PAGE_SIZE * MIN_PAGE_SIZE)
+        && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
+    let gap = MemoryRange::new(low_end, HIGH - low_end).ok();
+    let high_end = end.max(HIGH);
+    let rest = MemoryRange::new(high_end, PHYSICAL_END.checked_sub(high_end)?).ok();
+    let outside = |range: &MemoryRange| {
+        let outside = [gap, rest];
+        let mut outside = outside.iter().flatten();
+        outside.any(|part| part.intersection(range).is_some())
+    };
+    Some(covered && !mapped.iter().any(outside))
+}
+
+/// What the kernel's direct map has.
+fn direct_map(
+    guest: Guest<'_>,
+    info: &Vmcoreinfo,
+    progress: &Progress,
+) -> Option<Vec<MemoryRange>> {
+    let spaces = address_spaces(guest.machine, &[], &[], Some(info)).ok()?;
+    let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
+    let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
+    // The direct map comes first in what the budget allows.
+    let found = mappings(&spaces, &read, &all, Budget::default(), progress).ok()?;
+    if found.unreadable_tables > 0 {
+        return None;
+    }
+    let mut kernel = found.list.iter().filter(|m| m.vaddr >= KERNEL_HALF);
+    let base = kernel.next().map(|m| m.vaddr.wrapping_sub(m.gpa))?;
+    let direct = found
+        .list
+        .iter()
+        .filter(|m| m.vaddr.wrapping_sub(m.gpa) == base);
+    Some(
+        direct
+            .filter_map(|m| MemoryRange::new(m.gpa, m.size).ok())
+            .collect(),
+    )
+}

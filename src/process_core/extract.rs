@@ -1,0 +1,246 @@
+//! From RAM blocks at host-virtual addresses to regions of the core file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{ProcessCore, ProcessCoreError, Segment};
+use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, validate_ranges};
+
+/// Guest memory and where the process had it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RamBlock {
+    /// Guest-physical range.
+    pub range: MemoryRange,
+    /// Host-virtual address of its first byte, a multiple of
+    /// [`MIN_PAGE_SIZE`].
+    pub hva: u64,
+}
+
+/// What of a guest is in a core file, and what is not.
+#[derive(Debug, Clone, Default)]
+pub struct Extracted {
+    /// The whole pages that are in the file, in the order of the RAM blocks.
+    pub regions: Vec<FileRegion>,
+    /// The rest, in the same order.
+    pub missing: Vec<Missing>,
+}
+
+/// Guest memory that is not in a core file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Missing {
+    /// Guest-physical range.
+    pub range: MemoryRange,
+    /// Host-virtual address of its first byte.
+    pub hva: u64,
+    /// Why it is missing.
+    pub reason: MissingReason,
+}
+
+/// Why memory is not in a core file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MissingReason {
+    /// No program header has the address.
+    NoSegment,
+    /// A program header has it, but its bytes were left out.
+    LeftOut,
+    /// The core file ends before the bytes that it promises.
+    CutShort,
+    /// It was left out and was the mapping of a file, which may have it.
+    InFile {
+        /// The file's name when the core was written.
+        path: PathBuf,
+        /// Offset of the first byte in it, in bytes.
+        offset: u64,
+    },
+}
+
+impl MissingReason {
+    /// One word for it: `no_segment`, `left_out`, `cut_short` or `in_file`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::NoSegment => "no_segment",
+            Self::LeftOut => "left_out",
+            Self::CutShort => "cut_short",
+            Self::InFile { .. } => "in_file",
+        }
+    }
+
+    /// The same reason `bytes` further on.
+    fn further(&self, bytes: u64) -> Self {
+        match self {
+            Self::InFile { path, offset } => Self::InFile {
+                path: path.clone(),
+                offset: offset.saturating_add(bytes),
+            },
+            other => other.clone(),
+        }
+    }
+}
+
+impl fmt::Display for MissingReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSegment => f.write_str(
+                "the core file has no segment; is the address right? gdb leaves out what QEMU \
+                 excludes with -machine dump-guest-core=off, as libvirt has it do unless the \
+                 domain has <memory dumpCore='on'> (gdb: set dump-excluded-mappings on)",
+            ),
+            Self::LeftOut => f.write_str(
+                "the bytes were left out of the core file: QEMU excludes guest RAM \
+                 (MADV_DONTDUMP) with -machine dump-guest-core=off, as libvirt has it do unless \
+                 the domain has <memory dumpCore='on'>, and /proc/PID/coredump_filter may leave \
+                 out shared memory (bit 1), private and shared files (bits 2 and 3) and huge \
+                 pages (bits 5 and 6)",
+            ),
+            Self::CutShort => f.write_str(
+                "the core file is cut short (a limit of ulimit -c or of the host's core handler, \
+                 or a full disk)",
+            ),
+            Self::InFile { path, offset } => write!(
+                f,
+                "the memory was a mapping of the file {} from offset {offset:#x} on, which is not \
+                 in the core file; take it from that file",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl Extracted {
+    /// What is there as guest memory, whose holes are those of the core
+    /// file.
+    ///
+    /// # Errors
+    ///
+    /// - [`ProcessCoreError::NothingThere`] if all is missing;
+    /// - [`ProcessCoreError::Memory`] if the file has shrunk meanwhile, or
+    ///   there are no regions at all.
+    pub fn into_memory(self) -> Result<FileMemory, ProcessCoreError> {
+        if let (true, Some(missing)) = (self.regions.is_empty(), self.missing.first()) {
+            return Err(ProcessCoreError::NothingThere(Box::new(missing.clone())));
+        }
+        Ok(FileMemory::new(self.regions)?)
+    }
+}
+
+impl ProcessCore {
+    /// Finds the bytes of `blocks`, which ascend by guest-physical address,
+    /// in the core file.
+    ///
+    /// # Errors
+    ///
+    /// - [`ProcessCoreError::Range`] for a bad list;
+    /// - [`ProcessCoreError::BadAddress`] if a host-virtual address is not
+    ///   page-aligned, or its block reaches past the address space.
+    pub fn extract(&self, blocks: &[RamBlock]) -> Result<Extracted, ProcessCoreError> {
+        let ranges: Vec<_> = blocks.iter().map(|block| block.range).collect();
+        validate_ranges(&ranges)?;
+        let mut extracted = Extracted::default();
+        for block in blocks {
+            let end = block.hva.checked_add(block.range.size());
+            if !block.hva.is_multiple_of(MIN_PAGE_SIZE) || end.is_none() {
+                return Err(ProcessCoreError::BadAddress(*block));
+            }
+            self.extract_block(block, &mut extracted);
+        }
+        Ok(extracted)
+    }
+
+    fn extract_block(&self, block: &RamBlock, out: &mut Extracted) {
+        let end = block.hva + block.range.size();
+        let first = self.segments.partition_point(|s| s.end() <= block.hva);
+        let mut at = block.hva;
+        for segment in self.segments[first..].iter().take_while(|s| s.hva < end) {
+            let Some((start, stop)) = whole_pages(segment, at, end) else {
+                continue;
+            };
+            self.report_missing(block, at, start, out);
+            if let Ok(range) = MemoryRange::new(gpa(block, start), stop - start) {
+                out.regions.push(FileRegion {
+                    range,
+                    file: Arc::clone(&self.file),
+                    offset: segment.offset + (start - segment.hva),
+                });
+                at = stop;
+            }
+        }
+        self.report_missing(block, at, end, out);
+    }
+
+    /// Reports the pages from `at` to `end`, host-virtual addresses, with a
+    /// reason for each.
+    fn report_missing(&self, block: &RamBlock, mut at: u64, end: u64, out: &mut Extracted) {
+        let mut index = self.segments.partition_point(|s| s.end() <= at);
+        while at < end {
+            while self.segments.get(index).is_some_and(|s| s.end() <= at) {
+                index += 1;
+            }
+            let (reason, until) = self.why(self.segments.get(index), at);
+            let until = until.checked_next_multiple_of(MIN_PAGE_SIZE).unwrap_or(end);
+            let until = until.clamp(at + 1, end);
+            if let Ok(range) = MemoryRange::new(gpa(block, at), until - at) {
+                push_missing(out, range, at, reason);
+            }
+            at = until;
+        }
+    }
+
+    /// Why the bytes from `at` on are missing, and the address where that
+    /// ends; `next` is the first segment that ends behind `at`.
+    fn why(&self, next: Option<&Segment>, at: u64) -> (MissingReason, u64) {
+        let (reason, until) = match next {
+            Some(segment) if segment.hva <= at => {
+                let promised = segment.hva + segment.promised;
+                if at < promised {
+                    return (MissingReason::CutShort, promised);
+                }
+                (MissingReason::LeftOut, segment.end())
+            }
+            Some(segment) => (MissingReason::NoSegment, segment.hva),
+            None => (MissingReason::NoSegment, u64::MAX),
+        };
+        if let Some(file) = self.mapped_file(at) {
+            let inside = at - file.hva;
+            let reason = MissingReason::InFile {
+                path: file.path.clone(),
+                offset: file.offset.saturating_add(inside),
+            };
+            return (reason, until.min(file.hva.saturating_add(file.size)));
+        }
+        let behind = self.mapped_files.partition_point(|file| file.hva <= at);
+        let next_file = self.mapped_files.get(behind).map_or(u64::MAX, |f| f.hva);
+        (reason, until.min(next_file))
+    }
+}
+
+/// The host-virtual addresses of the whole pages between `at` and `end` that
+/// the segment has in the file.
+fn whole_pages(segment: &Segment, at: u64, end: u64) -> Option<(u64, u64)> {
+    let start = segment.hva.max(at);
+    let start = start.checked_next_multiple_of(MIN_PAGE_SIZE)?;
+    let stop = (segment.hva + segment.in_file).min(end);
+    let stop = stop - stop % MIN_PAGE_SIZE;
+    (start < stop).then_some((start, stop))
+}
+
+const fn gpa(block: &RamBlock, hva: u64) -> u64 {
+    block.range.start() + (hva - block.hva)
+}
+
+/// Appends to the last entry where it goes on with the same reason.
+fn push_missing(out: &mut Extracted, range: MemoryRange, hva: u64, reason: MissingReason) {
+    if let Some(last) = out.missing.last_mut()
+        && last.range.end() == range.start()
+        && last.hva + last.range.size() == hva
+        && last.reason.further(last.range.size()) == reason
+        && let Ok(joined) = MemoryRange::new(last.range.start(), last.range.size() + range.size())
+    {
+        last.range = joined;
+        return;
+    }
+    out.missing.push(Missing { range, hva, reason });
+}

@@ -1,0 +1,236 @@
+//! Finding QEMU's RAM in its core file.
+//!
+//! A segment that has VMCOREINFO is RAM of a Linux guest. Where it belongs in
+//! guest-physical memory is one of a few arrangements that QEMU's machines
+//! have; the one is right in which the kernel lies where VMCOREINFO says,
+//! and its page tables map what is RAM.
+
+use super::layout::layouts;
+use super::{Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map};
+use crate::arch::Machine;
+use crate::error::Error;
+use crate::guest::{Guest, read_utsname};
+use crate::kdump::Utsname;
+use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::progress::Progress;
+use crate::vmcoreinfo::{Vmcoreinfo, find_all};
+
+/// The smallest RAM block that is looked for, in bytes.
+pub(super) const MIN_BLOCK: u64 = 8 << 20;
+/// How many segments are searched, the largest first: QEMU has few of that
+/// size.
+const MAX_CANDIDATES: usize = 16;
+// p_flags.
+const EXECUTABLE: u32 = 1;
+const WRITABLE: u32 = 2;
+
+/// QEMU's RAM, found in its core file and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QemuRam {
+    /// The guest's architecture.
+    pub machine: Machine,
+    /// Its RAM, in ascending order of guest-physical address.
+    pub blocks: Vec<RamBlock>,
+}
+
+impl ProcessCore {
+    /// Finds the RAM of a Linux guest in a core of QEMU, if all of it is one
+    /// RAM block, as it is without NUMA nodes and hot-plugged memory.
+    /// `machine` is the architecture, if it is known.
+    ///
+    /// # Errors
+    ///
+    /// [`ProcessCoreError::NotFound`], with the reason, if it is not found or
+    /// what is found cannot be proven: [`extract`](Self::extract) then needs
+    /// a list from somebody else.
+    pub fn find_qemu_ram(
+        &self,
+        machine: Option<Machine>,
+        progress: &Progress,
+    ) -> Result<QemuRam, ProcessCoreError> {
+        let machines = machine.as_slice();
+        let machines = if machines.is_empty() {
+            Machine::ALL
+        } else {
+            machines
+        };
+        let candidates = self.candidates();
+        if candidates.is_empty() {
+            return Err(SearchError::NoCandidates { hint: self.loss() }.into());
+        }
+        let mut seen = None;
+        for segment in &candidates {
+            let infos = self.vmcoreinfo_in(segment, progress)?;
+            let found = self.fitting(segment, &infos, machines, progress)?;
+            if let [ram] = &found[..] {
+                return Ok(ram.clone());
+            }
+            if let Some(info) = infos.first() {
+                let osrelease = info.osrelease();
+                if !found.is_empty() {
+                    let arrangements = describe(&found);
+                    return Err(SearchError::Ambiguous {
+                        osrelease,
+                        arrangements,
+                    }
+                    .into());
+                }
+                seen.get_or_insert(osrelease);
+            }
+        }
+        Err(match seen {
+            Some(osrelease) => SearchError::NotVerified { osrelease },
+            None => SearchError::NoVmcoreinfo {
+                segments: candidates.len(),
+                hint: self.loss(),
+            },
+        }
+        .into())
+    }
+
+    /// Segments that may be RAM and have data, the largest first.
+    fn candidates(&self) -> Vec<Segment> {
+        let mut all: Vec<Segment> = self
+            .segments()
+            .iter()
+            .filter(|s| is_ram_like(s) && s.in_file >= MIN_PAGE_SIZE)
+            .copied()
+            .collect();
+        all.sort_by_key(|segment| std::cmp::Reverse(segment.size));
+        all.truncate(MAX_CANDIDATES);
+        all
+    }
+
+    /// What is known about the largest memory that may have been RAM and is
+    /// not in the core file.
+    fn loss(&self) -> String {
+        let segments = self.segments().iter().filter(|s| is_ram_like(s));
+        let segments = segments.map(|segment| (segment.size, segment.hva));
+        let files = self.mapped_files().iter().map(|file| (file.size, file.hva));
+        let mut large: Vec<_> = segments
+            .chain(files)
+            .filter(|(size, _)| *size >= MIN_BLOCK)
+            .collect();
+        large.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+        let lost = large.into_iter().find_map(|(size, hva)| {
+            let range = MemoryRange::new(0, size - size % MIN_PAGE_SIZE).ok()?;
+            let Extracted { regions, missing } = self.extract(&[RamBlock { range, hva }]).ok()?;
+            missing.into_iter().next().filter(|_| regions.is_empty())
+        });
+        let rule = "QEMU's RAM is not in its cores with -machine dump-guest-core=off";
+        match lost {
+            Some(lost) => format!(
+                "{rule}; the largest memory that this one lacks, {:#x} bytes at host-virtual \
+                 address {:#x}: {}",
+                lost.range.size(),
+                lost.hva,
+                lost.reason
+            ),
+            None => rule.into(),
+        }
+    }
+
+    /// All VMCOREINFO in a segment.
+    fn vmcoreinfo_in(
+        &self,
+        segment: &Segment,
+        progress: &Progress,
+    ) -> Result<Vec<Vmcoreinfo>, ProcessCoreError> {
+        let Ok(range) = MemoryRange::new(0, segment.size - segment.size % MIN_PAGE_SIZE) else {
+            return Ok(Vec::new());
+        };
+        let block = RamBlock {
+            range,
+            hva: segment.hva,
+        };
+        let Some(memory) = self.memory(&[block]) else {
+            return Ok(Vec::new());
+        };
+        let ranges = memory.ranges();
+        let guest = Guest {
+            memory: &memory,
+            ranges: &ranges,
+            // The text is the same for all, and 4096 bytes divide all page
+            // sizes.
+            machine: Machine::X86_64,
+        };
+        match find_all(guest, progress) {
+            Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
+            Err(Error::Cancelled) => Err(SearchError::Cancelled.into()),
+            Err(Error::Vmcoreinfo(error)) => Err(SearchError::Scan(error).into()),
+            Err(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The arrangements in which one of the kernels that `infos` describe is
+    /// in its place.
+    fn fitting(
+        &self,
+        segment: &Segment,
+        infos: &[Vmcoreinfo],
+        machines: &[Machine],
+        progress: &Progress,
+    ) -> Result<Vec<QemuRam>, ProcessCoreError> {
+        let size = segment.size - segment.size % MIN_PAGE_SIZE;
+        let mut found: Vec<QemuRam> = Vec::new();
+        if infos.is_empty() {
+            return Ok(found);
+        }
+        for &machine in machines {
+            for blocks in layouts(machine, segment.hva, size) {
+                let Some(memory) = self.memory(&blocks) else {
+                    continue;
+                };
+                let ranges = memory.ranges();
+                let guest = Guest {
+                    memory: &memory,
+                    ranges: &ranges,
+                    machine,
+                };
+                if infos
+                    .iter()
+                    .any(|info| fits(guest, &blocks, info, progress))
+                {
+                    found.push(QemuRam { machine, blocks });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn memory(&self, blocks: &[RamBlock]) -> Option<FileMemory> {
+        self.extract(blocks).ok()?.into_memory().ok()
+    }
+}
+
+fn is_ram_like(segment: &Segment) -> bool {
+    segment.size >= MIN_BLOCK
+        && segment.hva.is_multiple_of(MIN_PAGE_SIZE)
+        && segment.flags & (WRITABLE | EXECUTABLE) == WRITABLE
+}
+
+/// Whether the kernel lies where `info` says, and its page tables, where this
+/// crate can read them, agree that RAM is these `blocks`.
+fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo, progress: &Progress) -> bool {
+    let Some(uts) = read_utsname(guest, info) else {
+        return false;
+    };
+    if Utsname::text(&uts.release) != info.osrelease() {
+        return false;
+    }
+    // Tells ppc64 from ppc64le, whose addresses are the same.
+    let named: Option<Machine> = Utsname::text(&uts.machine).parse().ok();
+    if named.is_some_and(|named| named != guest.machine) {
+        return false;
+    }
+    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info, progress)
+}
+
+fn describe(found: &[QemuRam]) -> String {
+    let each = found.iter().map(|ram| {
+        let ranges = ram.blocks.iter().map(|block| block.range.to_string());
+        format!("{} {}", ram.machine, ranges.collect::<Vec<_>>().join(" "))
+    });
+    each.collect::<Vec<_>>().join("; ")
+}

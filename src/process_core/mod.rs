@@ -1,0 +1,183 @@
+//! Guest memory in a core file of the virtual machine monitor's process:
+//! what QEMU's `scripts/dump-guest-memory.py` does in gdb, without gdb and
+//! without QEMU's debug symbols.
+//!
+//! A core file maps host-virtual addresses. [`ProcessCore::extract`] takes
+//! the list of RAM blocks, each with its guest-physical range and its
+//! host-virtual address, and gives the places of their bytes in the file;
+//! what is not there is reported, never made up. In a core of QEMU
+//! [`ProcessCore::find_qemu_ram`] finds the RAM by itself if it can prove
+//! where it belongs.
+//!
+//! Source: core(5) and elf(5); Linux `fs/binfmt_elf.c` for segments that the
+//! kernel leaves out (`p_filesz` less than `p_memsz`), and `kernel` cores'
+//! holes.
+#![forbid(unsafe_code)]
+
+mod direct_map;
+mod error;
+mod extract;
+mod find;
+mod layout;
+mod mapped_files;
+
+use std::fs::File;
+use std::sync::Arc;
+
+pub use error::{ProcessCoreError, SearchError};
+pub use extract::{Extracted, Missing, MissingReason, RamBlock};
+pub use find::QemuRam;
+pub use mapped_files::MappedFile;
+
+use crate::elf::format::{ET_CORE, FileHeader, PT_LOAD, ProgramHeader};
+use crate::elf::reader::{read_header, read_notes, read_program_headers};
+use crate::encoding::Encoding;
+use crate::vmcore::Input;
+
+/// A core file of a process, open for reading.
+#[derive(Debug)]
+pub struct ProcessCore {
+    file: Arc<File>,
+    encoding: Encoding,
+    segments: Vec<Segment>,
+    mapped_files: Vec<MappedFile>,
+}
+
+/// A segment of the process's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Segment {
+    /// Host-virtual address of the first byte.
+    pub hva: u64,
+    /// Bytes in the process's memory.
+    pub size: u64,
+    /// How many of them, from the first on, the core file promises. The rest
+    /// was left out when it was written.
+    pub promised: u64,
+    /// How many of those are in the file: fewer if it is cut short.
+    pub in_file: u64,
+    /// Offset of the first byte in the file, in bytes.
+    pub offset: u64,
+    /// `p_flags`: 1 executable, 2 writable, 4 readable.
+    pub flags: u32,
+}
+
+impl Segment {
+    /// Host-virtual address behind the last byte.
+    #[must_use]
+    pub const fn end(&self) -> u64 {
+        self.hva + self.size
+    }
+
+    fn new(header: &ProgramHeader, file_len: u64) -> Self {
+        // One that reaches past the address space is cut.
+        let size = header.memsz.max(header.filesz).min(u64::MAX - header.vaddr);
+        let promised = header.filesz.min(size);
+        Self {
+            hva: header.vaddr,
+            size,
+            promised,
+            in_file: promised.min(file_len.saturating_sub(header.offset)),
+            offset: header.offset,
+            flags: header.flags,
+        }
+    }
+
+    /// What is left from the host-virtual address `hva` on.
+    fn starting_at(self, hva: u64) -> Option<Self> {
+        let skipped = hva.saturating_sub(self.hva);
+        (skipped < self.size).then(|| Self {
+            hva: self.hva + skipped,
+            size: self.size - skipped,
+            promised: self.promised.saturating_sub(skipped),
+            in_file: self.in_file.saturating_sub(skipped),
+            offset: self.offset.saturating_add(skipped),
+            flags: self.flags,
+        })
+    }
+}
+
+impl ProcessCore {
+    /// Opens a core file of either class and byte order, and decodes its
+    /// program headers and its list of mapped files. A file that is cut
+    /// short opens with what there is.
+    ///
+    /// # Errors
+    ///
+    /// - [`ProcessCoreError::NotACore`] for any other file;
+    /// - [`ProcessCoreError::Headers`] if the program headers are cut short
+    ///   or do not add up, or the file cannot be read.
+    pub fn open(file: File) -> Result<Self, ProcessCoreError> {
+        let input = Input::open(file).map_err(ProcessCoreError::Headers)?;
+        let (Some(file), Some(header)) = (
+            input.plain_file(),
+            read_header(&input).map_err(ProcessCoreError::Headers)?,
+        ) else {
+            return Err(ProcessCoreError::NotACore);
+        };
+        if header.e_type != ET_CORE {
+            return Err(ProcessCoreError::NotACore);
+        }
+        Self::read(&input, file, &header).map_err(ProcessCoreError::Headers)
+    }
+
+    fn read(
+        input: &Input,
+        file: &Arc<File>,
+        header: &FileHeader,
+    ) -> Result<Self, crate::vmcore::VmcoreError> {
+        let headers = read_program_headers(input, header)?;
+        // gdb writes the notes behind the memory, so that they are the first
+        // to go when the file is cut short. They are needed for hints only.
+        let notes = read_notes(input, &headers).unwrap_or_default();
+        Ok(Self {
+            file: Arc::clone(file),
+            encoding: header.encoding,
+            segments: segments(&headers, input.len()),
+            mapped_files: mapped_files::mapped_files(&notes, header.encoding),
+        })
+    }
+
+    /// Word size and byte order of the host.
+    #[must_use]
+    pub const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The process's memory in ascending order, without overlap. Where the
+    /// program headers overlap, the lowest in address counts.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The files that the process had mapped, in ascending order of address.
+    #[must_use]
+    pub fn mapped_files(&self) -> &[MappedFile] {
+        &self.mapped_files
+    }
+
+    /// The mapped file at the host-virtual address `hva`.
+    fn mapped_file(&self, hva: u64) -> Option<&MappedFile> {
+        let behind = self.mapped_files.partition_point(|file| file.hva <= hva);
+        let file = &self.mapped_files[behind.checked_sub(1)?];
+        (hva - file.hva < file.size).then_some(file)
+    }
+}
+
+fn segments(headers: &[ProgramHeader], file_len: u64) -> Vec<Segment> {
+    let mut all: Vec<Segment> = headers
+        .iter()
+        .filter(|header| header.kind == PT_LOAD)
+        .map(|header| Segment::new(header, file_len))
+        .collect();
+    all.sort_by_key(|segment| segment.hva);
+    let mut behind = 0;
+    all.into_iter()
+        .filter_map(|segment| {
+            let rest = segment.starting_at(behind)?;
+            behind = rest.end();
+            Some(rest)
+        })
+        .collect()
+}

@@ -1,0 +1,12 @@
+//! The guest's page tables: addresses translated, mappings listed, bounds
+//! kept whatever the tables say, and dumps with guest-virtual addresses.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod aarch64;
+mod dumps;
+mod hostile;
+mod riscv;
+#[path = "../support/mod.rs"]
+mod support;
+mod tables;
+mod x86;

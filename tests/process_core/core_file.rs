@@ -1,0 +1,246 @@
+//! Making core files of a process.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use guestdump::GuestMemory;
+use guestdump::demo::DemoGuest;
+use guestdump::elf::format::{
+    ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size, encode_section_zero,
+    phdr_size, shdr_size,
+};
+use guestdump::elf::note::{CORE, Note};
+use guestdump::{ByteOrder, Class, Encoding};
+
+pub(crate) const LE64: Encoding = Encoding {
+    class: Class::Bits64,
+    order: ByteOrder::Little,
+};
+pub(crate) const BE32: Encoding = Encoding {
+    class: Class::Bits32,
+    order: ByteOrder::Big,
+};
+
+/// `p_flags` of data and of code.
+pub(crate) const RW: u32 = 6;
+pub(crate) const RX: u32 = 5;
+
+/// Host-virtual address of [`linux_guest`].
+pub(crate) const LINUX_HVA: u64 = 0x7fb2_a7e0_0000;
+/// Guest-physical address of the demo guest's page table of the direct map,
+/// in which each entry is a GiB.
+pub(crate) const DIRECT_MAP: u64 = 0x60_0000;
+const MIB: u64 = 1 << 20;
+
+/// A segment of the process's memory.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Load {
+    pub(crate) hva: u64,
+    pub(crate) memsz: u64,
+    /// Of these bytes the core file has so many.
+    pub(crate) filesz: u64,
+    pub(crate) flags: u32,
+    /// Offset in the segment and bytes; all else is a hole of the file.
+    pub(crate) data: Vec<(u64, Vec<u8>)>,
+}
+
+impl Load {
+    pub(crate) fn new(hva: u64, size: u64) -> Self {
+        Self {
+            hva,
+            memsz: size,
+            filesz: size,
+            flags: RW,
+            data: Vec::new(),
+        }
+    }
+
+    pub(crate) fn left_out(hva: u64, size: u64) -> Self {
+        Self {
+            filesz: 0,
+            ..Self::new(hva, size)
+        }
+    }
+
+    pub(crate) fn filled(hva: u64, bytes: Vec<u8>) -> Self {
+        Self {
+            data: vec![(0, bytes.clone())],
+            ..Self::new(hva, bytes.len() as u64)
+        }
+    }
+
+    /// With the populated memory of `guest` from `gpa` on at `offset`.
+    pub(crate) fn with(
+        mut self,
+        guest: &dyn GuestMemory,
+        gpa: u64,
+        size: u64,
+        offset: u64,
+    ) -> Self {
+        let mut rest = guestdump::MemoryRange::new(gpa, size).ok();
+        while let Some(part) = rest {
+            let Some(extent) = guest.next_populated(part).unwrap() else {
+                break;
+            };
+            let mut bytes = vec![0; extent.size() as usize];
+            guest.read(extent.start(), &mut bytes).unwrap();
+            self.data.push((offset + extent.start() - gpa, bytes));
+            rest = guestdump::MemoryRange::new(extent.end(), part.end() - extent.end()).ok();
+        }
+        self
+    }
+}
+
+/// A core file.
+#[derive(Debug, Clone)]
+pub(crate) struct Core {
+    pub(crate) encoding: Encoding,
+    pub(crate) loads: Vec<Load>,
+    /// Start, end, file offset in pages and name.
+    pub(crate) mapped_files: Vec<(u64, u64, u64, &'static str)>,
+}
+
+impl Core {
+    pub(crate) fn new(loads: impl IntoIterator<Item = Load>) -> Self {
+        Self {
+            encoding: LE64,
+            loads: loads.into_iter().collect(),
+            mapped_files: Vec::new(),
+        }
+    }
+
+    /// Where the first segment's bytes begin in the file.
+    pub(crate) fn memory_at(&self) -> u64 {
+        let class = self.encoding.class;
+        let headers = ehdr_size(class) + shdr_size(class);
+        let headers = headers + (self.loads.len() + 1) * phdr_size(class);
+        // As in gdb's cores, page boundaries of the file are not memory's.
+        (headers as u64).next_multiple_of(4096) + 0xdc0
+    }
+
+    /// Where the memory ends and, as in gdb's cores, the notes begin.
+    pub(crate) fn notes_at(&self) -> u64 {
+        self.memory_at() + self.loads.iter().map(|load| load.filesz).sum::<u64>()
+    }
+
+    pub(crate) fn write(&self) -> File {
+        let file = tempfile::tempfile().unwrap();
+        self.write_to(&file);
+        file
+    }
+
+    pub(crate) fn write_to(&self, file: &File) {
+        let class = self.encoding.class;
+        let notes = self.notes();
+        let phnum = self.loads.len() + 1;
+        let mut head = Vec::new();
+        FileHeader {
+            encoding: self.encoding,
+            e_type: ET_CORE,
+            machine: 62,
+            flags: 0,
+            ehsize: 0,
+            phoff: (ehdr_size(class) + shdr_size(class)) as u64,
+            phentsize: 0,
+            phnum: u16::try_from(phnum).unwrap_or(PN_XNUM),
+            shoff: ehdr_size(class) as u64,
+            shentsize: shdr_size(class) as u16,
+            shnum: 1,
+            shstrndx: 0,
+        }
+        .encode(&mut head);
+        encode_section_zero(self.encoding, phnum as u32, &mut head);
+        ProgramHeader {
+            kind: PT_NOTE,
+            offset: self.notes_at(),
+            filesz: notes.len() as u64,
+            ..ProgramHeader::default()
+        }
+        .encode(self.encoding, &mut head);
+        let mut offset = self.memory_at();
+        for load in &self.loads {
+            ProgramHeader {
+                kind: PT_LOAD,
+                flags: load.flags,
+                offset,
+                vaddr: load.hva,
+                filesz: load.filesz,
+                memsz: load.memsz,
+                align: 1,
+                ..ProgramHeader::default()
+            }
+            .encode(self.encoding, &mut head);
+            for (at, bytes) in &load.data {
+                assert!(at + bytes.len() as u64 <= load.filesz);
+                file.write_all_at(bytes, offset + at).unwrap();
+            }
+            offset += load.filesz;
+        }
+        file.write_all_at(&head, 0).unwrap();
+        file.set_len(offset).unwrap();
+        file.write_all_at(&notes, offset).unwrap();
+    }
+
+    /// `NT_FILE`, and a note that nobody asks for.
+    fn notes(&self) -> Vec<u8> {
+        let word = |n: u64| match (self.encoding.class, self.encoding.order) {
+            (Class::Bits64, ByteOrder::Little) => n.to_le_bytes().to_vec(),
+            (Class::Bits64, ByteOrder::Big) => n.to_be_bytes().to_vec(),
+            (Class::Bits32, ByteOrder::Little) => (n as u32).to_le_bytes().to_vec(),
+            (Class::Bits32, ByteOrder::Big) => (n as u32).to_be_bytes().to_vec(),
+        };
+        let mut desc = [word(self.mapped_files.len() as u64), word(4096)].concat();
+        for (start, end, page, _) in &self.mapped_files {
+            desc.extend([word(*start), word(*end), word(*page)].concat());
+        }
+        for (.., name) in &self.mapped_files {
+            desc.extend_from_slice(name.as_bytes());
+            desc.push(0);
+        }
+        let mut bytes = Vec::new();
+        for (kind, desc) in [(6, &[0; 16][..]), (0x4649_4c45, &desc)] {
+            Note {
+                name: CORE,
+                kind,
+                desc,
+            }
+            .encode(self.encoding.order, &mut bytes);
+        }
+        bytes
+    }
+}
+
+/// QEMU's RAM block of a guest with 32 MiB: the lower half of a demo guest,
+/// whose kernel does not know of the other one.
+pub(crate) fn linux_guest() -> Load {
+    let guest = DemoGuest::new(64 * MIB).unwrap();
+    let mut load = Load::new(LINUX_HVA, 32 * MIB)
+        .with(&guest, 0, 0xa_0000, 0)
+        .with(&guest, MIB, 31 * MIB, MIB);
+    map_gib(&mut load, 4, false);
+    // The first GiB's part that is there, in pages of 2 MiB.
+    let table = 31 * MIB;
+    let entries = (0..16).flat_map(|n| u64::to_le_bytes(n << 21 | 0xe3));
+    load.data
+        .push((table, entries.chain([0; 4096 - 16 * 8]).collect()));
+    set_gib(&mut load, 0, table | 0x63);
+    load
+}
+
+/// Makes the direct map's entry of a GiB present or not.
+pub(crate) fn map_gib(load: &mut Load, gib: u64, present: bool) {
+    set_gib(load, gib, if present { gib << 30 | 0xe3 } else { 0 });
+}
+
+/// Sets the direct map's entry of a GiB.
+pub(crate) fn set_gib(load: &mut Load, gib: u64, value: u64) {
+    let table = DIRECT_MAP + gib * 8;
+    let (at, bytes) = load
+        .data
+        .iter_mut()
+        .find(|(at, bytes)| (*at..at + bytes.len() as u64).contains(&table))
+        .unwrap();
+    let entry = &mut bytes[(table - *at) as usize..][..8];
+    assert_ne!(entry, value.to_le_bytes());
+    entry.copy_from_slice(&value.to_le_bytes());
+}
