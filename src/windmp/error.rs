@@ -190,3 +190,18 @@ pub enum WinDmpError {
         gpa: u64,
     },
 }
+
+impl WinDmpError {
+    /// Whether no header was found, so that one has to be given.
+    #[must_use]
+    pub const fn wants_header(&self) -> bool {
+        matches!(
+            self,
+            Self::NoHeader
+                | Self::NoPageTables
+                | Self::NoKernel { .. }
+                | Self::NoKdbg { .. }
+                | Self::TooMuchWork { .. }
+        )
+    }
+}

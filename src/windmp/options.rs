@@ -101,9 +101,7 @@ impl WindowsOptions {
     /// where the guest's `KiBugcheckData` cannot be read.
     #[must_use]
     pub fn crash_registers(mut self, registers: [u64; 5]) -> Self {
-        let [code, parameters @ ..] = registers;
-        let code = code as u32;
-        self.crash_registers = Some(BugcheckData { code, parameters });
+        self.crash_registers = Some(BugcheckData::from_crash_registers(registers));
         self
     }
 

@@ -36,6 +36,18 @@ pub enum HeaderOrigin {
     Guest,
 }
 
+impl HeaderOrigin {
+    /// One word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Given => "given",
+            Self::Guest => "guest",
+        }
+    }
+}
+
 /// The header of `guest`, by what the caller says.
 pub(super) fn find_header(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
     let mut found = match &options.windows.header {

@@ -34,21 +34,19 @@ fn word(parser: &KernelDumpParser, vaddr: u64) -> u64 {
 /// Every page that differs from the guest's memory, by the bytes that do.
 fn differences(parser: &KernelDumpParser, memory: &Altered) -> BTreeMap<u64, Vec<usize>> {
     let reader = phys::Reader::new(parser);
-    let mut pages = 0;
     let mut found = BTreeMap::new();
     for (gpa, _) in parser.physmem() {
         let mut page = vec![0; PAGE as usize];
         reader.read_exact(gpa, &mut page).unwrap();
         let original = memory.page(gpa.u64());
+        if page == original {
+            continue;
+        }
         let bytes: Vec<_> = (0..page.len())
             .filter(|i| page[*i] != original[*i])
             .collect();
-        if !bytes.is_empty() {
-            found.insert(gpa.u64(), bytes);
-        }
-        pages += 1;
+        found.insert(gpa.u64(), bytes);
     }
-    assert_eq!(pages, SIZE / PAGE);
     found
 }
 
@@ -69,6 +67,7 @@ fn a_crashed_guest() {
         assert_eq!(windows.skipped_cpus, []);
 
         let parser = parse(bytes);
+        assert_eq!(parser.physmem().count() as u64, SIZE / PAGE);
         let header = parser.headers();
         assert_eq!((header.major_version, header.minor_version), (15, 19045));
         assert_eq!(header.directory_table_base, 0x1a_d000);
@@ -202,12 +201,16 @@ fn more_vcpus_than_windows_uses() {
     assert_eq!(parse(bytes).headers().number_processors, 2);
 }
 
+/// Guest-physical address and size of what the kernel uses.
+const KERNEL: (u64, u64) = (0x1a_d000, 0x60_0000 - 0x1a_d000);
+
 /// The dump of a guest one of whose CPUs has no place for its registers; the
 /// other one has.
 #[track_caller]
 fn skips(memory: &Altered, cpu: usize, why: SkipReason) {
     for format in FORMATS {
-        let (bytes, summary) = to_buffer(memory, &memory.options(format));
+        let options = memory.options(format).filter(KERNEL.0, KERNEL.1);
+        let (bytes, summary) = to_buffer(memory, &options);
         let skipped = summary.windows.unwrap().skipped_cpus;
         assert_eq!(skipped, [SkippedCpu { cpu, why }]);
         let parser = parse(bytes);

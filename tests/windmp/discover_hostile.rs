@@ -74,16 +74,16 @@ fn directories_that_lead_out_of_the_image() {
         // Still known by its symbols; nothing is exported, so that the
         // version comes from the shared page.
         let memory = Altered::crashed().put(nt + 24 + 112, &u32::to_le_bytes(rva));
-        to_buffer(&memory, &memory.options(Format::WinDmp));
+        to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
         // Name, functions, names, ordinals.
         for field in [12, 28, 32, 36] {
             let memory = Altered::crashed().put(exports + field, &u32::to_le_bytes(rva));
-            to_buffer(&memory, &memory.options(Format::WinDmp));
+            to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
         }
     }
     for count in [0, 1, 1 << 16, u32::MAX] {
         let memory = Altered::crashed().put(exports + 24, &count.to_le_bytes());
-        to_buffer(&memory, &memory.options(Format::WinDmp));
+        to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
     }
 }
 
