@@ -70,7 +70,7 @@ pub(super) const fn context(cpu: usize) -> u64 {
 
 /// The kernel's memory, in a guest with this RAM.
 pub(super) fn build(ranges: &[MemoryRange], crash: Option<BugcheckData>, encoded: bool) -> Tables {
-    let mut tables = Tables::default();
+    let mut tables = Tables::new();
     image::build(&mut tables);
     put_kdbg(&mut tables, encoded);
     for cpu in 0..CPUS {

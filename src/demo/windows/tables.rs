@@ -25,8 +25,11 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 type Page = Box<[u8; PAGE]>;
 
+/// Index of the first table's entry for itself, by which the kernel reaches
+/// its tables; since Windows 10 1607 another one after each start.
+const SELF_MAP: u64 = 0x1ed;
+
 /// The kernel's memory.
-#[derive(Default)]
 pub(super) struct Tables {
     /// By guest-physical address.
     pages: BTreeMap<u64, Page>,
@@ -34,6 +37,15 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    pub(super) fn new() -> Self {
+        let mut tables = Self {
+            pages: BTreeMap::new(),
+            frames: 0,
+        };
+        tables.write(ROOT + SELF_MAP * 8, &(ROOT | TABLE).to_le_bytes());
+        tables
+    }
+
     pub(super) fn page(&self, gpa: u64) -> Option<&[u8; PAGE]> {
         self.pages.get(&gpa).map(|page| &**page)
     }
