@@ -8,9 +8,8 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::tables::Tables;
 use crate::memory::MIN_PAGE_SIZE;
 use crate::windmp::discover::format::{
-    CODEVIEW, CodeView, DebugDirectory, DosHeader, EXPORT_DIRECTORY, ExportDirectory,
-    IMAGE_DIRECTORY_DEBUG, IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE,
-    PE32_PLUS, RSDS,
+    CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
+    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
 };
 
 /// Virtual address of the image.
@@ -93,7 +92,7 @@ pub(super) fn build(tables: &mut Tables) {
 /// The export directory, its three tables, and the names.
 fn build_exports(tables: &mut Tables) {
     let count = EXPORTED.len() as u64;
-    let functions = EXPORTS + EXPORT_DIRECTORY as u64;
+    let functions = EXPORTS + size_of::<ExportDirectory>() as u64;
     let names = functions + count * 4;
     let ordinals = names + count * 4;
     let mut text = ordinals + count * 2;

@@ -14,9 +14,7 @@ use super::tables::{ROOT, Tables};
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment};
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::windmp::BugcheckData;
-use crate::windmp::discover::format::{
-    KDBG_TAG, KUSER_SHARED_DATA, Kdbg, ListEntry, SharedData, SystemTime,
-};
+use crate::windmp::discover::format::{KDBG_TAG, KUSER_SHARED_DATA, Kdbg, ListEntry, SharedData};
 
 pub(super) const CPUS: usize = 2;
 /// Windows 10 22H2.
@@ -244,8 +242,8 @@ fn put_memory(tables: &mut Tables, ranges: &[MemoryRange]) {
 
 fn put_shared(tables: &mut Tables) {
     let mut shared = SharedData::new_zeroed();
-    shared.interrupt_time = SystemTime::new(UP_TIME);
-    shared.system_time = SystemTime::new(SYSTEM_TIME);
+    shared.interrupt_time = UP_TIME.into();
+    shared.system_time = SYSTEM_TIME.into();
     shared.nt_build_number = BUILD.into();
     // A workstation, with one user at a time.
     shared.nt_product_type = 1.into();

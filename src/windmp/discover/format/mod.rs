@@ -12,8 +12,7 @@ mod shared;
 
 pub(crate) use kdbg::{KDBG_SIZES, KDBG_TAG, Kdbg, ListEntry};
 pub(crate) use pe::{
-    CODEVIEW, CodeView, DebugDirectory, DosHeader, EXPORT_DIRECTORY, ExportDirectory,
-    IMAGE_DIRECTORY_DEBUG, IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE,
-    PE32_PLUS, RSDS,
+    CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
+    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
 };
-pub(crate) use shared::{KUSER_SHARED_DATA, SharedData, SystemTime};
+pub(crate) use shared::{KUSER_SHARED_DATA, SharedData};

@@ -24,8 +24,6 @@ pub(crate) const IMAGE_DIRECTORY_DEBUG: usize = 6;
 pub(crate) const CODEVIEW: u32 = 2;
 /// A CodeView record that names a PDB.
 pub(crate) const RSDS: [u8; 4] = *b"RSDS";
-/// Size of an export directory in bytes.
-pub(crate) const EXPORT_DIRECTORY: usize = size_of::<ExportDirectory>();
 
 /// `IMAGE_DOS_HEADER`.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -116,7 +114,7 @@ const _: () = assert!(offset_of!(NtHeaders, data_directories) == 24 + 112);
 const _: () = assert!(size_of::<NtHeaders>() == 24 + 240);
 const _: () = assert!(offset_of!(ExportDirectory, name) == 12);
 const _: () = assert!(offset_of!(ExportDirectory, functions) == 28);
-const _: () = assert!(EXPORT_DIRECTORY == 40);
+const _: () = assert!(size_of::<ExportDirectory>() == 40);
 const _: () = assert!(offset_of!(DebugDirectory, address_of_raw_data) == 20);
 const _: () = assert!(size_of::<DebugDirectory>() == 28);
 const _: () = assert!(size_of::<CodeView>() == 24);

@@ -25,8 +25,10 @@ impl SystemTime {
     pub(crate) fn value(self) -> u64 {
         u64::from(self.high1.get()) << 32 | u64::from(self.low.get())
     }
+}
 
-    pub(crate) fn new(value: u64) -> Self {
+impl From<u64> for SystemTime {
+    fn from(value: u64) -> Self {
         let high = ((value >> 32) as u32).into();
         Self {
             low: (value as u32).into(),
