@@ -207,7 +207,7 @@ fn sections_stay_in_a_converted_dump_and_damaged_ones_do_no_harm() {
     let vmcore = open(&bytes);
     let again = dumped(&vmcore, &vmcore.options(Format::Elf).unwrap());
     assert!(again == bytes);
-    for format in Format::available().filter(|f| *f != Format::Elf) {
+    for format in Format::available().filter(|f| f.codec().is_some()) {
         let options = vmcore.options(format).unwrap();
         dump(&vmcore, &mut BufferSink::new(), &options).unwrap();
     }

@@ -89,6 +89,13 @@ json_struct! {
         pub fpcr: u32,
         /// The scalable vector registers, if the CPU has them.
         pub sve: Option<Sve>,
+        /// TTBR0_EL1: page tables of low addresses. No note has it, nor the
+        /// next two; they are for [`crate::DumpOptions::paging`].
+        pub ttbr0: u64,
+        /// TTBR1_EL1: page tables of high addresses.
+        pub ttbr1: u64,
+        /// TCR_EL1. 0 if the three are not known.
+        pub tcr: u64,
     }
 }
 
@@ -101,9 +108,9 @@ impl Registers {
         self.sp
     }
 
-    /// The notes do not have TTBR0_EL1 and TTBR1_EL1.
+    /// Of the kernel.
     pub(super) fn page_table_root(&self) -> Option<u64> {
-        None
+        (self.tcr != 0).then_some(self.ttbr1)
     }
 }
 
@@ -314,6 +321,10 @@ mod tests {
                 p: from_fn(|i| bytes(100 + i, vl / 8).collect()),
                 ffr: bytes(200, vl / 8).collect(),
             }),
+            // In no note.
+            ttbr0: 0,
+            ttbr1: 0,
+            tcr: 0,
         }
     }
 

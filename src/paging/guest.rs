@@ -60,7 +60,13 @@ fn of_registers(machine: Machine, registers: &Registers) -> Option<AddressSpace>
         Registers::X86_64(r) => of_x86(r.cr0, r.cr3, r.cr4, true),
         Registers::I386(r) => of_x86(r.cr0.into(), r.cr3.into(), r.cr4.into(), false),
         Registers::Riscv(r) => of_riscv(machine, r.satp),
-        // TTBR0, TTBR1 and TCR are in no note.
+        // In no note, but a caller may know them.
+        Registers::Aarch64(r) if r.tcr != 0 => Some(AddressSpace::Aarch64(Aarch64 {
+            ttbr0: r.ttbr0,
+            ttbr1: r.ttbr1,
+            tcr: r.tcr,
+            order: machine.encoding().order,
+        })),
         Registers::Aarch64(_) => None,
         Registers::Arm(_)
         | Registers::Ppc64(_)
@@ -104,6 +110,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::arch::{aarch64, i386, riscv, x86_64};
+    use crate::encoding::ByteOrder;
 
     fn info(text: &str) -> Vmcoreinfo {
         Vmcoreinfo::parse(format!("OSRELEASE=6.1.0\n{text}").as_bytes()).unwrap()
@@ -222,6 +229,28 @@ mod tests {
         let bits32 = AddressSpace::Riscv(Riscv::Bits32 { satp: 1 << 31 | 1 });
         assert_eq!(of_hart(Machine::Riscv64, 9 << 60 | 1), [bits64]);
         assert_eq!(of_hart(Machine::Riscv32, 1 << 31 | 1), [bits32]);
+        // What only the caller can know.
+        let arm = aarch64::Registers {
+            ttbr0: 0x1000,
+            ttbr1: 0x2000,
+            tcr: 0x10,
+            ..aarch64::Registers::default()
+        };
+        let tables = |order| {
+            AddressSpace::Aarch64(Aarch64 {
+                ttbr0: 0x1000,
+                ttbr1: 0x2000,
+                tcr: 0x10,
+                order,
+            })
+        };
+        for (machine, order) in [
+            (Machine::Aarch64, ByteOrder::Little),
+            (Machine::Aarch64Be, ByteOrder::Big),
+        ] {
+            let found = spaces(machine, &[arm.clone().into()]).unwrap();
+            assert_eq!(found, [tables(order)]);
+        }
         // A note without these registers does not say that paging is off.
         for (machine, cpu) in [
             (Machine::Riscv64, hart(0)),

@@ -196,6 +196,9 @@ impl ProcessCore {
                 }
             }
         }
+        if progress.is_cancelled() {
+            return Err(SearchError::Cancelled.into());
+        }
         Ok(found)
     }
 

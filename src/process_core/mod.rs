@@ -10,8 +10,7 @@
 //! where it belongs.
 //!
 //! Source: core(5) and elf(5); Linux `fs/binfmt_elf.c` for segments that the
-//! kernel leaves out (`p_filesz` less than `p_memsz`), and `kernel` cores'
-//! holes.
+//! kernel leaves out (`p_filesz` less than `p_memsz`).
 #![forbid(unsafe_code)]
 
 mod direct_map;

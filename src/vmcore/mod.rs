@@ -30,7 +30,7 @@ use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange, not_ram
 use crate::vmcoreinfo::{Vmcoreinfo, VmcoreinfoSource};
 use crate::windmp::format::{BitmapHeader, PAGE_SIZE};
 use crate::windmp::reader::WinDmp;
-use crate::windmp::{Header, HeaderSource, WindowsOptions};
+use crate::windmp::{Header, HeaderSource, WindowsOptions, decode_context};
 
 /// A dump, open for reading.
 ///
@@ -280,7 +280,7 @@ impl Vmcore {
     }
 
     /// Options for writing this dump in `format`: its architecture, page
-    /// size, notes, VMCOREINFO (searched for in the memory if the dump has
+    /// size, notes (of a Windows dump, the registers in its header), VMCOREINFO (searched for in the memory if the dump has
     /// none) and what its headers say; from ELF to ELF also its sections.
     ///
     /// # Errors
@@ -302,6 +302,10 @@ impl Vmcore {
         if let Contents::WinDmp(dmp) = &self.contents {
             let header = HeaderSource::Given(dmp.header.as_bytes().to_vec());
             options = options.windows(WindowsOptions::new().header(header));
+            // A Windows dump keeps the header's context as it is.
+            if !format.is_windows() {
+                options = options.cpus(decode_context(&dmp.header));
+            }
         }
         if let Contents::Elf(elf) = &self.contents
             && format == Format::Elf

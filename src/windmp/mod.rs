@@ -21,6 +21,7 @@ mod runs;
 mod source;
 mod writer;
 
+pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
 pub use discover::{SkipReason, SkippedCpu};
 pub use error::WinDmpError;

@@ -5,11 +5,11 @@ use std::io::Write;
 
 use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
 use guestdump::windmp::format::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, dump};
+use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Registers, dump};
 
 use super::support::{FaultySink, PageMemory};
 use super::windows::{given, header_32, header_64};
-use super::{FORMATS, guest, to_buffer};
+use super::{FORMATS, guest, registers, to_buffer};
 
 fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
     let mut file: File = tempfile::tempfile().unwrap();
@@ -80,6 +80,44 @@ fn dumps_are_converted_to_every_format() {
                 assert!(first == bytes, "{from}");
             }
         }
+    }
+}
+
+#[test]
+fn the_crashed_cpus_registers_are_in_a_converted_dump() {
+    let cases = [
+        (given(&*header_64(0x1000)), guest(), registers().rip),
+        (given(&*header_32(0x1000)), below_4g(), 0x11),
+    ];
+    for (windows, guest, rip) in cases {
+        let options = DumpOptions::new(Format::WinDmp).windows(windows);
+        // Without registers, the header's context is Windows's filler.
+        let vmcore = open(&to_buffer(&guest, &options).0).unwrap();
+        let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
+        assert_eq!(open(&elf).unwrap().cpus(), 0);
+
+        let (first, _) = to_buffer(&guest, &options.cpus([registers()]));
+        let vmcore = open(&first).unwrap();
+        let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
+        let elf = open(&elf).unwrap();
+        let cpus = elf.machine().unwrap().decode_notes(elf.notes());
+        match &cpus[..] {
+            [Registers::X86_64(r)] => {
+                assert_eq!(
+                    (r.rip, r.r15, r.cs.selector, r.cr3),
+                    (rip, 16, 0x10, 0x1000)
+                );
+            }
+            [Registers::I386(r)] => {
+                assert_eq!(
+                    (r.eip.into(), r.edi, r.ss.selector, r.cr3),
+                    (rip, 6, 0x18, 0x1000)
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+        let (again, _) = to_buffer(&vmcore, &vmcore.options(Format::WinDmp).unwrap());
+        assert!(again == first);
     }
 }
 

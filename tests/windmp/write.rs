@@ -243,6 +243,37 @@ fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
     assert_eq!(first[0x320 + 0xb8..][..4], 0x8000_1234u32.to_le_bytes());
 }
 
+#[test]
+fn guest_memory_is_not_written() {
+    use guestdump::memory::FileMemory;
+    use guestdump::windmp::ContextPlace;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ram");
+    let ram: Vec<u8> = (0..64u8).flat_map(|n| [n; 4096]).collect();
+    std::fs::write(&path, &ram).unwrap();
+    let modified = || std::fs::metadata(&path).unwrap().modified().unwrap();
+    let before = modified();
+    // Opened for reading only: a write would fail.
+    let memory = FileMemory::flat(std::fs::File::open(&path).unwrap()).unwrap();
+    let place = ContextPlace {
+        cpu: 0,
+        pieces: vec![(0x2f00, 0x100), (0x9000, 0x3d0)],
+    };
+    let windows = given(&*header_64(0x1000)).contexts([place]);
+    let options = DumpOptions::new(Format::WinDmp)
+        .windows(windows)
+        .cpus([registers()]);
+    let (bytes, _) = to_buffer(&memory, &options);
+    assert!(std::fs::read(&path).unwrap() == ram);
+    assert_eq!(modified(), before);
+    let differs = |(at, (a, b)): (usize, (&u8, &u8))| (a != b).then_some(at);
+    let pairs = bytes[0x2000..].iter().zip(&ram);
+    let differing: Vec<usize> = pairs.enumerate().filter_map(differs).collect();
+    assert!(differing.len() > 0x400);
+    let patched = |at: &usize| (0x2f00..0x3000).contains(at) || (0x9000..0x93d0).contains(at);
+    assert!(differing.iter().all(patched));
+}
+
 /// The note of virtio-win's driver, as QEMU takes it: header and name of 24
 /// bytes, then the dump's header.
 fn note(header: &impl HeaderBytes) -> Vec<u8> {

@@ -1,12 +1,26 @@
-"""An ELF dump's notes and PT_LOADs, of either class and byte order, by
-elf(5). Up to 65,534 program headers."""
+"""An ELF dump's notes and PT_LOADs, of either class and byte order, by elf(5)."""
 
 import struct
+from typing import NamedTuple
 
 PT_LOAD, PT_NOTE = 1, 4
-# Class: e_phoff; e_phentsize and e_phnum; type, offset, address, size in file.
-HEADER = {1: ("28xI", "42xHH"), 2: ("32xQ", "54xHH")}
-PROGRAM_HEADER = {1: "IIxxxxII", 2: "IxxxxQxxxxxxxxQQ"}
+PN_XNUM = 0xFFFF
+# By class: e_phoff and e_shoff; e_phentsize and e_phnum; sh_info; what of a
+# program header is in Segment.
+OFFSETS = {1: "28xII", 2: "32xQQ"}
+COUNTS = {1: "42xHH", 2: "54xHH"}
+SH_INFO = {1: "28xI", 2: "44xI"}
+PROGRAM_HEADER = {1: "IIIII", 2: "I4xQQQQ"}
+
+
+class Segment(NamedTuple):
+    """A program header."""
+
+    kind: int
+    offset: int
+    vaddr: int
+    paddr: int
+    size: int  # p_filesz
 
 
 class Elf:
@@ -14,39 +28,46 @@ class Elf:
 
     def __init__(self, path):
         self.file = open(path, "rb")
-        ident = self.file.read(64)
-        if ident[:4] != b"\x7fELF":
+        head = self.file.read(64)
+        if head[:4] != b"\x7fELF":
             raise SystemExit(f"{path}: not an ELF file")
-        elf_class, self.order = ident[4], "<" if ident[5] == 1 else ">"
-        offset, counts = HEADER[elf_class]
-        (phoff,) = struct.unpack_from(self.order + offset, ident)
-        phentsize, phnum = struct.unpack_from(self.order + counts, ident)
-        self.segments = []  # Type, file offset, guest-physical address, size.
+        elf_class, self.order = head[4], "<" if head[5] == 1 else ">"
+        (self.machine,) = self._unpack("18xH", head)
+        phoff, shoff = self._unpack(OFFSETS[elf_class], head)
+        phentsize, phnum = self._unpack(COUNTS[elf_class], head)
+        if phnum == PN_XNUM:
+            (phnum,) = self._unpack(SH_INFO[elf_class], self.read(shoff, 64))
+        self.segments = []
         for i in range(phnum):
-            self.file.seek(phoff + i * phentsize)
-            header = self.file.read(phentsize)
-            self.segments.append(
-                struct.unpack_from(self.order + PROGRAM_HEADER[elf_class], header)
-            )
+            header = self.read(phoff + i * phentsize, phentsize)
+            self.segments.append(Segment(*self._unpack(PROGRAM_HEADER[elf_class], header)))
+
+    def _unpack(self, form, data):
+        return struct.unpack_from(self.order + form, data)
+
+    def read(self, offset, size):
+        """Bytes of the file."""
+        self.file.seek(offset)
+        return self.file.read(size)
 
     def loads(self):
-        """Guest-physical address, size and file offset, ascending."""
-        return sorted((at, size, offset) for kind, offset, at, size in self.segments if kind == PT_LOAD)
+        """The PT_LOADs, ascending by guest-physical address."""
+        loads = (segment for segment in self.segments if segment.kind == PT_LOAD)
+        return sorted(loads, key=lambda segment: segment.paddr)
 
     def notes(self):
         """Name, type and descriptor of each note."""
         result = []
-        for kind, offset, _, size in self.segments:
-            if kind != PT_NOTE:
+        for segment in self.segments:
+            if segment.kind != PT_NOTE:
                 continue
-            self.file.seek(offset)
-            segment = self.file.read(size)
+            data = self.read(segment.offset, segment.size)
             at = 0
-            while at < len(segment):
-                name_len, desc_len, kind = struct.unpack_from(self.order + "III", segment, at)
+            while at < len(data):
+                name_len, desc_len, kind = self._unpack(f"{at}xIII", data)
                 name_at = at + 12
                 desc_at = name_at + (name_len + 3) // 4 * 4
                 at = desc_at + (desc_len + 3) // 4 * 4
-                name = segment[name_at : name_at + name_len].rstrip(b"\0").decode()
-                result.append((name, kind, segment[desc_at : desc_at + desc_len]))
+                name = data[name_at : name_at + name_len].rstrip(b"\0").decode()
+                result.append((name, kind, data[desc_at : desc_at + desc_len]))
         return result

@@ -22,6 +22,7 @@ class Limit:
     guest: tuple = ("*",)
     source: tuple = ("*",)
     format: tuple = ("*",)
+    repair: bool = True
 
     def covers(self, guest, check):
         """Whether it is about this check on this guest."""

@@ -143,23 +143,27 @@ def with_mappings(checks, guest, booted):
     qemus = booted / "qemu-elf-paging"
     if not (guest.vmlinux or qemus.exists()):
         return
-    arguments = ("--paging", "--from", f"raw:{booted}/ram", "--map", booted / "map.json")
-    source = Source("raw:ram --paging", arguments, ram_memory(booted), ["elf"])
-    dump = dump_with_us(checks, guest, source, "elf")
-    if not dump:
-        return
-    checks.run(readers.drgn_kernel(dump), readers.makedumpfile(dump))
-    if guest.vmlinux:
-        checks.run(readers.gdb_variable(dump, booted / "vmcoreinfo.txt"))
-    if qemus.exists():
-        program = READERS / "same_mappings"
-        checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
+    ram, elf = booted / "ram", booted / "qemu-elf"
+    for name, memory, *arguments in (
+        ("raw:ram", ram_memory(booted), f"raw:{ram}", "--map", booted / "map.json"),
+        ("vmcore:qemu-elf", qemu_memory(booted), f"vmcore:{elf}"),
+    ):
+        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), memory, ["elf"])
+        dump = dump_with_us(checks, guest, source, "elf")
+        if not dump:
+            continue
+        checks.run(readers.drgn_kernel(dump), readers.makedumpfile(dump))
+        if guest.vmlinux:
+            checks.run(readers.gdb_variable(dump, booted / "vmcoreinfo.txt"))
+        if qemus.exists() and source.name.startswith("raw:"):
+            program = READERS / "same_mappings"
+            checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
 
 
 def repaired(checks):
     """What a reader refused because of a mistake of QEMU's, it must open
     after `guestdump dump --from vmcore:`."""
-    mistakes = {x.why for x in checks.limits if x.source == ("qemu",)}
+    mistakes = {x.why for x in checks.limits if x.source == ("qemu",) and x.repair}
     for refused in [r for r in checks.results if r["source"] == "qemu" and r["limit"] in mistakes]:
         good = [
             r
