@@ -9,7 +9,7 @@ use crate::arch::Machine;
 pub enum WinDmpError {
     /// There is no header.
     #[error(
-        "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note in the vmcoreinfo device; start it in the guest, or give a header"
+        "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note; start it in the guest, or give a header"
     )]
     NoHeader,
     /// No CPU's registers lead to page tables of 64-bit mode.

@@ -12,8 +12,8 @@ pub enum HeaderSource {
     #[default]
     Any,
     /// The note of the guest's driver, which
-    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to:
-    /// a scan of guest RAM does not look for it.
+    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to.
+    /// A scan of guest RAM finds it as well, at the start of a page.
     Note,
     /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
     Given(Vec<u8>),

@@ -71,6 +71,7 @@ pub(super) fn find_header(guest: Guest<'_>, options: &DumpOptions) -> Result<Fou
 fn from_any(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
     let no_note = match from_note(guest, options) {
         Ok(found) => return Ok(found),
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => error,
     };
     from_guest(guest, options).map_err(|error| match error {
@@ -91,9 +92,13 @@ fn from_guest(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
 }
 
 fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
-    let note = read_note_bytes(guest, &options.vmcoreinfo)?.ok_or(WinDmpError::NoHeader)?;
+    let sound = |note: &[u8]| {
+        let header = decode_note(note, guest.machine);
+        header.is_ok_and(|header| check(&header, guest).is_ok())
+    };
+    let note = read_note_bytes(guest, &options.vmcoreinfo, &sound, &options.progress)?;
     Ok(Found {
-        header: decode_note(&note, guest.machine)?,
+        header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,
         origin: HeaderOrigin::Note,
         findings: Findings::default(),
     })
