@@ -3,8 +3,9 @@
 //!
 //! A dump begins with a header that the guest makes, or knows what is in
 //! it. This crate takes it from the note of the guest's driver or from the
-//! caller ([`HeaderSource`]), checks every field that it uses, and sets those
-//! that say what the dump holds.
+//! caller, or builds it from what the guest's kernel has in memory
+//! ([`HeaderSource`]), checks every field that it uses, and sets those that
+//! say what the dump holds.
 //!
 //! docs/formats/windmp.md has the layouts and their sources.
 
