@@ -29,6 +29,14 @@ def gdb_variable(dump, vmcoreinfo):
     )
 
 
+def gdb_virtual(dump, vmcoreinfo):
+    """Needs no symbols."""
+    said = dict(line.partition("=")[::2] for line in vmcoreinfo.read_text().splitlines())
+    name = int(said["SYMBOL(init_uts_ns)"], 16) + int(said["OFFSET(uts_namespace.name)"])
+    program = READERS / "gdb_virtual"
+    return dump.check("gdb", "virtual with `--paging`", program, dump.path, hex(name), "Linux")
+
+
 def libkdumpfile(dump):
     program = READERS / "kdumpfile_pages"
     return dump.check("libkdumpfile", "pages", program, dump.path, *dump.memory.arguments())
