@@ -20,7 +20,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
-use crate::windmp::{WinDmpPlan, WindowsOptions};
+use crate::windmp::{WinDmpPlan, WindowsOptions, WindowsSummary};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -215,6 +215,8 @@ pub struct Summary {
     pub duration: Duration,
     /// VMCOREINFO, if the dump has it.
     pub vmcoreinfo: Option<Located>,
+    /// Of a Windows dump.
+    pub windows: Option<WindowsSummary>,
     /// What the page tables gave, if they were asked for.
     pub paging: Option<PagingSummary>,
 }
@@ -294,6 +296,7 @@ pub fn dump(
         duration: begun.elapsed(),
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
+        windows: plan.windows.map(|plan| plan.summary),
     })
 }
 

@@ -63,7 +63,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
-    /// Guest memory: demo, demo:SIZE, raw:PATH (a file with guest RAM),
+    /// Guest memory: demo, demo:SIZE, demo-windows[:SIZE], raw:PATH (a file with guest RAM),
     /// process-core:CORE (a core file of the process that ran the guest),
     /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
     /// whose guest is stopped meanwhile)
@@ -109,7 +109,7 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,
     /// A file with the header of a Windows dump, of 4 or 8 KiB [default: the
-    /// note of the guest's driver]
+    /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
     pub(crate) windows_header: Option<PathBuf>,
     /// Progress on stderr; auto: if that is a terminal

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use guestdump::demo::{self, DemoGuest};
+use guestdump::demo::{self, DemoGuest, WindowsGuest};
 use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::vmcore::Vmcore;
@@ -21,6 +21,8 @@ use super::signals::Rescue;
 pub(crate) enum SourceName {
     /// The built-in guest, by size in bytes.
     Demo(u64),
+    /// The built-in Windows guest, by size in bytes.
+    DemoWindows(u64),
     /// A file with guest RAM.
     Raw(PathBuf),
     /// A core file of the process that ran the guest.
@@ -38,12 +40,16 @@ impl FromStr for SourceName {
         match s.split_once(':').unwrap_or((s, "")) {
             ("demo", "") if s == "demo" => Ok(Self::Demo(demo::DEFAULT_SIZE)),
             ("demo", size) => parse_size(size).map(Self::Demo),
+            ("demo-windows", "") if s == "demo-windows" => {
+                Ok(Self::DemoWindows(demo::DEFAULT_SIZE))
+            }
+            ("demo-windows", size) => parse_size(size).map(Self::DemoWindows),
             ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
             ("process-core", path) if !path.is_empty() => Ok(Self::ProcessCore(path.into())),
             ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
             ("qmp", path) if !path.is_empty() => Ok(Self::Qmp(path.into())),
             _ => Err(
-                "name demo, demo:SIZE, raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
+                "name demo, demo:SIZE, demo-windows, demo-windows:SIZE, raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
                     .into(),
             ),
         }
@@ -67,6 +73,7 @@ pub(crate) struct Settings<'a> {
 /// A guest that can be dumped.
 pub(crate) enum Source {
     Demo(DemoGuest),
+    DemoWindows(WindowsGuest),
     Raw(RawGuest),
     /// The dump and its name in messages.
     Vmcore(Vmcore, String),
@@ -81,6 +88,9 @@ impl Source {
         match name {
             SourceName::Demo(size) => DemoGuest::new(*size)
                 .map(Self::Demo)
+                .map_err(|e| Failure::because("cannot make the demo guest", &e)),
+            SourceName::DemoWindows(size) => WindowsGuest::new(*size)
+                .map(Self::DemoWindows)
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
                 let guest = match settings.map {
@@ -175,6 +185,7 @@ impl Source {
     ) -> guestdump::Result<Summary> {
         match self {
             Self::Demo(guest) => dump(guest, sink, options),
+            Self::DemoWindows(guest) => dump(guest, sink, options),
             Self::Raw(guest) => dump(&guest.memory, sink, options),
             Self::Vmcore(vmcore, _) => dump(vmcore, sink, options),
             Self::Qemu(guest, _) => guest.dump(sink, options),
@@ -190,6 +201,7 @@ impl Source {
                     .cpus(guest.cpus())
                     .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
             }
+            Self::DemoWindows(guest) => options = options.cpus(guest.cpus()),
             Self::Raw(guest) => {
                 options = options.cpus(guest.cpus.iter().cloned());
                 if let Some(machine) = guest.machine {
@@ -239,6 +251,10 @@ mod tests {
         let parse = |s: &str| s.parse::<SourceName>().ok();
         assert_eq!(parse("demo"), Some(SourceName::Demo(demo::DEFAULT_SIZE)));
         assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
+        let windows = |size| Some(SourceName::DemoWindows(size));
+        assert_eq!(parse("demo-windows"), windows(demo::DEFAULT_SIZE));
+        assert_eq!(parse("demo-windows:16M"), windows(16 << 20));
+        assert_eq!(parse("demo-windows:"), None);
         assert_eq!(parse("raw:a:b"), Some(SourceName::Raw("a:b".into())));
         assert_eq!(
             parse("process-core:a:b"),

@@ -5,6 +5,7 @@ use std::fmt;
 use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::vmcoreinfo::{Candidate, Located};
+use guestdump::windmp::{BugcheckData, HeaderOrigin, SkippedCpu, WindowsSummary};
 use guestdump::{PagingSummary, Summary};
 use serde::Serialize;
 
@@ -25,6 +26,8 @@ pub(crate) struct SummaryEntry {
     seconds: f64,
     threads: usize,
     vmcoreinfo: Option<LocatedEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    windows: Option<WindowsEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paging: Option<PagingEntry>,
     /// Of a guest that runs.
@@ -49,6 +52,35 @@ struct PagingEntry {
 struct StandstillEntry {
     standstill_seconds: Option<f64>,
     interference: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct WindowsEntry {
+    header: &'static str,
+    bug_check_code: u32,
+    bug_check_parameters: [u64; 4],
+    skipped_cpus: Vec<SkippedEntry>,
+}
+
+#[derive(Debug, Serialize)]
+struct SkippedEntry {
+    cpu: usize,
+    why: String,
+}
+
+impl From<&WindowsSummary> for WindowsEntry {
+    fn from(w: &WindowsSummary) -> Self {
+        let skipped = w.skipped_cpus.iter().map(|skipped| SkippedEntry {
+            cpu: skipped.cpu,
+            why: skipped.why.to_string(),
+        });
+        Self {
+            header: w.header.name(),
+            bug_check_code: w.bugcheck.code,
+            bug_check_parameters: w.bugcheck.parameters,
+            skipped_cpus: skipped.collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -87,6 +119,7 @@ impl SummaryEntry {
             seconds: s.duration.as_secs_f64(),
             threads: s.threads,
             vmcoreinfo: s.vmcoreinfo.as_ref().map(LocatedEntry::from),
+            windows: s.windows.as_ref().map(WindowsEntry::from),
             paging: s.paging.map(|p| PagingEntry {
                 mappings: p.mappings,
                 tables: p.tables,
@@ -155,6 +188,7 @@ pub(crate) fn lines(
     let mut lines = vec![first];
     lines.extend(second);
     lines.extend(s.paging.as_ref().map(paging_line));
+    lines.extend(s.windows.iter().flat_map(windows_lines));
     if let Some(standstill) = standstill {
         lines.push(match standstill.duration {
             Some(duration) => format!("the guest stood still for {:.3} s", duration.as_secs_f64()),
@@ -167,6 +201,27 @@ pub(crate) fn lines(
         );
     }
     lines
+}
+
+fn windows_lines(w: &WindowsSummary) -> Vec<String> {
+    let BugcheckData { code, .. } = w.bugcheck;
+    let mut lines = vec![match w.bugcheck {
+        BugcheckData::LIVE => format!("the header is {}; no crash", origin(w.header)),
+        _ => format!("the header is {}; bug check {code:#x}", origin(w.header)),
+    }];
+    lines.extend(w.skipped_cpus.iter().map(|skipped| {
+        let SkippedCpu { cpu, why } = skipped;
+        format!("warning: the registers of vCPU {cpu} are not in the dump's memory: {why}")
+    }));
+    lines
+}
+
+fn origin(header: HeaderOrigin) -> &'static str {
+    match header {
+        HeaderOrigin::Note => "from the guest's note",
+        HeaderOrigin::Given => "from --windows-header",
+        _ => "built from the guest's kernel",
+    }
 }
 
 fn paging_line(p: &PagingSummary) -> String {

@@ -52,6 +52,10 @@ pub(crate) fn open(target: &Target, force: bool) -> Result<Box<dyn DumpSink>> {
 pub(crate) fn failure(target: &Target, error: Error) -> Failure {
     match error {
         Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
+        Error::WinDmp(e) if e.wants_header() => {
+            let text = chain(&Error::WinDmp(e));
+            Failure::new(format!("{text}: pass it with --windows-header FILE"))
+        }
         error => Failure::new(chain(&error)),
     }
 }

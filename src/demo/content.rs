@@ -44,13 +44,25 @@ pub(super) const fn kind(page: u64) -> PageKind {
     }
 }
 
+/// Fills `out`, at most a page, with the beginning of the page `page`, of a
+/// kind that is not the kernel's.
+pub(super) fn fill(kind: PageKind, page: u64, out: &mut [u8]) {
+    let seed = mix(page);
+    match kind {
+        PageKind::Unpopulated | PageKind::Zero | PageKind::Kernel => out.fill(0),
+        PageKind::Text => text(seed, out),
+        PageKind::Table => table(seed, out),
+        PageKind::Random => random(seed, out),
+    }
+}
+
 /// Random words.
-pub(super) fn random(seed: u64, out: &mut [u8]) {
+fn random(seed: u64, out: &mut [u8]) {
     fill_words(out, numbers(seed));
 }
 
 /// Words like those of a kernel's structures: mostly pointers.
-pub(super) fn table(seed: u64, out: &mut [u8]) {
+fn table(seed: u64, out: &mut [u8]) {
     let mut next = numbers(seed);
     fill_words(out, || {
         let n = next();
@@ -63,7 +75,7 @@ pub(super) fn table(seed: u64, out: &mut [u8]) {
 }
 
 /// Words of the dictionary with a number now and then.
-pub(super) fn text(seed: u64, out: &mut [u8]) {
+fn text(seed: u64, out: &mut [u8]) {
     let mut next = numbers(seed);
     let mut at = 0;
     while at < out.len() {

@@ -15,6 +15,7 @@ mod content;
 mod cpu;
 mod kernel;
 mod vmcoreinfo;
+mod windows;
 
 use std::{fmt, io};
 
@@ -22,6 +23,8 @@ use crate::arch::x86_64::Registers;
 use crate::kdump::Utsname;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range, not_ram};
 use kernel::Kernel;
+
+pub use windows::WindowsGuest;
 
 /// RAM of a guest that nobody asked a size of, in bytes.
 pub const DEFAULT_SIZE: u64 = 256 << 20;
@@ -158,13 +161,9 @@ impl DemoGuest {
 
     /// Fills `out`, at most a page, with the beginning of the page `page`.
     fn fill(&self, page: u64, out: &mut [u8]) {
-        let seed = content::mix(page);
         match self.kind(page) {
-            PageKind::Unpopulated | PageKind::Zero => out.fill(0),
-            PageKind::Text => content::text(seed, out),
-            PageKind::Table => content::table(seed, out),
-            PageKind::Random => content::random(seed, out),
             PageKind::Kernel => self.kernel.fill(page, out),
+            kind => content::fill(kind, page, out),
         }
     }
 
@@ -189,44 +188,63 @@ impl GuestMemory for DemoGuest {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        // The ranges do not touch, so a read lies inside of one.
-        let len = buf.len();
-        if !self.ranges.iter().any(|r| r.contains(gpa, len as u64)) {
-            return Err(not_ram(gpa, len));
-        }
-        let offset = (gpa % MIN_PAGE_SIZE) as usize;
-        let mut page = gpa - offset as u64;
-        let mut rest = buf;
-        if offset > 0 {
-            let (head, tail) = rest.split_at_mut(len.min(PAGE - offset));
-            let mut scratch = [0; PAGE];
-            let end = offset + head.len();
-            self.fill(page, &mut scratch[..end]);
-            head.copy_from_slice(&scratch[offset..end]);
-            page += MIN_PAGE_SIZE;
-            rest = tail;
-        }
-        for out in rest.chunks_mut(PAGE) {
-            self.fill(page, out);
-            page += MIN_PAGE_SIZE;
-        }
-        Ok(())
+        read_pages(&self.ranges, gpa, buf, |page, out| self.fill(page, out))
     }
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        let extents = |from: u64| {
-            let first = from - from % content::EXTENT;
-            (first..range.end()).step_by(content::EXTENT as usize)
-        };
-        let Some(start) = extents(range.start()).find(|e| self.is_populated(*e)) else {
-            return Ok(None);
-        };
-        let end = extents(start)
-            .find(|e| !self.is_populated(*e))
-            .unwrap_or(range.end());
-        let populated = MemoryRange::new(start, end - start).map_err(io::Error::other)?;
-        Ok(populated.intersection(&range))
+        next_populated(range, |extent| self.is_populated(extent))
     }
+}
+
+/// Fills `buf` from `gpa` on with pages that `fill` fills: the beginning of
+/// the page at an address, at most a page.
+fn read_pages(
+    ranges: &[MemoryRange],
+    gpa: u64,
+    buf: &mut [u8],
+    fill: impl Fn(u64, &mut [u8]),
+) -> io::Result<()> {
+    // The ranges do not touch, so a read lies inside of one.
+    let len = buf.len();
+    if !ranges.iter().any(|r| r.contains(gpa, len as u64)) {
+        return Err(not_ram(gpa, len));
+    }
+    let offset = (gpa % MIN_PAGE_SIZE) as usize;
+    let mut page = gpa - offset as u64;
+    let mut rest = buf;
+    if offset > 0 {
+        let (head, tail) = rest.split_at_mut(len.min(PAGE - offset));
+        let mut scratch = [0; PAGE];
+        let end = offset + head.len();
+        fill(page, &mut scratch[..end]);
+        head.copy_from_slice(&scratch[offset..end]);
+        page += MIN_PAGE_SIZE;
+        rest = tail;
+    }
+    for out in rest.chunks_mut(PAGE) {
+        fill(page, out);
+        page += MIN_PAGE_SIZE;
+    }
+    Ok(())
+}
+
+/// The first populated part of `range`, which consists of extents.
+fn next_populated(
+    range: MemoryRange,
+    is_populated: impl Fn(u64) -> bool,
+) -> io::Result<Option<MemoryRange>> {
+    let extents = |from: u64| {
+        let first = from - from % content::EXTENT;
+        (first..range.end()).step_by(content::EXTENT as usize)
+    };
+    let Some(start) = extents(range.start()).find(|e| is_populated(*e)) else {
+        return Ok(None);
+    };
+    let end = extents(start)
+        .find(|e| !is_populated(*e))
+        .unwrap_or(range.end());
+    let populated = MemoryRange::new(start, end - start).map_err(io::Error::other)?;
+    Ok(populated.intersection(&range))
 }
 
 /// A PC's RAM: below the VGA hole, up to the PCI hole, and from 4 GiB up.

@@ -246,21 +246,49 @@ fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, Vmcore
 }
 
 /// The bytes of the note that `source` leads to, whatever it holds: that of a
-/// Windows guest has no VMCOREINFO. `None` where `source` leads to none; a
-/// scan does not look for such notes.
+/// Windows guest has no VMCOREINFO. `None` where there is none. A scan takes
+/// the first note at the start of a page that is `wanted`.
 pub(crate) fn read_note_bytes(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
-) -> Result<Option<Vec<u8>>, VmcoreinfoError> {
-    let (gpa, size) = match source {
-        VmcoreinfoSource::Scan | VmcoreinfoSource::None => return Ok(None),
-        VmcoreinfoSource::Bytes(bytes) => return Ok(Some(bytes.clone())),
-        VmcoreinfoSource::NoteAt { gpa, size } => (*gpa, *size),
-        VmcoreinfoSource::FwCfg(entry) | VmcoreinfoSource::FwCfgOrScan(entry) => {
-            fw_cfg_place(entry)?
-        }
+    wanted: &dyn Fn(&[u8]) -> bool,
+    progress: &Progress,
+) -> Result<Option<Vec<u8>>> {
+    let from_fw_cfg = |entry| {
+        let (gpa, size) = fw_cfg_place(entry)?;
+        read_bytes(guest, gpa, size)
     };
-    read_bytes(guest, gpa, size).map(Some)
+    let bytes = match source {
+        VmcoreinfoSource::None => return Ok(None),
+        VmcoreinfoSource::Scan => return scan_notes(guest, wanted, progress),
+        VmcoreinfoSource::Bytes(bytes) => bytes.clone(),
+        VmcoreinfoSource::NoteAt { gpa, size } => read_bytes(guest, *gpa, *size)?,
+        VmcoreinfoSource::FwCfg(entry) => from_fw_cfg(entry)?,
+        VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(entry) {
+            Ok(bytes) => bytes,
+            Err(_) => return scan_notes(guest, wanted, progress),
+        },
+    };
+    Ok(Some(bytes))
+}
+
+fn scan_notes(
+    guest: Guest<'_>,
+    wanted: &dyn Fn(&[u8]) -> bool,
+    progress: &Progress,
+) -> Result<Option<Vec<u8>>> {
+    let mut found = None;
+    let mut looked_at = 0;
+    for_each_page_start(guest, progress, &mut |gpa, start| {
+        let Some(size) = claimed_size(start, guest.machine) else {
+            return true;
+        };
+        looked_at += 1;
+        let bytes = read_bytes(guest, gpa, size).ok();
+        found = bytes.filter(|bytes| wanted(bytes));
+        found.is_none() && looked_at < MAX_CANDIDATES
+    })?;
+    Ok(found)
 }
 
 fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, VmcoreinfoError> {

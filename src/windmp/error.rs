@@ -9,9 +9,49 @@ use crate::arch::Machine;
 pub enum WinDmpError {
     /// There is no header.
     #[error(
-        "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note in the vmcoreinfo device; start it in the guest, or give a header"
+        "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note; start it in the guest, or give a header"
     )]
     NoHeader,
+    /// No CPU's registers lead to page tables of 64-bit mode.
+    #[error(
+        "no Windows kernel found: no vCPU has registers with 64-bit page tables; give the registers, or the dump's header"
+    )]
+    NoPageTables,
+    /// What the CPUs' registers lead to is no kernel of Windows.
+    #[error(
+        "no Windows kernel found: neither the IDTs nor a scan of {address_spaces} address spaces lead to an image of ntoskrnl.exe; give the dump's header"
+    )]
+    NoKernel {
+        /// Address spaces that were scanned: those with the page that
+        /// Windows shares with all processes.
+        address_spaces: usize,
+    },
+    /// The kernel has no KDBG, plain or encoded, that is known.
+    #[error(
+        "no KDBG, plain or encoded, found in the Windows kernel at virtual address {base:#x}; give the dump's header"
+    )]
+    NoKdbg {
+        /// Guest-virtual address of the kernel's image.
+        base: u64,
+    },
+    /// The guest's structures make the search for its kernel too long.
+    #[error(
+        "the search for the Windows kernel was stopped after {reads} reads or {bytes} bytes; give the dump's header"
+    )]
+    TooMuchWork {
+        /// Reads that a search may make.
+        reads: u64,
+        /// Bytes that a search may read.
+        bytes: u64,
+    },
+    /// The block that the header calls KDBG is something else.
+    #[error(
+        "the header's KdDebuggerDataBlock {vaddr:#x} is no KDBG, nor is the first bug check parameter, where the guest's driver leaves a decoded one"
+    )]
+    KdbgTag {
+        /// Guest-virtual address.
+        vaddr: u64,
+    },
     /// The guest's note holds something else.
     #[error(
         "the guest's note of {len} bytes is no ELF note with a Windows dump header of 4096 or 8192 bytes"
@@ -149,4 +189,19 @@ pub enum WinDmpError {
         /// Guest-physical address.
         gpa: u64,
     },
+}
+
+impl WinDmpError {
+    /// Whether no header was found, so that one has to be given.
+    #[must_use]
+    pub const fn wants_header(&self) -> bool {
+        matches!(
+            self,
+            Self::NoHeader
+                | Self::NoPageTables
+                | Self::NoKernel { .. }
+                | Self::NoKdbg { .. }
+                | Self::TooMuchWork { .. }
+        )
+    }
 }

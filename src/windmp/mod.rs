@@ -3,12 +3,14 @@
 //!
 //! A dump begins with a header that the guest makes, or knows what is in
 //! it. This crate takes it from the note of the guest's driver or from the
-//! caller ([`HeaderSource`]), checks every field that it uses, and sets those
-//! that say what the dump holds.
+//! caller, or builds it from what the guest's kernel has in memory
+//! ([`HeaderSource`]), checks every field that it uses, and sets those that
+//! say what the dump holds.
 //!
 //! docs/formats/windmp.md has the layouts and their sources.
 
 mod context;
+pub(crate) mod discover;
 mod error;
 pub mod format;
 mod header;
@@ -22,7 +24,10 @@ mod writer;
 
 pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
+pub use discover::{SkipReason, SkippedCpu};
 pub use error::WinDmpError;
 pub use header::Header;
 pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
 pub(crate) use plan::WinDmpPlan;
+pub use plan::WindowsSummary;
+pub use source::HeaderOrigin;

@@ -8,13 +8,18 @@ use super::format::LIVE_SYSTEM_DUMP;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum HeaderSource {
-    /// The note of the guest's driver, which
-    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to:
-    /// a scan of guest RAM does not look for it.
+    /// The guest's note, or without one built from the guest itself.
     #[default]
+    Any,
+    /// The note of the guest's driver, which
+    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to.
+    /// A scan of guest RAM finds it as well, at the start of a page.
     Note,
     /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
     Given(Vec<u8>),
+    /// Built from what the guest's kernel has in memory, beginning with the
+    /// registers of its CPUs: 64-bit Windows 7 and later.
+    Guest,
 }
 
 /// What Windows keeps of a crash: `KiBugCheckData`.
@@ -62,13 +67,14 @@ pub struct ContextPlace {
 pub struct WindowsOptions {
     pub(crate) header: HeaderSource,
     pub(crate) bugcheck: Option<BugcheckData>,
+    pub(crate) crash_registers: Option<BugcheckData>,
     pub(crate) extra: Vec<ExtraState>,
     pub(crate) contexts: Vec<ContextPlace>,
     pub(crate) crashed_cpu: usize,
 }
 
 impl WindowsOptions {
-    /// The header from the guest's note, nothing else.
+    /// The header from wherever there is one, nothing else.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -81,11 +87,21 @@ impl WindowsOptions {
         self
     }
 
-    /// Why the guest crashed. Without it the header's own code counts, and
-    /// where that is none, [`BugcheckData::LIVE`].
+    /// Why the guest crashed. Without it the guest's `KiBugcheckData` counts,
+    /// or the header's own code, and where that is none,
+    /// [`BugcheckData::LIVE`].
     #[must_use]
     pub fn bugcheck(mut self, data: BugcheckData) -> Self {
         self.bugcheck = Some(data);
+        self
+    }
+
+    /// Hyper-V's crash registers, `HV_X64_MSR_CRASH_P0` to `P4`, into which
+    /// Windows writes the bug check's code and its parameters. They count
+    /// where the guest's `KiBugcheckData` cannot be read.
+    #[must_use]
+    pub fn crash_registers(mut self, registers: [u64; 5]) -> Self {
+        self.crash_registers = Some(BugcheckData::from_crash_registers(registers));
         self
     }
 
@@ -98,7 +114,8 @@ impl WindowsOptions {
     }
 
     /// Where Windows keeps the contexts of CPUs. There the dump has the CPUs'
-    /// registers; guest memory is not written.
+    /// registers; guest memory is not written. Without any, KDBG tells where
+    /// that is.
     #[must_use]
     pub fn contexts(mut self, places: impl IntoIterator<Item = ContextPlace>) -> Self {
         self.contexts = places.into_iter().collect();

@@ -6,16 +6,17 @@
 use std::time::Duration;
 
 use super::context;
+use super::discover::SkippedCpu;
 use super::error::WinDmpError;
 use super::format::{
     BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, PAGE_SIZE,
     VALID_DUMP_32,
 };
 use super::header::Header;
-use super::options::BugcheckData;
+use super::options::{BugcheckData, ContextPlace};
 use super::overlay::{Patch, Patches};
 use super::runs::fit_runs;
-use super::source::find_header;
+use super::source::{Found, HeaderOrigin, find_header};
 use crate::arch::Registers;
 use crate::dump::DumpOptions;
 use crate::error::{Error, Result};
@@ -32,6 +33,20 @@ pub(crate) struct WinDmpPlan {
     /// The guest's RAM.
     pub(super) ranges: Vec<MemoryRange>,
     pub(super) layout: Layout,
+    pub(crate) summary: WindowsSummary,
+}
+
+/// What there is to say about a Windows dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowsSummary {
+    /// Where its header is from.
+    pub header: HeaderOrigin,
+    /// Why the guest crashed, as the header has it.
+    pub bugcheck: BugcheckData,
+    /// CPUs whose registers are not at their place in the dump's memory. Of
+    /// a guest without KDBG these are all.
+    pub skipped_cpus: Vec<SkippedCpu>,
 }
 
 /// Where things lie in the file, in bytes.
@@ -56,7 +71,11 @@ impl WinDmpPlan {
             return Err(WinDmpError::PageSize(selection.page_size).into());
         }
         let windows = &options.windows;
-        let mut header = find_header(guest, &windows.header, &options.vmcoreinfo)?;
+        let Found {
+            mut header,
+            origin,
+            findings,
+        } = find_header(guest, options)?;
         let full = options.format == Format::WinDmp;
         if full {
             selection.dumped = fit_runs(&selection.dumped, header.max_runs())?;
@@ -65,7 +84,13 @@ impl WinDmpPlan {
             format: options.format,
             end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
         })?;
-        let patches = Patches::new(guest.ranges, context_patches(&header, options)?)?;
+        let places = match &windows.contexts[..] {
+            [] => &findings.contexts,
+            given => given,
+        };
+        let mut patches = context_patches(&header, options, places)?;
+        patches.extend(findings.patches);
+        let patches = Patches::new(guest.ranges, patches)?;
 
         let dump_type = if full {
             DUMP_TYPE_FULL
@@ -74,25 +99,37 @@ impl WinDmpPlan {
         };
         header.set_dump(dump_type, layout.file_size);
         header.set_runs(&selection.dumped, selection.pages());
-        header.set_bugcheck(windows.bugcheck.unwrap_or_else(|| match header.bugcheck() {
+        let bugcheck = windows.bugcheck.or(findings.bugcheck);
+        let bugcheck = bugcheck.or(windows.crash_registers);
+        header.set_bugcheck(match bugcheck.unwrap_or_else(|| header.bugcheck()) {
             // Parameter 1 of a header from a guest that lives is the driver's
             // own: the address of a decoded KDBG.
             BugcheckData {
                 code: 0 | FILLER, ..
             } => BugcheckData::LIVE,
             told => told,
-        }));
+        });
         if let Some(time) = options.timestamp {
             header.set_system_time(file_time(time));
         }
         if let Some(context) = context_of(&header, options, windows.crashed_cpu) {
             header.set_context(&context);
         }
+        let skipped_cpus = match windows.contexts[..] {
+            [] => findings.skipped,
+            _ => Vec::new(),
+        };
+        let summary = WindowsSummary {
+            header: origin,
+            bugcheck: header.bugcheck(),
+            skipped_cpus,
+        };
         Ok(Self {
             header,
             patches,
             ranges: guest.ranges.to_vec(),
             layout,
+            summary,
         })
     }
 }
@@ -142,9 +179,13 @@ fn context_of(header: &Header, options: &DumpOptions, cpu: usize) -> Option<Vec<
 }
 
 /// The CPUs' contexts, at their places in guest memory.
-fn context_patches(header: &Header, options: &DumpOptions) -> Result<Vec<Patch>, WinDmpError> {
+fn context_patches(
+    header: &Header,
+    options: &DumpOptions,
+    places: &[ContextPlace],
+) -> Result<Vec<Patch>, WinDmpError> {
     let mut patches = Vec::new();
-    for place in &options.windows.contexts {
+    for place in places {
         let cpu = place.cpu;
         let context = context_of(header, options, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
         let lengths = place.pieces.iter().map(|(_, len)| *len);

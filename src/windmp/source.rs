@@ -1,40 +1,112 @@
 //! Finding a dump's header, and checking what it says.
 #![forbid(unsafe_code)]
 
+use super::discover::{self, Findings};
 use super::error::WinDmpError;
 use super::format::{DumpHeader32, DumpHeader64, PAGE_SIZE};
 use super::header::Header;
 use super::options::HeaderSource;
 use super::overlay::is_ram;
 use crate::arch::Machine;
+use crate::dump::DumpOptions;
 use crate::elf::note::Notes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::guest::Guest;
-use crate::vmcoreinfo::{VmcoreinfoSource, read_note_bytes};
+use crate::vmcoreinfo::read_note_bytes;
 
 /// Far more than any Windows supports: Windows Server 2022 has 2048.
 const MAX_PROCESSORS: u32 = 1 << 16;
 
-/// The header of `guest`, checked. `note` is where its driver's note is.
-pub(super) fn find_header(
-    guest: Guest<'_>,
-    source: &HeaderSource,
-    note: &VmcoreinfoSource,
-) -> Result<Header> {
-    let header = match source {
-        HeaderSource::Note => {
-            let note = read_note_bytes(guest, note)?.ok_or(WinDmpError::NoHeader)?;
-            from_note(&note, guest.machine)?
+/// The header of a guest, checked, and what more its memory says.
+pub(super) struct Found {
+    pub(super) header: Header,
+    pub(super) origin: HeaderOrigin,
+    pub(super) findings: Findings,
+}
+
+/// Where a dump's header is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderOrigin {
+    /// The note of the guest's driver.
+    Note,
+    /// The caller.
+    Given,
+    /// The guest's kernel.
+    Guest,
+}
+
+impl HeaderOrigin {
+    /// One word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Given => "given",
+            Self::Guest => "guest",
         }
-        HeaderSource::Given(bytes) => Header::decode(bytes)?,
+    }
+}
+
+/// The header of `guest`, by what the caller says.
+pub(super) fn find_header(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+    let mut found = match &options.windows.header {
+        HeaderSource::Any => from_any(guest, options)?,
+        HeaderSource::Note => from_note(guest, options)?,
+        HeaderSource::Given(bytes) => Found {
+            header: Header::decode(bytes)?,
+            origin: HeaderOrigin::Given,
+            findings: Findings::default(),
+        },
+        HeaderSource::Guest => from_guest(guest, options)?,
     };
-    check(&header, guest)?;
-    Ok(header)
+    check(&found.header, guest)?;
+    if found.origin != HeaderOrigin::Guest {
+        found.findings = discover::complete(guest, &mut found.header, &options.cpus)?;
+    }
+    Ok(found)
+}
+
+/// From the note, or without one from the guest.
+fn from_any(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+    let no_note = match from_note(guest, options) {
+        Ok(found) => return Ok(found),
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => error,
+    };
+    from_guest(guest, options).map_err(|error| match error {
+        // There was nothing to begin with: the note says more.
+        Error::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => no_note,
+        other => other,
+    })
+}
+
+fn from_guest(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+    let (header, findings) = discover::discover(guest, &options.cpus, &options.progress)?;
+    let origin = HeaderOrigin::Guest;
+    Ok(Found {
+        header,
+        origin,
+        findings,
+    })
+}
+
+fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+    let sound = |note: &[u8]| {
+        let header = decode_note(note, guest.machine);
+        header.is_ok_and(|header| check(&header, guest).is_ok())
+    };
+    let note = read_note_bytes(guest, &options.vmcoreinfo, &sound, &options.progress)?;
+    Ok(Found {
+        header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,
+        origin: HeaderOrigin::Note,
+        findings: Findings::default(),
+    })
 }
 
 /// The header in an ELF note. QEMU takes it for what is behind the first 24
 /// bytes; here the note's own lengths count.
-fn from_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
+fn decode_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
     let is_size = |desc: &[u8]| matches!(desc.len(), DumpHeader32::SIZE | DumpHeader64::SIZE);
     let desc = Notes::new(bytes, machine.encoding().order)
         .flatten()

@@ -16,3 +16,4 @@ mod targets;
 mod usage;
 #[path = "../support/windows.rs"]
 mod windows;
+mod windows_guest;

@@ -3,6 +3,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod decode;
+#[cfg(feature = "demo")]
+mod discover;
+#[cfg(feature = "demo")]
+mod discover_hostile;
+#[cfg(feature = "demo")]
+mod discover_support;
 mod kdmp;
 mod memflow_coredump;
 mod python;

@@ -126,3 +126,38 @@ fn volatility3_reads_dumps_of_both_types_and_word_sizes() {
         &guest(100),
     );
 }
+
+/// volatility3 finds the synthetic Windows guest's kernel by the header and
+/// KDBG of its dump, crashed or not.
+#[cfg(feature = "demo")]
+#[test]
+fn volatility3_finds_the_kernel() {
+    use guestdump::demo::WindowsGuest;
+
+    let Some(python) = python() else { return };
+    let crashed = WindowsGuest::new(32 << 20).unwrap();
+    let live = WindowsGuest::new(32 << 20).unwrap().live();
+    for guest in [crashed, live] {
+        for format in FORMATS {
+            let folder = tempfile::tempdir().unwrap();
+            let dmp = folder.path().join("dmp");
+            let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
+            let options = DumpOptions::new(format).cpus(guest.cpus());
+            dump(&guest, &mut sink, &options).unwrap();
+            let readers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/readers");
+            let output = Command::new(&python)
+                .arg(readers.join("volatility_windows.py"))
+                .arg(&dmp)
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{format}: {text}{complaint}");
+            let expected = format!(
+                "kernel {:#x} ntkrnlmp.pdb, modules ntoskrnl.exe hal.dll, processes System Registry smss.exe, Windows 10.0",
+                guest.kernel_base()
+            );
+            assert!(text.contains(&expected), "{text}");
+        }
+    }
+}

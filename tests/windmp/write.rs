@@ -316,3 +316,25 @@ fn the_header_comes_from_the_guests_note() {
         }
     }
 }
+
+#[test]
+fn a_scan_finds_the_note_of_this_guest() {
+    // Notes with something else, and with the header of another guest.
+    let mut nonsense = note(&*header_64(0x1000));
+    nonsense[24..32].fill(0);
+    let foreign = note(&*header_64(1 << 40));
+    let ours = note(&*header_64(0x3000));
+    let mut ram = vec![0; 0x2_0000];
+    for (at, note) in [(0x4000, nonsense), (0x8000, foreign), (0x1_0000, ours)] {
+        ram[at..at + note.len()].copy_from_slice(&note);
+    }
+    let owned = vec![(0, ram)];
+    let memory = slice_memory(&owned);
+    let lost = VmcoreinfoSource::FwCfgOrScan([0; 16]);
+    for source in [VmcoreinfoSource::Scan, lost] {
+        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+        let (bytes, _) = to_buffer(&memory, &options);
+        let header = decoded(&bytes, DumpHeader64::SIZE);
+        assert_eq!(header.directory_table_base(), 0x3000);
+    }
+}

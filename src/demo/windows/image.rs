@@ -1,0 +1,141 @@
+//! The kernel's image: headers, exports, debug directory, and where its
+//! variables are. What is not mapped is pageable code, and code that the
+//! kernel has thrown away.
+#![forbid(unsafe_code)]
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::tables::Tables;
+use crate::memory::MIN_PAGE_SIZE;
+use crate::windmp::discover::format::{
+    CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
+    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
+};
+
+/// Virtual address of the image.
+pub(super) const BASE: u64 = 0xffff_f802_4f60_0000;
+/// Its size in bytes.
+pub(super) const SIZE: u64 = 0x10_0000;
+
+// Offsets in the image.
+const NT_HEADERS: u64 = 0x108;
+pub(super) const TEXT: u64 = 0x1000;
+const EXPORTS: u64 = 0x8_0000;
+const DEBUG: u64 = 0x8_1000;
+const CODEVIEW_RECORD: u64 = 0x8_1100;
+const TEXT_END: u64 = EXPORTS;
+const DATA: u64 = 0x9_0000;
+/// Behind what is mapped.
+const MAPPED_END: u64 = 0xb_0000;
+pub(super) const KDP_DEBUGGER_DATA_LIST_HEAD: u64 = DATA + 0x1040;
+pub(super) const KI_WAIT_NEVER: u64 = DATA + 0x1100;
+pub(super) const KI_WAIT_ALWAYS: u64 = DATA + 0x1108;
+pub(super) const KDP_DATA_BLOCK_ENCODED: u64 = DATA + 0x1110;
+pub(super) const PS_LOADED_MODULE_LIST: u64 = DATA + 0x1200;
+pub(super) const PS_ACTIVE_PROCESS_HEAD: u64 = DATA + 0x1220;
+pub(super) const PS_INITIAL_SYSTEM_PROCESS: u64 = DATA + 0x1240;
+pub(super) const NT_BUILD_NUMBER: u64 = DATA + 0x1248;
+pub(super) const MM_PFN_DATABASE: u64 = DATA + 0x1250;
+pub(super) const MM_PHYSICAL_MEMORY_BLOCK: u64 = DATA + 0x1258;
+pub(super) const KI_BUGCHECK_DATA: u64 = DATA + 0x1280;
+pub(super) const KI_PROCESSOR_BLOCK: u64 = DATA + 0x1300;
+/// Over a page border.
+pub(super) const KDBG: u64 = DATA + 0x2f10;
+
+/// What the image exports, by name, as its names must ascend.
+const EXPORTED: [(&str, u64); 3] = [
+    ("NtBuildNumber", NT_BUILD_NUMBER),
+    ("PsInitialSystemProcess", PS_INITIAL_SYSTEM_PROCESS),
+    ("PsLoadedModuleList", PS_LOADED_MODULE_LIST),
+];
+
+/// Virtual address of what lies at `offset` in the image.
+pub(super) const fn vaddr(offset: u64) -> u64 {
+    BASE + offset
+}
+
+/// Puts the image into memory.
+pub(super) fn build(tables: &mut Tables) {
+    let mut dos = DosHeader::new_zeroed();
+    dos.e_magic = MZ;
+    dos.e_lfanew = (NT_HEADERS as u32).into();
+    tables.put(vaddr(0), dos.as_bytes());
+
+    let mut headers = NtHeaders::new_zeroed();
+    headers.signature = PE_SIGNATURE;
+    headers.machine = MACHINE_AMD64.into();
+    headers.size_of_optional_header = 240.into();
+    // Executable, large address aware.
+    headers.characteristics = 0x22.into();
+    headers.magic = PE32_PLUS.into();
+    headers.image_base = BASE.into();
+    headers.section_alignment = (MIN_PAGE_SIZE as u32).into();
+    headers.file_alignment = 0x200.into();
+    headers.size_of_image = (SIZE as u32).into();
+    headers.size_of_headers = 0x400.into();
+    headers.number_of_rva_and_sizes = 16.into();
+    let exports = &mut headers.data_directories[IMAGE_DIRECTORY_EXPORT];
+    (exports.rva, exports.size) = ((EXPORTS as u32).into(), 0x200.into());
+    let debug = &mut headers.data_directories[IMAGE_DIRECTORY_DEBUG];
+    let size = size_of::<DebugDirectory>() as u32;
+    (debug.rva, debug.size) = ((DEBUG as u32).into(), size.into());
+    tables.put(vaddr(NT_HEADERS), headers.as_bytes());
+
+    build_exports(tables);
+    build_debug(tables);
+    let code = (TEXT..TEXT_END).chain(DATA..MAPPED_END);
+    for page in code.step_by(MIN_PAGE_SIZE as usize) {
+        tables.map(vaddr(page));
+    }
+}
+
+/// The export directory, its three tables, and the names.
+fn build_exports(tables: &mut Tables) {
+    let count = EXPORTED.len() as u64;
+    let functions = EXPORTS + size_of::<ExportDirectory>() as u64;
+    let names = functions + count * 4;
+    let ordinals = names + count * 4;
+    let mut text = ordinals + count * 2;
+    let mut put_name = |tables: &mut Tables, name: &str| {
+        let at = text;
+        tables.put(vaddr(at), format!("{name}\0").as_bytes());
+        text += name.len() as u64 + 1;
+        (at as u32).to_le_bytes()
+    };
+    for (i, (name, variable)) in EXPORTED.iter().enumerate() {
+        let i = i as u64;
+        // The functions are in another order than the names.
+        let ordinal = count - 1 - i;
+        let name = put_name(tables, name);
+        tables.put(vaddr(names + i * 4), &name);
+        tables.put(vaddr(ordinals + i * 2), &(ordinal as u16).to_le_bytes());
+        let variable = (*variable as u32).to_le_bytes();
+        tables.put(vaddr(functions + ordinal * 4), &variable);
+    }
+    let mut directory = ExportDirectory::new_zeroed();
+    directory.name = u32::from_le_bytes(put_name(tables, "ntoskrnl.exe")).into();
+    directory.base = 1.into();
+    directory.number_of_functions = (count as u32).into();
+    directory.number_of_names = (count as u32).into();
+    directory.functions = (functions as u32).into();
+    directory.names = (names as u32).into();
+    directory.name_ordinals = (ordinals as u32).into();
+    tables.put(vaddr(EXPORTS), directory.as_bytes());
+}
+
+fn build_debug(tables: &mut Tables) {
+    const PDB: &[u8] = b"ntkrnlmp.pdb\0";
+    let mut directory = DebugDirectory::new_zeroed();
+    directory.kind = CODEVIEW.into();
+    directory.size_of_data = ((size_of::<CodeView>() + PDB.len()) as u32).into();
+    directory.address_of_raw_data = (CODEVIEW_RECORD as u32).into();
+    directory.pointer_to_raw_data = (CODEVIEW_RECORD as u32).into();
+    tables.put(vaddr(DEBUG), directory.as_bytes());
+    let record = CodeView {
+        signature: RSDS,
+        guid: *b"guestdump's demo",
+        age: 1.into(),
+    };
+    tables.put(vaddr(CODEVIEW_RECORD), record.as_bytes());
+    tables.put(vaddr(CODEVIEW_RECORD) + size_of::<CodeView>() as u64, PDB);
+}

@@ -1,0 +1,77 @@
+//! KDBG: `KDDEBUGGER_DATA64`, the kernel's list of what debuggers want to
+//! know.
+//!
+//! Sources: windows-docs-rs `KDDEBUGGER_DATA64` for the names; volatility
+//! `overlays/windows/kdbg_vtypes.py` for the offsets.
+
+use std::mem::{offset_of, size_of};
+use std::ops::RangeInclusive;
+
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// `OwnerTag`.
+pub(crate) const KDBG_TAG: [u8; 4] = *b"KDBG";
+
+/// Sizes that a block may have, in bytes: 0x340 in Windows 7, 0x3a0 in the
+/// latest, and room for more. Before Windows 7 there is no place of a CPU's
+/// context.
+pub(crate) const KDBG_SIZES: RangeInclusive<u32> = 0x340..=0x800;
+
+/// `LIST_ENTRY64`: guest-virtual addresses of the list's neighbours.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct ListEntry {
+    pub(crate) flink: U64,
+    pub(crate) blink: U64,
+}
+
+/// `KDDEBUGGER_DATA64`, the fields that matter here. All addresses are
+/// guest-virtual.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct Kdbg {
+    pub(crate) list: ListEntry,
+    pub(crate) owner_tag: [u8; 4],
+    /// Of the whole block, in bytes.
+    pub(crate) size: U32,
+    pub(crate) kern_base: U64,
+    pub(crate) reserved1: [U64; 5],
+    pub(crate) ps_loaded_module_list: U64,
+    pub(crate) ps_active_process_head: U64,
+    pub(crate) reserved2: [U64; 6],
+    /// Of the code and the four parameters, five words.
+    pub(crate) ki_bugcheck_data: U64,
+    pub(crate) reserved3: [U64; 6],
+    pub(crate) mm_pfn_database: U64,
+    pub(crate) reserved4: [U64; 42],
+    /// Of an array with a pointer to each CPU's `KPRCB`.
+    pub(crate) ki_processor_block: U64,
+    pub(crate) reserved5: [U64; 10],
+    /// Of a pointer to the `PHYSICAL_MEMORY_DESCRIPTOR`.
+    pub(crate) mm_physical_memory_block: U64,
+    pub(crate) reserved6: [U16; 27],
+    pub(crate) offset_eprocess_directory_table_base: U16,
+    pub(crate) size_prcb: U16,
+    pub(crate) reserved7: [U16; 6],
+    pub(crate) offset_prcb_number: U16,
+    pub(crate) reserved8: [U16; 60],
+    /// Of the pointer to the CPU's `CONTEXT` in its `KPRCB`.
+    pub(crate) offset_prcb_context: U16,
+    pub(crate) reserved9: [U16; 3],
+}
+
+const _: () = assert!(offset_of!(Kdbg, owner_tag) == 0x10);
+const _: () = assert!(offset_of!(Kdbg, size) == 0x14);
+const _: () = assert!(offset_of!(Kdbg, kern_base) == 0x18);
+const _: () = assert!(offset_of!(Kdbg, ps_loaded_module_list) == 0x48);
+const _: () = assert!(offset_of!(Kdbg, ps_active_process_head) == 0x50);
+const _: () = assert!(offset_of!(Kdbg, ki_bugcheck_data) == 0x88);
+const _: () = assert!(offset_of!(Kdbg, mm_pfn_database) == 0xc0);
+const _: () = assert!(offset_of!(Kdbg, ki_processor_block) == 0x218);
+const _: () = assert!(offset_of!(Kdbg, mm_physical_memory_block) == 0x270);
+const _: () = assert!(offset_of!(Kdbg, offset_eprocess_directory_table_base) == 0x2ae);
+const _: () = assert!(offset_of!(Kdbg, size_prcb) == 0x2b0);
+const _: () = assert!(offset_of!(Kdbg, offset_prcb_number) == 0x2be);
+const _: () = assert!(offset_of!(Kdbg, offset_prcb_context) == 0x338);
+const _: () = assert!(size_of::<Kdbg>() == 0x340);

@@ -1,0 +1,120 @@
+//! The headers of an executable image (PE32+).
+//!
+//! Source: Microsoft, "PE Format" (learn.microsoft.com, windows/win32/debug);
+//! for the CodeView record QEMU `contrib/elf2dmp/pe.h`.
+
+use std::mem::{offset_of, size_of};
+
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// `e_magic`.
+pub(crate) const MZ: [u8; 2] = *b"MZ";
+/// `Signature`.
+pub(crate) const PE_SIGNATURE: [u8; 4] = *b"PE\0\0";
+/// `Magic` of the optional header: 64 bits.
+pub(crate) const PE32_PLUS: u16 = 0x20b;
+/// `Machine`.
+pub(crate) const MACHINE_AMD64: u16 = 0x8664;
+/// Index of the data directory with the exports.
+pub(crate) const IMAGE_DIRECTORY_EXPORT: usize = 0;
+/// Index of the data directory with the debug directory.
+pub(crate) const IMAGE_DIRECTORY_DEBUG: usize = 6;
+/// `Type` of a debug directory's entry: CodeView.
+pub(crate) const CODEVIEW: u32 = 2;
+/// A CodeView record that names a PDB.
+pub(crate) const RSDS: [u8; 4] = *b"RSDS";
+
+/// `IMAGE_DOS_HEADER`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct DosHeader {
+    pub(crate) e_magic: [u8; 2],
+    pub(crate) reserved: [u8; 58],
+    /// Offset of the `NtHeaders` in the image.
+    pub(crate) e_lfanew: U32,
+}
+
+/// `IMAGE_NT_HEADERS64`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct NtHeaders {
+    pub(crate) signature: [u8; 4],
+    pub(crate) machine: U16,
+    pub(crate) number_of_sections: U16,
+    pub(crate) reserved1: [u8; 12],
+    pub(crate) size_of_optional_header: U16,
+    pub(crate) characteristics: U16,
+    /// Of the optional header, which begins here.
+    pub(crate) magic: U16,
+    pub(crate) reserved2: [u8; 22],
+    pub(crate) image_base: U64,
+    pub(crate) section_alignment: U32,
+    pub(crate) file_alignment: U32,
+    pub(crate) reserved3: [u8; 16],
+    pub(crate) size_of_image: U32,
+    pub(crate) size_of_headers: U32,
+    pub(crate) reserved4: [u8; 44],
+    pub(crate) number_of_rva_and_sizes: U32,
+    pub(crate) data_directories: [DataDirectory; 16],
+}
+
+/// `IMAGE_DATA_DIRECTORY`.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct DataDirectory {
+    /// Offset in the loaded image.
+    pub(crate) rva: U32,
+    pub(crate) size: U32,
+}
+
+/// `IMAGE_EXPORT_DIRECTORY`. What is not a count is an offset in the image.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct ExportDirectory {
+    pub(crate) reserved: [u8; 12],
+    pub(crate) name: U32,
+    pub(crate) base: U32,
+    pub(crate) number_of_functions: U32,
+    pub(crate) number_of_names: U32,
+    pub(crate) functions: U32,
+    /// Of offsets of names, which ascend.
+    pub(crate) names: U32,
+    /// Of 16-bit indices into `functions`, one for each name.
+    pub(crate) name_ordinals: U32,
+}
+
+/// `IMAGE_DEBUG_DIRECTORY`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct DebugDirectory {
+    pub(crate) reserved: [u8; 12],
+    pub(crate) kind: U32,
+    pub(crate) size_of_data: U32,
+    /// Offset in the loaded image.
+    pub(crate) address_of_raw_data: U32,
+    pub(crate) pointer_to_raw_data: U32,
+}
+
+/// A CodeView record; the PDB's name follows, with a NUL.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct CodeView {
+    pub(crate) signature: [u8; 4],
+    pub(crate) guid: [u8; 16],
+    pub(crate) age: U32,
+}
+
+const _: () = assert!(offset_of!(DosHeader, e_lfanew) == 0x3c);
+const _: () = assert!(offset_of!(NtHeaders, magic) == 24);
+const _: () = assert!(offset_of!(NtHeaders, image_base) == 24 + 24);
+const _: () = assert!(offset_of!(NtHeaders, size_of_image) == 24 + 56);
+const _: () = assert!(offset_of!(NtHeaders, number_of_rva_and_sizes) == 24 + 108);
+const _: () = assert!(offset_of!(NtHeaders, data_directories) == 24 + 112);
+const _: () = assert!(size_of::<NtHeaders>() == 24 + 240);
+const _: () = assert!(offset_of!(ExportDirectory, name) == 12);
+const _: () = assert!(offset_of!(ExportDirectory, functions) == 28);
+const _: () = assert!(size_of::<ExportDirectory>() == 40);
+const _: () = assert!(offset_of!(DebugDirectory, address_of_raw_data) == 20);
+const _: () = assert!(size_of::<DebugDirectory>() == 28);
+const _: () = assert!(size_of::<CodeView>() == 24);

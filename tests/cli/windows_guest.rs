@@ -1,0 +1,101 @@
+//! The synthetic Windows guest: by itself, and as a file with its RAM.
+
+use std::io::Write;
+
+use guestdump::GuestMemory;
+use guestdump::demo::WindowsGuest;
+use guestdump::windmp::format::DumpHeader64;
+
+use super::support::Folder;
+
+/// Writes the guest's RAM to the file `ram`, range behind range, and a map to
+/// `map`; `cpus` is the map's list of CPUs.
+fn write_raw(folder: &Folder, cpus: &str) {
+    let guest = WindowsGuest::new(16 << 20).unwrap();
+    let mut file = std::fs::File::create(folder.path("ram")).unwrap();
+    let mut offset = 0;
+    let mut regions = Vec::new();
+    for range in guest.ranges() {
+        let mut bytes = vec![0; range.size() as usize];
+        guest.read(range.start(), &mut bytes).unwrap();
+        file.write_all(&bytes).unwrap();
+        let (gpa, size) = (range.start(), range.size());
+        regions.push(format!(
+            r#"{{"gpa": {gpa}, "size": {size}, "offset": {offset}}}"#
+        ));
+        offset += size;
+    }
+    let regions = regions.join(",");
+    folder.write(
+        "map",
+        format!(r#"{{"machine": "x86_64", "regions": [{regions}], "cpus": {cpus}}}"#),
+    );
+}
+
+#[test]
+fn the_guest_by_name() {
+    let folder = Folder::new();
+    for format in ["win-dmp", "win-dmp-bitmap"] {
+        let line = format!("dump --from demo-windows:16M --to {format} --format {format} --json");
+        let json = folder.run(&line).json();
+        assert_eq!(json["windows"]["header"], "guest");
+        assert_eq!(json["windows"]["bug_check_code"], 0xd1);
+        assert_eq!(json["windows"]["skipped_cpus"].as_array().unwrap().len(), 0);
+        let info = folder.run(&format!("info {format} --json")).json();
+        assert_eq!(info["format"], format);
+        folder.run(&format!("check {format}")).ok();
+    }
+    let run = folder.run("dump --from demo-windows:16M --to x --format win-dmp");
+    run.ok();
+    let text = run.stderr();
+    assert!(
+        text.contains("built from the guest's kernel; bug check 0xd1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_file_with_the_guests_ram() {
+    let folder = Folder::new();
+    let guest = WindowsGuest::new(16 << 20).unwrap();
+    let mut cpus = guest.cpus();
+    cpus.push(cpus[1]);
+    write_raw(&folder, &serde_json::to_string(&cpus).unwrap());
+    let line = "dump --from raw:ram --map map --to x --format win-dmp";
+    let run = folder.run(line);
+    run.ok();
+    let text = run.stderr();
+    let warning =
+        "warning: the registers of vCPU 2 are not in the dump's memory: Windows has 2 processors";
+    assert!(text.contains(warning), "{text}");
+    folder
+        .run("dump --from demo-windows:16M --to y --format win-dmp")
+        .ok();
+    assert!(folder.read("x") == folder.read("y"));
+
+    // With a header it need not be found.
+    folder.write("header", &folder.read("y")[..DumpHeader64::SIZE]);
+    write_raw(&folder, "[]");
+    folder
+        .run(
+            line.replace("--to x", "--to z --windows-header header")
+                .as_str(),
+        )
+        .ok();
+}
+
+#[test]
+fn a_guest_without_windows_is_told_what_to_give() {
+    let folder = Folder::new();
+    // Linux; Windows without registers; RAM and nothing else.
+    let line = "dump --from demo:16M --to x --format win-dmp";
+    folder
+        .run(line)
+        .fails(1, &["no Windows kernel found", "--windows-header FILE"]);
+    write_raw(&folder, "[]");
+    let line = "dump --from raw:ram --map map --to x --format win-dmp-bitmap";
+    folder
+        .run(line)
+        .fails(1, &["header", "--windows-header FILE"]);
+    assert!(!folder.names().contains(&"x".to_owned()));
+}
