@@ -199,6 +199,38 @@ fn regions_say_one_place_only() {
     assert!(folder.read("a") == folder.read("b"));
 }
 
+/// By the map's machine or the command line's, with VMCOREINFO found in RAM.
+#[test]
+fn guests_of_every_machine_come_out_in_every_format() {
+    let folder = folder([Load::filled(HVA, ram(32))]);
+    let region = json!({"gpa": 0x8000_0000u64, "size": 0x20000, "hva": HVA});
+    let map = |machine: Value| json!({"machine": machine, "regions": [region], "cpus": [{}]});
+    for machine in guestdump::Machine::ALL.iter().map(|m| m.name()) {
+        folder.write("named.json", map(json!(machine)).to_string());
+        folder.write("silent.json", map(Value::Null).to_string());
+        let formats = guestdump::Format::available().filter(|f| !f.is_windows());
+        for format in formats.map(guestdump::Format::name) {
+            let dump = |map: &str, to: &str| {
+                let to = format!("--to {to} --format {format} --json --force");
+                let dump = format!("dump --from process-core:core --map {map} {to}");
+                folder.run(&dump).json()
+            };
+            dump("named.json", "a");
+            let summary = dump(&format!("silent.json --machine {machine}"), "b");
+            assert!(folder.read("a") == folder.read("b"), "{machine} {format}");
+            assert_eq!(summary["vmcoreinfo"]["osrelease"], "6.1.0-test");
+            let info = folder.run("info a --json").json();
+            assert_eq!(info["machine"], machine, "{format}");
+            assert_eq!(info["cpus"].as_array().map(Vec::len), Some(1));
+            assert_eq!(
+                info["ranges"],
+                json!([{"gpa": 0x8000_0000u64, "size": 0x20000}])
+            );
+            folder.run("check a").ok();
+        }
+    }
+}
+
 #[test]
 fn other_files_are_refused() {
     let folder = Folder::new();
