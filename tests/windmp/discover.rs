@@ -351,6 +351,16 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
         WinDmpError::NoKernel { address_spaces: 0 }
     );
     cpus[1].cr0 = cpus[0].cr0;
+    let options = options.cpus(cpus.clone());
+    let parser = parse(to_buffer(&memory, &options).0);
+    assert_eq!(parser.headers().directory_table_base, 0x1a_d000);
+
+    // As with page table isolation: the process's page tables have the KPCR,
+    // and there is CR3 of the kernel.
+    cpus[1].cr0 = 0x6000_0010;
+    let root = memory.page(memory.guest.directory_table_base());
+    let entry = (kpcr >> 39) as usize % 512 * 8;
+    let memory = memory.put_physical(tables + entry as u64, &root[entry..entry + 8]);
     let options = options.cpus(cpus);
     let parser = parse(to_buffer(&memory, &options).0);
     assert_eq!(parser.headers().directory_table_base, 0x1a_d000);

@@ -18,6 +18,8 @@ mod kdbg;
 mod kernel;
 mod memory;
 
+use std::collections::HashSet;
+
 pub use cpus::{SkipReason, SkippedCpu};
 
 use super::error::WinDmpError;
@@ -132,9 +134,15 @@ fn find_kernel<'a>(
     }
     // A process's own page tables may be without the kernel.
     views.retain(|(memory, ..)| memory.translate(KUSER_SHARED_DATA).is_some());
+    let mut tried = HashSet::new();
     for (memory, r, cr3) in &views {
-        if let Some(kernel) = Kernel::from_idt(memory, r.idt) {
-            return Ok((*memory, kernel, *cr3));
+        for handler in kernel::handlers(memory, r.idt) {
+            if !tried.insert((*cr3, handler)) {
+                continue;
+            }
+            if let Some(kernel) = Kernel::below(memory, handler) {
+                return Ok((*memory, kernel, *cr3));
+            }
         }
     }
     let mut scanned = Vec::new();
