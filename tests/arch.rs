@@ -115,7 +115,7 @@ mod registers {
             let decoded = machine.decode_notes(vmcore.notes());
             let mut back = serde_json::to_value(&decoded[0]).unwrap();
             // What no note has.
-            for name in ["satp"] {
+            for name in ["satp", "ttbr0", "ttbr1", "tcr"] {
                 if let Some(value) = back.get_mut(name) {
                     *value = json[name].clone();
                 }

@@ -390,10 +390,8 @@ fn of_many_commands_at_once_each_is_served_or_busy_and_pauses_pair_with_resumes(
     });
     assert!(served > 0);
     assert_eq!(vm.counts(), (served, served, true));
-    assert_eq!(
-        events.try_iter().filter(|(_, running)| *running).count(),
-        served
-    );
+    // Meanwhile the next dump may have paused the guest again.
+    assert_eq!(events.try_iter().count(), served);
 }
 
 #[test]

@@ -14,7 +14,7 @@ FILE = pathlib.Path(__file__).parent.parent / "limits.toml"
 class Limit:
     """One entry of limits.toml, which says what its keys mean."""
 
-    number: int  # From 1 on, as in README's table.
+    number: int  # In the file, from 1 on.
     reader: str
     says: str
     why: str

@@ -16,12 +16,17 @@ def all_rows():
 
 def render(names):
     """Our dumps, QEMU's dumps, and the footnotes of both."""
-    known = limits.load()
+    known = footnotes()
     results = [result for name in names for result in load(name)]
+    for result in results:
+        if result["limit"] and note_of(result) not in known:
+            raise SystemExit(
+                f"table: run {result['guest']} again, limits.toml has changed: {result}"
+            )
     ours = [r for r in results if r["source"] != "qemu"]
     theirs = [r for r in results if r["source"] == "qemu"]
-    used = {r["limit"] for r in results if r["limit"]}
-    notes = [f"{x.number}. {x.reader}: {x.why}\n" for x in known if x.why in used]
+    used = {known[note_of(r)]: note_of(r) for r in results if r["limit"]}
+    notes = [f"{number}. {reader}: {why}\n" for number, (reader, why) in sorted(used.items())]
     return (
         "What each reader does with guestdump's dumps. Small numbers: what it cannot do, below.\n\n"
         + table(ours, names, known)
@@ -30,6 +35,17 @@ def render(names):
         + "\nFootnotes:\n\n"
         + "".join(notes)
     )
+
+
+def footnotes():
+    """Reader and reason of each limit, with a number that does not depend on
+    which rows were run."""
+    notes = dict.fromkeys((limit.reader, limit.why) for limit in limits.load())
+    return {note: number for number, note in enumerate(notes, 1)}
+
+
+def note_of(result):
+    return result["reader"], result["limit"]
 
 
 def load(name):
@@ -55,7 +71,9 @@ def table(results, names, known):
             if of_format:
                 cells = tuple(cell(of_format, reader, known) for reader in READERS)
                 groups.setdefault(cells, []).append(one)
-        block = tuple((", ".join(f"`{x}`" for x in group), cells) for cells, group in groups.items())
+        block = tuple(
+            (", ".join(f"`{x}`" for x in group), cells) for cells, group in groups.items()
+        )
         guests.setdefault(block, []).append(name)
     lines = [("guest", "format", *READERS), ("---",) * (2 + len(READERS))]
     for block, sharing in guests.items():
@@ -67,7 +85,7 @@ def cell(results, reader, known):
     """What this reader does, and the numbers of its limits."""
     of_reader = [r for r in results if r["reader"] == reader]
     does = dict.fromkeys(r["check"] for r in of_reader if r["verdict"] == "ok")
-    numbers = sorted(x.number for x in known if x.why in {r["limit"] for r in of_reader})
+    numbers = sorted({known[note_of(r)] for r in of_reader if r["limit"]})
     notes = f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else ""
     return (", ".join(does) or "–") + notes
 

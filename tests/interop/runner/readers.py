@@ -6,7 +6,9 @@ from guest import PYTHON, READERS
 
 
 def readelf(dump):
-    return dump.check("readelf", "no complaint", READERS / "readelf_clean", dump.path, dump.guest.cpus)
+    return dump.check(
+        "readelf", "no complaint", READERS / "readelf_clean", dump.path, dump.guest.cpus
+    )
 
 
 def gdb(dump):
@@ -25,6 +27,14 @@ def gdb_variable(dump, vmcoreinfo):
         "variables with `--paging`",
         *(READERS / "gdb_variable", guest.gdb, dump.path, guest.vmlinux, vmcoreinfo),
     )
+
+
+def gdb_virtual(dump, vmcoreinfo):
+    """Needs no symbols."""
+    said = dict(line.partition("=")[::2] for line in vmcoreinfo.read_text().splitlines())
+    name = int(said["SYMBOL(init_uts_ns)"], 16) + int(said["OFFSET(uts_namespace.name)"])
+    program = READERS / "gdb_virtual"
+    return dump.check("gdb", "virtual with `--paging`", program, dump.path, hex(name), "Linux")
 
 
 def libkdumpfile(dump):
@@ -83,7 +93,9 @@ def leechcore(dump):
 
 def volatility3(dump):
     program = READERS / "volatility_banners.py"
-    return dump.check("volatility3", "banners", PYTHON, program, dump.path, *dump.memory.arguments())
+    return dump.check(
+        "volatility3", "banners", PYTHON, program, dump.path, *dump.memory.arguments()
+    )
 
 
 def references(dump):

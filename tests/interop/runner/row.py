@@ -18,7 +18,9 @@ def run(row, limits, boot=True):
     """Boots the guest, or takes it from the last run. Gives all results."""
     booted = CACHE / "guest" / row.name
     checks = Checks(row.name, limits)
-    start = Check("", "", "QEMU", "boot", (GUEST / "boot", booted, row.name), timeout=900)
+    take = (GUEST / "while_stopped", booted, *(["core"] if row.core else []))
+    boots = (GUEST / "boot", booted, row.name, *take)
+    start = Check("", "", "QEMU", "boot", boots, timeout=900)
     if boot and not checks.run(start):
         return checks.results
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
@@ -35,7 +37,11 @@ def run(row, limits, boot=True):
                 if dump:
                     read(checks, dump)
                     compare_with_qemu(checks, dump, booted)
-        with_mappings(checks, guest, booted)
+        live(checks, guest, booted)
+        if row.core:
+            out_of_core(checks, row, guest, booted)
+        if row.paging:
+            with_mappings(checks, guest, booted)
     repaired(checks)
     return checks.results
 
@@ -91,7 +97,9 @@ def peeks(ram, regions):
 def sources(row, booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
-    yield Source("raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL)
+    yield Source(
+        "raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL
+    )
     some = formats.ALL if row.every else formats.FEW
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
@@ -100,13 +108,17 @@ def sources(row, booted):
         convert = ("--from", f"vmcore:{file}")
         yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), some)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
-            first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
-            length = int(last[0]) + int(last[1]) - int(first[0])
-            cut = (*convert, "--begin", first[0], "--length", length)
+            cut = (*convert, *only(ram))
             yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])
     for file in sorted(booted.glob("md-*")):
         # Pages that makedumpfile left out stay out, so only the kernel is read.
         yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, formats.FEW)
+
+
+def only(ram):
+    """Arguments that leave out what is not RAM."""
+    first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
+    return "--begin", first[0], "--length", int(last[0]) + int(last[1]) - int(first[0])
 
 
 def read(checks, dump):
@@ -137,24 +149,46 @@ def compare_with_qemu(checks, dump, booted):
     )
 
 
+def live(checks, guest, booted):
+    """Our dump of the guest over QMP, when it stood still for QEMU's."""
+    dump = Dump(guest, "qmp", "elf", booted / "live-elf", ram_memory(booted))
+    checks.run(readers.readelf(dump), readers.gdb(dump), readers.drgn_pages(dump))
+    compare_with_qemu(checks, dump, booted)
+
+
+def out_of_core(checks, row, guest, booted):
+    """The guest out of a core file of QEMU, without a map. CPUs are not in
+    there, nor is the window of video memory on x86."""
+    ram = ram_memory(booted)
+    if row.platform in ("X86_64", "I386"):
+        _, size, offset = map(int, ram.ranges[0].split(":"))
+        low, high = 0xA0000, 0xC0000
+        parts = f"0:{low}:{offset}", f"{high}:{size - high}:{offset + high}"
+        ram = Memory(ram.file, parts + ram.ranges[1:])
+    arguments = ("--from", f"process-core:{booted}/core")
+    dump = dump_with_us(checks, guest, Source("process-core", arguments, ram, ["elf"]), "elf")
+    if dump:
+        checks.run(readers.drgn_pages(dump))
+
+
 def with_mappings(checks, guest, booted):
     """An ELF dump with guest-virtual addresses: QEMU's ones, gdb reads the
     kernel's variables by them, and who walks page tables is not disturbed."""
     qemus = booted / "qemu-elf-paging"
-    if not (guest.vmlinux or qemus.exists()):
-        return
-    ram, elf = booted / "ram", booted / "qemu-elf"
-    for name, memory, *arguments in (
-        ("raw:ram", ram_memory(booted), f"raw:{ram}", "--map", booted / "map.json"),
-        ("vmcore:qemu-elf", qemu_memory(booted), f"vmcore:{elf}"),
+    vmcoreinfo = booted / "vmcoreinfo.txt"
+    ram = ram_memory(booted)
+    for name, *arguments in (
+        ("raw:ram", f"raw:{ram.file}", "--map", booted / "map.json"),
+        ("vmcore:qemu-elf without ROM", f"vmcore:{booted}/qemu-elf", *only(ram)),
     ):
-        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), memory, ["elf"])
+        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), ram, ["elf"])
         dump = dump_with_us(checks, guest, source, "elf")
         if not dump:
             continue
         checks.run(readers.drgn_kernel(dump), readers.makedumpfile(dump))
+        checks.run(readers.gdb_virtual(dump, vmcoreinfo))
         if guest.vmlinux:
-            checks.run(readers.gdb_variable(dump, booted / "vmcoreinfo.txt"))
+            checks.run(readers.gdb_variable(dump, vmcoreinfo))
         if qemus.exists() and source.name.startswith("raw:"):
             program = READERS / "same_mappings"
             checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))

@@ -13,17 +13,19 @@ class Row:
     symbols: bool = False  # With the kernel's DWARF, some hundred MB to download.
     every: bool = False  # Every format from every source, not only from RAM.
     gdb: str = "gdb-multiarch"
+    paging: bool = True  # `--paging` knows its page tables.
+    core: bool = True  # Also out of a core file of QEMU.
     crash: bool = False  # Debian's crash knows this machine's architecture only.
 
 
 ROWS = [
-    Row("x86_64", "X86_64", symbols=True, every=True, gdb="gdb", crash=True),
+    Row("x86_64", "X86_64", symbols=True, every=True, core=False, gdb="gdb", crash=True),
     Row("x86_64-nokaslr", "X86_64", symbols=True, gdb="gdb", crash=True),
     Row("x86_64-la57", "X86_64", symbols=True, gdb="gdb", crash=True),
     Row("i386", "I386", 32),
     Row("i386-nopae", "I386", 32),
     Row("arm64", "AARCH64", symbols=True),
-    Row("s390x", "S390X"),
-    Row("ppc64el", "PPC64"),
+    Row("s390x", "S390X", paging=False),
+    Row("ppc64el", "PPC64", paging=False),
     Row("riscv64", "RISCV64"),
 ]
