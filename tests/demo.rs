@@ -4,7 +4,9 @@
 
 use std::collections::HashMap;
 
-use guestdump::demo::{DEFAULT_SIZE, DemoError, DemoGuest, MAX_SIZE, MIN_SIZE, PageKind};
+use guestdump::demo::{
+    DEFAULT_SIZE, DemoError, DemoGuest, MAX_SIZE, MIN_SIZE, PageKind, WindowsGuest,
+};
 use guestdump::kdump::Utsname;
 use guestdump::memory::validate_ranges;
 use guestdump::vmcoreinfo::Vmcoreinfo;
@@ -285,4 +287,37 @@ fn cpus_run_in_the_kernel() {
     assert_ne!(cpus[0].rsp, cpus[1].rsp);
     assert_ne!(cpus[0].gs.base, cpus[1].gs.base);
     assert_ne!(cpus[0].kernel_gs_base, cpus[1].kernel_gs_base);
+}
+
+#[test]
+fn the_windows_guest_is_what_it_says_of_its_pages() {
+    let guest = WindowsGuest::new(32 << 20).unwrap();
+    let same = WindowsGuest::new(32 << 20).unwrap();
+    let mut kernel = 0;
+    for range in guest.ranges() {
+        for gpa in (range.start()..range.end()).step_by(4096) {
+            let (mut page, mut other) = ([1; 4096], [2; 4096]);
+            guest.read(gpa, &mut page).unwrap();
+            same.read(gpa, &mut other).unwrap();
+            assert!(page == other, "{gpa:#x}");
+            let kind = guest.page_kind(gpa).unwrap();
+            let zero = page.iter().all(|b| *b == 0);
+            if matches!(kind, PageKind::Unpopulated | PageKind::Zero) {
+                assert!(zero, "{gpa:#x}");
+            }
+            kernel += u32::from(kind == PageKind::Kernel);
+            let page = MemoryRange::new(gpa, 4096).unwrap();
+            let populated = guest.next_populated(page).unwrap();
+            assert_eq!(populated.is_none(), kind == PageKind::Unpopulated);
+        }
+        assert!(guest.read(range.end() - 1, &mut [0; 2]).is_err());
+    }
+    assert!(kernel > 30, "{kernel}");
+    assert_eq!(guest.page_kind(u64::MAX), None);
+    let gpa = guest.translate(guest.kernel_base()).unwrap();
+    let mut magic = [0; 2];
+    guest.read(gpa, &mut magic).unwrap();
+    assert_eq!(magic, *b"MZ");
+    assert_eq!(guest.translate(0), None);
+    assert!(WindowsGuest::new(1 << 20).is_err());
 }

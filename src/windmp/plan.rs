@@ -19,6 +19,7 @@ use super::runs::fit_runs;
 use super::source::{Found, HeaderOrigin, find_header};
 use crate::arch::Registers;
 use crate::dump::DumpOptions;
+use crate::elf::note::Notes;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::guest::Guest;
@@ -71,11 +72,12 @@ impl WinDmpPlan {
             return Err(WinDmpError::PageSize(selection.page_size).into());
         }
         let windows = &options.windows;
+        let cpus = &registers(options);
         let Found {
             mut header,
             origin,
             findings,
-        } = find_header(guest, options)?;
+        } = find_header(guest, options, cpus)?;
         let full = options.format == Format::WinDmp;
         if full {
             selection.dumped = fit_runs(&selection.dumped, header.max_runs())?;
@@ -88,7 +90,7 @@ impl WinDmpPlan {
             [] => &findings.contexts,
             given => given,
         };
-        let mut patches = context_patches(&header, options, places)?;
+        let mut patches = context_patches(&header, options, cpus, places)?;
         patches.extend(findings.patches);
         let patches = Patches::new(guest.ranges, patches)?;
 
@@ -112,7 +114,7 @@ impl WinDmpPlan {
         if let Some(time) = options.timestamp {
             header.set_system_time(file_time(time));
         }
-        if let Some(context) = context_of(&header, options, windows.crashed_cpu) {
+        if let Some(context) = context_of(&header, options, cpus, windows.crashed_cpu) {
             header.set_context(&context);
         }
         let skipped_cpus = match windows.contexts[..] {
@@ -171,9 +173,24 @@ impl Layout {
     }
 }
 
+/// The registers of each virtual CPU, by the CPU notes where the caller has
+/// none: those of an ELF dump, for example.
+fn registers(options: &DumpOptions) -> Vec<Registers> {
+    if !options.cpus.is_empty() {
+        return options.cpus.clone();
+    }
+    let machine = options.machine;
+    machine.decode_notes(Notes::new(&options.notes, machine.encoding().order))
+}
+
 /// The context of virtual CPU `cpu`, if its registers are given.
-fn context_of(header: &Header, options: &DumpOptions, cpu: usize) -> Option<Vec<u8>> {
-    let registers: &Registers = options.cpus.get(cpu)?;
+fn context_of(
+    header: &Header,
+    options: &DumpOptions,
+    cpus: &[Registers],
+    cpu: usize,
+) -> Option<Vec<u8>> {
+    let registers = cpus.get(cpu)?;
     let extra = options.windows.extra.get(cpu).copied().unwrap_or_default();
     context::encode(header, registers, &extra)
 }
@@ -182,12 +199,14 @@ fn context_of(header: &Header, options: &DumpOptions, cpu: usize) -> Option<Vec<
 fn context_patches(
     header: &Header,
     options: &DumpOptions,
+    cpus: &[Registers],
     places: &[ContextPlace],
 ) -> Result<Vec<Patch>, WinDmpError> {
     let mut patches = Vec::new();
     for place in places {
         let cpu = place.cpu;
-        let context = context_of(header, options, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
+        let context =
+            context_of(header, options, cpus, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
         let lengths = place.pieces.iter().map(|(_, len)| *len);
         let len = lengths.fold(0, usize::saturating_add);
         if len != context.len() {

@@ -7,7 +7,7 @@ use super::format::{DumpHeader32, DumpHeader64, PAGE_SIZE};
 use super::header::Header;
 use super::options::HeaderSource;
 use super::overlay::is_ram;
-use crate::arch::Machine;
+use crate::arch::{Machine, Registers};
 use crate::dump::DumpOptions;
 use crate::elf::note::Notes;
 use crate::error::{Error, Result};
@@ -48,41 +48,46 @@ impl HeaderOrigin {
     }
 }
 
-/// The header of `guest`, by what the caller says.
-pub(super) fn find_header(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+/// The header of `guest`, whose CPUs have these registers, by what the caller
+/// says.
+pub(super) fn find_header(
+    guest: Guest<'_>,
+    options: &DumpOptions,
+    cpus: &[Registers],
+) -> Result<Found> {
     let mut found = match &options.windows.header {
-        HeaderSource::Any => from_any(guest, options)?,
+        HeaderSource::Any => from_any(guest, options, cpus)?,
         HeaderSource::Note => from_note(guest, options)?,
         HeaderSource::Given(bytes) => Found {
             header: Header::decode(bytes)?,
             origin: HeaderOrigin::Given,
             findings: Findings::default(),
         },
-        HeaderSource::Guest => from_guest(guest, options)?,
+        HeaderSource::Guest => from_guest(guest, options, cpus)?,
     };
     check(&found.header, guest)?;
     if found.origin != HeaderOrigin::Guest {
-        found.findings = discover::complete(guest, &mut found.header, &options.cpus)?;
+        found.findings = discover::complete(guest, &mut found.header, cpus)?;
     }
     Ok(found)
 }
 
 /// From the note, or without one from the guest.
-fn from_any(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+fn from_any(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
     let no_note = match from_note(guest, options) {
         Ok(found) => return Ok(found),
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         Err(error) => error,
     };
-    from_guest(guest, options).map_err(|error| match error {
+    from_guest(guest, options, cpus).map_err(|error| match error {
         // There was nothing to begin with: the note says more.
         Error::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => no_note,
         other => other,
     })
 }
 
-fn from_guest(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
-    let (header, findings) = discover::discover(guest, &options.cpus, &options.progress)?;
+fn from_guest(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
+    let (header, findings) = discover::discover(guest, cpus, &options.progress)?;
     let origin = HeaderOrigin::Guest;
     Ok(Found {
         header,

@@ -2,10 +2,12 @@
 //! reader that nobody here wrote, makes of them.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::atomic::Ordering;
 
 use guestdump::arch::x86_64::DescriptorTable;
 use guestdump::demo::WindowsGuest;
+use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::windmp::format::LIVE_SYSTEM_DUMP;
 use guestdump::windmp::{
@@ -349,6 +351,16 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
         WinDmpError::NoKernel { address_spaces: 0 }
     );
     cpus[1].cr0 = cpus[0].cr0;
+    let options = options.cpus(cpus.clone());
+    let parser = parse(to_buffer(&memory, &options).0);
+    assert_eq!(parser.headers().directory_table_base, 0x1a_d000);
+
+    // As with page table isolation: the process's page tables have the KPCR,
+    // and there is CR3 of the kernel.
+    cpus[1].cr0 = 0x6000_0010;
+    let root = memory.page(memory.guest.directory_table_base());
+    let entry = (kpcr >> 39) as usize % 512 * 8;
+    let memory = memory.put_physical(tables + entry as u64, &root[entry..entry + 8]);
     let options = options.cpus(cpus);
     let parser = parse(to_buffer(&memory, &options).0);
     assert_eq!(parser.headers().directory_table_base, 0x1a_d000);
@@ -419,6 +431,42 @@ fn a_header_whose_kdbg_is_none() {
     let skipped = [0, 1].map(|cpu| SkippedCpu { cpu, why });
     assert_eq!(summary.windows.unwrap().skipped_cpus, skipped);
     assert_eq!(differences(&parse(bytes), &memory).len(), 0);
+}
+
+#[test]
+fn an_encoded_kdbg_of_a_header_from_elsewhere() {
+    let memory = Altered::new(WindowsGuest::new(SIZE).unwrap().live());
+    let (built, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let header = built[..0x2000].to_vec();
+    let windows = WindowsOptions::new().header(HeaderSource::Given(header.clone()));
+    let options = memory.options(Format::WinDmp).windows(windows);
+    assert!(to_buffer(&memory, &options).0 == built);
+    // Of another kernel.
+    let mut other = header;
+    other[0x20..0x28].copy_from_slice(&0xffff_f802_4f69_1208u64.to_le_bytes());
+    let windows = WindowsOptions::new().header(HeaderSource::Given(other));
+    let vaddr = memory.guest.kdbg();
+    assert_eq!(
+        refused(&memory, &options.windows(windows)),
+        WinDmpError::KdbgTag { vaddr }
+    );
+}
+
+#[test]
+fn an_elf_dump_becomes_a_windows_dump() {
+    let memory = Altered::crashed();
+    let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let elf = DumpOptions::new(Format::Elf)
+        .cpus(memory.guest.cpus())
+        .vmcoreinfo(VmcoreinfoSource::None);
+    let (elf, _) = to_buffer(&memory, &elf);
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&elf).unwrap();
+    let vmcore = Vmcore::open(file).unwrap();
+    let options = vmcore.options(Format::WinDmp).unwrap();
+    let (bytes, summary) = to_buffer(&vmcore, &options);
+    assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
+    assert!(bytes == expected);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use guestdump::demo::WindowsGuest;
 use guestdump::windmp::WinDmpError;
-use guestdump::{Error, Format, dump};
+use guestdump::{Format, dump};
 
 use super::discover_support::{Altered, SIZE, refused};
 use super::support::PAGE;
@@ -172,27 +172,36 @@ fn no_processors_at_all() {
 
 #[test]
 fn page_tables_that_map_themselves_end_the_search() {
-    // The first table is its own entry everywhere: every address is mapped,
-    // to tables.
+    // All of the first table's entries are for itself: every address is
+    // mapped, to page tables.
     let memory = Altered::crashed();
     let root = memory.guest.directory_table_base();
     let page: Vec<u8> = (root | 0x63).to_le_bytes().repeat(PAGE as usize / 8);
-    let memory = memory.put_physical(root, &page);
+    no_kernel(memory.put_physical(root, &page));
+}
+
+#[test]
+fn many_interrupt_handlers_end_the_search() {
+    // Of each CPU another handler, and a kernel below none of them.
+    let memory = Altered::crashed().put(base(), b"ZM");
     let mut cpus = memory.guest.cpus();
-    // Many CPUs with an IDT each.
     cpus.resize(200, cpus[0]);
     for (n, cpu) in (0u64..).zip(&mut cpus) {
-        cpu.idt.base = 0xffff_f802_0000_0000 + (n << 20);
+        cpu.idt.base = cpus_idt(&memory) + n * 16;
     }
     let options = memory.options(Format::WinDmp).cpus(cpus);
-    let mut sink = super::support::FaultySink::default();
-    let error = dump(&memory, &mut sink, &options).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            Error::WinDmp(WinDmpError::TooMuchWork { .. } | WinDmpError::NoKernel { .. })
-        ),
-        "{error}"
-    );
+    let error = refused(&memory, &options);
+    assert!(matches!(error, WinDmpError::TooMuchWork { .. }), "{error}");
     check_work(&memory);
+    // Of all CPUs the same ones.
+    let memory = Altered::crashed().put(base(), b"ZM");
+    let mut cpus = memory.guest.cpus();
+    cpus.resize(200, cpus[0]);
+    let options = memory.options(Format::WinDmp).cpus(cpus);
+    let error = refused(&memory, &options);
+    assert_eq!(error, WinDmpError::NoKernel { address_spaces: 1 });
+}
+
+fn cpus_idt(memory: &Altered) -> u64 {
+    memory.guest.cpus()[0].idt.base
 }

@@ -40,6 +40,8 @@ const POOL: u64 = 0xffff_d50f_0000_0000;
 const KPCRS: u64 = 0xffff_f802_4a2c_0000;
 const KPCR_DISTANCE: u64 = 0x1_0000;
 const KPCR_PRCB: u64 = 0x180;
+/// QEMU `contrib/elf2dmp/main.c`.
+const KPCR_KERNEL_CR3: u64 = 0x7000;
 const IDT: u64 = 0x8000;
 const GDT: u64 = 0x9000;
 const SIZE_PRCB: u16 = 0x1800;
@@ -159,6 +161,8 @@ fn put_cpu(tables: &mut Tables, cpu: usize) {
     // IdtBase.
     let words = [pcr + GDT, pcr + GDT + 0x80, 0, pcr, prcb(cpu), 0, 0, idt];
     tables.put_words(pcr, &words);
+    // With page table isolation, CR3 of the kernel.
+    tables.put_words(pcr + KPCR_KERNEL_CR3, &[ROOT]);
     // MajorVersion.
     tables.put(pcr + 0x60, &1u16.to_le_bytes());
     let number = prcb(cpu) + u64::from(PRCB_NUMBER);

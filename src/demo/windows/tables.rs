@@ -1,5 +1,5 @@
 //! The guest's page tables, and the pages that they map: the frames are given
-//! out from both ends, so that what is contiguous for the kernel is not so in
+//! out in no order, so that what is contiguous for the kernel is not so in
 //! physical memory.
 //!
 //! Source: Intel SDM volume 3, chapter 5, "4-Level Paging".
@@ -52,13 +52,13 @@ impl Tables {
 
     /// Guest-physical address of the next free frame.
     fn frame(&mut self) -> u64 {
-        let (n, from_above) = (self.frames / 2, self.frames % 2 == 1);
+        const COUNT: u64 = (FRAMES_END - FRAMES) / MIN_PAGE_SIZE;
+        // Has no divisor in common with the count.
+        const STEP: u64 = 389;
+        debug_assert!(self.frames < COUNT);
+        let frame = self.frames * STEP % COUNT;
         self.frames += 1;
-        if from_above {
-            FRAMES_END - (n + 1) * MIN_PAGE_SIZE
-        } else {
-            FRAMES + n * MIN_PAGE_SIZE
-        }
+        FRAMES + frame * MIN_PAGE_SIZE
     }
 
     fn word(&self, gpa: u64) -> u64 {

@@ -79,8 +79,13 @@ impl Code {
             let word = difference.rotate_left(*r).swap_bytes() ^ base;
             is_tag_word(word)
         })?;
-        let key = base_word ^ base.swap_bytes().rotate_right(rotation);
-        Some(Self { rotation, key })
+        Some(Self::of(rotation, base_word, base))
+    }
+
+    /// The code of a block in which `encoded` stands for `word`.
+    const fn of(rotation: u32, encoded: u64, word: u64) -> Self {
+        let key = encoded ^ word.swap_bytes().rotate_right(rotation);
+        Self { rotation, key }
     }
 }
 
@@ -134,6 +139,19 @@ pub(super) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found>
 /// looked at.
 pub(super) fn read_plain(memory: &VirtualMemory<'_>, vaddr: u64) -> Option<Kdbg> {
     memory.read_struct(vaddr)
+}
+
+/// The block at `vaddr` that is encoded, of a kernel whose list of modules is
+/// at `modules`. That is the known word; the tag has to come out.
+pub(super) fn read_encoded(memory: &VirtualMemory<'_>, vaddr: u64, modules: u64) -> Option<Found> {
+    let encoded: Kdbg = read_plain(memory, vaddr)?;
+    let word = encoded.ps_loaded_module_list.get();
+    (0..u64::BITS).find_map(|rotation| {
+        let code = Code::of(rotation, word, modules);
+        let found = read(memory, vaddr, Some(code))?;
+        let base = found.kdbg.kern_base.get();
+        is_block(memory, &found, base).then_some(found)
+    })
 }
 
 /// Whether it has the tag and a size.

@@ -62,6 +62,15 @@ impl Gate {
     }
 }
 
+/// Guest-virtual addresses of interrupt handlers, by an IDT.
+pub(super) fn handlers(memory: &VirtualMemory<'_>, idt: DescriptorTable) -> Vec<u64> {
+    let handler = |number: &u64| {
+        let gate: Gate = memory.read_struct(idt.base.checked_add(number * 16)?)?;
+        Some(gate.handler()).filter(|handler| is_kernel_address(*handler))
+    };
+    TRIED_INTERRUPTS.iter().filter_map(handler).collect()
+}
+
 /// The kernel's image in memory.
 #[derive(Debug, Clone)]
 pub(super) struct Kernel {
@@ -73,18 +82,8 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// The kernel that has the handlers of `idt`.
-    pub(super) fn from_idt(memory: &VirtualMemory<'_>, idt: DescriptorTable) -> Option<Self> {
-        TRIED_INTERRUPTS.iter().find_map(|number| {
-            let gate: Gate = memory.read_struct(idt.base.checked_add(number * 16)?)?;
-            let handler = gate.handler();
-            is_kernel_address(handler).then_some(())?;
-            Self::below(memory, handler)
-        })
-    }
-
     /// The kernel that has `address` in its image.
-    fn below(memory: &VirtualMemory<'_>, address: u64) -> Option<Self> {
+    pub(super) fn below(memory: &VirtualMemory<'_>, address: u64) -> Option<Self> {
         let first = address - address % MIN_PAGE_SIZE;
         let lowest = first.saturating_sub(MAX_IMAGE);
         let mut base = first;

@@ -18,6 +18,8 @@ mod kdbg;
 mod kernel;
 mod memory;
 
+use std::collections::HashSet;
+
 pub use cpus::{SkipReason, SkippedCpu};
 
 use super::error::WinDmpError;
@@ -132,9 +134,15 @@ fn find_kernel<'a>(
     }
     // A process's own page tables may be without the kernel.
     views.retain(|(memory, ..)| memory.translate(KUSER_SHARED_DATA).is_some());
+    let mut tried = HashSet::new();
     for (memory, r, cr3) in &views {
-        if let Some(kernel) = Kernel::from_idt(memory, r.idt) {
-            return Ok((*memory, kernel, *cr3));
+        for handler in kernel::handlers(memory, r.idt) {
+            if !tried.insert((*cr3, handler)) {
+                continue;
+            }
+            if let Some(kernel) = Kernel::below(memory, handler) {
+                return Ok((*memory, kernel, *cr3));
+            }
         }
     }
     let mut scanned = Vec::new();
@@ -258,18 +266,22 @@ pub(crate) fn complete(
     // Where the kernel's block is encoded, the driver leaves the address of a
     // decoded one in the first parameter (QEMU dump/win_dump.c).
     let copy = fields.bug_check_parameters[0].get();
-    let candidates = [(vaddr, Some(kdbg)), (copy, kdbg::read_plain(&memory, copy))];
-    let block = candidates
-        .into_iter()
-        .find_map(|(vaddr, kdbg)| Some((vaddr, kdbg.filter(kdbg::is_tagged)?)));
-    let (vaddr, kdbg) = block.ok_or(WinDmpError::KdbgTag { vaddr })?;
-    fields.kd_debugger_data_block = vaddr.into();
-    fields.pfn_database = kdbg.mm_pfn_database;
-    let found = Found {
-        vaddr,
-        kdbg,
-        decoded: None,
-    };
+    let plain = [(vaddr, Some(kdbg)), (copy, kdbg::read_plain(&memory, copy))];
+    let plain = plain.into_iter().find_map(|(vaddr, kdbg)| {
+        let kdbg = kdbg.filter(kdbg::is_tagged)?;
+        let decoded = None;
+        Some(Found {
+            vaddr,
+            kdbg,
+            decoded,
+        })
+    });
+    let modules = fields.ps_loaded_module_list.get();
+    let found = plain
+        .or_else(|| kdbg::read_encoded(&memory, vaddr, modules))
+        .ok_or(WinDmpError::KdbgTag { vaddr })?;
+    fields.kd_debugger_data_block = found.vaddr.into();
+    fields.pfn_database = found.kdbg.mm_pfn_database;
     let mut prcbs = cpus::prcbs(&memory, &found.kdbg);
     prcbs.truncate(fields.number_processors.get() as usize);
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
