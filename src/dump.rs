@@ -82,7 +82,8 @@ impl DumpOptions {
 
     /// ELF notes, encoded in the guest's byte order, that go behind the
     /// CPUs' notes as they are: those of another dump, for example. A note
-    /// with VMCOREINFO does not belong here.
+    /// with VMCOREINFO does not belong here. A Windows dump has no notes; of
+    /// these it takes the registers if [`cpus`](Self::cpus) gives none.
     #[must_use]
     pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
         self.notes = notes;
