@@ -187,7 +187,8 @@ fn page_tables_that_map_ram_everywhere_take_no_longer() {
     // it shares: billions of pages that are none of its.
     let pointers = 0x70_0000;
     let large: Vec<u8> = 0x1e3u64.to_le_bytes().repeat(PAGE as usize / 8);
-    let mut memory = Altered::crashed()
+    let guest = WindowsGuest::new(1 << 30).unwrap();
+    let mut memory = Altered::new(guest)
         .put(base(), b"ZM")
         .put_physical(pointers, &large);
     let root = memory.guest.directory_table_base();

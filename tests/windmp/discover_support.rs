@@ -115,7 +115,9 @@ impl GuestMemory for Altered {
             return Err(io::Error::other("unreadable page"));
         }
         self.guest.read(gpa, buf)?;
-        for (at, bytes) in &self.bytes {
+        let meets = |at: u64, len: usize| at < all.end && all.start < at + len as u64;
+        let changed = self.bytes.iter().filter(|(at, b)| meets(*at, b.len()));
+        for (at, bytes) in changed {
             for (at, byte) in (*at..).zip(bytes) {
                 if all.contains(&at) {
                     buf[(at - gpa) as usize] = *byte;
