@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::demo::WindowsGuest;
 use guestdump::memory::MemoryRange;
+use guestdump::windmp::format::DumpHeader64;
 use guestdump::windmp::{HeaderSource, WinDmpError, WindowsOptions};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
 use kdmp_parser::parse::KernelDumpParser;
 
 use super::support::{FaultySink, PAGE};
+use super::to_buffer;
 
 pub(crate) const SIZE: u64 = 16 << 20;
 
@@ -145,4 +147,14 @@ pub(crate) fn refused(memory: &dyn GuestMemory, options: &DumpOptions) -> WinDmp
         Error::WinDmp(error) => error,
         other => panic!("{other}"),
     }
+}
+
+/// The synthetic Windows guest, and the header that is built from it. Without
+/// registers, a dump with this header has the guest's pages as they are.
+pub(crate) fn built_header() -> (WindowsGuest, WindowsOptions) {
+    let guest = WindowsGuest::new(32 << 20).unwrap();
+    let options = DumpOptions::new(Format::WinDmp).cpus(guest.cpus());
+    let (bytes, _) = to_buffer(&guest, &options);
+    let header = HeaderSource::Given(bytes[..DumpHeader64::SIZE].to_vec());
+    (guest, WindowsOptions::new().header(header))
 }

@@ -22,8 +22,7 @@ mod write;
 use guestdump::arch::x86_64::{Registers, Segment};
 use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
-use guestdump::windmp::format::DumpHeader64;
-use guestdump::windmp::{DebugRegisters, ExtraState, HeaderSource, SseState, WindowsOptions};
+use guestdump::windmp::{DebugRegisters, ExtraState, SseState};
 use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
 use support::{PAGE, Page, PageMemory};
 
@@ -58,17 +57,6 @@ fn pages(memory: &dyn GuestMemory) -> impl Iterator<Item = (u64, Vec<u8>)> {
         }
         (gpa, page)
     })
-}
-
-/// The synthetic Windows guest, and the header that is built from it. Without
-/// registers, a dump with this header has the guest's pages as they are.
-#[cfg(feature = "demo")]
-fn built_header() -> (guestdump::demo::WindowsGuest, WindowsOptions) {
-    let guest = guestdump::demo::WindowsGuest::new(32 << 20).unwrap();
-    let options = DumpOptions::new(Format::WinDmp).cpus(guest.cpus());
-    let (bytes, _) = to_buffer(&guest, &options);
-    let header = HeaderSource::Given(bytes[..DumpHeader64::SIZE].to_vec());
-    (guest, WindowsOptions::new().header(header))
 }
 
 fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {

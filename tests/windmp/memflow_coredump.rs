@@ -45,6 +45,6 @@ fn every_page_of_a_32_bit_guest() {
 #[cfg(feature = "demo")]
 #[test]
 fn every_page_of_the_windows_guest() {
-    let (guest, windows) = super::built_header();
+    let (guest, windows) = super::discover_support::built_header();
     check(&guest, &windows);
 }

@@ -132,7 +132,7 @@ fn volatility3_reads_dumps_of_both_types_and_word_sizes() {
 #[cfg(feature = "demo")]
 #[test]
 fn leechcore_and_volatility3_read_the_windows_guest() {
-    let (guest, windows) = super::built_header();
+    let (guest, windows) = super::discover_support::built_header();
     for format in FORMATS {
         for script in ["leechcore_pages.py", "volatility_crash.py"] {
             check(script, format, windows.clone(), &guest);
