@@ -29,6 +29,7 @@
 //!   process that is killed leaves it standing; `cont` resumes it.
 
 mod control;
+mod crash;
 mod error;
 mod flat_view;
 mod memory;
@@ -50,6 +51,7 @@ use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcore::{Headers, Vmcore};
+use crate::windmp::WindowsOptions;
 
 pub use control::{Interference, Resumer, Standstill};
 pub use error::QemuError;
@@ -178,14 +180,29 @@ impl QemuGuest {
     }
 
     /// Options for a dump in `format`: the guest's architecture, its CPUs and
-    /// VMCOREINFO, from the `vmcoreinfo` device or else by a scan.
+    /// VMCOREINFO, from the `vmcoreinfo` device or else by a scan. For a
+    /// Windows dump also the CPU that told the hypervisor of a crash, and its
+    /// crash registers.
     ///
     /// # Errors
     ///
-    /// [`QemuError::Running`] before the guest is stopped.
+    /// - [`QemuError::Running`] before the guest is stopped;
+    /// - for a Windows dump, any of a command that fails.
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
-        Ok(notes.options(format)?)
+        let options = notes.options(format)?;
+        if !format.is_windows() {
+            return Ok(options);
+        }
+        let crash = crash::crash_registers(&mut self.control.lock().qmp)?;
+        Ok(match crash {
+            Some((cpu, registers)) => options.windows(
+                WindowsOptions::new()
+                    .crashed_cpu(cpu)
+                    .crash_registers(registers),
+            ),
+            None => options,
+        })
     }
 
     /// Writes a dump, as [`crate::dump`] does, and resumes the guest as soon

@@ -259,6 +259,16 @@ impl Server {
                     "Host virtual address for 0x0 (ram0) is {hva:#x}\r\n"
                 ));
             }
+            "query-cpus-fast" => {
+                let cpu = |n| json!({"cpu-index": n, "qom-path": format!("/machine/cpu[{n}]")});
+                return json!([cpu(0), cpu(1)]);
+            }
+            "qom-get" => {
+                return json!({
+                    "type": "hyper-v",
+                    "arg1": 0x1e, "arg2": 1, "arg3": 2, "arg4": 3, "arg5": u64::MAX
+                });
+            }
             "dump-guest-memory" => self.write_notes(),
             _ => {}
         }

@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 
 use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
 use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::windmp::BugcheckData;
 use guestdump::{Error, Format, GuestMemory, Progress};
 use serde_json::json;
 
 use super::fake::{Fake, RIP, SIZE, Trick};
 use super::support::Folder;
+use super::windows::{HeaderBytes, header_64};
 
 fn connect(fake: &Fake) -> Result<QemuGuest, QemuError> {
     QemuGuest::connect(fake.path(), QemuOptions::default())
@@ -57,6 +60,35 @@ fn a_guest_is_stopped_dumped_and_resumed() {
             .windows(SIZE - 4096)
             .any(|w| *w == fake.memory[4096..])
     );
+}
+
+/// The bug check of a Windows dump.
+fn bugcheck(fake: &Fake) -> BugcheckData {
+    let guest = stop(fake).unwrap();
+    let header = header_64(0x1000).bytes();
+    let mut note = [11u32, 0x2000, 0].map(u32::to_le_bytes).concat();
+    note.extend(b"VMCOREINFO\0\0");
+    note.extend(header);
+    let options = guest.options(Format::WinDmp).unwrap();
+    let options = options.vmcoreinfo(VmcoreinfoSource::Bytes(note));
+    let summary = guest.dump(&mut BufferSink::new(), &options).unwrap();
+    summary.windows.unwrap().bugcheck
+}
+
+#[test]
+fn a_windows_dump_has_what_the_guest_told_of_its_crash() {
+    // The first CPU has not crashed.
+    let fake = Fake::tricky("qom-get", Trick::Refuse);
+    let told = BugcheckData::from_crash_registers([0x1e, 1, 2, 3, u64::MAX]);
+    assert_eq!(bugcheck(&fake), told);
+    assert_eq!(fake.count("qom-get"), 2);
+    // No CPU told of one.
+    let nothing = Fake::tricky("query-cpus-fast", Trick::Answer(json!([])));
+    assert_eq!(bugcheck(&nothing), BugcheckData::LIVE);
+    // Other formats do not ask.
+    let fake = Fake::start("running");
+    stop(&fake).unwrap().options(Format::Elf).unwrap();
+    assert_eq!(fake.count("query-cpus-fast"), 0);
 }
 
 #[test]

@@ -10,3 +10,5 @@ mod real_tests;
 #[allow(dead_code)]
 #[path = "../cli/support.rs"]
 mod support;
+#[path = "../support/windows.rs"]
+mod windows;
