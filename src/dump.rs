@@ -20,7 +20,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
-use crate::windmp::{WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
+use crate::windmp::{HeaderSource, WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -149,6 +149,14 @@ impl DumpOptions {
     #[must_use]
     pub fn windows(mut self, options: WindowsOptions) -> Self {
         self.windows = options;
+        self
+    }
+
+    /// Where a Windows dump's header comes from. What else
+    /// [`windows`](Self::windows) says stays.
+    #[must_use]
+    pub fn windows_header(mut self, source: HeaderSource) -> Self {
+        self.windows = self.windows.header(source);
         self
     }
 

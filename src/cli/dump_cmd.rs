@@ -9,8 +9,8 @@ use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
+use guestdump::windmp::HeaderSource;
 use guestdump::windmp::format::DumpHeader64;
-use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{DumpSink, Format, Progress, Summary};
 
 use super::args::{DumpArgs, Included};
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         .as_deref()
         .map(read_vmcoreinfo)
         .transpose()?;
-    let windows = args
+    let header = args
         .windows_header
         .as_deref()
         .map(read_header)
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         args,
         &mut source,
         &mut *sink,
-        (vmcoreinfo, windows),
+        (vmcoreinfo, header),
         progress,
     );
     let resumed = source.resume();
@@ -85,7 +85,7 @@ fn write(
     args: &DumpArgs,
     source: &mut Source,
     sink: &mut dyn DumpSink,
-    (vmcoreinfo, windows): (Option<VmcoreinfoSource>, Option<WindowsOptions>),
+    (vmcoreinfo, header): (Option<VmcoreinfoSource>, Option<HeaderSource>),
     progress: Progress,
 ) -> Result<Summary> {
     source.stop()?;
@@ -103,8 +103,8 @@ fn write(
     if let Some(source) = vmcoreinfo {
         options = options.vmcoreinfo(source);
     }
-    if let Some(windows) = windows {
-        options = options.windows(windows);
+    if let Some(header) = header {
+        options = options.windows_header(header);
     }
     source
         .dump(sink, &options)
@@ -169,9 +169,9 @@ fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
     Ok(VmcoreinfoSource::Bytes(bytes))
 }
 
-fn read_header(path: &Path) -> Result<WindowsOptions> {
+fn read_header(path: &Path) -> Result<HeaderSource> {
     let bytes = read_at_most(path, DumpHeader64::SIZE)?;
-    Ok(WindowsOptions::new().header(HeaderSource::Given(bytes)))
+    Ok(HeaderSource::Given(bytes))
 }
 
 /// Reads a file up to a byte more than `limit`: it may be any.

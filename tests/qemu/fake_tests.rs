@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::BugcheckData;
+use guestdump::windmp::{BugcheckData, HeaderSource};
 use guestdump::{Error, Format, GuestMemory, Progress};
 use serde_json::json;
 
@@ -65,12 +64,9 @@ fn a_guest_is_stopped_dumped_and_resumed() {
 /// The bug check of a Windows dump.
 fn bugcheck(fake: &Fake) -> BugcheckData {
     let guest = stop(fake).unwrap();
-    let header = header_64(0x1000).bytes();
-    let mut note = [11u32, 0x2000, 0].map(u32::to_le_bytes).concat();
-    note.extend(b"VMCOREINFO\0\0");
-    note.extend(header);
+    let header = HeaderSource::Given(header_64(0x1000).bytes());
     let options = guest.options(Format::WinDmp).unwrap();
-    let options = options.vmcoreinfo(VmcoreinfoSource::Bytes(note));
+    let options = options.windows_header(header);
     let summary = guest.dump(&mut BufferSink::new(), &options).unwrap();
     summary.windows.unwrap().bugcheck
 }
