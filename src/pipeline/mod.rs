@@ -15,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, Part};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
 pub(crate) use select::{FrameRun, Selection};
 
 use crate::error::{Error, Result};
