@@ -357,7 +357,7 @@ impl Memory<'_, '_> {
         for (start, page) in (0..).step_by(page_size).zip(bytes.chunks(page_size)) {
             let zero = is_zero(page);
             *zero_pages += u64::from(zero);
-            if zero && !self.in_order() {
+            if zero && self.output.is_positioned() {
                 continue;
             }
             let end = start + page.len();
@@ -431,9 +431,5 @@ impl<'a> Encoder for Memory<'a, '_> {
             };
             self.output.write_at(*offset, bytes)
         })
-    }
-
-    fn in_order(&self) -> bool {
-        !self.output.is_positioned()
     }
 }

@@ -292,8 +292,12 @@ struct Pages<'a, 't> {
 
 struct Worker {
     compressor: Compressor,
-    chunk: Vec<u8>,
+    read: Vec<u8>,
 }
+
+/// Bytes of guest memory that are read at once: they should still be in a
+/// core's cache when they are compressed.
+const READ_AT_ONCE: u64 = 256 << 10;
 
 /// The pages of one chunk.
 #[derive(Default)]
@@ -446,7 +450,7 @@ impl Encoder for Pages<'_, '_> {
             .map_err(|source| Error::Compress { gpa: 0, source })?;
         Ok(Worker {
             compressor,
-            chunk: Vec::new(),
+            read: vec![0; READ_AT_ONCE as usize],
         })
     }
 
@@ -465,13 +469,11 @@ impl Encoder for Pages<'_, '_> {
                 self.encode_part(&mut worker.compressor, part, bytes, block)?;
                 continue;
             }
-            let size = part.range.size() as usize;
-            if worker.chunk.len() < size {
-                worker.chunk.resize(size, 0);
+            for piece in part.pieces(READ_AT_ONCE) {
+                let bytes = &mut worker.read[..piece.range.size() as usize];
+                piece.read(memory, bytes)?;
+                self.encode_part(&mut worker.compressor, &piece, bytes, block)?;
             }
-            let bytes = &mut worker.chunk[..size];
-            part.read(memory, bytes)?;
-            self.encode_part(&mut worker.compressor, part, bytes, block)?;
         }
         Ok(())
     }
@@ -489,9 +491,5 @@ impl Encoder for Pages<'_, '_> {
                 .write_at(block.descriptors_at, &block.descriptors)?;
         }
         Ok(())
-    }
-
-    fn in_order(&self) -> bool {
-        matches!(self.target, Target::Flattened(_))
     }
 }

@@ -44,6 +44,20 @@ impl Part {
         memory.as_slice(self.known.filter(|known| *known == self.range)?)
     }
 
+    /// The part in pieces of `size` bytes, whole pages, and what is left over.
+    pub(crate) fn pieces(self, size: u64) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self.range);
+        std::iter::from_fn(move || {
+            let (range, behind) = rest?.split_at(size);
+            rest = behind;
+            Some(Self {
+                range,
+                known: self.known.and_then(|known| known.intersection(&range)),
+                ..self
+            })
+        })
+    }
+
     /// Reads what is populated into `buf`, which has the size of the range;
     /// the rest becomes zeroes.
     pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<()> {
