@@ -16,12 +16,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-<<<<<<< HEAD
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, Part};
-pub(crate) use raw::RawPages;
-=======
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
->>>>>>> wip-perf
+pub(crate) use raw::RawPages;
 pub(crate) use select::{FrameRun, Selection};
 
 use crate::error::{Error, Result};
