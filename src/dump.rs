@@ -20,7 +20,7 @@ use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
-use crate::windmp::{WinDmpPlan, WindowsOptions, WindowsSummary};
+use crate::windmp::{WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
@@ -82,7 +82,8 @@ impl DumpOptions {
 
     /// ELF notes, encoded in the guest's byte order, that go behind the
     /// CPUs' notes as they are: those of another dump, for example. A note
-    /// with VMCOREINFO does not belong here.
+    /// with VMCOREINFO does not belong here. A Windows dump has no notes; of
+    /// these it takes the registers if [`cpus`](Self::cpus) gives none.
     #[must_use]
     pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
         self.notes = notes;
@@ -327,6 +328,9 @@ impl Plan {
         if let Some(codec) = format.codec().filter(|c| !c.is_available()) {
             let feature = codec.feature();
             return Err(Error::CodecMissing { format, feature });
+        }
+        if !format.is_for(machine) {
+            return Err(WinDmpError::NotX86 { machine }.into());
         }
         if options.paging.is_some() && format != Format::Elf {
             return Err(Error::PagingFormat { format });

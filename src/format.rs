@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::arch::Machine;
 use crate::codec::Codec;
 
 /// A dump format.
@@ -89,6 +90,13 @@ impl Format {
     #[must_use]
     pub const fn is_windows(self) -> bool {
         matches!(self, WinDmp | WinDmpBitmap)
+    }
+
+    /// Whether guests of this architecture can be dumped in the format:
+    /// Windows dumps are for x86.
+    #[must_use]
+    pub const fn is_for(self, machine: Machine) -> bool {
+        !self.is_windows() || matches!(machine, Machine::X86_64 | Machine::I386)
     }
 
     /// How pages are compressed; `None` for ELF and Windows dumps.

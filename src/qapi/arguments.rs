@@ -203,10 +203,10 @@ fn available(name: FormatName, machine: Machine, rules: Rules) -> Result<Format,
         let name = name.name().to_owned();
         return Err(ArgumentsError::UnknownFormat(crate::UnknownFormat(name)));
     }
-    let format = name
-        .format()
-        .filter(|format| !format.is_windows())
-        .ok_or(ArgumentsError::WinDmpUnavailable { machine })?;
+    let format = name.format();
+    if !format.is_for(machine) {
+        return Err(ArgumentsError::WinDmpUnavailable { format, machine });
+    }
     match format.codec() {
         Some(codec) if !codec.is_available() => Err(ArgumentsError::FormatUnavailable {
             format,

@@ -44,7 +44,7 @@ impl<G: Guest> DumpService<G> {
                 .map(|_| Answer::DumpGuestMemory {}),
             QUERY => no_arguments(&arguments).map(|()| Answer::QueryDump(self.query_dump())),
             CAPABILITY => no_arguments(&arguments)
-                .map(|()| Answer::Capability(DumpGuestMemoryCapability::available())),
+                .map(|()| Answer::Capability(DumpGuestMemoryCapability::available(self.machine()))),
             other => Err(QmpError {
                 class: ErrorClass::CommandNotFound,
                 desc: format!("there is no command '{other}' among those for dumps"),

@@ -108,9 +108,11 @@ pub enum ArgumentsError {
         /// The crate feature that has the codec.
         feature: &'static str,
     },
-    /// `win-dmp` cannot be written for this guest.
-    #[error("win-dmp cannot be written for this {machine} guest; use elf or a kdump format")]
+    /// A Windows dump cannot be written of this guest.
+    #[error("{format} is for x86 guests, and this is a {machine} guest; use elf or a kdump format")]
     WinDmpUnavailable {
+        /// The format asked for.
+        format: Format,
         /// The guest's architecture.
         machine: Machine,
     },

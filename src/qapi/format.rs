@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arch::Machine;
 use crate::format::Format;
 
 /// QEMU's enumeration of dump formats (`qapi/dump.json`), all of them.
@@ -26,7 +27,7 @@ pub enum DumpGuestMemoryFormat {
     KdumpRawLzo,
     /// `kdump-raw-snappy`
     KdumpRawSnappy,
-    /// `win-dmp`: a Windows crash dump, which the service does not write yet.
+    /// `win-dmp`: a Windows crash dump
     WinDmp,
 }
 
@@ -48,16 +49,13 @@ impl DumpGuestMemoryFormat {
     /// The name in the schema.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self.format() {
-            Some(format) => format.name(),
-            None => "win-dmp",
-        }
+        self.format().name()
     }
 
-    /// This crate's format; `None` for `win-dmp`.
+    /// This crate's format.
     #[must_use]
-    pub const fn format(self) -> Option<Format> {
-        Some(match self {
+    pub const fn format(self) -> Format {
+        match self {
             Self::Elf => Format::Elf,
             Self::KdumpZlib => Format::KdumpZlib,
             Self::KdumpLzo => Format::KdumpLzo,
@@ -65,8 +63,8 @@ impl DumpGuestMemoryFormat {
             Self::KdumpRawZlib => Format::KdumpRawZlib,
             Self::KdumpRawLzo => Format::KdumpRawLzo,
             Self::KdumpRawSnappy => Format::KdumpRawSnappy,
-            Self::WinDmp => return None,
-        })
+            Self::WinDmp => Format::WinDmp,
+        }
     }
 }
 
@@ -97,7 +95,7 @@ impl ExtensionFormat {
 
     /// The extensions that this build can write.
     pub fn available() -> impl Iterator<Item = Self> {
-        [Self::KdumpZstd, Self::KdumpRawZstd]
+        [Self::KdumpZstd, Self::KdumpRawZstd, Self::WinDmpBitmap]
             .into_iter()
             .filter(|extension| extension.format().is_available())
     }
@@ -124,12 +122,12 @@ impl FormatName {
         }
     }
 
-    /// This crate's format; `None` for `win-dmp`.
+    /// This crate's format.
     #[must_use]
-    pub const fn format(self) -> Option<Format> {
+    pub const fn format(self) -> Format {
         match self {
             Self::Qemu(name) => name.format(),
-            Self::Extension(name) => Some(name.format()),
+            Self::Extension(name) => name.format(),
         }
     }
 }
@@ -168,9 +166,6 @@ impl FromStr for FormatName {
     type Err = crate::UnknownFormat;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        if s == Qemu::WinDmp.name() {
-            return Ok(Self::Qemu(Qemu::WinDmp));
-        }
         s.parse::<Format>().map(Self::from)
     }
 }
@@ -197,10 +192,15 @@ pub struct DumpGuestMemoryCapability {
 }
 
 impl DumpGuestMemoryCapability {
-    /// What this build can write, by the codecs that it has.
+    /// What this build can write of such a guest: by the codecs that it has,
+    /// and `win-dmp` of an x86 guest. Whether that runs Windows shows when it
+    /// is dumped.
     #[must_use]
-    pub fn available() -> Self {
-        let available = |name: &Qemu| name.format().is_some_and(Format::is_available);
+    pub fn available(machine: Machine) -> Self {
+        let available = |name: &Qemu| {
+            let format = name.format();
+            format.is_available() && format.is_for(machine)
+        };
         Self {
             formats: Qemu::ALL.iter().copied().filter(available).collect(),
         }
@@ -223,10 +223,7 @@ mod tests {
         }
         for &format in Format::ALL {
             let name = FormatName::from(format);
-            // Windows dumps are not connected yet.
-            if !format.is_windows() {
-                assert_eq!(name.format(), Some(format));
-            }
+            assert_eq!(name.format(), format);
             assert_eq!(name.name(), format.name());
             assert_eq!(format.name().parse(), Ok(name));
         }
@@ -234,7 +231,11 @@ mod tests {
 
     #[test]
     fn extensions_are_not_among_qemus() {
-        for extension in [ExtensionFormat::KdumpZstd, ExtensionFormat::KdumpRawZstd] {
+        for extension in [
+            ExtensionFormat::KdumpZstd,
+            ExtensionFormat::KdumpRawZstd,
+            ExtensionFormat::WinDmpBitmap,
+        ] {
             let name = extension.format().name();
             assert!(Qemu::ALL.iter().all(|q| q.name() != name));
             assert!(serde_json::from_str::<Qemu>(&format!("\"{name}\"")).is_err());

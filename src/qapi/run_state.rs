@@ -3,6 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::windmp::BugcheckData;
+
 /// QEMU's enumeration of a virtual machine's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,6 +140,19 @@ pub struct GuestPanicInformationHyperV {
     pub arg4: u64,
     /// Windows: the STOP's fourth argument. Linux on x86: the stack pointer.
     pub arg5: u64,
+}
+
+impl From<GuestPanicInformationHyperV> for BugcheckData {
+    fn from(crash: GuestPanicInformationHyperV) -> Self {
+        let GuestPanicInformationHyperV {
+            arg1,
+            arg2,
+            arg3,
+            arg4,
+            arg5,
+        } = crash;
+        Self::from_crash_registers([arg1, arg2, arg3, arg4, arg5])
+    }
 }
 
 /// Where an s390 guest stopped.

@@ -9,6 +9,7 @@ use super::arguments::{Circumstances, DumpGuestMemoryArguments, DumpRequest, Pro
 use super::control::{GuestControl, PausedGuest};
 use super::error::{ArgumentsError, CommandError};
 use super::qmp::{DumpCompleted, DumpQueryResult, Event, EventMessage};
+use super::run_state::GuestPanicInformation;
 use crate::arch::{Machine, Registers};
 use crate::dump::{DumpOptions, Summary};
 use crate::error::{Error, Result, error_chain};
@@ -47,7 +48,15 @@ pub trait Guest: GuestControl + 'static {
     /// If they are not available.
     fn registers(&self) -> io::Result<Vec<Registers>>;
 
-    /// The last word on how to dump: threads, VMCOREINFO, page size.
+    /// What the guest said when it panicked, if it did: the answer to
+    /// `GUEST_PANICKED`. A Windows dump has it where the guest's own crash
+    /// data cannot be read.
+    fn panic_information(&self) -> Option<GuestPanicInformation> {
+        None
+    }
+
+    /// The last word on how to dump: threads, VMCOREINFO, page size; for a
+    /// Windows dump debug registers and XMM. Called while the guest is paused.
     fn adjust(&self, options: DumpOptions) -> DumpOptions {
         options
     }
@@ -182,12 +191,16 @@ impl<G: Guest> DumpService<G> {
         self.dumper.cancel();
     }
 
+    pub(super) fn machine(&self) -> Machine {
+        self.guest.machine()
+    }
+
     fn circumstances(&self) -> Circumstances {
         Circumstances {
             run_state: self.guest.run_state(),
             status: self.dumper.query().0,
             migrating: self.guest.is_migrating(),
-            machine: self.guest.machine(),
+            machine: self.machine(),
             rules: self.rules,
         }
     }
@@ -238,9 +251,12 @@ impl<G: Guest> DumpService<G> {
         progress.start(total);
         let options = request
             .dump_options()
-            .machine(self.guest.machine())
+            .machine(self.machine())
             .cpus(registers);
-        let options = self.guest.adjust(options).progress(progress.clone());
+        let mut options = self.guest.adjust(options).progress(progress.clone());
+        if let Some(GuestPanicInformation::HyperV(crash)) = self.guest.panic_information() {
+            options.windows.crash_registers.get_or_insert(crash.into());
+        }
         Ok(Prepared {
             paused,
             memory,

@@ -85,6 +85,14 @@ pub enum WinDmpError {
         /// What fits the header.
         expected: u32,
     },
+    /// Windows dumps are of x86 guests.
+    #[error(
+        "a Windows dump is of an x86 guest, and this is a {machine} guest; use elf or a kdump format"
+    )]
+    NotX86 {
+        /// The dump's machine.
+        machine: Machine,
+    },
     /// The dump's machine cannot run such a Windows.
     #[error("a {machine} guest has no Windows dump header of {bits} bits")]
     WrongMachine {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use guestdump::Machine;
 use guestdump::qapi::{DumpGuestMemoryCapability, DumpService};
 use serde_json::{Value, json};
 
@@ -66,7 +67,8 @@ fn the_capability_is_what_the_build_can_write() {
         &service,
         r#"{"execute":"query-dump-guest-memory-capability","arguments":{}}"#,
     );
-    let expected = serde_json::to_value(DumpGuestMemoryCapability::available()).unwrap();
+    let expected =
+        serde_json::to_value(DumpGuestMemoryCapability::available(Machine::X86_64)).unwrap();
     assert_eq!(reply, json!({ "return": expected }));
     let names = expected["formats"].as_array().unwrap();
     for (name, built) in [
@@ -75,7 +77,8 @@ fn the_capability_is_what_the_build_can_write() {
         ("kdump-lzo", cfg!(feature = "lzo")),
         ("kdump-raw-snappy", cfg!(feature = "snappy")),
         ("kdump-zstd", false),
-        ("win-dmp", false),
+        ("win-dmp", true),
+        ("win-dmp-bitmap", false),
     ] {
         assert_eq!(names.contains(&json!(name)), built, "{name}");
     }

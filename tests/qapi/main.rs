@@ -10,3 +10,6 @@ mod service;
 #[path = "../support/mod.rs"]
 mod support;
 mod vm;
+mod windows;
+#[path = "../support/windows.rs"]
+mod windows_headers;

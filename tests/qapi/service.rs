@@ -8,9 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use guestdump::Machine;
 use guestdump::qapi::{
-    ArgumentsError, CommandError, DumpGuestMemoryArguments, DumpGuestMemoryFormat, DumpQueryResult,
-    DumpService, DumpStatus, PausedGuest,
+    ArgumentsError, CommandError, DumpGuestMemoryArguments, DumpGuestMemoryCapability,
+    DumpGuestMemoryFormat, DumpQueryResult, DumpService, DumpStatus, PausedGuest,
 };
 
 use crate::vm::{Events, PATIENCE, TOTAL, Trouble, Vm, to};
@@ -340,7 +341,12 @@ fn every_format_of_the_capability_list_is_written_with_begin_and_length() {
     let service = DumpService::new(vm);
     let folder = tempfile::tempdir().unwrap();
     let (_, protocol) = vmcore(&folder);
-    for name in guestdump::qapi::DumpGuestMemoryCapability::available().formats {
+    let formats = DumpGuestMemoryCapability::available(Machine::X86_64).formats;
+    // Without Windows in it: tests/qapi/windows.rs has those.
+    let linux = formats
+        .into_iter()
+        .filter(|name| !name.format().is_windows());
+    for name in linux {
         let arguments = DumpGuestMemoryArguments {
             begin: Some(0),
             length: Some(8192),
@@ -349,7 +355,7 @@ fn every_format_of_the_capability_list_is_written_with_begin_and_length() {
         };
         let summary = service.dump_guest_memory(&arguments, no_fd).unwrap();
         let summary = summary.unwrap();
-        assert_eq!((Some(summary.format), summary.pages), (name.format(), 2));
+        assert_eq!((summary.format, summary.pages), (name.format(), 2));
     }
 }
 

@@ -11,7 +11,7 @@ use zerocopy::{FromZeros, IntoBytes};
 /// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows
 /// does not set, it leaves as its filler.
 pub fn header_64(cr3: u64) -> Box<DumpHeader64> {
-    let mut header = DumpHeader64::new_box_zeroed().unwrap();
+    let mut header = Box::new(DumpHeader64::new_zeroed());
     for (byte, filler) in header
         .as_mut_bytes()
         .iter_mut()
@@ -38,7 +38,7 @@ pub fn header_64(cr3: u64) -> Box<DumpHeader64> {
 
 /// The same of a 32-bit guest with PAE.
 pub fn header_32(cr3: u32) -> Box<DumpHeader32> {
-    let mut header = DumpHeader32::new_box_zeroed().unwrap();
+    let mut header = Box::new(DumpHeader32::new_zeroed());
     for (byte, filler) in header
         .as_mut_bytes()
         .iter_mut()

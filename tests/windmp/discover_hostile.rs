@@ -2,6 +2,7 @@
 //! error, or dumped, after a limited number of reads.
 
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use guestdump::demo::WindowsGuest;
 use guestdump::windmp::WinDmpError;
@@ -178,6 +179,46 @@ fn page_tables_that_map_themselves_end_the_search() {
     let root = memory.guest.directory_table_base();
     let page: Vec<u8> = (root | 0x63).to_le_bytes().repeat(PAGE as usize / 8);
     no_kernel(memory.put_physical(root, &page));
+}
+
+#[test]
+fn page_tables_that_map_ram_everywhere_take_no_longer() {
+    // All of RAM at every address but those of the kernel and of the page that
+    // it shares: billions of pages that are none of its.
+    let pointers = 0x70_0000;
+    let large: Vec<u8> = 0x1e3u64.to_le_bytes().repeat(PAGE as usize / 8);
+    let guest = WindowsGuest::new(1 << 30).unwrap();
+    let mut memory = Altered::new(guest)
+        .put(base(), b"ZM")
+        .put_physical(pointers, &large);
+    let root = memory.guest.directory_table_base();
+    let used = [base(), 0xffff_f780_0000_0000].map(|vaddr| vaddr >> 39 & 511);
+    for entry in (256..512).filter(|entry| !used.contains(entry)) {
+        memory = memory.put_physical(root + entry * 8, &(pointers | 0x63).to_le_bytes());
+    }
+    let started = Instant::now();
+    no_kernel(memory);
+    assert!(started.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn lists_of_modules_and_processes_that_never_end_are_not_followed() {
+    let memory = Altered::crashed();
+    let (built, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    for head in [0x20, 0x28] {
+        let head = u64::from_le_bytes(built[head..head + 8].try_into().unwrap());
+        let first = read_word(&memory, head);
+        // Past the head, and to itself.
+        let memory = Altered::crashed().put_word(first, first);
+        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
+        assert_eq!(bytes[0x10..0x88], built[0x10..0x88]);
+        check_work(&memory);
+    }
+}
+
+fn read_word(memory: &Altered, vaddr: u64) -> u64 {
+    let bytes = memory.page(memory.gpa(vaddr));
+    u64::from_le_bytes(bytes[..8].try_into().unwrap())
 }
 
 #[test]

@@ -5,11 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::demo::WindowsGuest;
 use guestdump::memory::MemoryRange;
+use guestdump::windmp::format::DumpHeader64;
 use guestdump::windmp::{HeaderSource, WinDmpError, WindowsOptions};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
 use kdmp_parser::parse::KernelDumpParser;
 
 use super::support::{FaultySink, PAGE};
+use super::to_buffer;
 
 pub(crate) const SIZE: u64 = 16 << 20;
 
@@ -115,7 +117,9 @@ impl GuestMemory for Altered {
             return Err(io::Error::other("unreadable page"));
         }
         self.guest.read(gpa, buf)?;
-        for (at, bytes) in &self.bytes {
+        let meets = |at: u64, len: usize| at < all.end && all.start < at + len as u64;
+        let changed = self.bytes.iter().filter(|(at, b)| meets(*at, b.len()));
+        for (at, bytes) in changed {
             for (at, byte) in (*at..).zip(bytes) {
                 if all.contains(&at) {
                     buf[(at - gpa) as usize] = *byte;
@@ -143,4 +147,14 @@ pub(crate) fn refused(memory: &dyn GuestMemory, options: &DumpOptions) -> WinDmp
         Error::WinDmp(error) => error,
         other => panic!("{other}"),
     }
+}
+
+/// The synthetic Windows guest, and the header that is built from it. Without
+/// registers, a dump with this header has the guest's pages as they are.
+pub(crate) fn built_header() -> (WindowsGuest, WindowsOptions) {
+    let guest = WindowsGuest::new(32 << 20).unwrap();
+    let options = DumpOptions::new(Format::WinDmp).cpus(guest.cpus());
+    let (bytes, _) = to_buffer(&guest, &options);
+    let header = HeaderSource::Given(bytes[..DumpHeader64::SIZE].to_vec());
+    (guest, WindowsOptions::new().header(header))
 }

@@ -20,10 +20,11 @@ mod windows;
 mod write;
 
 use guestdump::arch::x86_64::{Registers, Segment};
+use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
 use guestdump::windmp::{DebugRegisters, ExtraState, SseState};
 use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
-use support::{Page, PageMemory};
+use support::{PAGE, Page, PageMemory};
 
 const FORMATS: [Format; 2] = [Format::WinDmp, Format::WinDmpBitmap];
 
@@ -43,6 +44,19 @@ fn guest() -> PageMemory {
             vec![Page::Random(7), Page::Untouched, Page::Text(9)],
         ),
     ])
+}
+
+/// All pages of `memory` with their guest-physical addresses.
+fn pages(memory: &dyn GuestMemory) -> impl Iterator<Item = (u64, Vec<u8>)> {
+    let frames = |range: MemoryRange| (range.start()..range.end()).step_by(PAGE as usize);
+    memory.ranges().into_iter().flat_map(frames).map(|gpa| {
+        let mut page = vec![0; PAGE as usize];
+        let within = MemoryRange::new(gpa, PAGE).unwrap();
+        if memory.next_populated(within).unwrap().is_some() {
+            memory.read(gpa, &mut page).unwrap();
+        }
+        (gpa, page)
+    })
 }
 
 fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {

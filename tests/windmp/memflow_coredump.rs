@@ -3,16 +3,16 @@
 
 use guestdump::sink::{FileSink, FileSinkOptions};
 use guestdump::windmp::WindowsOptions;
-use guestdump::{DumpOptions, dump};
+use guestdump::{DumpOptions, GuestMemory, dump};
 use memflow::{Address, ConnectorArgs, PhysicalMemory};
 use memflow_coredump::create_connector;
 
-use super::support::{PAGE, PageMemory};
+use super::support::PAGE;
 use super::windows::{given, header_32, header_64};
-use super::{FORMATS, guest};
+use super::{FORMATS, guest, pages};
 
 #[track_caller]
-fn check(guest: &PageMemory, windows: &WindowsOptions) {
+fn check(guest: &dyn GuestMemory, windows: &WindowsOptions) {
     for format in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dmp");
@@ -21,11 +21,11 @@ fn check(guest: &PageMemory, windows: &WindowsOptions) {
         dump(guest, &mut sink, &options).unwrap();
         let args = ConnectorArgs::with_default(path.to_str().unwrap());
         let mut memory = create_connector(&args).unwrap();
-        for (gpa, page) in guest.pages() {
+        for (gpa, page) in pages(guest) {
             let mut found = vec![0xa5; PAGE as usize];
             let address = Address::from(gpa).into();
             memory.phys_read_raw_into(address, &mut found).unwrap();
-            assert!(found == page.bytes(), "{format} {gpa:#x}");
+            assert!(found == page, "{format} {gpa:#x}");
         }
     }
 }
@@ -40,4 +40,11 @@ fn every_page_of_a_32_bit_guest() {
     let mut guest = guest();
     guest.ranges.pop();
     check(&guest, &given(&*header_32(0x1000)));
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn every_page_of_the_windows_guest() {
+    let (guest, windows) = super::discover_support::built_header();
+    check(&guest, &windows);
 }

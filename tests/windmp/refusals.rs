@@ -97,17 +97,27 @@ fn headers_of_another_size_or_kind() {
 fn machines_that_run_no_windows_with_such_a_header() {
     let wide = given(&*header_64(0x1000));
     let narrow = given(&*header_32(0x1000));
-    for (machine, windows, bits) in [
-        (Machine::I386, &wide, 64),
-        (Machine::Aarch64, &wide, 64),
-        (Machine::Arm, &narrow, 32),
-    ] {
-        let options = DumpOptions::new(Format::WinDmp)
-            .machine(machine)
-            .windows(windows.clone());
-        let error = refused(&options);
-        assert_eq!(error, WinDmpError::WrongMachine { machine, bits });
+    let none = WindowsOptions::new();
+    for &machine in Machine::ALL {
+        for windows in [&wide, &narrow, &none] {
+            let options = DumpOptions::new(Format::WinDmp)
+                .machine(machine)
+                .windows(windows.clone());
+            match machine {
+                Machine::X86_64 | Machine::I386 => {}
+                _ => assert_eq!(refused(&options), WinDmpError::NotX86 { machine }),
+            }
+        }
     }
+    let machine = Machine::I386;
+    let options = DumpOptions::new(Format::WinDmp)
+        .machine(machine)
+        .windows(wide);
+    let bits = 64;
+    assert_eq!(
+        refused(&options),
+        WinDmpError::WrongMachine { machine, bits }
+    );
 }
 
 #[test]

@@ -102,11 +102,13 @@ impl Kernel {
         let read = |gpa, buf: &mut [u8]| memory.read_physical(gpa, buf);
         let ranges = memory.guest.ranges;
         let mapped = mappings(&[memory.space], &read, ranges, SCAN, progress)?;
-        let pages = mapped.list.iter().flat_map(|mapping| {
-            let pages = (0..mapping.size).step_by(MIN_PAGE_SIZE as usize);
-            pages.map(|offset| (mapping.vaddr + offset, mapping.gpa + offset))
+        let mut candidates = mapped.list.iter().flat_map(|mapping| {
+            // Elsewhere there may be billions of pages.
+            let end = mapping.vaddr.saturating_add(mapping.size);
+            let inside = mapping.vaddr.max(KERNEL_SPACE.start)..end.min(KERNEL_SPACE.end);
+            let pages = inside.step_by(MIN_PAGE_SIZE as usize);
+            pages.map(|vaddr| (vaddr, mapping.gpa + (vaddr - mapping.vaddr)))
         });
-        let mut candidates = pages.filter(|(vaddr, _)| KERNEL_SPACE.contains(vaddr));
         Ok(candidates.find_map(|(vaddr, gpa)| {
             let mut magic = [0; 2];
             memory.read_physical(gpa, &mut magic).ok()?;
