@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, is_zero};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, Part, Selection, Written};
+use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -158,14 +158,17 @@ impl<'a> KdumpWriter<'a> {
             writer: self,
             target: &target,
         };
+        let mut encoded = Vec::new();
+        PageDescriptor {
+            offset: self.layout.data,
+            size: page_size as u32,
+            flags: 0,
+            page_flags: 0,
+        }
+        .encode(self.order, &mut encoded);
         let placement = Placement {
             next_data: self.layout.data + page_size,
-            zero: PageDescriptor {
-                offset: self.layout.data,
-                size: page_size as u32,
-                flags: 0,
-                page_flags: 0,
-            },
+            zeroes: encoded.repeat(ZEROES_AT_ONCE),
             order: self.order,
             descriptors: Vec::new(),
             descriptors_at: self.layout.descriptors,
@@ -269,8 +272,12 @@ struct Pages<'a, 't> {
 
 struct Worker {
     compressor: Compressor,
-    chunk: Vec<u8>,
+    read: Vec<u8>,
 }
+
+/// Bytes of guest memory that are read at once: they should still be in a
+/// core's cache when they are compressed.
+const READ_AT_ONCE: u64 = 256 << 10;
 
 /// The pages of one chunk.
 #[derive(Default)]
@@ -280,25 +287,33 @@ struct Block {
     pages: Vec<Page>,
     /// File offset of `data`.
     data_at: u64,
-    /// Descriptors that are due, with their file offset.
-    descriptors: Option<(u64, Vec<u8>)>,
+    /// Descriptors that are due, and their file offset.
+    descriptors: Vec<u8>,
+    descriptors_at: u64,
+}
+
+impl Block {
+    fn push_zeroes(&mut self, count: u64) {
+        match self.pages.last_mut() {
+            Some(Page::Zeroes(before)) => *before += count,
+            _ => self.pages.push(Page::Zeroes(count)),
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
 enum Page {
-    Zero,
+    /// So many pages of zeroes in a row.
+    Zeroes(u64),
     /// The page's data has this length and these flags.
-    Stored {
-        size: u32,
-        flags: u32,
-    },
+    Stored { size: u32, flags: u32 },
 }
 
 /// Where the next block's data and descriptors go.
 struct Placement {
     next_data: u64,
-    /// The descriptor that all zero pages share.
-    zero: PageDescriptor,
+    /// Descriptors of zero pages, all the same: they share one stored page.
+    zeroes: Vec<u8>,
     order: ByteOrder,
     /// Descriptors that are not written yet, and where they go.
     descriptors: Vec<u8>,
@@ -306,20 +321,23 @@ struct Placement {
     zero_pages: u64,
 }
 
-/// Descriptors are written when there are this many bytes of them. Some
-/// readers look through all records of a flattened dump for every page, so
-/// the records should not be small.
-const DESCRIPTORS_AT_ONCE: usize = 1 << 20;
+/// Page descriptors that are written at once, 1.5 MiB. Some readers look
+/// through all records of a flattened dump for every page, so the records
+/// should not be small.
+const DESCRIPTORS_AT_ONCE: usize = 1 << 16;
+
+// A block never makes more than one write due.
+const _: () = assert!(LONGEST / MIN_PAGE_SIZE <= DESCRIPTORS_AT_ONCE as u64);
+
+/// Descriptors of zero pages that are made in advance.
+const ZEROES_AT_ONCE: usize = 4096;
 
 impl Placement {
     fn place(&mut self, block: &mut Block) {
         block.data_at = self.next_data;
-        for page in &block.pages {
-            let descriptor = match *page {
-                Page::Zero => {
-                    self.zero_pages += 1;
-                    self.zero
-                }
+        for at in 0..block.pages.len() {
+            match block.pages[at] {
+                Page::Zeroes(count) => self.place_zeroes(count, block),
                 Page::Stored { size, flags } => {
                     let offset = self.next_data;
                     self.next_data += u64::from(size);
@@ -329,15 +347,32 @@ impl Placement {
                         flags,
                         page_flags: 0,
                     }
+                    .encode(self.order, &mut self.descriptors);
+                    self.flush_if_full(block);
                 }
-            };
-            descriptor.encode(self.order, &mut self.descriptors);
+            }
         }
-        if self.descriptors.len() >= DESCRIPTORS_AT_ONCE {
-            let due = std::mem::take(&mut self.descriptors);
-            let offset = self.descriptors_at;
-            self.descriptors_at += due.len() as u64;
-            block.descriptors = Some((offset, due));
+    }
+
+    fn place_zeroes(&mut self, count: u64, block: &mut Block) {
+        self.zero_pages += count;
+        let mut left = count;
+        while left > 0 {
+            let room = DESCRIPTORS_AT_ONCE - self.descriptors.len() / PageDescriptor::SIZE;
+            let n = left.min(room.min(ZEROES_AT_ONCE) as u64);
+            let bytes = &self.zeroes[..n as usize * PageDescriptor::SIZE];
+            self.descriptors.extend_from_slice(bytes);
+            self.flush_if_full(block);
+            left -= n;
+        }
+    }
+
+    fn flush_if_full(&mut self, block: &mut Block) {
+        if self.descriptors.len() == DESCRIPTORS_AT_ONCE * PageDescriptor::SIZE {
+            // The block's own buffer is empty, but may have been in use.
+            std::mem::swap(&mut self.descriptors, &mut block.descriptors);
+            block.descriptors_at = self.descriptors_at;
+            self.descriptors_at += block.descriptors.len() as u64;
         }
     }
 }
@@ -358,7 +393,7 @@ impl Pages<'_, '_> {
             .zip(pages)
         {
             if is_zero(page) {
-                block.pages.push(Page::Zero);
+                block.push_zeroes(1);
                 continue;
             }
             let before = block.data.len();
@@ -395,7 +430,7 @@ impl Encoder for Pages<'_, '_> {
             .map_err(|source| Error::Compress { gpa: 0, source })?;
         Ok(Worker {
             compressor,
-            chunk: Vec::new(),
+            read: vec![0; READ_AT_ONCE as usize],
         })
     }
 
@@ -404,24 +439,21 @@ impl Encoder for Pages<'_, '_> {
         let page_size = self.writer.contents.selection.page_size;
         block.data.clear();
         block.pages.clear();
-        block.descriptors = None;
+        block.descriptors.clear();
         for part in &chunk.parts {
-            let size = part.range.size() as usize;
             if !part.populated {
-                let pages = block.pages.len() + size / page_size as usize;
-                block.pages.resize(pages, Page::Zero);
+                block.push_zeroes(part.range.size() / page_size);
                 continue;
             }
             if let Some(bytes) = part.in_place(memory) {
                 self.encode_part(&mut worker.compressor, part, bytes, block)?;
                 continue;
             }
-            if worker.chunk.len() < size {
-                worker.chunk.resize(size, 0);
+            for piece in part.pieces(READ_AT_ONCE) {
+                let bytes = &mut worker.read[..piece.range.size() as usize];
+                piece.read(memory, bytes)?;
+                self.encode_part(&mut worker.compressor, &piece, bytes, block)?;
             }
-            let bytes = &mut worker.chunk[..size];
-            part.read(memory, bytes)?;
-            self.encode_part(&mut worker.compressor, part, bytes, block)?;
         }
         Ok(())
     }
@@ -434,13 +466,10 @@ impl Encoder for Pages<'_, '_> {
         if !block.data.is_empty() {
             self.target.write_at(block.data_at, &block.data)?;
         }
-        match &block.descriptors {
-            Some((offset, bytes)) => self.target.write_at(*offset, bytes),
-            None => Ok(()),
+        if !block.descriptors.is_empty() {
+            self.target
+                .write_at(block.descriptors_at, &block.descriptors)?;
         }
-    }
-
-    fn in_order(&self) -> bool {
-        matches!(self.target, Target::Flattened(_))
+        Ok(())
     }
 }

@@ -6,8 +6,14 @@ use super::FrameRun;
 use crate::error::{Error, Result};
 use crate::memory::{GuestMemory, MemoryRange, read_populated};
 
-/// Bytes of guest memory in a chunk, at most.
+/// Bytes of guest memory in a chunk, of whose pages any is populated. Chunks
+/// begin at multiples of it, counted in the dump's pages, whatever is
+/// populated: what is written at once shows in a flattened dump.
 pub(crate) const CHUNK_SIZE: u64 = 1 << 20;
+
+/// Bytes in a chunk that is not populated, at most; a multiple of
+/// [`CHUNK_SIZE`]. It costs next to nothing, so it may be long.
+pub(crate) const LONGEST: u64 = 256 << 20;
 
 /// Some pages of a dump, in its order; they need not touch in memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,6 +21,8 @@ pub(crate) struct Chunk {
     pub(crate) parts: Vec<Part>,
     /// Length of all parts in bytes.
     pub(crate) size: u64,
+    /// Length of the parts that may be populated.
+    pub(crate) populated: u64,
     /// Pages of the dump before this chunk.
     pub(crate) first_page: u64,
 }
@@ -34,6 +42,20 @@ impl Part {
     /// The bytes in place, if the memory can give them.
     pub(crate) fn in_place<'m>(&self, memory: &'m dyn GuestMemory) -> Option<&'m [u8]> {
         memory.as_slice(self.known.filter(|known| *known == self.range)?)
+    }
+
+    /// The part in pieces of `size` bytes, whole pages, and what is left over.
+    pub(crate) fn pieces(self, size: u64) -> impl Iterator<Item = Self> {
+        let mut rest = Some(self.range);
+        std::iter::from_fn(move || {
+            let (range, behind) = rest?.split_at(size);
+            rest = behind;
+            Some(Self {
+                range,
+                known: self.known.and_then(|known| known.intersection(&range)),
+                ..self
+            })
+        })
     }
 
     /// Reads what is populated into `buf`, which has the size of the range;
@@ -107,18 +129,21 @@ impl<'a> Chunks<'a> {
             ..Chunk::default()
         };
         while chunk.size < CHUNK_SIZE {
-            let Some(part) = self.next_part(CHUNK_SIZE - chunk.size)? else {
+            let Some(part) = self.next_part(&chunk)? else {
                 break;
             };
             chunk.size += part.range.size();
+            if part.populated {
+                chunk.populated += part.range.size();
+            }
             chunk.parts.push(part);
         }
         self.next_page += chunk.size / self.page_size;
         Ok((chunk.size > 0).then_some(chunk))
     }
 
-    /// The next part, of `max` bytes at most.
-    fn next_part(&mut self, max: u64) -> Result<Option<Part>> {
+    /// The next part, no longer than `chunk` has room.
+    fn next_part(&mut self, chunk: &Chunk) -> Result<Option<Part>> {
         let rest = match self.rest {
             Some(rest) => rest,
             None => match self.runs.next() {
@@ -134,9 +159,14 @@ impl<'a> Chunks<'a> {
             Ahead::Extent { known, pages } => (pages.end(), Some(known)),
             Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
         };
-        let (range, rest) = rest.split_at(max.min(end - rest.start()));
-        self.rest = rest;
         let populated = known.is_some();
+        let len = end - rest.start();
+        let max = match populated || chunk.size > 0 || len < CHUNK_SIZE {
+            true => CHUNK_SIZE - chunk.size,
+            false => LONGEST.min(len - len % CHUNK_SIZE),
+        };
+        let (range, rest) = rest.split_at(max.min(len));
+        self.rest = rest;
         if rest.is_none() || (populated && range.end() == end) {
             self.ahead = Ahead::NotAsked;
         }
@@ -173,7 +203,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Populated from 0x2000 up to 0x5800, and in the last page of all.
+    /// Populated in three places.
     struct Sparse;
 
     impl GuestMemory for Sparse {
@@ -184,7 +214,11 @@ mod tests {
             unreachable!()
         }
         fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-            let populated = [(0x2000, 0x4000), (0x10_0000_0000, 0x1000)];
+            let populated = [
+                (0x2000, 0x4000),
+                (0x10_0000_0000, 0x1000),
+                (0x40_0000_0000, 2 << 20),
+            ];
             Ok(populated
                 .iter()
                 .map(|&(start, size)| MemoryRange::new(start, size).unwrap())
@@ -235,6 +269,27 @@ mod tests {
                         (0x10_0000_0000, 0x1000, true),
                     ]
                 ),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_populated_makes_long_chunks_that_end_where_short_ones_do() {
+        let start = (1 << 38) - 2 * LONGEST - (3 << 12);
+        assert_eq!(
+            chunks(&[(start >> 12, 2 * (LONGEST >> 12) + 3 + 512)], 4096),
+            [
+                (0, vec![(start, LONGEST, false)]),
+                (65536, vec![(start + LONGEST, LONGEST, false)]),
+                (
+                    131_072,
+                    vec![
+                        ((1 << 38) - (3 << 12), 3 << 12, false),
+                        (1 << 38, 253 << 12, true),
+                    ]
+                ),
+                (131_328, vec![((1 << 38) + (253 << 12), 1 << 20, true)]),
+                (131_584, vec![((1 << 38) + (509 << 12), 3 << 12, true)]),
             ]
         );
     }

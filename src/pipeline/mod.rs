@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, Part};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
 pub(crate) use raw::RawPages;
 pub(crate) use select::{FrameRun, Selection};
 
@@ -55,11 +55,10 @@ pub(crate) trait Encoder: Sync {
     /// Gives the block its place. Called for every block, in order.
     fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block);
 
-    /// Writes the block to its place.
+    /// Writes the block to its place. Called for every block, in order, one
+    /// at a time: Linux lets one thread at a time write to a file, and a
+    /// thread that waits for it could encode instead.
     fn write(&self, block: &Self::Block) -> Result<()>;
-
-    /// Whether blocks must be written one at a time, in their order.
-    fn in_order(&self) -> bool;
 }
 
 /// Chunks that wait for their place, for each thread: one in work and one
@@ -131,7 +130,7 @@ struct State<'c, E: Encoder> {
     placed: u64,
     /// Encoded chunks, by number, that wait for an earlier one.
     ready: BTreeMap<u64, (Chunk, E::Block)>,
-    /// Somebody writes a block that must be written in order.
+    /// Somebody writes a block.
     writing: bool,
     layout: E::Layout,
     spare: Vec<E::Block>,
@@ -206,7 +205,6 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
     /// Hands a block in; then places and writes what is next in order, as
     /// long as there is something.
     fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
-        let in_order = self.encoder.in_order();
         let mut state = self.lock();
         state.ready.insert(number, (chunk, block));
         while state.failure.is_none() && !state.writing {
@@ -216,7 +214,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
             };
             state.placed += 1;
             self.encoder.place(&mut state.layout, &mut block);
-            state.writing = in_order;
+            state.writing = true;
             drop(state);
             self.changed.notify_all();
 

@@ -22,8 +22,8 @@ pub(crate) struct RawPages<'a, 'o> {
 /// The memory of one chunk.
 #[derive(Default)]
 pub(crate) struct Block<'a> {
-    /// What had to be copied out of the guest, by offset in the chunk. Bytes
-    /// that no piece names mean nothing.
+    /// What had to be copied out of the guest, one populated part behind the
+    /// other. Bytes that no piece names mean nothing.
     copied: Vec<u8>,
     /// What is to be written, with its file offset, in order.
     pieces: Vec<(u64, Piece<'a>)>,
@@ -46,7 +46,7 @@ impl RawPages<'_, '_> {
         for (start, page) in (0..).step_by(page_size).zip(bytes.chunks(page_size)) {
             let zero = is_zero(page);
             *zero_pages += u64::from(zero);
-            if zero && !self.in_order() {
+            if zero && self.output.is_positioned() {
                 continue;
             }
             let end = start + page.len();
@@ -74,12 +74,14 @@ impl<'a> Encoder for RawPages<'a, '_> {
         let chunk_at = self.offset + chunk.first_page * page_size;
         block.pieces.clear();
         block.zero_pages = 0;
-        block.copied.resize(chunk.size as usize, 0);
+        if block.copied.len() < chunk.populated as usize {
+            block.copied.resize(chunk.populated as usize, 0);
+        }
+        let mut next_at = chunk_at;
         let mut end = 0;
         for part in &chunk.parts {
-            let start = end;
-            end += part.range.size() as usize;
-            let part_at = chunk_at + start as u64;
+            let part_at = next_at;
+            next_at += part.range.size();
             if !part.populated {
                 // A stream fills the gap with zeroes by itself.
                 block.zero_pages += part.range.size() / page_size;
@@ -92,6 +94,8 @@ impl<'a> Encoder for RawPages<'a, '_> {
                 }
                 continue;
             }
+            let start = end;
+            end += part.range.size() as usize;
             let bytes = &mut block.copied[start..end];
             part.read(self.memory, bytes)?;
             for piece in self.wanted(bytes, &mut block.zero_pages) {
@@ -115,9 +119,5 @@ impl<'a> Encoder for RawPages<'a, '_> {
             };
             self.output.write_at(*offset, bytes)
         })
-    }
-
-    fn in_order(&self) -> bool {
-        !self.output.is_positioned()
     }
 }
