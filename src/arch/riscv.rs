@@ -150,93 +150,32 @@ impl Registers {
         (self.satp != 0).then_some(self.satp)
     }
 
-    /// As in `struct user_regs_struct`.
-    fn user_regs(&self) -> [u64; USER_REGS] {
+    /// In the order of `struct user_regs_struct`.
+    fn user_regs(&mut self) -> [&mut u64; USER_REGS] {
+        let r = self;
         [
-            self.pc, self.ra, self.sp, self.gp, self.tp, self.t0, self.t1, self.t2, self.s0,
-            self.s1, self.a0, self.a1, self.a2, self.a3, self.a4, self.a5, self.a6, self.a7,
-            self.s2, self.s3, self.s4, self.s5, self.s6, self.s7, self.s8, self.s9, self.s10,
-            self.s11, self.t3, self.t4, self.t5, self.t6,
+            &mut r.pc, &mut r.ra, &mut r.sp, &mut r.gp, &mut r.tp, &mut r.t0, &mut r.t1, &mut r.t2,
+            &mut r.s0, &mut r.s1, &mut r.a0, &mut r.a1, &mut r.a2, &mut r.a3, &mut r.a4, &mut r.a5,
+            &mut r.a6, &mut r.a7, &mut r.s2, &mut r.s3, &mut r.s4, &mut r.s5, &mut r.s6, &mut r.s7,
+            &mut r.s8, &mut r.s9, &mut r.s10, &mut r.s11, &mut r.t3, &mut r.t4, &mut r.t5,
+            &mut r.t6,
         ]
     }
 
     fn from_user_regs(regs: [u64; USER_REGS]) -> Self {
-        let [
-            pc,
-            ra,
-            sp,
-            gp,
-            tp,
-            t0,
-            t1,
-            t2,
-            s0,
-            s1,
-            a0,
-            a1,
-            a2,
-            a3,
-            a4,
-            a5,
-            a6,
-            a7,
-            s2,
-            s3,
-            s4,
-            s5,
-            s6,
-            s7,
-            s8,
-            s9,
-            s10,
-            s11,
-            t3,
-            t4,
-            t5,
-            t6,
-        ] = regs;
-        Self {
-            pc,
-            ra,
-            sp,
-            gp,
-            tp,
-            t0,
-            t1,
-            t2,
-            s0,
-            s1,
-            a0,
-            a1,
-            a2,
-            a3,
-            a4,
-            a5,
-            a6,
-            a7,
-            s2,
-            s3,
-            s4,
-            s5,
-            s6,
-            s7,
-            s8,
-            s9,
-            s10,
-            s11,
-            t3,
-            t4,
-            t5,
-            t6,
-            satp: 0,
+        let mut registers = Self::default();
+        for (register, value) in registers.user_regs().into_iter().zip(regs) {
+            *register = value;
         }
+        registers
     }
 }
 
 fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) {
     let encoding = encoding(class);
     for (index, registers) in cpus.iter().enumerate() {
-        let regs = registers.user_regs();
+        let mut registers = **registers;
+        let regs = registers.user_regs().map(|register| *register);
         let regs = match class {
             Class::Bits32 => words(encoding.order, &regs.map(|r| r as u32)),
             Class::Bits64 => words(encoding.order, &regs),
