@@ -31,7 +31,7 @@ def run(row, limits, boot=True):
                 of_qemu = Dump(guest, "qemu", name, booted / f"qemu-{name}", qemu_memory(booted))
                 read(checks, of_qemu)
         checks.run(decoded_and_encoded(booted))
-        for source in sources(row, booted):
+        for source in sources(booted):
             for name in source.formats:
                 dump = dump_with_us(checks, guest, source, name)
                 if dump:
@@ -94,19 +94,18 @@ def peeks(ram, regions):
                         break
 
 
-def sources(row, booted):
+def sources(booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
     yield Source(
         "raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL
     )
-    some = formats.ALL if row.every else formats.FEW
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
         if not file.exists():
             continue
         convert = ("--from", f"vmcore:{file}")
-        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), some)
+        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), formats.FEW)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
             cut = (*convert, *only(ram))
             yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])

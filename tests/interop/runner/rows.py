@@ -11,7 +11,6 @@ class Row:
     platform: str  # drgn's name of the architecture.
     bits: int = 64
     symbols: bool = False  # With the kernel's DWARF, some hundred MB to download.
-    every: bool = False  # Every format from every source, not only from RAM.
     gdb: str = "gdb-multiarch"
     paging: bool = True  # `--paging` knows its page tables.
     core: bool = True  # Also out of a core file of QEMU.
@@ -19,7 +18,7 @@ class Row:
 
 
 ROWS = [
-    Row("x86_64", "X86_64", symbols=True, every=True, core=False, gdb="gdb", crash=True),
+    Row("x86_64", "X86_64", symbols=True, core=False, gdb="gdb", crash=True),
     Row("x86_64-nokaslr", "X86_64", symbols=True, gdb="gdb", crash=True),
     Row("x86_64-la57", "X86_64", symbols=True, gdb="gdb", crash=True),
     Row("i386", "I386", 32),
