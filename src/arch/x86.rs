@@ -84,11 +84,16 @@ const _: () = assert!(size_of::<QemuCpuState>() == 440);
 const _: () = assert!(offset_of!(QemuSegment, base) == 16);
 const _: () = assert!(size_of::<QemuSegment>() == 24);
 
+/// The general registers, in the note's order.
+fn general(r: &mut Registers) -> [&mut u64; 16] {
+    [
+        &mut r.rax, &mut r.rbx, &mut r.rcx, &mut r.rdx, &mut r.rsi, &mut r.rdi, &mut r.rsp,
+        &mut r.rbp, &mut r.r8, &mut r.r9, &mut r.r10, &mut r.r11, &mut r.r12, &mut r.r13,
+        &mut r.r14, &mut r.r15,
+    ]
+}
+
 fn qemu_state(r: &Registers) -> QemuCpuState {
-    let general = [
-        r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12,
-        r.r13, r.r14, r.r15,
-    ];
     let table = |table: DescriptorTable| Segment {
         base: table.base,
         limit: table.limit,
@@ -99,7 +104,7 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
     QemuCpuState {
         version: QEMU_STATE_VERSION.into(),
         size: (size_of::<QemuCpuState>() as u32).into(),
-        general: general.map(U64::from),
+        general: general(&mut { *r }).map(|register| (*register).into()),
         rip: r.rip.into(),
         rflags: r.rflags.into(),
         segments: segments.map(|s| QemuSegment {
@@ -139,24 +144,6 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
     if s.version != QEMU_STATE_VERSION {
         return None;
     }
-    let [
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
-    ] = s.general.map(U64::get);
     let [cs, ds, es, fs, gs, ss, ldt, tr, gdt, idt] = s.segments.map(|s| Segment {
         selector: s.selector.get(),
         limit: s.limit.get(),
@@ -168,23 +155,7 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         limit: segment.limit,
     };
     let [cr0, cr1, cr2, cr3, cr4] = s.cr.map(U64::get);
-    Some(Registers {
-        rax,
-        rbx,
-        rcx,
-        rdx,
-        rsi,
-        rdi,
-        rsp,
-        rbp,
-        r8,
-        r9,
-        r10,
-        r11,
-        r12,
-        r13,
-        r14,
-        r15,
+    let mut registers = Registers {
         rip: s.rip.get(),
         rflags: s.rflags.get(),
         cs,
@@ -203,7 +174,12 @@ pub fn decode_qemu_state(desc: &[u8]) -> Option<Registers> {
         cr3,
         cr4,
         kernel_gs_base: s.kernel_gs_base.get(),
-    })
+        ..Registers::default()
+    };
+    for (register, value) in general(&mut registers).into_iter().zip(s.general) {
+        *register = value.get();
+    }
+    Some(registers)
 }
 
 #[cfg(test)]
