@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::format::Format;
+use crate::linux::KernelError;
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
 use crate::windmp::WinDmpError;
@@ -101,6 +102,9 @@ pub enum Error {
         "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
     )]
     NoPageTables,
+    /// The guest's Linux kernel cannot be understood.
+    #[error("the guest's kernel cannot be understood")]
+    Kernel(#[from] KernelError),
 
     /// Guest memory cannot be read.
     #[error("cannot read {len} bytes of guest memory at guest-physical address {gpa:#x}")]
@@ -172,6 +176,7 @@ impl Error {
                 | Self::PagingFormat { .. }
                 | Self::PagingMachine { .. }
                 | Self::NoPageTables
+                | Self::Kernel(_)
         )
     }
 }

@@ -82,6 +82,7 @@ mod format;
 mod guest;
 mod job;
 pub mod kdump;
+pub mod linux;
 pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]

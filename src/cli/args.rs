@@ -50,6 +50,11 @@ pub(crate) enum Command {
         after_help = "The exit code is 1 at the first thing wrong.\n\nExample:\n  guestdump check vm0.dump"
     )]
     Check(FileArgs),
+    /// Print the log of a Linux guest's kernel, as dmesg does in the guest
+    #[command(
+        after_help = "Examples:\n  guestdump dmesg qmp:/run/vm0.qmp\n  guestdump dmesg vmcore:vm0.dump"
+    )]
+    Dmesg(DmesgArgs),
     /// Bring a flattened dump into its raw form, as makedumpfile -R does
     #[command(
         after_help = "Example:\n  ssh host guestdump dump --from demo --to - | \
@@ -149,6 +154,26 @@ pub(crate) struct FileArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct DmesgArgs {
+    /// Guest memory, as dump --from takes it: raw:PATH, process-core:CORE,
+    /// vmcore:PATH or qmp:SOCKET (a running QEMU, whose guest is stopped
+    /// meanwhile)
+    #[arg(value_name = "SOURCE")]
+    pub(crate) from: SourceName,
+    /// What lies where in raw:PATH or process-core:CORE (see docs/map.md)
+    #[arg(long, value_name = "MAP.json")]
+    pub(crate) map: Option<PathBuf>,
+    #[arg(long, value_name = "NAME", help = machine_help())]
+    pub(crate) machine: Option<Machine>,
+    /// A file with VMCOREINFO: its text, or the ELF note
+    #[arg(long, value_name = "PATH")]
+    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// One JSON object on stdout instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct RearrangeArgs {
     /// The flattened dump, or - for standard input
     #[arg(value_name = "FLAT")]
@@ -194,7 +219,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Err(Failure::usage(
-                "name a command: dump, info, check, rearrange or formats; see guestdump --help",
+                "name a command: dump, info, check, dmesg, rearrange or formats; see guestdump --help",
             ))
         }
         _ => Err(Failure::usage(one_line(&error.to_string()))),

@@ -164,7 +164,7 @@ fn default_format(sink: &mut dyn DumpSink) -> Format {
     }
 }
 
-fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
+pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
     let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
     Ok(VmcoreinfoSource::Bytes(bytes))
 }

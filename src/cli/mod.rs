@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod dmesg;
 mod dump_cmd;
 mod formats;
 mod info;
@@ -27,6 +28,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Dump(args)) => dump_cmd::run(&args),
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Dmesg(args)) => dmesg::run(&args),
         Some(Command::Rearrange(args)) => rearrange::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
         None => Ok(()),

@@ -60,6 +60,11 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
+    /// The line.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code

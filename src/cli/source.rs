@@ -9,7 +9,7 @@ use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, DumpSink, Format, Machine, Progress, Summary, dump};
+use guestdump::{DumpOptions, DumpSink, Format, GuestMemory, Machine, Progress, Summary, dump};
 
 use super::map::{self, Backing, RawGuest};
 use super::number::parse_size;
@@ -189,6 +189,17 @@ impl Source {
             Self::Raw(guest) => dump(&guest.memory, sink, options),
             Self::Vmcore(vmcore, _) => dump(vmcore, sink, options),
             Self::Qemu(guest, _) => guest.dump(sink, options),
+        }
+    }
+
+    /// The guest's memory.
+    pub(crate) fn memory(&self) -> &dyn GuestMemory {
+        match self {
+            Self::Demo(guest) => guest,
+            Self::DemoWindows(guest) => guest,
+            Self::Raw(guest) => &guest.memory,
+            Self::Vmcore(vmcore, _) => vmcore,
+            Self::Qemu(guest, _) => &**guest,
         }
     }
 

@@ -75,7 +75,9 @@ fn of_registers(machine: Machine, registers: &Registers) -> Option<AddressSpace>
     }
 }
 
-fn of_kernel(machine: Machine, info: &Vmcoreinfo) -> Option<AddressSpace> {
+/// The kernel's address space, by VMCOREINFO; `None` if that does not tell, or
+/// this crate does not know the architecture's page tables.
+pub(crate) fn of_kernel(machine: Machine, info: &Vmcoreinfo) -> Option<AddressSpace> {
     match machine {
         Machine::X86_64 => {
             let physical = |vaddr| machine.kernel_image_to_physical(vaddr, info);

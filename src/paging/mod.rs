@@ -20,7 +20,7 @@ mod x86;
 use std::io;
 
 pub use aarch64::Aarch64;
-pub(crate) use guest::address_spaces;
+pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};
 pub use riscv::Riscv;
 pub use walk::{Budget, Mapping, Mappings, mappings};
 pub use x86::{X86, X86Mode};

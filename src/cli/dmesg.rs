@@ -1,0 +1,113 @@
+//! `guestdump dmesg`.
+
+use guestdump::linux::{Kernel, LogRecord};
+use guestdump::qemu::Include;
+use guestdump::{DumpOptions, Format, Progress};
+use serde::Serialize;
+
+use super::args::DmesgArgs;
+use super::dump_cmd::read_vmcoreinfo;
+use super::report::{Failure, Result, print, print_json};
+use super::signals::Watch;
+use super::source::{Settings, Source};
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    osrelease: String,
+    records: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Record {
+    /// Since the kernel started.
+    nanoseconds: u64,
+    /// What is not UTF-8 is replaced.
+    text: String,
+}
+
+/// The log, as far as it can be read, and why no further.
+struct LogOf {
+    osrelease: String,
+    records: Vec<LogRecord>,
+    broken: Option<Failure>,
+}
+
+pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
+    let progress = Progress::new();
+    let settings = Settings {
+        map: args.map.as_deref(),
+        machine: args.machine,
+        page_size: None,
+        include: Include::default(),
+        progress: progress.clone(),
+    };
+    let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
+    let mut source = Source::open(&args.from, &settings)?;
+    let watch = Watch::start(progress.clone(), true, source.rescue())
+        .map_err(|e| Failure::because("cannot watch for signals", &e))?;
+    let with_all = |options: DumpOptions| {
+        let options = options.progress(progress);
+        match vmcoreinfo {
+            Some(source) => options.vmcoreinfo(source),
+            None => options,
+        }
+    };
+    let result = read(&mut source, with_all);
+    // The guest goes on before anything is printed.
+    let resumed = source.resume().map(|_| ());
+    if let Some(signal) = watch.caught() {
+        return Err(signal);
+    }
+    let shown = result.and_then(|log| show(log, args.json));
+    match (shown, resumed) {
+        (Err(failure), Err(more)) => Err(failure.and(&more)),
+        (shown, resumed) => shown.and(resumed),
+    }
+}
+
+fn read(source: &mut Source, with_all: impl FnOnce(DumpOptions) -> DumpOptions) -> Result<LogOf> {
+    source.stop()?;
+    let options = with_all(source.options(Format::Elf)?);
+    let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);
+    let kernel = Kernel::find(source.memory(), &options).map_err(|e| failure(&e))?;
+    let mut records = Vec::new();
+    let mut broken = None;
+    for record in kernel.log().map_err(|e| failure(&e))? {
+        match record {
+            Ok(record) => records.push(record),
+            Err(e) => broken = Some(failure(&e)),
+        }
+    }
+    Ok(LogOf {
+        osrelease: kernel.vmcoreinfo().osrelease(),
+        records,
+        broken,
+    })
+}
+
+fn show(log: LogOf, json: bool) -> Result<()> {
+    if json {
+        let records = log.records.iter().map(|record| Record {
+            nanoseconds: record.time.as_nanos() as u64,
+            text: String::from_utf8_lossy(&record.text).into_owned(),
+        });
+        print_json(&Entry {
+            osrelease: log.osrelease,
+            records: records.collect(),
+            error: log
+                .broken
+                .as_ref()
+                .map(|failure| failure.message().to_owned()),
+        })?;
+    } else {
+        let mut text = String::new();
+        for record in &log.records {
+            text.push_str(&format!("{record}\n"));
+        }
+        print(&text)?;
+    }
+    log.broken.map_or(Ok(()), Err)
+}

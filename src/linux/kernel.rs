@@ -1,0 +1,279 @@
+//! Reading a kernel's memory by guest-virtual addresses.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+
+use crate::arch::Machine;
+use crate::dump::DumpOptions;
+use crate::encoding::{ByteOrder, Class};
+use crate::error::Result as DumpResult;
+use crate::guest::Guest;
+use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
+use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
+use crate::vmcoreinfo::{Vmcoreinfo, locate};
+
+/// Translations that are remembered, of 4 KiB each.
+const MAX_TRANSLATIONS: usize = 4096;
+/// Smallest page of any architecture, in bytes.
+const SMALLEST_PAGE: u64 = 4096;
+
+/// A Linux guest's kernel, as far as VMCOREINFO leads to it.
+///
+/// Everything that it reads is the guest's: addresses are checked, sizes are
+/// capped, nothing is believed.
+pub struct Kernel<'a> {
+    memory: &'a dyn GuestMemory,
+    ranges: Vec<MemoryRange>,
+    machine: Machine,
+    info: Vmcoreinfo,
+    space: Option<AddressSpace>,
+    /// Guest-physical addresses of pages, by their virtual ones.
+    translations: RefCell<HashMap<u64, u64>>,
+}
+
+/// Why a kernel's memory does not say what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// There is no VMCOREINFO, by which everything is found.
+    #[error("the guest has no VMCOREINFO: it runs no Linux, or one without CONFIG_VMCORE_INFO")]
+    NoVmcoreinfo,
+    /// VMCOREINFO lacks what is needed.
+    #[error("VMCOREINFO of kernel {osrelease} has no {what}")]
+    Missing {
+        /// The line that is missing, as `SYMBOL(prb)`.
+        what: String,
+        /// The kernel's release.
+        osrelease: String,
+    },
+    /// A virtual address cannot be found in guest memory.
+    #[error("cannot follow the kernel's address {vaddr:#x}")]
+    Unmapped {
+        /// The guest-virtual address.
+        vaddr: u64,
+        /// What the page tables said; `None` for an architecture whose page
+        /// tables are not known.
+        source: Option<TranslateError>,
+    },
+    /// Memory cannot be read.
+    #[error(
+        "cannot read {len} bytes at the kernel's address {vaddr:#x}, guest-physical address {gpa:#x}"
+    )]
+    Read {
+        /// The guest-virtual address.
+        vaddr: u64,
+        /// The guest-physical address.
+        gpa: u64,
+        /// How many bytes.
+        len: usize,
+        /// What the memory reported.
+        source: io::Error,
+    },
+    /// What was read makes no sense.
+    #[error("{what} at the kernel's address {vaddr:#x} makes no sense: {why}")]
+    Damaged {
+        /// The structure.
+        what: &'static str,
+        /// Its guest-virtual address.
+        vaddr: u64,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl<'a> Kernel<'a> {
+    /// The kernel of a guest. Of `options` the machine, VMCOREINFO's source
+    /// and the progress count.
+    ///
+    /// # Errors
+    ///
+    /// - as [`crate::dump`] refuses the memory's ranges or VMCOREINFO;
+    /// - [`KernelError::NoVmcoreinfo`] if there is none.
+    pub fn find(memory: &'a dyn GuestMemory, options: &DumpOptions) -> DumpResult<Self> {
+        let ranges = memory.ranges();
+        validate_ranges(&ranges)?;
+        let machine = options.machine;
+        let guest = Guest {
+            memory,
+            ranges: &ranges,
+            machine,
+        };
+        let located = locate(guest, &options.vmcoreinfo, &options.progress)?;
+        let located = located.ok_or(KernelError::NoVmcoreinfo)?;
+        Ok(Self::new(memory, ranges, machine, located.info))
+    }
+
+    pub(crate) fn new(
+        memory: &'a dyn GuestMemory,
+        ranges: Vec<MemoryRange>,
+        machine: Machine,
+        info: Vmcoreinfo,
+    ) -> Self {
+        let space = kernel_address_space(machine, &info);
+        Self {
+            memory,
+            ranges,
+            machine,
+            info,
+            space,
+            translations: RefCell::default(),
+        }
+    }
+
+    /// VMCOREINFO.
+    #[must_use]
+    pub fn vmcoreinfo(&self) -> &Vmcoreinfo {
+        &self.info
+    }
+
+    fn guest(&self) -> Guest<'_> {
+        Guest {
+            memory: self.memory,
+            ranges: &self.ranges,
+            machine: self.machine,
+        }
+    }
+
+    /// The guest-physical address of the byte at the guest-virtual address
+    /// `vaddr`.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Unmapped`].
+    pub fn translate(&self, vaddr: u64) -> Result<u64, KernelError> {
+        let offset = vaddr % SMALLEST_PAGE;
+        let page = vaddr - offset;
+        if let Some(gpa) = self.translations.borrow().get(&page) {
+            return Ok(gpa + offset);
+        }
+        let gpa = self.translate_page(page)?;
+        let mut translations = self.translations.borrow_mut();
+        if translations.len() == MAX_TRANSLATIONS {
+            translations.clear();
+        }
+        translations.insert(page, gpa);
+        gpa.checked_add(offset).ok_or(KernelError::Unmapped {
+            vaddr,
+            source: None,
+        })
+    }
+
+    fn translate_page(&self, vaddr: u64) -> Result<u64, KernelError> {
+        if let Some(space) = self.space {
+            let guest = self.guest();
+            let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+            let found = space.translate(&read, vaddr);
+            return found.map_err(|source| KernelError::Unmapped {
+                vaddr,
+                source: Some(source),
+            });
+        }
+        let ram_start = self.ranges.first().map_or(0, MemoryRange::start);
+        let direct = || {
+            let direct = self.machine.direct_mapping(&self.info)?;
+            let gpa = vaddr.checked_sub(direct.vaddr)?;
+            (gpa < direct.end).then_some(gpa)
+        };
+        self.machine
+            .kernel_image_in_ram(vaddr, &self.info, ram_start)
+            .or_else(direct)
+            .ok_or(KernelError::Unmapped {
+                vaddr,
+                source: None,
+            })
+    }
+
+    /// Fills `buf` from the guest-virtual address `vaddr` on.
+    ///
+    /// # Errors
+    ///
+    /// [`KernelError::Unmapped`], [`KernelError::Read`].
+    pub fn read(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = vaddr.wrapping_add(done as u64);
+            let in_page = (SMALLEST_PAGE - at % SMALLEST_PAGE) as usize;
+            let len = in_page.min(buf.len() - done);
+            let gpa = self.translate(at)?;
+            let part = &mut buf[done..done + len];
+            self.guest()
+                .read(gpa, part)
+                .map_err(|source| KernelError::Read {
+                    vaddr: at,
+                    gpa,
+                    len,
+                    source,
+                })?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// The number of up to 8 bytes at the beginning of `bytes`, in the
+    /// guest's byte order.
+    pub(crate) fn number(&self, bytes: &[u8]) -> u64 {
+        let mut word = [0; 8];
+        let len = bytes.len().min(8);
+        match self.machine.encoding().order {
+            ByteOrder::Little => {
+                word[..len].copy_from_slice(&bytes[..len]);
+                u64::from_le_bytes(word)
+            }
+            ByteOrder::Big => {
+                word[8 - len..].copy_from_slice(&bytes[..len]);
+                u64::from_be_bytes(word)
+            }
+        }
+    }
+
+    /// Bytes in the guest's `unsigned long`, and in a pointer.
+    pub(crate) fn word_size(&self) -> usize {
+        match self.machine.encoding().class {
+            Class::Bits32 => 4,
+            Class::Bits64 => 8,
+        }
+    }
+
+    /// The `unsigned long` or pointer at `vaddr`.
+    pub(crate) fn word_at(&self, vaddr: u64) -> Result<u64, KernelError> {
+        self.number_at(vaddr, self.word_size())
+    }
+
+    /// The number of `len` bytes at `vaddr`.
+    pub(crate) fn number_at(&self, vaddr: u64, len: usize) -> Result<u64, KernelError> {
+        let mut bytes = [0; 8];
+        let bytes = &mut bytes[..len];
+        self.read(vaddr, bytes)?;
+        Ok(self.number(bytes))
+    }
+
+    pub(crate) fn symbol(&self, name: &str) -> Result<u64, KernelError> {
+        self.need(self.info.symbol(name), "SYMBOL", name)
+    }
+
+    pub(crate) fn offset(&self, member: &str) -> Result<u64, KernelError> {
+        self.need(self.info.offset(member), "OFFSET", member)
+    }
+
+    pub(crate) fn size(&self, name: &str) -> Result<u64, KernelError> {
+        self.need(self.info.size(name), "SIZE", name)
+    }
+
+    fn need(&self, value: Option<u64>, kind: &str, name: &str) -> Result<u64, KernelError> {
+        value.ok_or_else(|| KernelError::Missing {
+            what: format!("{kind}({name})"),
+            osrelease: self.info.osrelease(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Kernel<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel")
+            .field("machine", &self.machine)
+            .field("vmcoreinfo", &self.info)
+            .field("space", &self.space)
+            .finish_non_exhaustive()
+    }
+}

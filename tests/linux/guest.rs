@@ -1,0 +1,103 @@
+//! A guest with nothing but some variables of its kernel, on architectures
+//! whose kernels map memory linearly.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use guestdump::linux::{Kernel, KernelError, LogRecord};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{ByteOrder, Class, DumpOptions, Format, GuestMemory, Machine, MemoryRange};
+
+/// Guest-virtual address of guest-physical address 0 on 64-bit PowerPC.
+pub(crate) const KERNEL: u64 = 0xc000_0000_0000_0000;
+
+pub(crate) struct Guest {
+    pub(crate) machine: Machine,
+    pub(crate) ram: Vec<u8>,
+    pub(crate) info: String,
+    /// Reads of guest memory, and the bytes that they asked for.
+    pub(crate) reads: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+impl Guest {
+    pub(crate) fn new(machine: Machine, size: usize) -> Self {
+        Self {
+            machine,
+            ram: vec![0; size],
+            info: format!(
+                "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n{}",
+                addresses(machine)
+            ),
+            reads: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn line(&mut self, line: impl std::fmt::Display) {
+        self.info.push_str(&format!("{line}\n"));
+    }
+
+    pub(crate) fn vaddr(&self, gpa: u64) -> u64 {
+        match self.machine {
+            Machine::Arm => 0xc000_0000 + gpa,
+            _ => KERNEL + gpa,
+        }
+    }
+
+    pub(crate) fn word_size(&self) -> u64 {
+        match self.machine.encoding().class {
+            Class::Bits32 => 4,
+            Class::Bits64 => 8,
+        }
+    }
+
+    pub(crate) fn put(&mut self, gpa: u64, len: u64, value: u64) {
+        let at = gpa as usize..(gpa + len) as usize;
+        let little = value.to_le_bytes();
+        let bytes = &mut self.ram[at];
+        bytes.copy_from_slice(&little[..len as usize]);
+        if self.machine.encoding().order == ByteOrder::Big {
+            bytes.reverse();
+        }
+    }
+
+    pub(crate) fn put_word(&mut self, gpa: u64, value: u64) {
+        self.put(gpa, self.word_size(), value);
+    }
+
+    /// Each record of the log, or the first error.
+    pub(crate) fn log(&self) -> Result<Vec<LogRecord>, KernelError> {
+        let options = DumpOptions::new(Format::Elf)
+            .machine(self.machine)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone().into_bytes()));
+        let kernel = Kernel::find(self, &options).unwrap();
+        kernel.log()?.collect()
+    }
+
+    pub(crate) fn texts(&self) -> Vec<String> {
+        let log = self.log().unwrap();
+        log.iter()
+            .map(|record| String::from_utf8(record.text.clone()).unwrap())
+            .collect()
+    }
+}
+
+/// What leads from the kernel's addresses to physical ones.
+fn addresses(machine: Machine) -> &'static str {
+    match machine {
+        Machine::Arm => "SYMBOL(_stext)=c0008000\n",
+        _ => "",
+    }
+}
+
+impl GuestMemory for Guest {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        vec![MemoryRange::new(0, self.ram.len() as u64).unwrap()]
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> std::io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(buf.len() as u64, Ordering::Relaxed);
+        buf.copy_from_slice(&self.ram[gpa as usize..][..buf.len()]);
+        Ok(())
+    }
+}
