@@ -168,6 +168,9 @@ pub(crate) struct DmesgArgs {
     /// A file with VMCOREINFO: its text, or the ELF note
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// Also print who wrote each record: T and a thread id, or C and a CPU
+    #[arg(long)]
+    pub(crate) caller: bool,
     /// One JSON object on stdout instead of text
     #[arg(long)]
     pub(crate) json: bool,

@@ -23,6 +23,8 @@ struct Entry {
 struct Record {
     /// Since the kernel started.
     nanoseconds: u64,
+    /// `T` and a thread id, or `C` and a CPU.
+    caller: Option<String>,
     /// What is not UTF-8 is replaced.
     text: String,
 }
@@ -61,7 +63,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     if let Some(signal) = watch.caught() {
         return Err(signal);
     }
-    let shown = result.and_then(|log| show(log, args.json));
+    let shown = result.and_then(|log| show(log, args));
     match (shown, resumed) {
         (Err(failure), Err(more)) => Err(failure.and(&more)),
         (shown, resumed) => shown.and(resumed),
@@ -88,10 +90,11 @@ fn read(source: &mut Source, with_all: impl FnOnce(DumpOptions) -> DumpOptions) 
     })
 }
 
-fn show(log: LogOf, json: bool) -> Result<()> {
-    if json {
+fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
+    if args.json {
         let records = log.records.iter().map(|record| Record {
             nanoseconds: record.time.as_nanos() as u64,
+            caller: record.caller.map(|caller| caller.to_string()),
             text: String::from_utf8_lossy(&record.text).into_owned(),
         });
         print_json(&Entry {
@@ -105,7 +108,11 @@ fn show(log: LogOf, json: bool) -> Result<()> {
     } else {
         let mut text = String::new();
         for record in &log.records {
-            text.push_str(&format!("{record}\n"));
+            match args.caller {
+                true => text.push_str(&record.with_caller().to_string()),
+                false => text.push_str(&record.to_string()),
+            }
+            text.push('\n');
         }
         print(&text)?;
     }

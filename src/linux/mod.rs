@@ -9,4 +9,4 @@ mod kernel;
 mod log;
 
 pub use kernel::{Kernel, KernelError};
-pub use log::{Log, LogRecord};
+pub use log::{Caller, Log, LogRecord};

@@ -8,7 +8,7 @@ mod record;
 mod records;
 mod ring;
 
-pub use record::LogRecord;
+pub use record::{Caller, LogRecord};
 
 use records::Records;
 use ring::Ring;

@@ -101,6 +101,7 @@ impl<'a> Records<'a> {
         self.next = Some((if behind == self.len { 0 } else { behind }, end));
         Ok(Some(LogRecord {
             time: Duration::from_nanos(nanoseconds),
+            caller: None,
             text,
         }))
     }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::LogRecord;
+use super::{Caller, LogRecord};
 use crate::linux::{Kernel, KernelError};
 
 /// Bits of an index: Linux allows logs of 2 GiB (`LOG_BUF_LEN_MAX`), with a
@@ -59,6 +59,7 @@ struct Layout {
     next: u64,
     ts_nsec: u64,
     text_len: u64,
+    caller_id: Option<u64>,
 }
 
 impl Array {
@@ -122,6 +123,7 @@ impl<'a> Ring<'a> {
                 next: position.wrapping_add(kernel.offset("prb_data_blk_lpos.next")?),
                 ts_nsec: kernel.offset("printk_info.ts_nsec")?,
                 text_len: kernel.offset("printk_info.text_len")?,
+                caller_id: kernel.vmcoreinfo().offset("printk_info.caller_id"),
             },
             next: Some((first, head)),
             budget: 1 << size_bits,
@@ -156,8 +158,13 @@ impl<'a> Ring<'a> {
         let info = self.infos.element(id);
         let nanoseconds = kernel.number_at(info.wrapping_add(self.layout.ts_nsec), 8)?;
         let text_len = kernel.number_at(info.wrapping_add(self.layout.text_len), 2)?;
+        let caller = match self.layout.caller_id {
+            Some(offset) => Some(kernel.number_at(info.wrapping_add(offset), 4)?),
+            None => None,
+        };
         Ok(self.text(begin, next, text_len)?.map(|text| LogRecord {
             time: Duration::from_nanos(nanoseconds),
+            caller: caller.map(|id| Caller::of_id(id as u32)),
             text,
         }))
     }

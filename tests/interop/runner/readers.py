@@ -70,6 +70,18 @@ def makedumpfile(dump):
     )
 
 
+def log(dump, source):
+    """The kernel's log, which others must find in the dump as we do in its
+    source. drgn needs the kernel's types for it."""
+    guest = dump.guest
+    program = READERS / "same_log"
+    yield dump.check(
+        "makedumpfile", "log", program, dump.path, *guest.makedumpfile, "--", *source
+    )
+    if guest.vmlinux:
+        yield dump.check("drgn", "log", PYTHON, READERS / "drgn_log.py", dump.path, guest.vmlinux)
+
+
 def rearrange(dump):
     raw = dump.path.with_name(formats.raw_form(dump.format))
     return dump.check("makedumpfile", "-R", READERS / "makedumpfile_rearrange", dump.path, raw)

@@ -37,6 +37,9 @@ def run(row, limits, boot=True):
                 if dump:
                     read(checks, dump)
                     compare_with_qemu(checks, dump, booted)
+                    if name in formats.FEW and source.name == "raw:ram":
+                        ram_map = (f"raw:{booted}/ram", "--map", booted / "map.json")
+                        checks.run(*readers.log(dump, ram_map))
         live(checks, guest, booted)
         if row.core:
             out_of_core(checks, row, guest, booted)

@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+"""Has drgn read the kernel's log out of a dump, which must be what guestdump
+prints.
+
+drgn_log.py DUMP VMLINUX
+
+VMLINUX is the kernel's image with DWARF; the environment variable GUESTDUMP
+names guestdump. Prints one line; exit code 0 if the logs are the same.
+"""
+
+import difflib
+import os
+import re
+import subprocess
+import sys
+
+import drgn
+from drgn.helpers.linux.printk import get_dmesg
+
+
+def escaped(log):
+    """As guestdump prints bytes that may steer a terminal."""
+    return re.sub(rb"[^\n\t -~]", lambda match: b"\\x%02x" % match[0][0], log)
+
+
+def main():
+    dump, vmlinux = sys.argv[1:]
+    try:
+        program = drgn.Program()
+        program.set_core_dump(dump)
+        program.load_debug_info([vmlinux])
+        theirs = escaped(get_dmesg(program)).decode().splitlines()
+    except Exception as error:  # drgn has no common base class.
+        print(f"drgn: {error}")
+        return 1
+    command = [os.environ["GUESTDUMP"], "dmesg", f"vmcore:{dump}"]
+    ours = subprocess.check_output(command, text=True).splitlines()
+    if theirs != ours:
+        print("drgn: another log")
+        print(*list(difflib.unified_diff(theirs, ours, lineterm=""))[:40], sep="\n")
+        return 1
+    if len(ours) < 100:
+        print(f"drgn: {len(ours)} lines only")
+        return 1
+    print(f"drgn: the same {len(ours)} lines of the log")
+    return 0
+
+
+sys.exit(main())
