@@ -1,8 +1,8 @@
 //! Reading a kernel's memory by guest-virtual addresses.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::arch::Machine;
 use crate::dump::DumpOptions;
@@ -11,7 +11,11 @@ use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
 use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
+use crate::pipeline::Selection;
+use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
+
+use super::pages::{DumpLevel, Exclusion, excluded};
 
 /// Translations that are remembered, of 4 KiB each.
 const MAX_TRANSLATIONS: usize = 4096;
@@ -29,7 +33,7 @@ pub struct Kernel<'a> {
     info: Vmcoreinfo,
     space: Option<AddressSpace>,
     /// Guest-physical addresses of pages, by their virtual ones.
-    translations: RefCell<HashMap<u64, u64>>,
+    translations: Mutex<HashMap<u64, u64>>,
 }
 
 /// Why a kernel's memory does not say what was asked for.
@@ -117,7 +121,7 @@ impl<'a> Kernel<'a> {
             machine,
             info,
             space,
-            translations: RefCell::default(),
+            translations: Mutex::default(),
         }
     }
 
@@ -125,6 +129,37 @@ impl<'a> Kernel<'a> {
     #[must_use]
     pub fn vmcoreinfo(&self) -> &Vmcoreinfo {
         &self.info
+    }
+
+    /// The pages of RAM that `level` leaves out, by what the kernel uses them
+    /// for; found on so many threads. Whether a page is zero is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Kernel`](crate::Error::Kernel) if the kernel's memory map
+    ///   cannot be understood;
+    /// - [`Error::Cancelled`](crate::Error::Cancelled).
+    pub fn exclusion(
+        &self,
+        level: DumpLevel,
+        threads: usize,
+        progress: &Progress,
+    ) -> DumpResult<Exclusion> {
+        let page_size = self
+            .info
+            .page_size()
+            .filter(|size| self.machine.page_sizes().contains(size));
+        let page_size = page_size.unwrap_or_else(|| self.machine.default_page_size());
+        let selection = Selection::new(&self.ranges, page_size, None)?;
+        excluded(
+            self,
+            &selection.ram,
+            &selection.ram,
+            page_size,
+            level,
+            threads,
+            progress,
+        )
     }
 
     fn guest(&self) -> Guest<'_> {
@@ -144,11 +179,11 @@ impl<'a> Kernel<'a> {
     pub fn translate(&self, vaddr: u64) -> Result<u64, KernelError> {
         let offset = vaddr % SMALLEST_PAGE;
         let page = vaddr - offset;
-        if let Some(gpa) = self.translations.borrow().get(&page) {
+        if let Some(gpa) = self.translations().get(&page) {
             return Ok(gpa + offset);
         }
-        let gpa = self.translate_page(page)?;
-        let mut translations = self.translations.borrow_mut();
+        let (gpa, _) = self.extent(page)?;
+        let mut translations = self.translations();
         if translations.len() == MAX_TRANSLATIONS {
             translations.clear();
         }
@@ -159,11 +194,20 @@ impl<'a> Kernel<'a> {
         })
     }
 
-    fn translate_page(&self, vaddr: u64) -> Result<u64, KernelError> {
+    fn translations(&self) -> MutexGuard<'_, HashMap<u64, u64>> {
+        // Nothing is half changed whenever this could panic.
+        self.translations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest-physical address of the byte at `vaddr`, and how many bytes
+    /// from there on are as contiguous in guest-physical memory.
+    fn extent(&self, vaddr: u64) -> Result<(u64, u64), KernelError> {
         if let Some(space) = self.space {
             let guest = self.guest();
             let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-            let found = space.translate(&read, vaddr);
+            let found = space.extent(&read, vaddr);
             return found.map_err(|source| KernelError::Unmapped {
                 vaddr,
                 source: Some(source),
@@ -178,6 +222,7 @@ impl<'a> Kernel<'a> {
         self.machine
             .kernel_image_in_ram(vaddr, &self.info, ram_start)
             .or_else(direct)
+            .map(|gpa| (gpa, SMALLEST_PAGE - vaddr % SMALLEST_PAGE))
             .ok_or(KernelError::Unmapped {
                 vaddr,
                 source: None,
@@ -205,6 +250,28 @@ impl<'a> Kernel<'a> {
                     len,
                     source,
                 })?;
+            done += len;
+        }
+        Ok(())
+    }
+
+    /// As [`read`](Self::read), for much at once: page tables are walked once
+    /// for each of the kernel's pages, large ones too, and nothing is
+    /// remembered.
+    pub(crate) fn read_large(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = vaddr.wrapping_add(done as u64);
+            let (gpa, contiguous) = self.extent(at)?;
+            let len = contiguous.min((buf.len() - done) as u64) as usize;
+            let part = &mut buf[done..done + len];
+            let read = self.guest().read(gpa, part);
+            read.map_err(|source| KernelError::Read {
+                vaddr: at,
+                gpa,
+                len,
+                source,
+            })?;
             done += len;
         }
         Ok(())
@@ -260,7 +327,24 @@ impl<'a> Kernel<'a> {
         self.need(self.info.size(name), "SIZE", name)
     }
 
-    fn need(&self, value: Option<u64>, kind: &str, name: &str) -> Result<u64, KernelError> {
+    pub(crate) fn length(&self, name: &str) -> Result<u64, KernelError> {
+        self.need(self.info.length(name), "LENGTH", name)
+    }
+
+    pub(crate) fn number_of(&self, name: &str) -> Result<i64, KernelError> {
+        self.need(self.info.number(name), "NUMBER", name)
+    }
+
+    /// The page frame that the first `struct page` of a flat memory map is
+    /// for (`ARCH_PFN_OFFSET`): 0 but for Arm, whose RAM begins there.
+    pub(crate) fn first_frame(&self) -> u64 {
+        match self.machine {
+            Machine::Arm => self.ranges.first().map_or(0, |range| range.start() / 4096),
+            _ => 0,
+        }
+    }
+
+    fn need<T>(&self, value: Option<T>, kind: &str, name: &str) -> Result<T, KernelError> {
         value.ok_or_else(|| KernelError::Missing {
             what: format!("{kind}({name})"),
             osrelease: self.info.osrelease(),

@@ -2,11 +2,14 @@
 //! no symbols file, no agent in the guest.
 //!
 //! [`Kernel`] reads by guest-virtual addresses; [`Kernel::log`] is the
-//! kernel's log.
+//! kernel's log. [`DumpLevel`] says which pages a dump leaves out, by what the
+//! kernel uses them for.
 #![forbid(unsafe_code)]
 
 mod kernel;
 mod log;
+mod pages;
 
 pub use kernel::{Kernel, KernelError};
 pub use log::{Caller, Log, LogRecord};
+pub use pages::{DumpLevel, ExcludedPages, Exclusion};

@@ -79,8 +79,17 @@ impl AddressSpace {
     ///   not one that the tables can have;
     /// - [`TranslateError::Table`] if `read` fails for a page table.
     pub fn translate(&self, read: &ReadPhysical<'_>, vaddr: u64) -> Result<u64, TranslateError> {
+        self.extent(read, vaddr).map(|(gpa, _)| gpa)
+    }
+
+    /// The same, and how many bytes from there on the page has.
+    pub(crate) fn extent(
+        &self,
+        read: &ReadPhysical<'_>,
+        vaddr: u64,
+    ) -> Result<(u64, u64), TranslateError> {
         if let Self::Physical = self {
-            return Ok(vaddr);
+            return Ok((vaddr, u64::MAX - vaddr));
         }
         let trees = self.trees();
         let tree = trees.iter().find(|tree| tree.contains(vaddr));

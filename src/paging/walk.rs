@@ -190,7 +190,7 @@ impl Tree {
         &self,
         read: &ReadPhysical<'_>,
         vaddr: u64,
-    ) -> Result<u64, TranslateError> {
+    ) -> Result<(u64, u64), TranslateError> {
         let mut table = self.root;
         for level in &self.levels {
             let index = vaddr >> level.shift & ((1 << level.bits) - 1);
@@ -201,7 +201,11 @@ impl Tree {
             match self.format.decode(self.entry(bytes), *level, vaddr) {
                 Entry::Absent => break,
                 Entry::Table(next) => table = next,
-                Entry::Page(gpa) => return Ok(gpa | (vaddr & ((1 << level.shift) - 1))),
+                Entry::Page(gpa) => {
+                    let size = 1 << level.shift;
+                    let offset = vaddr & (size - 1);
+                    return Ok((gpa | offset, size - offset));
+                }
             }
         }
         Err(TranslateError::NotMapped { vaddr })

@@ -2,5 +2,6 @@
 //! up. Real ones are in tests/interop.
 
 mod guest;
+mod real;
 mod records;
 mod ring;

@@ -1,0 +1,185 @@
+//! What the guest's kernel uses its pages for, and which of them a dump level
+//! leaves out.
+//!
+//! Every `struct page` is looked at once, in large pieces, on as many threads
+//! as there are. What is left out does not depend on their number.
+
+mod frames;
+mod layout;
+mod level;
+mod rules;
+mod sections;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+pub(crate) use frames::FrameSet;
+pub use level::{DumpLevel, ExcludedPages};
+
+use layout::PageLayout;
+use level::Reason;
+use sections::{Section, sections};
+
+use super::Kernel;
+use crate::error::{Error, Result};
+use crate::pipeline::FrameRun;
+use crate::progress::Progress;
+
+/// Page frames whose `struct page`s are read at once.
+const AT_ONCE: u64 = 4096;
+/// Sections that are looked at before what they gave is put together, for
+/// each thread.
+const WAVE: usize = 8;
+
+/// The pages that a dump level leaves out.
+#[derive(Debug, Clone)]
+pub struct Exclusion {
+    pub(crate) frames: FrameSet,
+    counts: ExcludedPages,
+}
+
+impl Exclusion {
+    /// How many, by the reason.
+    #[must_use]
+    pub fn counts(&self) -> ExcludedPages {
+        self.counts
+    }
+
+    /// The page frame numbers, as ranges in ascending order.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.frames.runs().map(|run| run.start..run.end())
+    }
+}
+
+/// Page frames in a row that are left out for the same reason.
+type Found = Vec<(FrameRun, Reason)>;
+
+/// Which page frames of `ram` `level` leaves out, as far as they lie in
+/// `within`. Both ascend.
+///
+/// # Errors
+///
+/// [`Error::Kernel`] if the kernel cannot be understood;
+/// [`Error::Cancelled`].
+pub(crate) fn excluded(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    within: &[FrameRun],
+    page_size: u64,
+    level: DumpLevel,
+    threads: usize,
+    progress: &Progress,
+) -> Result<Exclusion> {
+    let layout = PageLayout::of(kernel)?;
+    let sections = sections(kernel, ram, page_size, layout.size as u64)?;
+    let mut exclusion = Exclusion {
+        frames: FrameSet::new(within),
+        counts: ExcludedPages::default(),
+    };
+    let walk = Walk {
+        kernel,
+        layout,
+        level,
+        progress,
+    };
+    for wave in sections.chunks(WAVE * threads.max(1)) {
+        for found in walk.wave(wave, threads)? {
+            for (frames, reason) in found {
+                let new = exclusion.frames.insert(frames);
+                exclusion.counts.count(reason, new);
+            }
+        }
+    }
+    Ok(exclusion)
+}
+
+struct Walk<'k, 'm> {
+    kernel: &'k Kernel<'m>,
+    layout: PageLayout,
+    level: DumpLevel,
+    progress: &'k Progress,
+}
+
+impl Walk<'_, '_> {
+    /// What each section gives, in their order.
+    fn wave(&self, wave: &[Section], threads: usize) -> Result<Vec<Found>> {
+        let next = AtomicUsize::new(0);
+        let results: Mutex<Vec<Option<Result<Found>>>> =
+            Mutex::new(wave.iter().map(|_| None).collect());
+        let work = || {
+            while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed))
+                && let Some(section) = wave.get(index)
+            {
+                let found = self.section(section);
+                let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                results[index] = Some(found);
+            }
+        };
+        std::thread::scope(|scope| {
+            for number in 1..threads.min(wave.len()) {
+                let builder = std::thread::Builder::new().name(format!("guestdump-{number}"));
+                if builder.spawn_scoped(scope, work).is_err() {
+                    break;
+                }
+            }
+            work();
+        });
+        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.into_iter().flatten().collect()
+    }
+
+    fn section(&self, section: &Section) -> Result<Found> {
+        let mut found: Found = Vec::new();
+        let size = self.layout.size;
+        let mut bytes = vec![0; size * section.frames.count.min(AT_ONCE) as usize];
+        // The first page frame that is not in a block that was left out.
+        let mut next = section.frames.start;
+        let mut at = section.frames.start;
+        while at < section.frames.end() {
+            if self.progress.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
+            // Pieces begin at multiples, so that a large page's first two are
+            // in the same one.
+            let end = section.frames.end().min((at / AT_ONCE + 1) * AT_ONCE);
+            let pages = &mut bytes[..size * (end - at) as usize];
+            let map = section
+                .map
+                .wrapping_add((at - section.frames.start).wrapping_mul(size as u64));
+            self.kernel.read_large(map, pages)?;
+            for frame in at.max(next)..end {
+                if frame < next {
+                    continue;
+                }
+                let page = (frame - at) as usize * size;
+                let this = &pages[page..page + size];
+                let behind = pages.get(page + size..page + 2 * size);
+                let page = self.layout.decode(self.kernel, this, behind);
+                if let Some((count, reason)) =
+                    rules::excluded(&self.layout, self.level, frame, &page)
+                {
+                    next = frame.saturating_add(count);
+                    push(
+                        &mut found,
+                        FrameRun {
+                            start: frame,
+                            count,
+                        },
+                        reason,
+                    );
+                }
+            }
+            at = end;
+        }
+        Ok(found)
+    }
+}
+
+/// Appends a run, joined with the last one where they touch.
+fn push(found: &mut Found, run: FrameRun, reason: Reason) {
+    match found.last_mut() {
+        Some((last, why)) if last.end() == run.start && *why == reason => last.count += run.count,
+        _ => found.push((run, reason)),
+    }
+}

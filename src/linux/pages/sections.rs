@@ -1,0 +1,160 @@
+//! Where the `struct page`s of a kernel lie.
+//!
+//! Source: Linux `include/linux/mmzone.h`: with SPARSEMEM, `mem_section` has
+//! an entry for each section of memory, in one table or (EXTREME) in tables of
+//! a page that a root points to. An entry's `section_mem_map` is the address of
+//! the `struct page` that page frame 0 would have, with flags in its lower
+//! bits.
+
+use crate::linux::{Kernel, KernelError};
+use crate::pipeline::FrameRun;
+
+/// `SECTION_MARKED_PRESENT`.
+const PRESENT: u64 = 1;
+/// Below `SECTION_MAP_LAST_BIT` of every kernel up to 6.12; the address is
+/// aligned to more.
+const FLAGS: u64 = (1 << 5) - 1;
+
+/// Page frames whose `struct page`s lie in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) frames: FrameRun,
+    /// Guest-virtual address of the first one's `struct page`.
+    pub(super) map: u64,
+}
+
+/// The sections that have RAM, by `ram`, which ascends. `page_struct` is the
+/// size of a `struct page` in bytes.
+pub(super) fn sections(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_size: u64,
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let info = kernel.vmcoreinfo();
+    match info.symbol("mem_section") {
+        Some(_) => sparse(kernel, ram, page_size, page_struct),
+        None => flat(kernel, ram),
+    }
+}
+
+/// One array of all `struct page`s, from page frame 0 on.
+fn flat(kernel: &Kernel<'_>, ram: &[FrameRun]) -> Result<Vec<Section>, KernelError> {
+    let map = kernel.word_at(kernel.symbol("mem_map")?)?;
+    let page_struct = kernel.size("page")?;
+    let first = kernel.first_frame();
+    let section = |run: &FrameRun| Section {
+        frames: *run,
+        map: map.wrapping_add((run.start.wrapping_sub(first)).wrapping_mul(page_struct)),
+    };
+    Ok(ram.iter().map(section).collect())
+}
+
+fn sparse(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_size: u64,
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let table = kernel.symbol("mem_section")?;
+    let damaged = |why| KernelError::Damaged {
+        what: "mem_section",
+        vaddr: table,
+        why,
+    };
+    let entry_size = kernel.size("mem_section")?;
+    let section_bits = kernel.number_of("SECTION_SIZE_BITS")?;
+    let address_bits = kernel.number_of("MAX_PHYSMEM_BITS")?;
+    let page_bits = i64::from(page_size.trailing_zeros());
+    if !(page_bits + 1..=40).contains(&section_bits)
+        || !(section_bits..=64).contains(&address_bits)
+        || !(8..=page_size).contains(&entry_size)
+    {
+        return Err(damaged(format!(
+            "sections of 2^{section_bits} bytes, addresses of {address_bits} bits, \
+             entries of {entry_size} bytes"
+        )));
+    }
+    let in_section = 1u64 << (section_bits - page_bits);
+    let per_root = page_size / entry_size;
+    let all = 1u64 << (address_bits - section_bits).min(63);
+    let extreme = kernel.length("mem_section")? == all.div_ceil(per_root);
+    let mut table = Table {
+        kernel,
+        at: table,
+        entry_size,
+        map: kernel.offset("mem_section.section_mem_map")?,
+        per_root: extreme.then_some(per_root),
+        in_section,
+        page_struct,
+    };
+    // Kernels since 4.15 have a pointer there; some VMCOREINFO has its address
+    // and not its value.
+    let found = table.all(ram);
+    if extreme && !found.as_ref().is_ok_and(|list| !list.is_empty()) {
+        table.at = kernel.word_at(table.at)?;
+        let found = table.all(ram)?;
+        if found.is_empty() {
+            return Err(damaged("no section of RAM is present".to_owned()));
+        }
+        return Ok(found);
+    }
+    found
+}
+
+struct Table<'k, 'm> {
+    kernel: &'k Kernel<'m>,
+    /// Guest-virtual address of the table, or of the root.
+    at: u64,
+    entry_size: u64,
+    /// Offset of `section_mem_map` in an entry.
+    map: u64,
+    /// Entries in each table that the root points to.
+    per_root: Option<u64>,
+    /// Page frames in a section.
+    in_section: u64,
+    page_struct: u64,
+}
+
+impl Table<'_, '_> {
+    fn all(&self, ram: &[FrameRun]) -> Result<Vec<Section>, KernelError> {
+        let mut list: Vec<Section> = Vec::new();
+        for run in ram {
+            let mut at = run.start;
+            while at < run.end() {
+                let number = at / self.in_section;
+                let end = run.end().min((number + 1) * self.in_section);
+                if let Some(base) = self.base(number)? {
+                    list.push(Section {
+                        frames: FrameRun {
+                            start: at,
+                            count: end - at,
+                        },
+                        map: base.wrapping_add(at.wrapping_mul(self.page_struct)),
+                    });
+                }
+                at = end;
+            }
+        }
+        Ok(list)
+    }
+
+    /// The address of the `struct page` of page frame 0, as the section has
+    /// it; `None` if the kernel does not use the section.
+    fn base(&self, number: u64) -> Result<Option<u64>, KernelError> {
+        let word = self.kernel.word_size() as u64;
+        let (table, index) = match self.per_root {
+            None => (self.at, number),
+            Some(per_root) => {
+                let root = self.at.wrapping_add((number / per_root).wrapping_mul(word));
+                (self.kernel.word_at(root)?, number % per_root)
+            }
+        };
+        if table == 0 {
+            return Ok(None);
+        }
+        let entry = table.wrapping_add(index.wrapping_mul(self.entry_size));
+        let coded = self.kernel.word_at(entry.wrapping_add(self.map))?;
+        Ok((coded & PRESENT != 0).then_some(coded & !FLAGS))
+    }
+}
