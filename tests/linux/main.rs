@@ -2,6 +2,6 @@
 //! up. Real ones are in tests/interop.
 
 mod guest;
-mod real;
+mod pages;
 mod records;
 mod ring;

@@ -56,7 +56,7 @@ pub(super) fn excluded(
     let anonymous = page.is_anonymous() && !slab;
     let swapcache =
         is(layout.flag.swapcache) && (layout.flag.swapbacked == 0 || is(layout.flag.swapbacked));
-    let cache = (is(layout.flag.lru) || swapcache) && !anonymous;
+    let cache = (is(layout.flag.lru) || swapcache) && !anonymous && !slab;
     let private = is(layout.flag.private);
     let reason = if cache && !private && level.has(DumpLevel::CACHE) {
         Reason::Cache
