@@ -105,7 +105,7 @@ pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
-pub use memory::{GuestMemory, MemoryRange};
+pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
 pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;
 

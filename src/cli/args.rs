@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use guestdump::sink::Target;
-use guestdump::{Format, Machine};
+use guestdump::{Format, Machine, OnReadError};
 
 use super::number::parse_size;
 use super::report::{Failure, Result, print};
@@ -112,6 +112,15 @@ pub(crate) struct DumpArgs {
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
     pub(crate) windows_header: Option<PathBuf>,
+    /// When guest memory cannot be read: fail, write zeroes for it, or leave
+    /// the page out (kdump formats, and win-dmp-bitmap to a file)
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = ReadErrors::Fail)]
+    pub(crate) on_read_error: ReadErrors,
+    /// When the dump fails or is stopped, keep what there is, under the
+    /// target's name, as a dump that says that it is incomplete; kdump-raw
+    /// formats only
+    #[arg(long)]
+    pub(crate) keep_partial: bool,
     /// Progress on stderr; auto: if that is a terminal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) progress: When,
@@ -129,6 +138,24 @@ pub(crate) struct DumpArgs {
 pub(crate) enum Included {
     Rom,
     Vram,
+}
+
+/// What to do about memory that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadErrors {
+    Fail,
+    Zero,
+    Skip,
+}
+
+impl From<ReadErrors> for OnReadError {
+    fn from(what: ReadErrors) -> Self {
+        match what {
+            ReadErrors::Fail => Self::Fail,
+            ReadErrors::Zero => Self::Zero,
+            ReadErrors::Skip => Self::Skip,
+        }
+    }
 }
 
 /// When there is a progress bar.

@@ -68,7 +68,11 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let summary = match (result, &resumed) {
         (Ok(summary), _) => summary,
         (Err(failure), resumed) => {
-            let failure = watch.caught().unwrap_or(failure);
+            let failure = match watch.caught() {
+                Some(signal) if failure.is_kept() => signal.and(&failure),
+                Some(signal) => signal,
+                None => failure,
+            };
             return Err(match resumed {
                 Ok(_) => failure,
                 Err(more) => failure.and(more),
@@ -93,6 +97,8 @@ fn write(
     let mut options = source
         .options(format)?
         .threads(args.threads.into())
+        .on_read_error(args.on_read_error.into())
+        .keep_partial(args.keep_partial)
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);

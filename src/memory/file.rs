@@ -153,7 +153,16 @@ fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<Me
     let to_file = |gpa: u64| gpa - region.range.start() + region.offset;
     let data = match rustix::fs::seek(&region.file, SeekFrom::Data(to_file(range.start()))) {
         Ok(offset) => offset,
-        Err(Errno::NXIO) => return Ok(None),
+        // A hole up to the file's end, or the file is shorter than it was:
+        // what it has lost is not zeroes, and reading it fails.
+        Err(Errno::NXIO) => {
+            let file_size = region.file.metadata()?.len();
+            let lost = match file_size >= to_file(range.end()) {
+                true => return Ok(None),
+                false => range.start() + file_size.saturating_sub(to_file(range.start())),
+            };
+            return Ok(range.starting_at(lost - lost % MIN_PAGE_SIZE));
+        }
         // Not a file with holes: a pipe, a device, an old file system.
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
         Err(errno) => return Err(errno.into()),
@@ -256,5 +265,14 @@ mod tests {
         let mut buf = [0u8; 0x1000];
         let error = memory.read(0x1000, &mut buf).expect_err("short file");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        // What is lost is no hole. All before it is one.
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0x1800).expect("set_len");
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0).expect("set_len");
+        let lost = memory.next_populated(range(0x1000, 0x1000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
     }
 }

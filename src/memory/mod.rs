@@ -4,6 +4,7 @@
 mod file;
 mod range;
 mod slices;
+mod unreadable;
 mod whole_pages;
 mod zero;
 
@@ -12,6 +13,8 @@ use std::io;
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
+pub use unreadable::{OnReadError, Unreadable};
+pub(crate) use unreadable::{Tolerant, UnreadableLog};
 pub(crate) use whole_pages::WholePages;
 pub use zero::is_zero;
 
