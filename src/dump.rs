@@ -308,7 +308,7 @@ pub fn dump(
     let begun = Instant::now();
     // What the caller's memory and sink do wrong, a panic included, is a
     // failure like another.
-    let access = sink.access();
+    let access = catch_panics(|| Ok(sink.access()))?;
     if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
         return Err(Error::NeedsPositions {
             format: options.format,

@@ -56,6 +56,12 @@ pub(crate) enum Command {
         guestdump rearrange - demo.dump"
     )]
     Rearrange(RearrangeArgs),
+    /// Resume the guest of a QEMU that a killed dump has left standing still
+    #[command(
+        after_help = "Only a guest with the status 'paused' is resumed, as `stop` leaves it.\n\n\
+        Example:\n  guestdump qmp-resume /run/vm0.qmp"
+    )]
+    QmpResume(SocketArgs),
     /// List the formats that this build can write
     #[command(after_help = "Example:\n  guestdump formats --json")]
     Formats(FormatsArgs),
@@ -189,6 +195,12 @@ pub(crate) struct RearrangeArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct SocketArgs {
+    /// QEMU's QMP socket
+    pub(crate) socket: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct FormatsArgs {
     /// One JSON object on stdout instead of text
     #[arg(long)]
@@ -221,7 +233,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Err(Failure::usage(
-                "name a command: dump, info, check, rearrange or formats; see guestdump --help",
+                "name a command: dump, info, check, rearrange, qmp-resume or formats; see guestdump --help",
             ))
         }
         _ => Err(Failure::usage(one_line(&error.to_string()))),

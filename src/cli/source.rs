@@ -231,7 +231,7 @@ impl Source {
 
 fn not_resumed(name: &str, error: &QemuError) -> Failure {
     Failure::because(
-        format_args!("{name}: the guest may stand still, resume it with QEMU's command cont"),
+        format_args!("{name}: the guest may stand still, resume it with guestdump qmp-resume"),
         error,
     )
 }
