@@ -19,6 +19,7 @@ use crate::paging::{Budget, Mappings, address_spaces, mappings};
 use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
+use crate::throttle::{Monotonic, Throttled};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
 use crate::windmp::{HeaderSource, WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
@@ -39,6 +40,7 @@ pub struct DumpOptions {
     pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
     pub(crate) threads: usize,
+    pub(crate) throttle: Option<u64>,
     pub(crate) progress: Progress,
 }
 
@@ -62,6 +64,7 @@ impl DumpOptions {
             windows: WindowsOptions::new(),
             paging: None,
             threads: 1,
+            throttle: None,
             progress: Progress::new(),
         }
     }
@@ -180,6 +183,19 @@ impl DumpOptions {
         self
     }
 
+    /// Reads at most so many bytes of guest memory a second, all threads
+    /// together, for a dump beside guests that run. Memory that was never
+    /// populated costs nothing. What is written is hardly ever more than what
+    /// is read, and compression goes with it, so this limits the load on
+    /// disks and processors too; a limit on what is written would not, for a
+    /// guest of zeroes. The dump is the same. Less than a page a second is
+    /// refused.
+    #[must_use]
+    pub fn throttle(mut self, bytes_per_second: u64) -> Self {
+        self.throttle = Some(bytes_per_second);
+        self
+    }
+
     /// A handle to watch and to cancel the dump with. Once it is cancelled it
     /// stays so, for every dump that has it.
     #[must_use]
@@ -285,6 +301,14 @@ pub fn dump(
             instead: options.format.streamable(),
         });
     }
+    let clock = Monotonic::new();
+    let throttled = options
+        .throttle
+        .map(|rate| Throttled::new(memory, rate, &options.progress, &clock))
+        .transpose()?;
+    let memory = throttled
+        .as_ref()
+        .map_or(memory, |throttled| throttled as &dyn GuestMemory);
     let plan = catch_panics(|| Plan::new(memory, options))?;
     let bytes_total = plan.selection.pages() * plan.selection.page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);

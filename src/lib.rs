@@ -86,6 +86,7 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+mod page_cache;
 pub mod paging;
 mod pipeline;
 pub mod process_core;
@@ -95,6 +96,7 @@ pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
 pub mod sink;
+mod throttle;
 pub mod vmcore;
 pub mod vmcoreinfo;
 pub mod windmp;
