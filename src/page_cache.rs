@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 /// Bytes that are written until they begin to go to the disk.
@@ -55,7 +56,8 @@ impl WriteBehind {
 }
 
 /// Reads files and leaves nothing of them in the page cache that was not
-/// there before, as far as the system can do that.
+/// there before, as far as the system can do that: where two threads read at
+/// once, some pages may stay.
 #[derive(Debug, Default)]
 pub(crate) struct ReadOnce {
     /// The system cannot read past the cache, or not from such files.
@@ -75,10 +77,11 @@ impl ReadOnce {
             }
         }
         if done < buf.len() {
-            let (buf, offset) = (&mut buf[done..], offset + done as u64);
-            file.read_exact_at(buf, offset)?;
-            drop_cached(file, offset, buf.len() as u64);
+            let (rest, at) = (&mut buf[done..], offset + done as u64);
+            file.read_exact_at(rest, at)?;
+            drop_cached(file, at, rest.len() as u64);
         }
+        drop_hole(file, offset + buf.len() as u64);
         Ok(())
     }
 }
@@ -96,6 +99,17 @@ fn read_uncached(file: &File, buf: &mut [u8], offset: u64) -> Result<usize, Errn
 #[cfg(not(target_os = "linux"))]
 fn read_uncached(_: &File, _: &mut [u8], _: u64) -> Result<usize, Errno> {
     Err(Errno::NOSYS)
+}
+
+/// Drops the hole at `offset`, if there is one. Linux reads ahead, also into
+/// holes, where a dump does not read, so that nothing else would drop those
+/// pages.
+fn drop_hole(file: &File, offset: u64) {
+    match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) if data > offset => drop_cached(file, offset, data - offset),
+        Err(Errno::NXIO) => drop_cached(file, offset, 0),
+        _ => {}
+    }
 }
 
 /// Drops pages of `file` from the cache: `len` bytes, 0 for all up to the end.

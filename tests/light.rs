@@ -331,13 +331,15 @@ fn a_ram_file_is_left_out_of_the_page_cache() {
     let Some(folder) = on_disk() else { return };
     for nocache in [false, true] {
         let path = folder.path().join(format!("ram{nocache}"));
-        let file = cold_file(&path, 16 * MIB);
+        let file = cold_file(&path, 32 * MIB);
         let memory = FileMemory::flat(file).unwrap().nocache(nocache);
-        let bytes = to_buffer(&memory, &options(Format::Elf).threads(2));
+        // Of two threads, one may read ahead where the other one reads.
+        let bytes = to_buffer(&memory, &options(Format::Elf));
         let cached = cached(&path);
-        assert!(bytes.ends_with(&std::fs::read(&path).unwrap()));
+        let ram = std::fs::read(&path).unwrap();
+        assert!(bytes.ends_with(&ram));
         if nocache {
-            assert!(cached <= MIB, "{cached} bytes");
+            assert!(cached <= MIB / 4, "{cached} bytes");
         } else {
             assert!(cached > 8 * MIB, "{cached} bytes");
         }

@@ -45,23 +45,17 @@ pub fn cached(path: &Path) -> u64 {
         .unwrap()
 }
 
-/// A file of `len` bytes that is on the disk and not in the cache.
+/// A file of `len` bytes that is on the disk and not in the cache: each
+/// second mebibyte is a hole.
 pub fn cold_file(path: &Path, len: u64) -> File {
-    let mut open = std::fs::OpenOptions::new();
-    let file = open
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .unwrap();
-    let block: Vec<u8> = (0..1 << 20)
-        .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8 | 1)
-        .collect();
-    for at in (0..len).step_by(block.len()) {
+    let file = File::create_new(path).unwrap();
+    file.set_len(len).unwrap();
+    let block: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8 | 1).collect();
+    for at in (0..len).step_by(2 * block.len()) {
         file.write_all_at(&block, at).unwrap();
     }
     file.sync_all().unwrap();
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
     assert!(cached(path) < len / 8);
-    file
+    File::open(path).unwrap()
 }
