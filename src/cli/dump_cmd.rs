@@ -53,7 +53,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let mut sink = target::open(&args.to, args.force)?;
+    let mut sink = target::open(&args.to, args.file.into())?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
     let result = write(
