@@ -45,16 +45,25 @@ pub struct FileSinkOptions {
 }
 
 impl FileSinkOptions {
+    /// Neither: a new file, which reaches the disk when the system likes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            overwrite: false,
+            sync: false,
+        }
+    }
+
     /// Sets [`overwrite`](Self::overwrite).
     #[must_use]
-    pub fn overwrite(mut self, overwrite: bool) -> Self {
+    pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
     }
 
     /// Sets [`sync`](Self::sync).
     #[must_use]
-    pub fn sync(mut self, sync: bool) -> Self {
+    pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
