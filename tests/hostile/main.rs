@@ -11,4 +11,6 @@ mod process_core;
 #[cfg(feature = "qemu")]
 mod qmp;
 mod scan;
+#[cfg(feature = "cli")]
+mod text;
 mod vmcoreinfo;
