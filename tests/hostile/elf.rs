@@ -2,7 +2,8 @@
 
 use guestdump::elf::Note;
 use guestdump::elf::format::{
-    ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, encode_section_zero,
+    ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
+    encode_section_zero,
 };
 use guestdump::vmcore::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Class, Encoding, Format, GuestMemory, Progress};
@@ -215,4 +216,53 @@ fn as_many_notes_as_fit() {
     assert!(cost.heap < 1 << 20, "{cost:?}");
     let (_, cost) = meter.measure("taking them along", || vmcore.options(Format::Elf));
     assert!(cost.heap < 4 * given, "{cost:?} of {given}");
+}
+
+/// Section headers of 64 KiB each, and contents of 1 TiB, in holes of the file.
+#[test]
+fn sections_that_are_not_there() {
+    let meter = Meter::new();
+    for (shentsize, size) in [(u16::MAX, 0), (64, 1 << 40), (64, 200 << 20)] {
+        let load = ProgramHeader {
+            kind: PT_LOAD,
+            offset: 4096,
+            filesz: 4096,
+            memsz: 4096,
+            ..ProgramHeader::default()
+        };
+        let mut bytes = Vec::new();
+        FileHeader {
+            encoding: LE64,
+            e_type: ET_CORE,
+            machine: 62,
+            flags: 0,
+            ehsize: 64,
+            phoff: 64,
+            phentsize: 56,
+            phnum: 1,
+            shoff: 8192,
+            shentsize,
+            shnum: u16::MAX,
+            shstrndx: 0,
+        }
+        .encode(&mut bytes);
+        load.encode(LE64, &mut bytes);
+        bytes.resize(8192, 0);
+        for kind in [3, 1, 1, 1] {
+            SectionHeader {
+                kind,
+                offset: 1 << 20,
+                size,
+                ..SectionHeader::default()
+            }
+            .encode(LE64, &mut bytes);
+        }
+        let vmcore = open(&meter, "sections", &bytes, 1 << 41).0.unwrap();
+        let (_, cost) = meter.measure("sections that are not there", || {
+            vmcore.options(Format::Elf).unwrap()
+        });
+        // 65,535 decoded headers, and 200 MiB if that much is claimed.
+        assert!(cost.heap < 300 << 20, "{cost:?}");
+        assert!(cost.read < 300 << 20, "{cost:?}");
+    }
 }
