@@ -7,7 +7,7 @@ use super::kind::WindowsKind;
 use super::tables;
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment};
 use crate::arch::{self, i386};
-use crate::windmp::discover::Width;
+use crate::windmp::discover::width::Width;
 
 /// Those of CPU `cpu`.
 pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::Registers {

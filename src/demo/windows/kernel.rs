@@ -13,8 +13,8 @@ use super::kind::WindowsKind;
 use super::tables::{self, Tables};
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::windmp::BugcheckData;
-use crate::windmp::discover::Width;
 use crate::windmp::discover::format::{KDBG_TAG, Kdbg, ListEntry, ListEntry32, SharedData};
+use crate::windmp::discover::width::Width;
 
 pub(super) const CPUS: usize = 2;
 /// The mark of a build without checks for developers.

@@ -18,12 +18,12 @@ mod tables;
 
 use std::{fmt, io};
 
-use super::{DemoError, MIN_SIZE, PageKind, content, memory_map};
+use super::{DemoError, MIN_SIZE, PageKind, VGA_HOLE, content, memory_map};
 use super::{next_populated, read_pages};
 use crate::arch::{Registers, x86_64};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range};
 use crate::windmp::BugcheckData;
-use crate::windmp::discover::Width;
+use crate::windmp::discover::width::Width;
 use tables::Tables;
 
 pub use kind::WindowsKind;
@@ -63,7 +63,7 @@ impl WindowsGuest {
         if size < MIN_SIZE {
             return Err(DemoError::Size { size });
         }
-        let ranges = memory_map(size).ok_or(DemoError::Unaligned { size })?;
+        let ranges = memory_map_of(kind, size).ok_or(DemoError::Unaligned { size })?;
         let crash = Some(kernel::crash(kind));
         Ok(Self::build(kind, ranges, crash, false))
     }
@@ -243,6 +243,19 @@ impl WindowsGuest {
         let extent = gpa - gpa % content::EXTENT;
         extent < tables::FRAMES_END || content::is_populated(extent)
     }
+}
+
+/// Where RAM is; `None` if `size` is not made of whole pages. Without PAE there
+/// is none above 4 GiB.
+fn memory_map_of(kind: WindowsKind, size: u64) -> Option<Vec<MemoryRange>> {
+    if kind != WindowsKind::I386NoPae {
+        return memory_map(size);
+    }
+    let (hole_start, hole_end) = VGA_HOLE;
+    [(0, hole_start), (hole_end, size - hole_start)]
+        .into_iter()
+        .map(|(start, size)| MemoryRange::new(start, size).ok())
+        .collect()
 }
 
 impl fmt::Debug for WindowsGuest {

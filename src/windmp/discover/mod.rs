@@ -19,7 +19,7 @@ mod kernel;
 mod lists;
 mod memory;
 mod view;
-mod width;
+pub(crate) mod width;
 
 pub use cpus::{SkipReason, SkippedCpu};
 
@@ -38,7 +38,6 @@ use kernel::Kernel;
 use memory::{VirtualMemory, Work};
 
 pub(crate) use memory::{MAX_BYTES, MAX_READS};
-pub(crate) use width::Width;
 
 /// What a guest's memory says about a dump of it.
 #[derive(Debug, Default)]
