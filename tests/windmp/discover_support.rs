@@ -189,11 +189,9 @@ impl GuestMemory for Altered {
         let meets = |at: u64, len: usize| at < all.end && all.start < at + len as u64;
         let changed = self.bytes.iter().filter(|(at, b)| meets(*at, b.len()));
         for (at, bytes) in changed {
-            for (at, byte) in (*at..).zip(bytes) {
-                if all.contains(&at) {
-                    buf[(at - gpa) as usize] = *byte;
-                }
-            }
+            let (from, to) = (all.start.max(*at), all.end.min(at + bytes.len() as u64));
+            let here = &bytes[(from - at) as usize..(to - at) as usize];
+            buf[(from - gpa) as usize..(to - gpa) as usize].copy_from_slice(here);
         }
         Ok(())
     }
