@@ -41,8 +41,8 @@ impl WindowsKind {
     pub const fn max_size(self) -> u64 {
         match self {
             X86_64 => MAX_SIZE,
-            // Physical addresses of 36 bits, less the PCI hole.
-            I386 => 63 << 30,
+            // Physical addresses of 36 bits, less the holes.
+            I386 => 62 << 30,
             // RAM ends below the PCI hole.
             I386NoPae => 3 << 30,
         }

@@ -19,7 +19,7 @@ use crate::windmp::header::Header;
 fn wide(cpus: &[Registers]) -> impl Iterator<Item = (x86_64::Registers, Option<Width>)> {
     cpus.iter().filter_map(|registers| match registers {
         // A 64-bit CPU may run a 32-bit Windows.
-        Registers::X86_64(r) => Some(((**r).clone(), None)),
+        Registers::X86_64(r) => Some((**r, None)),
         Registers::I386(r) => Some(((&**r).into(), Some(Width::Bits32))),
         #[allow(unreachable_patterns)]
         _ => None,
