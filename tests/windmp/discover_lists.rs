@@ -34,7 +34,7 @@ fn damaged(memory: &Altered, expected: &WinDmpError) {
     let (bytes, summary) = to_buffer(memory, &options.clone().windows_damaged(true));
     let windows = summary.windows.unwrap();
     assert_eq!(windows.header, HeaderOrigin::Guest);
-    assert_eq!(windows.damage, [expected.clone()]);
+    assert_eq!(windows.damage, std::slice::from_ref(expected));
     assert_eq!(windows.skipped_cpus, []);
     // A header from elsewhere goes with what there is, and says it as well.
     let header = bytes[..header(&bytes).size()].to_vec();
@@ -42,7 +42,7 @@ fn damaged(memory: &Altered, expected: &WinDmpError) {
     let (_, summary) = to_buffer(memory, &options);
     let windows = summary.windows.unwrap();
     assert_eq!(windows.header, HeaderOrigin::Given);
-    assert_eq!(windows.damage, [expected.clone()]);
+    assert_eq!(windows.damage, std::slice::from_ref(expected));
 }
 
 /// The rings of a guest: what they are, and where their heads lie.
