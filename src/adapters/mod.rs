@@ -7,6 +7,8 @@
 //! | `vm-memory-0-17` | `vm_memory_0_17` | guest memory of vm-memory 0.17 | [`GuestMemory`](crate::GuestMemory) |
 //! | `kvm-bindings` | `kvm` | KVM's registers | [`Registers`](crate::Registers) |
 
+#[cfg(feature = "kvm-bindings")]
+pub mod kvm;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 mod mapped;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
