@@ -415,3 +415,77 @@ fn unreadable(gpa: u64, source: io::Error) -> io::Error {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn range(start: u64, size: u64) -> MemoryRange {
+        MemoryRange::new(start, size).unwrap()
+    }
+
+    fn mapping(addresses: Range<u64>, shared: bool, served: bool) -> Mapping {
+        Mapping {
+            addresses,
+            shared,
+            offset: 0,
+            inode: 0,
+            served,
+        }
+    }
+
+    /// What is known of the parts of guest memory from 0 on that lies at the
+    /// host-virtual address 0x10000.
+    fn classified(size: u64, mappings: &[Mapping]) -> Vec<(MemoryRange, Extents)> {
+        let mut out = Vec::new();
+        Part::new(range(0, size), Some(0x10000), None).classify(mappings, &mut out);
+        out.iter().map(|part| (part.range, part.extents)).collect()
+    }
+
+    #[test]
+    fn parts_are_split_where_mappings_of_another_kind_begin() {
+        let mappings = [
+            mapping(0x8000..0x12000, false, false),
+            mapping(0x12000..0x14000, false, false),
+            mapping(0x14000..0x15000, true, false),
+            mapping(0x15000..0x20000, false, false),
+        ];
+        assert_eq!(
+            classified(0x8000, &mappings),
+            [
+                (range(0, 0x4000), Extents::Pagemap),
+                (range(0x4000, 0x1000), Extents::All),
+                (range(0x5000, 0x3000), Extents::Pagemap),
+            ]
+        );
+    }
+
+    /// Its pages are nowhere until somebody reads them.
+    #[test]
+    fn memory_that_a_userfaultfd_serves_is_all_populated() {
+        let served = [mapping(0x10000..0x20000, false, true)];
+        assert_eq!(
+            classified(0x8000, &served),
+            [(range(0, 0x8000), Extents::All)]
+        );
+    }
+
+    #[test]
+    fn memory_of_which_nothing_is_known_is_all_populated() {
+        let elsewhere = [mapping(0x1000..0x2000, false, false)];
+        let behind = [mapping(0x14000..0x20000, false, false)];
+        for mappings in [&[][..], &elsewhere, &behind] {
+            assert_eq!(
+                classified(0x8000, mappings),
+                [(range(0, 0x8000), Extents::All)]
+            );
+        }
+        let part = Part {
+            extents: Extents::Pagemap,
+            ..Part::new(range(0, 0x8000), Some(0x10000), None)
+        };
+        let all = part.next_populated(range(0, 0x8000), None).unwrap();
+        assert_eq!(all, Some(range(0, 0x8000)));
+    }
+}
