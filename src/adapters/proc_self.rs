@@ -9,6 +9,8 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 /// A mapping of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mapping {
@@ -96,9 +98,13 @@ const BRIDGED: u64 = 16;
 
 impl Pagemap {
     pub(super) fn open() -> io::Result<Self> {
+        let page_size = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(0) as u64;
+        if !page_size.is_power_of_two() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Self {
             file: File::open("/proc/self/pagemap")?,
-            page_size: rustix::param::page_size() as u64,
+            page_size,
         })
     }
 
