@@ -2,6 +2,7 @@
 //! and implementations for slices, files and mappings.
 
 mod file;
+pub(crate) mod file_data;
 #[cfg(feature = "mapped")]
 mod mapped;
 mod range;
@@ -15,7 +16,7 @@ use std::io;
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(feature = "mapped")]
 pub use mapped::MappedMemory;
-#[cfg(feature = "qemu")]
+#[cfg(any(feature = "qemu", feature = "vm-memory", feature = "vm-memory-0-17"))]
 pub(crate) use mapped::read_process;
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
