@@ -8,6 +8,7 @@ mod whole_pages;
 mod zero;
 
 use std::io;
+use std::sync::Arc;
 
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
@@ -69,20 +70,27 @@ pub trait GuestMemory: Send + Sync {
     }
 }
 
-impl<M: GuestMemory + ?Sized> GuestMemory for &M {
-    fn ranges(&self) -> Vec<MemoryRange> {
-        (**self).ranges()
-    }
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        (**self).read(gpa, buf)
-    }
-    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        (**self).next_populated(range)
-    }
-    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
-        (**self).as_slice(range)
-    }
+/// A pointer to guest memory is guest memory. A dump in the background keeps
+/// its memory to itself, so a monitor that goes on using it gives an `Arc`.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<M: GuestMemory + ?Sized> GuestMemory for $pointer {
+            fn ranges(&self) -> Vec<MemoryRange> {
+                (**self).ranges()
+            }
+            fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+                (**self).read(gpa, buf)
+            }
+            fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+                (**self).next_populated(range)
+            }
+            fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
+                (**self).as_slice(range)
+            }
+        }
+    )*};
 }
+pointers!(&M, Box<M>, Arc<M>);
 
 /// Fills `buf` from `gpa` on, all of it in `range`. Memory that is not
 /// populated gives zeroes and is not read.
