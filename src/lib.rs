@@ -69,6 +69,7 @@
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
 
+pub mod adapters;
 pub mod arch;
 pub mod codec;
 #[cfg(feature = "demo")]

@@ -2,6 +2,7 @@
 //! and implementations for slices and files.
 
 mod file;
+pub(crate) mod file_data;
 mod range;
 mod slices;
 mod whole_pages;
