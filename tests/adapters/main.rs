@@ -23,3 +23,8 @@ mod vm_memory_0_17 {
     #[path = "vm_memory_tests.rs"]
     mod tests;
 }
+
+#[cfg(feature = "kvm-bindings")]
+mod kvm_one_reg;
+#[cfg(all(feature = "kvm-bindings", target_arch = "x86_64"))]
+mod kvm_x86_64;
