@@ -26,6 +26,9 @@ fn features() -> String {
         ("demo", cfg!(feature = "demo")),
         ("qemu", cfg!(feature = "qemu")),
         ("serde", cfg!(feature = "serde")),
+        ("vm-memory", cfg!(feature = "vm-memory")),
+        ("vm-memory-0-17", cfg!(feature = "vm-memory-0-17")),
+        ("kvm-bindings", cfg!(feature = "kvm-bindings")),
         ("cli", cfg!(feature = "cli")),
     ] {
         if on {
@@ -209,6 +212,27 @@ fn detached_job() {
         "given up\n"
     );
     assert_eq!(names(folder.path()), ["dump"]);
+}
+
+#[cfg(all(feature = "kvm-bindings", feature = "vm-memory"))]
+#[test]
+fn minimal_vmm() {
+    let folder = TempDir::new().unwrap();
+    let said = succeeds(&run(folder.path(), "minimal_vmm", &["dump"]));
+    assert!(said.starts_with("vCPU 0 panicked\n"), "{said}");
+    assert!(said.ends_with("vCPU 0 ran on to 10000\n"), "{said}");
+    let vmcore = opens(&folder.path().join("dump"));
+    assert_eq!(vmcore.pages(), (128 << 20) / 4096);
+    // Memory and registers are of the same moment, behind the panic.
+    let notes = vmcore.notes().map(|note| note.unwrap().1.desc);
+    let prstatus: Vec<_> = notes.take(2).collect();
+    for (cpu, desc) in prstatus.iter().enumerate() {
+        let rip = u64::from_le_bytes(*desc[240..].first_chunk().unwrap());
+        let mut written = [0; 8];
+        vmcore.read(0x1000 * cpu as u64, &mut written).unwrap();
+        assert_eq!(u64::from_le_bytes(written), rip);
+        assert!(cpu == 1 || rip > 1000);
+    }
 }
 
 #[cfg(all(feature = "demo", feature = "serde"))]
