@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
@@ -16,7 +17,7 @@ use crate::kdump::writer::{KdumpContents, KdumpWriter};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, WholePages, validate_ranges};
 use crate::notes::{MAX_NOTES, NoteSegment};
 use crate::paging::{Budget, Mappings, address_spaces, mappings};
-use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
+use crate::pipeline::{CHUNK_SIZE, Executor, Selection, Threads, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
@@ -39,6 +40,7 @@ pub struct DumpOptions {
     pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
     pub(crate) threads: usize,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) progress: Progress,
 }
 
@@ -62,6 +64,7 @@ impl DumpOptions {
             windows: WindowsOptions::new(),
             paging: None,
             threads: 1,
+            executor: None,
             progress: Progress::new(),
         }
     }
@@ -180,6 +183,15 @@ impl DumpOptions {
         self
     }
 
+    /// Threads of the caller's own for [`threads`](Self::threads): then a dump
+    /// starts none. Without it, it starts them, and they have ended when it
+    /// returns.
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
     /// A handle to watch and to cancel the dump with. Once it is cancelled it
     /// stays so, for every dump that has it.
     #[must_use]
@@ -288,7 +300,10 @@ pub fn dump(
     let plan = catch_panics(|| Plan::new(memory, options))?;
     let bytes_total = plan.selection.pages() * plan.selection.page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
-    let threads = (options.thread_count() as u64).min(chunks) as usize;
+    let threads = Threads {
+        count: (options.thread_count() as u64).min(chunks) as usize,
+        executor: options.executor.as_deref(),
+    };
     let progress = &options.progress;
     let written = catch_panics(|| plan.write(memory, access, options, threads))?;
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
@@ -301,7 +316,7 @@ pub fn dump(
         bytes_total,
         bytes_written: progress.snapshot().written,
         file_size: written.file_size,
-        threads,
+        threads: threads.count,
         duration: begun.elapsed(),
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
@@ -417,7 +432,7 @@ impl Plan {
         memory: &dyn GuestMemory,
         access: SinkAccess<'s>,
         options: &'s DumpOptions,
-        threads: usize,
+        threads: Threads<'_>,
     ) -> Result<Written> {
         let &DumpOptions {
             format, machine, ..

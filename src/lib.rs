@@ -107,6 +107,7 @@ pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use memory::{GuestMemory, MemoryRange};
+pub use pipeline::Executor;
 pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;
 

@@ -2,15 +2,14 @@
 //! vm-memory have in common.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::proc_self::{Mapping, Pagemap, mappings};
-use crate::memory::{MemoryRange, RangeError, file_data, find_range, not_ram, validate_ranges};
+use super::part::{Extents, Part};
+use super::proc_self::{Pagemap, mappings};
+use crate::memory::{MemoryRange, RangeError, find_range, not_ram, validate_ranges};
 
 /// Why memory of the VMM cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,185 +58,24 @@ pub enum Populated {
     Everything,
 }
 
-/// A part of the guest's memory, all of one kind.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) range: MemoryRange,
-    /// Host-virtual address of the first byte, if it has one.
-    pub(super) host: Option<u64>,
-    /// The file behind it, and where in the file.
-    pub(super) file: Option<(Arc<File>, u64)>,
-    extents: Extents,
-}
-
-/// What says which pages of a part were ever touched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extents {
-    /// Nothing does.
-    All,
-    File,
-    Pagemap,
-    /// A private mapping: what the file has, and what was written since.
-    FileAndPagemap,
-}
-
-impl Part {
-    pub(super) fn new(
-        range: MemoryRange,
-        host: Option<u64>,
-        file: Option<(Arc<File>, u64)>,
-    ) -> Self {
-        Self {
-            range,
-            host,
-            file,
-            extents: Extents::All,
-        }
-    }
-
-    /// What of it lies in `range`.
-    fn within(&self, range: &MemoryRange) -> Option<Self> {
-        let range = self.range.intersection(range)?;
-        let skipped = range.start() - self.range.start();
-        Some(Self {
-            range,
-            host: self.host.map(|host| host + skipped),
-            file: self.file_at(range.start()),
-            extents: self.extents,
-        })
-    }
-
-    fn file_at(&self, gpa: u64) -> Option<(Arc<File>, u64)> {
-        let (file, offset) = self.file.as_ref()?;
-        Some((Arc::clone(file), offset + (gpa - self.range.start())))
-    }
-
-    fn addresses(&self) -> Option<Range<u64>> {
-        let host = self.host?;
-        Some(host..host.checked_add(self.range.size())?)
-    }
-
-    /// Splits it where mappings end, and says of each piece what is known.
-    fn classify(self, mappings: &[Mapping], out: &mut Vec<Self>) {
-        let mut rest = Some(self.range);
-        while let Some(left) = rest {
-            let Some(mut piece) = self.within(&left) else {
-                break;
-            };
-            let mapping = piece.addresses().and_then(|addresses| {
-                let mapping = mappings
-                    .iter()
-                    .find(|m| m.addresses.end > addresses.start)?;
-                Some(mapping).filter(|m| m.addresses.contains(&addresses.start))
-            });
-            let Some(mapping) = mapping else {
-                out.push(piece);
-                break;
-            };
-            let host = piece.host.unwrap_or_default();
-            let (range, behind) = left.split_at(mapping.addresses.end - host);
-            piece.range = range;
-            piece.extents = piece.extents_in(mapping, host);
-            rest = behind;
-            match out.last_mut() {
-                Some(last) if last.continues_in(&piece) => last.range = last.range.joined(&range),
-                _ => out.push(piece),
-            }
-        }
-    }
-
-    fn continues_in(&self, next: &Self) -> bool {
-        let file = |part: &Self| part.file.as_ref().map(|(file, _)| Arc::as_ptr(file));
-        self.range.end() == next.range.start()
-            && self.extents == next.extents
-            && self.addresses().map(|a| a.end) == next.host
-            && file(self) == file(next)
-            && self.file_at(self.range.end()).map(|f| f.1) == next.file.as_ref().map(|f| f.1)
-    }
-
-    fn extents_in(&self, mapping: &Mapping, host: u64) -> Extents {
-        let offset = mapping.offset + (host - mapping.addresses.start);
-        let files_own = self.file.as_ref().is_some_and(|(file, at)| {
-            *at == offset
-                && file
-                    .metadata()
-                    .is_ok_and(|meta| meta.ino() == mapping.inode)
-        });
-        match (mapping.served, mapping.shared) {
-            (false, true) if files_own => Extents::File,
-            (false, false) if files_own => Extents::FileAndPagemap,
-            (false, false) if mapping.inode == 0 && self.file.is_none() => Extents::Pagemap,
-            // Memory that is shared without a file may be in use elsewhere or
-            // in swap, and pagemap does not have it.
-            _ => Extents::All,
-        }
-    }
-
-    /// The first populated extent in `range`, which lies in this part.
-    fn next_populated(
-        &self,
-        range: MemoryRange,
-        pagemap: Option<&Pagemap>,
-    ) -> io::Result<Option<MemoryRange>> {
-        let file = self.file_at(range.start());
-        let pages = |range: MemoryRange| self.next_page(range, pagemap);
-        match (self.extents, file) {
-            (Extents::File, Some((file, offset))) => file_data::next_extent(&file, offset, range),
-            (Extents::Pagemap, _) => pages(range),
-            (Extents::FileAndPagemap, Some((file, offset))) => {
-                let Some(data) = file_data::next_start(&file, offset, range)? else {
-                    return pages(range);
-                };
-                let behind = data - range.start();
-                if behind == 0 {
-                    return file_data::next_extent(&file, offset, range);
-                }
-                let (hole, _) = range.split_at(behind);
-                match pages(hole)? {
-                    Some(found) => Ok(Some(found)),
-                    None => {
-                        let rest = range.starting_at(data);
-                        rest.map_or(Ok(None), |rest| {
-                            file_data::next_extent(&file, offset + behind, rest)
-                        })
-                    }
-                }
-            }
-            _ => Ok(Some(range)),
-        }
-    }
-
-    /// The first pages of this process in `range`. If the system does not
-    /// tell, all of them.
-    fn next_page(
-        &self,
-        range: MemoryRange,
-        pagemap: Option<&Pagemap>,
-    ) -> io::Result<Option<MemoryRange>> {
-        let (Some(pagemap), Some(host)) = (pagemap, self.host) else {
-            return Ok(Some(range));
-        };
-        let start = host + (range.start() - self.range.start());
-        match pagemap.next_populated(&(start..start + range.size())) {
-            Err(_) => Ok(Some(range)),
-            Ok(None) => Ok(None),
-            Ok(Some(found)) => {
-                let gpa = range.start() + (found.start - start);
-                let found = MemoryRange::new(gpa, found.end - found.start);
-                Ok(Some(found.map_err(io::Error::other)?))
-            }
-        }
-    }
-}
-
 /// All of the guest's memory, in ascending order.
 #[derive(Debug)]
 pub(super) struct Mapped {
     ranges: Vec<MemoryRange>,
     parts: Vec<Part>,
-    pagemap: Option<Pagemap>,
+    populated: Populated,
+    /// Found out when it is first asked for.
+    known: OnceLock<Known>,
     /// `process_vm_readv` is not to be used, or cannot be.
     volatile: AtomicBool,
+}
+
+/// What is known of which pages were ever touched.
+#[derive(Debug)]
+struct Known {
+    /// The memory again, in parts of one kind.
+    parts: Vec<Part>,
+    pagemap: Option<Pagemap>,
 }
 
 impl Mapped {
@@ -246,13 +84,13 @@ impl Mapped {
         parts.sort_by_key(|part| part.range.start());
         let ranges: Vec<_> = parts.iter().map(|part| part.range).collect();
         validate_ranges(&ranges)?;
-        let mapped = Self {
+        Ok(Self {
             ranges,
             parts,
-            pagemap: None,
+            populated: Populated::default(),
+            known: OnceLock::new(),
             volatile: AtomicBool::new(false),
-        };
-        Ok(mapped.detect())
+        })
     }
 
     /// Only what lies in `ranges`.
@@ -273,36 +111,45 @@ impl Mapped {
         }
         self.ranges = ranges.to_vec();
         self.parts = parts;
+        self.known = OnceLock::new();
         Ok(self)
     }
 
-    pub(super) fn populated(mut self, populated: Populated) -> Self {
-        if populated == Populated::Detect {
-            return self.detect();
+    pub(super) fn populated(self, populated: Populated) -> Self {
+        Self {
+            populated,
+            known: OnceLock::new(),
+            ..self
         }
-        for part in &mut self.parts {
-            part.extents = match (populated, &part.file) {
-                (Populated::SharedFiles, Some(_)) => Extents::File,
-                _ => Extents::All,
-            };
-        }
-        self
     }
 
-    fn detect(mut self) -> Self {
-        let parts = &self.parts;
-        let wanted = |mapping: &Range<u64>| {
-            let mut addresses = parts.iter().filter_map(Part::addresses);
-            addresses.any(|a| a.start < mapping.end && mapping.start < a.end)
+    fn find_out(&self) -> Known {
+        let mut known = Known {
+            parts: Vec::new(),
+            pagemap: None,
         };
-        let mappings = mappings(wanted).unwrap_or_default();
-        let mut pieces = Vec::new();
-        for part in self.parts {
-            part.classify(&mappings, &mut pieces);
+        if self.populated == Populated::Detect {
+            let wanted = |mapping: &Range<u64>| {
+                let mut addresses = self.parts.iter().filter_map(Part::addresses);
+                addresses.any(|a| a.start < mapping.end && mapping.start < a.end)
+            };
+            let mappings = mappings(wanted).unwrap_or_default();
+            for part in &self.parts {
+                part.classify(&mappings, &mut known.parts);
+            }
+            known.pagemap = Pagemap::open().ok();
+        } else {
+            let files_tell = self.populated == Populated::SharedFiles;
+            known.parts = self.parts.clone();
+            for part in known
+                .parts
+                .iter_mut()
+                .filter(|p| files_tell && p.file.is_some())
+            {
+                part.extents = Extents::File;
+            }
         }
-        self.parts = pieces;
-        self.pagemap = Pagemap::open().ok();
-        self
+        known
     }
 
     pub(super) fn reads(self, reads: Reads) -> Self {
@@ -316,15 +163,16 @@ impl Mapped {
     }
 
     pub(super) fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        let Known { parts, pagemap } = self.known.get_or_init(|| self.find_out());
         let mut rest = Some(range);
         while let Some(left) = rest {
-            let index = find_range(&self.parts, left.start(), |part| part.range)
+            let index = find_range(parts, left.start(), |part| part.range)
                 .ok_or_else(|| not_ram(left.start(), 1))?;
-            let part = &self.parts[index];
+            let part = &parts[index];
             let Some(here) = left.intersection(&part.range) else {
                 break;
             };
-            if let Some(found) = part.next_populated(here, self.pagemap.as_ref())? {
+            if let Some(found) = part.next_populated(here, pagemap.as_ref())? {
                 return Ok(Some(found));
             }
             rest = left.starting_at(here.end());

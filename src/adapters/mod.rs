@@ -12,6 +12,8 @@ pub mod kvm;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 mod mapped;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
+mod part;
+#[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 mod proc_self;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 mod vm_memory_version;

@@ -9,6 +9,8 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use nix::unistd::{SysconfVar, sysconf};
+
 /// A mapping of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mapping {
@@ -96,9 +98,13 @@ const BRIDGED: u64 = 16;
 
 impl Pagemap {
     pub(super) fn open() -> io::Result<Self> {
+        let page_size = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(0) as u64;
+        if !page_size.is_power_of_two() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         Ok(Self {
             file: File::open("/proc/self/pagemap")?,
-            page_size: rustix::param::page_size() as u64,
+            page_size,
         })
     }
 
@@ -118,10 +124,10 @@ impl Pagemap {
             for (page, entry) in pages.clone().zip(bytes.as_chunks::<8>().0) {
                 let full = u64::from_ne_bytes(*entry) & (PM_PRESENT | PM_SWAP) != 0;
                 match &mut found {
-                    Some(found) if full => found.end = page + 1,
                     Some(found) if page - found.end >= BRIDGED => {
                         return Ok(Some(self.limited(found, addresses)));
                     }
+                    Some(found) if full => found.end = page + 1,
                     None if full => found = Some(page..page + 1),
                     _ => {}
                 }
@@ -175,6 +181,40 @@ VmFlags: mr mw me
                 mapping(0x7f00_0040_0000, false, 0, 0, false),
             ]
         );
+    }
+
+    /// A pagemap of pages of 4096 bytes with these entries.
+    fn pagemap(entries: &[u64]) -> Pagemap {
+        let bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_ne_bytes()).collect();
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+        let page_size = 4096;
+        Pagemap { file, page_size }
+    }
+
+    #[test]
+    fn pages_in_memory_and_pages_in_swap_are_populated() {
+        // Soft-dirty, exclusively mapped, and a file's page say nothing.
+        let noise = (1 << 55) | (1 << 56) | (1 << 61);
+        let mut entries = vec![noise; 3000];
+        entries[40] |= PM_PRESENT;
+        entries[41] |= PM_SWAP | 0x1234;
+        entries[41 + BRIDGED as usize + 1] |= PM_PRESENT; // too far for one
+        entries[1500] = PM_SWAP;
+        entries[1502] = PM_PRESENT; // near enough
+        let map = pagemap(&entries);
+        let next = |start: u64, end: u64| {
+            let found = map.next_populated(&(start << 12..end << 12)).unwrap();
+            found.map(|found| (found.start >> 12, found.end >> 12))
+        };
+        assert_eq!(next(0, 3000), Some((40, 42)));
+        assert_eq!(next(41, 3000), Some((41, 42)));
+        assert_eq!(next(0, 41), Some((40, 41)));
+        assert_eq!(next(42, 3000), Some((58, 59)));
+        assert_eq!(next(59, 3000), Some((1500, 1503)));
+        assert_eq!(next(1503, 3000), None);
+        assert!(map.next_populated(&(0..5000 << 12)).is_ok());
+        assert!(map.next_populated(&(1503 << 12..5000 << 12)).is_err());
     }
 
     #[test]

@@ -14,7 +14,8 @@ macro_rules! vm_memory_adapter {
 
         pub use crate::adapters::mapped::{Populated, Reads, VmMemoryError};
 
-        use crate::adapters::mapped::{Mapped, Part};
+        use crate::adapters::mapped::Mapped;
+        use crate::adapters::part::Part;
         use crate::memory::{GuestMemory, MemoryRange, not_ram};
 
         /// Guest memory of vm-memory, ready to be dumped. `T` is a reference
@@ -32,8 +33,9 @@ macro_rules! vm_memory_adapter {
         {
             /// All regions of `memory`, in any order.
             ///
-            /// Looks into `/proc/self` for how they are mapped, once: regions
-            /// that are added or mapped anew later need a new `VmMemory`.
+            /// How they are mapped is looked up once, when the first dump asks
+            /// what is populated: regions that are added or mapped anew later
+            /// need a new `VmMemory`.
             ///
             /// # Errors
             ///

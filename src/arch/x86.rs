@@ -63,11 +63,11 @@ impl SegmentAttributes {
     /// Hyper-V, MSHV and WHPX without bit 16 (unusable).
     #[must_use]
     pub fn from_access_rights(rights: u32) -> Self {
-        let bit = |at: u32| (rights >> at & 1) as u8;
+        let bit = |at: u32| ((rights >> at) & 1) as u8;
         Self {
             type_: (rights & 0xf) as u8,
             s: bit(4),
-            dpl: (rights >> 5 & 3) as u8,
+            dpl: ((rights >> 5) & 3) as u8,
             present: bit(7) & (1 - bit(16)),
             avl: bit(12),
             l: bit(13),
@@ -81,16 +81,16 @@ impl SegmentAttributes {
     pub fn from_vmcb(attrib: u16) -> Self {
         let low = u32::from(attrib) & 0xff;
         let high = u32::from(attrib) & 0xf00;
-        Self::from_access_rights(high << 4 | low)
+        Self::from_access_rights((high << 4) | low)
     }
 
     /// As [`Segment::flags`].
     #[must_use]
     pub fn flags(self) -> u32 {
         let bit = |value: u8, at: u32| u32::from(value & 1) << at;
-        u32::from(self.type_ & 0xf) << 8
+        (u32::from(self.type_ & 0xf) << 8)
             | bit(self.s, 12)
-            | u32::from(self.dpl & 3) << 13
+            | (u32::from(self.dpl & 3) << 13)
             | bit(self.present, 15)
             | bit(self.avl, 20)
             | bit(self.l, 21)

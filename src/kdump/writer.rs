@@ -21,6 +21,7 @@ use crate::format::Format;
 use crate::guest::HeaderFacts;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, is_zero};
 use crate::notes::NoteSegment;
+use crate::pipeline::Threads;
 use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
@@ -132,7 +133,7 @@ impl<'a> KdumpWriter<'a> {
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let raw = self.contents.format.needs_positions();

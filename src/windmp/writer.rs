@@ -13,7 +13,7 @@ use super::plan::WinDmpPlan;
 use crate::error::{Error, Result};
 use crate::kdump::bitmap::for_each_piece;
 use crate::memory::{GuestMemory, WholePages};
-use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
+use crate::pipeline::{self, Chunks, RawPages, Selection, Threads, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -24,7 +24,7 @@ impl WinDmpPlan {
         memory: &dyn GuestMemory,
         selection: &Selection,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let output = Output::new(access, progress);

@@ -156,9 +156,9 @@ fn riscv_registers_of_both_widths() {
     assert_eq!(riscv64::user(31), 0x8030_0000_0200_001f);
     assert_eq!(riscv64::SATP, 0x8030_0000_0300_0008);
     let wide = (0..32).map(|n| (riscv64::user(n), 0x1000 + n));
-    let wide: Vec<_> = wide.chain([(riscv64::SATP, 8 << 60 | 0x80200)]).collect();
+    let wide: Vec<_> = wide.chain([(riscv64::SATP, (8 << 60) | 0x80200)]).collect();
     let expected = riscv::Registers {
-        satp: 8 << 60 | 0x80200,
+        satp: (8 << 60) | 0x80200,
         ..riscv64::registers(words((0..32).map(|n| (riscv64::user(n), 0x1000 + n)))).unwrap()
     };
     let r = riscv64::registers(words(wide)).unwrap();

@@ -15,7 +15,10 @@ use kvm_bindings::{
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|d| (d[0] << 4 | d[1]) as u8).collect()
+    digits
+        .chunks(2)
+        .map(|d| ((d[0] << 4) | d[1]) as u8)
+        .collect()
 }
 
 /// Little-endian fields, one behind the other.
@@ -37,14 +40,14 @@ impl Fields<'_> {
     /// QEMU's form of a segment, as KVM's.
     fn segment(&mut self) -> kvm_segment {
         let (selector, limit, flags, _) = (self.u32(), self.u32(), self.u32(), self.u32());
-        let bit = |at: u32| (flags >> at & 1) as u8;
+        let bit = |at: u32| ((flags >> at) & 1) as u8;
         kvm_segment {
             base: self.u64(),
             limit,
             selector: selector as u16,
-            type_: (flags >> 8 & 15) as u8,
+            type_: ((flags >> 8) & 15) as u8,
             present: bit(15),
-            dpl: (flags >> 13 & 3) as u8,
+            dpl: ((flags >> 13) & 3) as u8,
             db: bit(22),
             s: bit(12),
             l: bit(21),

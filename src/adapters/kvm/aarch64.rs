@@ -14,16 +14,16 @@ use crate::arch::aarch64::{Registers, Sve};
 
 /// A core register of `size`, at `offset` bytes in `struct kvm_regs`.
 const fn core(size: u64, offset: u64) -> u64 {
-    KVM_REG_ARM64 | size | 0x0010 << 16 | offset / 4
+    KVM_REG_ARM64 | size | (0x0010 << 16) | (offset / 4)
 }
 
 const fn sysreg(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
-    let encoding = op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2;
-    KVM_REG_ARM64 | KVM_REG_SIZE_U64 | 0x0013 << 16 | encoding
+    let encoding = (op0 << 14) | (op1 << 11) | (crn << 7) | (crm << 3) | op2;
+    KVM_REG_ARM64 | KVM_REG_SIZE_U64 | (0x0013 << 16) | encoding
 }
 
 const fn sve(size: u64, register: u64) -> u64 {
-    KVM_REG_ARM64 | size | 0x0015 << 16 | register
+    KVM_REG_ARM64 | size | (0x0015 << 16) | register
 }
 
 /// x0 to x30.
@@ -66,7 +66,7 @@ pub const fn z(n: u64) -> u64 {
 /// p0 to p15, 32 bytes each.
 #[must_use]
 pub const fn p(n: u64) -> u64 {
-    sve(KVM_REG_SIZE_U256, 0x400 | n << 5)
+    sve(KVM_REG_SIZE_U256, 0x400 | (n << 5))
 }
 /// The first fault register, 32 bytes.
 pub const FFR: u64 = sve(KVM_REG_SIZE_U256, 0x600);

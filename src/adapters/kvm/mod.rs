@@ -53,7 +53,6 @@ pub enum OneRegError {
 }
 
 /// Bits of a register's id: Linux `include/uapi/linux/kvm.h`.
-
 const KVM_REG_ARM64: u64 = 0x6000_0000_0000_0000;
 const KVM_REG_RISCV: u64 = 0x8000_0000_0000_0000;
 const KVM_REG_SIZE_SHIFT: u32 = 52;

@@ -12,10 +12,10 @@ use crate::arch::riscv::{Registers, USER_REGS};
 /// Of a riscv64 guest.
 #[must_use]
 pub const fn user(n: u64) -> u64 {
-    KVM_REG_RISCV | KVM_REG_SIZE_U64 | 0x02 << 24 | n
+    KVM_REG_RISCV | KVM_REG_SIZE_U64 | (0x02 << 24) | n
 }
 /// satp of a riscv64 guest: the page tables.
-pub const SATP: u64 = KVM_REG_RISCV | KVM_REG_SIZE_U64 | 0x03 << 24 | 8;
+pub const SATP: u64 = KVM_REG_RISCV | KVM_REG_SIZE_U64 | (0x03 << 24) | 8;
 
 /// A vCPU's registers from pairs of id and value. All but [`SATP`] must be
 /// there; without that there is no dump with guest-virtual addresses. Those of
