@@ -14,10 +14,9 @@ use guestdump::{GuestMemory, Progress};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// The features that examples ask for, as far as this test has them.
-fn features() -> String {
-    let mut list = Vec::new();
-    for (name, on) in [
+/// The features that this test was built with, so that nothing is built twice.
+fn features() -> Vec<&'static str> {
+    let all = [
         ("zlib", cfg!(feature = "zlib")),
         ("lzo", cfg!(feature = "lzo")),
         ("snappy", cfg!(feature = "snappy")),
@@ -30,12 +29,10 @@ fn features() -> String {
         ("vm-memory-0-17", cfg!(feature = "vm-memory-0-17")),
         ("kvm-bindings", cfg!(feature = "kvm-bindings")),
         ("cli", cfg!(feature = "cli")),
-    ] {
-        if on {
-            list.push(name);
-        }
-    }
-    list.join(",")
+        ("default", cfg!(feature = "default")),
+    ];
+    let on = all.into_iter().filter(|(_, on)| *on);
+    on.map(|(name, _)| name).collect()
 }
 
 /// The program of an example. `cargo test` has built all of them, but not
@@ -47,7 +44,7 @@ fn program(name: &str) -> PathBuf {
         cargo
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["build", "--quiet", "--examples", "--no-default-features"])
-            .args(["--features", &features(), "--message-format=json"]);
+            .args(["--features", &features().join(","), "--message-format=json"]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }

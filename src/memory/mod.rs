@@ -137,3 +137,41 @@ pub(crate) fn find_range<T>(
     let index = behind.checked_sub(1)?;
     (gpa < range_of(&ranges[index]).end()).then_some(index)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_pass_everything_on() {
+        struct Odd([u8; 4096]);
+        impl GuestMemory for Odd {
+            fn ranges(&self) -> Vec<MemoryRange> {
+                MemoryRange::new(0x1000, 0x1000).into_iter().collect()
+            }
+            fn read(&self, _: u64, buf: &mut [u8]) -> io::Result<()> {
+                buf.fill(7);
+                Ok(())
+            }
+            fn next_populated(&self, _: MemoryRange) -> io::Result<Option<MemoryRange>> {
+                Ok(None)
+            }
+            fn as_slice(&self, _: MemoryRange) -> Option<&[u8]> {
+                Some(&self.0)
+            }
+        }
+        fn check(memory: impl GuestMemory) {
+            let range = memory.ranges()[0];
+            assert_eq!(range.start(), 0x1000);
+            let mut byte = [0];
+            assert!(memory.read(0x1000, &mut byte).is_ok() && byte == [7]);
+            assert!(matches!(memory.next_populated(range), Ok(None)));
+            assert!(memory.as_slice(range).is_some());
+        }
+        let odd = || Odd([0; 4096]);
+        check(&odd());
+        check(Box::new(odd()));
+        check(Arc::new(odd()));
+        check(Arc::new(odd()) as Arc<dyn GuestMemory>);
+    }
+}
