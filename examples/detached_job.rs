@@ -57,8 +57,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
 
     match result {
         Ok(summary) => println!("{path}: {} pages", summary.pages),
-        // What was asked for is no failure; there is no file, and what had
-        // its name before is still there.
+        // What was asked for is no failure. There is no file of that name.
         Err(Error::Cancelled) => println!("given up"),
         Err(error) if error.is_refusal() => return Err(format!("not begun: {error}").into()),
         Err(error) => return Err(error.into()),

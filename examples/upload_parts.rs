@@ -15,7 +15,7 @@ use guestdump::demo::DemoGuest;
 use guestdump::sink::SinkAccess;
 use guestdump::{DumpOptions, DumpSink, Format, dump};
 
-/// S3 refuses parts under 5 MiB, except for the last.
+/// S3 refuses parts under 5 MiB but for the last, and takes 10,000 at most.
 const PART: usize = 8 << 20;
 
 /// An upload that has begun.
