@@ -30,7 +30,7 @@ struct Vm {
 impl Vm {
     /// The thread of a vCPU.
     fn run(&self, cpu: usize, panicked: mpsc::Sender<usize>) -> Result<()> {
-        for step in 0..10_000 {
+        for step in 0..100_000 {
             let _running = self.pause.read().unwrap_or_else(PoisonError::into_inner);
             let rip = 1 + self.vcpus[cpu].fetch_add(1, SeqCst);
             let gpa = GuestAddress(0x1000 * cpu as u64);

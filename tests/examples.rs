@@ -217,7 +217,7 @@ fn minimal_vmm() {
     let folder = TempDir::new().unwrap();
     let said = succeeds(&run(folder.path(), "minimal_vmm", &["dump"]));
     assert!(said.starts_with("vCPU 0 panicked\n"), "{said}");
-    assert!(said.ends_with("vCPU 0 ran on to 10000\n"), "{said}");
+    assert!(said.ends_with("vCPU 0 ran on to 100000\n"), "{said}");
     let vmcore = opens(&folder.path().join("dump"));
     assert_eq!(vmcore.pages(), (128 << 20) / 4096);
     // Memory and registers are of the same moment, behind the panic.
