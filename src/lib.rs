@@ -173,6 +173,7 @@
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
+//! | `libdeflate` | no | zlib pages 9% smaller in the same time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
 //! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
 //! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
@@ -180,6 +181,7 @@
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
+//! | `mapped` | no | guest memory at addresses of this process | MIT |
 //! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
 //! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
@@ -213,6 +215,7 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+mod page_cache;
 pub mod paging;
 mod pipeline;
 pub mod process_core;
@@ -222,6 +225,7 @@ pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
 pub mod sink;
+mod throttle;
 pub mod vmcore;
 pub mod vmcoreinfo;
 pub mod windmp;
@@ -232,7 +236,7 @@ pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
-pub use memory::{GuestMemory, MemoryRange};
+pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
 pub use pipeline::Executor;
 pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;

@@ -7,9 +7,12 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
 use super::part::{Extents, Part};
 use super::proc_self::{Pagemap, mappings};
-use crate::memory::{MemoryRange, RangeError, find_range, not_ram, validate_ranges};
+use crate::memory::{MemoryRange, RangeError, find_range, not_ram, read_process, validate_ranges};
 
 /// Why memory of the VMM cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -208,7 +211,6 @@ impl Mapped {
         Ok(())
     }
 
-    #[cfg(target_os = "linux")]
     fn read_own(
         &self,
         gpa: u64,
@@ -216,44 +218,17 @@ impl Mapped {
         buf: &mut [u8],
         volatile: impl Fn(u64, &mut [u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        use nix::errno::Errno;
-        use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-        use nix::unistd::Pid;
-
-        let mut done = 0;
-        while done < buf.len() {
-            let from = RemoteIoVec {
-                base: address as usize + done,
-                len: buf.len() - done,
-            };
-            let to = &mut [io::IoSliceMut::new(&mut buf[done..])];
-            match process_vm_readv(Pid::this(), to, &[from]) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => done += n,
-                Err(Errno::EINTR) => {}
-                Err(Errno::ENOSYS | Errno::EPERM) => {
-                    self.volatile.store(true, Ordering::Relaxed);
-                    return volatile(gpa, buf);
-                }
-                Err(errno) => return Err(unreadable(gpa + done as u64, errno.into())),
+        let errno = |error: &io::Error| error.raw_os_error().map(Errno::from_raw);
+        match read_process(Pid::this(), address as usize, buf) {
+            Err(error) if matches!(errno(&error), Some(Errno::ENOSYS | Errno::EPERM)) => {
+                self.volatile.store(true, Ordering::Relaxed);
+                volatile(gpa, buf)
             }
+            result => result.map_err(|source| unreadable(gpa, source)),
         }
-        Ok(())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn read_own(
-        &self,
-        gpa: u64,
-        _: u64,
-        buf: &mut [u8],
-        volatile: impl Fn(u64, &mut [u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
-        volatile(gpa, buf)
     }
 }
 
-#[cfg(target_os = "linux")]
 fn unreadable(gpa: u64, source: io::Error) -> io::Error {
     io::Error::new(
         source.kind(),

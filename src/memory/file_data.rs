@@ -14,7 +14,13 @@ use super::{MIN_PAGE_SIZE, MemoryRange};
 pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Result<Option<u64>> {
     let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(data) => data,
-        Err(Errno::NXIO) => return Ok(None),
+        // A hole up to the file's end, or the file is shorter than it was: what
+        // it has lost is not zeroes, and reading it fails.
+        Err(Errno::NXIO) => {
+            let left = file.metadata()?.len().saturating_sub(offset);
+            let lost = range.start() + left / MIN_PAGE_SIZE * MIN_PAGE_SIZE;
+            return Ok((left < range.size()).then_some(lost));
+        }
         // Not a file with holes: a pipe, a device, an old file system.
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range.start())),
         Err(errno) => return Err(errno.into()),
@@ -37,7 +43,7 @@ pub(crate) fn next_extent(
     // Somebody may punch a hole between the two calls: at least a page counts.
     let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
         Ok(hole) => hole.max(data + 1),
-        Err(Errno::NXIO) => data + 1,
+        Err(Errno::NXIO) => return Ok(range.starting_at(start)),
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
         Err(errno) => return Err(errno.into()),
     };
