@@ -160,7 +160,7 @@ impl Control {
     fn interference(&mut self, expected: &str) -> Result<Option<Interference>, QemuError> {
         let now = self.status()?;
         let events = self.qmp.take_events();
-        let happened = |name: &str| events.iter().any(|event| event == name);
+        let happened = |name| events.contains(&name);
         Ok(if now.running || happened("RESUME") {
             Some(Interference::Resumed)
         } else if now.name != expected {

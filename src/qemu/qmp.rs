@@ -32,6 +32,9 @@ const SLICE: Duration = Duration::from_millis(50);
 /// More than the memory map of any guest, in bytes.
 const MAX_MESSAGE: usize = 64 << 20;
 
+/// The events that say that somebody else did something to the guest.
+const WATCHED: [&str; 2] = ["RESUME", "RESET"];
+
 /// A connection in command mode.
 #[derive(Debug)]
 pub(super) struct Qmp {
@@ -39,8 +42,8 @@ pub(super) struct Qmp {
     /// What came and is not yet used.
     received: Vec<u8>,
     last_id: u64,
-    /// Names of the events since they were last taken.
-    events: Vec<String>,
+    /// Those of [`WATCHED`] that happened since they were last taken.
+    events: Vec<&'static str>,
     cancel: Progress,
     /// How long a command may take.
     patience: Duration,
@@ -86,8 +89,8 @@ impl Qmp {
         self.cancel = Progress::new();
     }
 
-    /// The names of all events that came since the last call.
-    pub(super) fn take_events(&mut self) -> Vec<String> {
+    /// Those of [`WATCHED`] that happened since the last call.
+    pub(super) fn take_events(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.events)
     }
 
@@ -126,7 +129,7 @@ impl Qmp {
         loop {
             let mut message = self.message(command, deadline)?;
             if let Some(event) = message.get("event") {
-                self.events.extend(event.as_str().map(str::to_owned));
+                self.note(event);
                 continue;
             }
             // The answer to a command that was given up.
@@ -146,6 +149,14 @@ impl Qmp {
                 None => answer(command, &message.to_string()),
             });
         }
+    }
+
+    /// Remembers an event if it is watched, and once: whoever floods us with
+    /// events does not fill our memory.
+    fn note(&mut self, event: &Value) {
+        let watched = WATCHED.into_iter().find(|name| event == name);
+        self.events
+            .extend(watched.filter(|name| !self.events.contains(name)));
     }
 
     /// Sends all of `bytes`, the descriptors with the first of them.
@@ -169,18 +180,23 @@ impl Qmp {
     /// The next message, whatever it is. One that is printed for people
     /// (`pretty=on`) has several lines.
     fn message(&mut self, command: &str, deadline: Instant) -> Result<Value> {
-        let mut searched = 0;
+        let mut new = 0;
         loop {
-            while let Some(at) = self.received[searched..].iter().position(|b| *b == b'\n') {
-                searched += at + 1;
-                match serde_json::from_slice(&self.received[..searched]) {
-                    Err(e) if e.is_eof() => {}
-                    Ok(message @ Value::Object(_)) => {
-                        self.received.drain(..searched);
+            // Once for all lines that came together: a message of a million
+            // lines is not read a million times.
+            if let Some(at) = self.received[new..].iter().rposition(|b| *b == b'\n') {
+                let lines = &self.received[..new + at];
+                let mut values = serde_json::Deserializer::from_slice(lines).into_iter();
+                match values.next() {
+                    None => {}
+                    Some(Err(e)) if e.is_eof() => {}
+                    Some(Ok(message @ Value::Object(_))) => {
+                        let end = values.byte_offset();
+                        self.received.drain(..end);
                         return Ok(message);
                     }
-                    _ => {
-                        let line = String::from_utf8_lossy(&self.received[..searched]);
+                    Some(_) => {
+                        let line = String::from_utf8_lossy(lines);
                         return Err(QemuError::NotQmp(excerpt(&line)));
                     }
                 }
@@ -188,6 +204,7 @@ impl Qmp {
             if self.received.len() > MAX_MESSAGE {
                 return Err(QemuError::NotQmp("a message without an end".into()));
             }
+            new = self.received.len();
             self.receive(command, deadline)?;
         }
     }

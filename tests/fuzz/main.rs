@@ -1,0 +1,87 @@
+//! The fuzz targets (`fuzz/`) on inputs that are known: the seeds in the
+//! repository, which include what made a target fail once, and what a search
+//! has found on this machine. See docs/testing.md.
+#![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used)]
+
+#[path = "../support/build.rs"]
+mod build;
+#[allow(dead_code)]
+#[path = "../process_core/core_file.rs"]
+mod core_file;
+mod seeds;
+#[allow(dead_code)]
+#[path = "../../fuzz/src/lib.rs"]
+mod targets;
+#[path = "../support/windows.rs"]
+mod windows;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+fn fuzz() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+fn inputs(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    files
+}
+
+/// Memory is counted in the whole process, so one runs at a time.
+fn run(target: &str) {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let seeds = inputs(&fuzz().join("seeds").join(target));
+    assert!(!seeds.is_empty(), "{target} has no seeds");
+    for file in seeds {
+        eprintln!("{}", file.display());
+        targets::run(target, &fs::read(file).unwrap());
+    }
+    targets::run(target, b"");
+}
+
+macro_rules! tests {
+    ($($target:ident)*) => {
+        $(#[test]
+        fn $target() {
+            run(stringify!($target));
+        })*
+
+        #[test]
+        fn every_target_is_here_and_a_program() {
+            let here = [$(stringify!($target)),*];
+            let names: Vec<_> = targets::TARGETS.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names, here);
+            let program = |name: &&str| fuzz().join(format!("fuzz_targets/{name}.rs"));
+            assert!(names.iter().map(program).all(|path| path.is_file()));
+        }
+    };
+}
+
+tests! {
+    elf kdump flattened windmp notes vmcoreinfo map qmp qemu process_core
+    page_tables windows_guest vmcoreinfo_scan round_trip
+}
+
+/// Inputs that `fuzz/run` has found: in the folder that `FUZZ_CORPUS` names.
+#[test]
+#[ignore = "needs FUZZ_CORPUS: a folder with one for each target"]
+fn corpus() {
+    let folder = std::env::var_os("FUZZ_CORPUS").map(PathBuf::from).unwrap();
+    for (target, body) in targets::TARGETS {
+        for file in inputs(&folder.join(target)) {
+            eprintln!("{}", file.display());
+            body(&fs::read(file).unwrap());
+        }
+    }
+}
+
+/// Renews those seeds that are made.
+#[test]
+#[ignore = "writes to the repository: fuzz/seeds"]
+fn write_seeds() {
+    seeds::write(&fuzz().join("seeds"));
+}
