@@ -16,6 +16,7 @@ mod targets;
 mod windows;
 
 use std::fs;
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -36,11 +37,58 @@ fn run(target: &str) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let seeds = inputs(&fuzz().join("seeds").join(target));
     assert!(!seeds.is_empty(), "{target} has no seeds");
+    let mutations = std::env::var("FUZZ_MUTATIONS").map_or(3, |n| n.parse().unwrap());
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for file in seeds {
         eprintln!("{}", file.display());
-        targets::run(target, &fs::read(file).unwrap());
+        let seed = fs::read(file).unwrap();
+        targets::run(target, &seed);
+        for number in 0..mutations {
+            let input = random.mutated(&seed);
+            let result = catch_unwind(|| targets::run(target, &input));
+            if let Err(panic) = result {
+                let kept = std::env::temp_dir().join(format!("fuzz-{target}-{number}"));
+                fs::write(&kept, input).unwrap();
+                eprintln!("the input is in {}", kept.display());
+                resume_unwind(panic);
+            }
+        }
     }
     targets::run(target, b"");
+}
+
+/// The same numbers on every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as usize % end.max(1)
+    }
+
+    /// The input with a few changes, such as a fuzzer makes.
+    fn mutated(&mut self, input: &[u8]) -> Vec<u8> {
+        let mut bytes = input.to_vec();
+        for _ in 0..=self.below(6) {
+            let at = self.below(bytes.len());
+            let rest = bytes.len() - at;
+            match self.below(5) {
+                0 if rest > 0 => bytes[at] ^= 1 << self.below(8),
+                1 if rest > 0 => bytes[at] = self.below(256) as u8,
+                2 => {
+                    let len = rest.min(1 << self.below(4));
+                    bytes[at..at + len].fill([0, 0xff, 0x7f, 0x80][self.below(4)]);
+                }
+                3 => drop(bytes.drain(at..at + rest.min(self.below(64)))),
+                _ => {
+                    let from = self.below(bytes.len());
+                    let part = bytes[from..bytes.len().min(from + self.below(32))].to_vec();
+                    bytes.splice(at..at, part);
+                }
+            }
+        }
+        bytes
+    }
 }
 
 macro_rules! tests {
