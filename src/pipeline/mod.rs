@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST};
 pub(crate) use raw::RawPages;
 pub(crate) use select::{FrameRun, Selection};
 
@@ -53,12 +53,15 @@ pub(crate) trait Encoder: Sync {
     ) -> Result<()>;
 
     /// Gives the block its place. Called for every block, in order.
-    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block);
+    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block) -> Result<()>;
 
-    /// Writes the block to its place. Called for every block, in order, one
-    /// at a time: Linux lets one thread at a time write to a file, and a
-    /// thread that waits for it could encode instead.
+    /// Writes the block to its place.
     fn write(&self, block: &Self::Block) -> Result<()>;
+
+    /// Whether blocks must be written in order, one at a time. If not, each
+    /// thread writes what it has placed, which is mostly what it has encoded
+    /// and still has in its core's cache.
+    fn in_order(&self) -> bool;
 }
 
 /// Chunks that wait for their place, for each thread: one in work and one
@@ -85,8 +88,7 @@ pub(crate) fn run<E: Encoder>(
             taken: 0,
             placed: 0,
             ready: BTreeMap::new(),
-            writing: false,
-            layout,
+            layout: Some(layout),
             spare: Vec::new(),
             failure: None,
         }),
@@ -109,7 +111,10 @@ pub(crate) fn run<E: Encoder>(
         .unwrap_or_else(PoisonError::into_inner);
     match state.failure {
         Some(error) => Err(error),
-        None => Ok(state.layout),
+        // Only who fails does not put it back.
+        None => state
+            .layout
+            .ok_or_else(|| Error::Panicked("no layout is left".to_owned())),
     }
 }
 
@@ -130,9 +135,8 @@ struct State<'c, E: Encoder> {
     placed: u64,
     /// Encoded chunks, by number, that wait for an earlier one.
     ready: BTreeMap<u64, (Chunk, E::Block)>,
-    /// Somebody writes a block.
-    writing: bool,
-    layout: E::Layout,
+    /// `None` while somebody places a block.
+    layout: Option<E::Layout>,
     spare: Vec<E::Block>,
     failure: Option<Error>,
 }
@@ -203,26 +207,35 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
     }
 
     /// Hands a block in; then places and writes what is next in order, as
-    /// long as there is something.
+    /// long as there is something and nobody else is at it.
     fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
         let mut state = self.lock();
         state.ready.insert(number, (chunk, block));
-        while state.failure.is_none() && !state.writing {
+        while state.failure.is_none() && state.layout.is_some() {
             let next = state.placed;
             let Some((chunk, mut block)) = state.ready.remove(&next) else {
                 break;
             };
-            state.placed += 1;
-            self.encoder.place(&mut state.layout, &mut block);
-            state.writing = true;
+            let Some(mut layout) = state.layout.take() else {
+                break;
+            };
             drop(state);
-            self.changed.notify_all();
-
-            self.encoder.write(&block)?;
-            self.progress.add_done(chunk.size);
-
+            self.encoder.place(&mut layout, &mut block)?;
+            // Nobody else places, and so writes, while this one has the layout.
+            let in_order = self.encoder.in_order();
+            if in_order {
+                self.encoder.write(&block)?;
+            }
             state = self.lock();
-            state.writing = false;
+            state.layout = Some(layout);
+            state.placed += 1;
+            self.changed.notify_all();
+            if !in_order {
+                drop(state);
+                self.encoder.write(&block)?;
+                state = self.lock();
+            }
+            self.progress.add_done(chunk.size);
             state.spare.push(block);
         }
         Ok(())

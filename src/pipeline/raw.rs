@@ -107,8 +107,13 @@ impl<'a> Encoder for RawPages<'a, '_> {
         Ok(())
     }
 
-    fn place(&self, zero_pages: &mut u64, block: &mut Block<'a>) {
+    fn place(&self, zero_pages: &mut u64, block: &mut Block<'a>) -> Result<()> {
         *zero_pages += block.zero_pages;
+        Ok(())
+    }
+
+    fn in_order(&self) -> bool {
+        !self.output.is_positioned()
     }
 
     fn write(&self, block: &Block<'a>) -> Result<()> {
