@@ -188,7 +188,7 @@ impl DumpOptions {
         self
     }
 
-    fn thread_count(&self) -> usize {
+    pub(crate) fn thread_count(&self) -> usize {
         match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             n => n,
@@ -360,7 +360,12 @@ impl Plan {
         // A Windows guest has none; its note is its dump's header.
         let vmcoreinfo = match format.is_windows() {
             true => None,
-            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+            false => locate(
+                guest,
+                &options.vmcoreinfo,
+                options.thread_count(),
+                &options.progress,
+            )?,
         };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;

@@ -155,7 +155,7 @@ impl ProcessCore {
             // sizes.
             machine: Machine::X86_64,
         };
-        match find_all(guest, progress) {
+        match find_all(guest, 1, progress) {
             Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
             Err(Error::Cancelled) => Err(SearchError::Cancelled.into()),
             Err(Error::Vmcoreinfo(error)) => Err(SearchError::Scan(error).into()),
