@@ -1,5 +1,5 @@
-//! Encoding pages: zero pages and repeated ones are stored once, the others
-//! compressed if that makes them shorter.
+//! Encoding pages: zero pages are stored once and repeated ones twice at
+//! most, the others compressed if that makes them shorter.
 //!
 //! Threads encode chunks at the same time, and look for repeated pages in
 //! what is placed so far: a page that is there need not be compressed.
@@ -279,7 +279,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                         compaction.keep(data, size);
                         let stored = placement.store(size, flags);
                         if let Some((hash, bytes)) = key {
-                            seen.insert(hash, bytes, stored);
+                            seen.note(hash, bytes, stored);
                         }
                         stored
                     }
@@ -294,7 +294,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                         let flags = self.store(&mut self.compressor()?, gpa, bytes, &mut again)?;
                         let stored = placement.store(again.len() as u32, flags);
                         compaction.add(data, again);
-                        seen.insert(known.hash, bytes, stored);
+                        seen.note(known.hash, bytes, stored);
                         stored
                     }
                 },

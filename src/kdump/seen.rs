@@ -1,5 +1,5 @@
 //! Pages that the dump has already, so that the same page need not be
-//! compressed and stored again.
+//! compressed and stored again and again.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,10 +28,18 @@ pub(super) struct Known {
     number: u64,
 }
 
-/// Some of the last pages of the dump, each once. The oldest of those with
-/// like hashes makes room for a new one. So what is in here depends on
+/// Hashes that are remembered, 256 KiB.
+const TAGS: usize = 1 << 16;
+
+/// Some of the last pages of the dump that came twice. The oldest of those
+/// with like hashes makes room for a new one. So what is in here depends on
 /// nothing but the pages before, in the dump's order.
+///
+/// Copying every page would cost more than most guests' repeated pages save,
+/// so of a page that comes for the first time only the hash is kept.
 pub(super) struct Seen {
+    /// Parts of the hashes of pages that came once, by other parts.
+    tags: Vec<u32>,
     slots: Vec<Option<Arc<Known>>>,
     /// Pages taken in so far.
     count: u64,
@@ -51,6 +59,7 @@ pub(super) struct Published {
 impl Seen {
     pub(super) fn new(page_size: usize) -> Self {
         Self {
+            tags: vec![0; TAGS],
             slots: vec![None; slot_count(page_size)],
             count: 0,
             changed: Vec::new(),
@@ -71,8 +80,17 @@ impl Seen {
         candidate(&self.slots, page.hash).is_some_and(|known| Arc::ptr_eq(known, page))
     }
 
+    /// Takes in a page that is not here, if it seems to come again.
+    pub(super) fn note(&mut self, hash: u64, page: &[u8], stored: Stored) {
+        let tag = &mut self.tags[(hash >> 32) as usize % TAGS];
+        match *tag == hash as u32 {
+            true => self.insert(hash, page, stored),
+            false => *tag = hash as u32,
+        }
+    }
+
     /// Takes in a page that is not here.
-    pub(super) fn insert(&mut self, hash: u64, page: &[u8], stored: Stored) {
+    fn insert(&mut self, hash: u64, page: &[u8], stored: Stored) {
         let mut bytes = self.spare.pop().unwrap_or_default();
         bytes.clear();
         bytes.extend_from_slice(page);
@@ -199,6 +217,16 @@ mod tests {
         let known = seen.slots.iter().flatten().count();
         assert_eq!(known * 4096, BUDGET);
         assert!(seen.spare.len() <= 1 && seen.gone.is_empty() && seen.changed.is_empty());
+    }
+
+    #[test]
+    fn a_page_is_taken_in_when_it_comes_again() {
+        let mut seen = Seen::new(4096);
+        let hash = 0x1234_5678_9abc_def0;
+        seen.note(hash, &[1; 4096], stored(10));
+        assert_eq!(found(&seen, hash, &[1; 4096]), None);
+        seen.note(hash, &[1; 4096], stored(20));
+        assert_eq!(found(&seen, hash, &[1; 4096]), Some(20));
     }
 
     #[test]

@@ -16,13 +16,16 @@ pub(super) type PageStart = [u8; 24];
 /// Bytes that a thread takes at a time.
 const TASK: u64 = 32 << 20;
 
+/// More would only wait for memory.
+const MOST_THREADS: usize = 64;
+
 /// Bytes that are read at once. One read of 64 pages takes less time than 64
 /// reads of their first bytes.
 const READ_AT_ONCE: u64 = 256 << 10;
 
 /// Calls `look` for every page whose beginning is `wanted`, in ascending
-/// order, until it returns false. Of `most` pages that a thread finds in a
-/// row it is called for no more.
+/// order, until it returns false, which it must for the page `most` at the
+/// latest: behind so many not every page is looked at.
 pub(super) fn for_each_page_start(
     guest: Guest<'_>,
     threads: usize,
@@ -40,7 +43,7 @@ pub(super) fn for_each_page_start(
     let scan = |task: &[MemoryRange]| scan(memory, task, progress, most, wanted);
     loop {
         let mut tasks = Vec::new();
-        while tasks.len() < threads.max(1) {
+        while tasks.len() < threads.clamp(1, MOST_THREADS) {
             let task = extents.task()?;
             if task.is_empty() {
                 break;
@@ -135,6 +138,9 @@ fn scan(
                     found.push((gpa, *start));
                 }
             })?;
+            if found.len() == most {
+                return Ok(found);
+            }
         }
     }
     Ok(found)
