@@ -259,7 +259,7 @@ fn a_scan_finds_the_same_on_any_number_of_threads_and_beside_unreadable_bytes() 
         for threads in [1, 2, 5] {
             // The dump itself is short.
             let options = DumpOptions::new(Format::Elf)
-                .filter(0, PAGE)
+                .filter(0, 4096)
                 .threads(threads);
             let memory = Large { unreadable };
             let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
