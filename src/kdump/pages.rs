@@ -7,15 +7,16 @@
 //! in the dump's order, so it does not depend on the threads.
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::format::codec_flag;
 use super::placement::{Due, Placement};
+use super::sample;
 use super::seen::{Known, Published, Seen};
-use super::{sample, writer::Target};
-use crate::codec::{Codec, Compressor};
+use super::writer::{KdumpContents, Target};
+use crate::codec::Compressor;
 use crate::error::{Error, Result};
-use crate::memory::{GuestMemory, is_zero};
+use crate::memory::is_zero;
 use crate::pipeline::{Chunk, Encoder};
 
 /// Bytes of guest memory that are read at once: they should still be in a
@@ -24,11 +25,20 @@ const READ_AT_ONCE: u64 = 256 << 10;
 
 /// The encoder of pages and their descriptors.
 pub(super) struct Pages<'a, 't> {
-    pub(super) memory: &'a dyn GuestMemory,
-    pub(super) page_size: usize,
-    pub(super) codec: Codec,
-    pub(super) target: &'a Target<'t>,
-    pub(super) published: Published,
+    contents: KdumpContents<'a>,
+    page_size: usize,
+    target: &'a Target<'t>,
+    published: Published,
+    written: Mutex<Written>,
+}
+
+/// What is in the file for good, if blocks are written in order.
+#[derive(Clone, Copy)]
+pub(super) struct Written {
+    /// Pages, from the first one on.
+    pub(super) pages: u64,
+    /// Offset behind their data.
+    pub(super) end: u64,
 }
 
 pub(super) struct Worker {
@@ -45,6 +55,8 @@ pub(super) struct Block<'m> {
     encoded: Encoded<'m>,
     /// File offset of the data.
     data_at: u64,
+    /// In the dump, with this block.
+    pages_so_far: u64,
     due: Due,
 }
 
@@ -100,9 +112,28 @@ impl Encoded<'_> {
     }
 }
 
-impl<'a> Pages<'a, '_> {
+impl<'a, 't> Pages<'a, 't> {
+    /// Pages whose data goes to `data_at` of `target` and behind it.
+    pub(super) fn new(contents: &KdumpContents<'a>, target: &'a Target<'t>, data_at: u64) -> Self {
+        let page_size = contents.selection.page_size as usize;
+        Self {
+            contents: *contents,
+            page_size,
+            target,
+            published: Published::new(page_size),
+            written: Mutex::new(Written {
+                pages: 0,
+                end: data_at,
+            }),
+        }
+    }
+
+    pub(super) fn written(&self) -> Written {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn compressor(&self) -> Result<Compressor> {
-        let compressor = self.codec.compressor();
+        let compressor = self.contents.codec.compressor();
         compressor
             .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
             .map_err(|source| Error::Compress { gpa: 0, source })
@@ -123,12 +154,15 @@ impl<'a> Pages<'a, '_> {
         looks.extend(pages.clone().map(|page| (sample::hash(page), None)));
         self.published.candidates(looks);
         for (number, (page, (hash, known))) in pages.zip(looks).enumerate() {
+            let at = number * self.page_size;
+            let gpa = gpa + at as u64;
+            if self.contents.unreadable.leaves_out(gpa) {
+                continue;
+            }
             if is_zero(page) {
                 out.push_zeroes(1);
                 continue;
             }
-            let at = number * self.page_size;
-            let gpa = gpa + at as u64;
             if let Some(known) = known.take().filter(|known| *known.bytes == *page) {
                 out.pages.push(Page::Same { known, gpa });
                 continue;
@@ -166,7 +200,7 @@ impl<'a> Pages<'a, '_> {
             .compress(page, data)
             .map_err(|source| Error::Compress { gpa, source })?;
         if shrunk {
-            return Ok(codec_flag(self.codec));
+            return Ok(codec_flag(self.contents.codec));
         }
         data.extend_from_slice(page);
         Ok(0)
@@ -231,7 +265,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                 continue;
             }
             let gpa = part.range.start();
-            if let Some(bytes) = part.in_place(self.memory) {
+            if let Some(bytes) = part.in_place(self.contents.memory) {
                 let place = |at| Bytes::InPlace(&bytes[at..at + self.page_size]);
                 self.encode_pages(worker, gpa, bytes, place, encoded)?;
                 continue;
@@ -240,7 +274,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                 let start = end;
                 end += piece.range.size() as usize;
                 let bytes = &mut read[start..end];
-                piece.read(self.memory, bytes)?;
+                piece.read(self.contents.memory, bytes)?;
                 let place = |at| Bytes::Read(start + at);
                 self.encode_pages(worker, piece.range.start(), bytes, place, encoded)?;
             }
@@ -254,6 +288,7 @@ impl<'a> Encoder for Pages<'a, '_> {
             read,
             encoded: Encoded { data, pages },
             data_at,
+            pages_so_far,
             due,
         } = block;
         *data_at = placement.next_data;
@@ -302,22 +337,30 @@ impl<'a> Encoder for Pages<'a, '_> {
             placement.push(stored, due);
         }
         data.truncate(compaction.kept);
+        *pages_so_far = placement.pages;
         self.published.update(seen);
         Ok(())
     }
 
     fn in_order(&self) -> bool {
-        matches!(self.target, Target::Flattened(_))
+        // Of a partial dump it must be known what it has.
+        matches!(self.target, Target::Flattened(_)) || self.contents.keep_partial
     }
 
     fn write(&self, block: &Block<'a>) -> Result<()> {
+        // The descriptors are also those of earlier blocks, which count even
+        // if this one's data cannot be written.
+        if !block.due.bytes.is_empty() {
+            self.target.write_at(block.due.offset, &block.due.bytes)?;
+        }
         let data = &block.encoded.data;
         if !data.is_empty() {
             self.target.write_at(block.data_at, data)?;
         }
-        if !block.due.bytes.is_empty() {
-            self.target.write_at(block.due.offset, &block.due.bytes)?;
-        }
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Written {
+            pages: block.pages_so_far,
+            end: block.data_at + data.len() as u64,
+        };
         Ok(())
     }
 }

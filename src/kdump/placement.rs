@@ -30,6 +30,8 @@ pub(super) struct Placement {
     pub(super) next_data: u64,
     /// Descriptors that are not written yet, and where they go.
     pub(super) descriptors: Due,
+    pub(super) pages: u64,
+    /// Of these.
     pub(super) zero_pages: u64,
     /// Descriptors of zero pages, all the same: they share one stored page.
     zeroes: Vec<u8>,
@@ -47,6 +49,7 @@ impl Placement {
                 bytes: Vec::new(),
                 offset: descriptors_at,
             },
+            pages: 0,
             zero_pages: 0,
             zeroes: zeroes.repeat(ZEROES_AT_ONCE),
             order,
@@ -66,12 +69,14 @@ impl Placement {
 
     /// The next page of the dump. What becomes due goes to `due`.
     pub(super) fn push(&mut self, page: Stored, due: &mut Due) {
+        self.pages += 1;
         descriptor(page).encode(self.order, &mut self.descriptors.bytes);
         self.flush_if_full(due);
     }
 
     /// So many pages of zeroes.
     pub(super) fn push_zeroes(&mut self, count: u64, due: &mut Due) {
+        self.pages += count;
         self.zero_pages += count;
         let mut left = count;
         while left > 0 {

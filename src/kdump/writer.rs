@@ -13,7 +13,7 @@ use super::format::{
 use super::layout::Layout;
 use super::pages::{self, Pages};
 use super::placement::Placement;
-use super::seen::{Published, Seen, Stored};
+use super::seen::{Seen, Stored};
 use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
@@ -21,9 +21,9 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::GuestMemory;
+use crate::memory::{GuestMemory, UnreadableLog};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunks, FrameRun, Selection, Written};
+use crate::pipeline::{self, Chunks, FrameRun, Selection, Written, first_pages};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -31,12 +31,16 @@ use crate::sink::{ForwardOutput, Output, SinkAccess};
 #[derive(Clone, Copy)]
 pub(crate) struct KdumpContents<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
+    /// What of it cannot be read.
+    pub(crate) unreadable: &'a UnreadableLog,
     pub(crate) selection: &'a Selection,
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) format: Format,
     pub(crate) codec: Codec,
     pub(crate) machine: Machine,
+    /// After a failure the dump becomes one of what there is. Of raw dumps.
+    pub(crate) keep_partial: bool,
 }
 
 /// A dump whose place in the file is laid out.
@@ -90,7 +94,6 @@ impl<'a> KdumpWriter<'a> {
             selection.pages(),
         )
         .ok_or_else(too_high)?;
-        let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let main = MainHeader {
             header_version: HEADER_VERSION,
             utsname: facts.utsname,
@@ -103,7 +106,7 @@ impl<'a> KdumpWriter<'a> {
             max_mapnr: capped(max_mapnr),
             total_ram_blocks: capped(selection.ram_pages()),
             device_blocks: 0,
-            written_blocks: capped(selection.pages()),
+            written_blocks: 0,
             current_cpu: 0,
             nr_cpus: capped(notes.cpus.max(1) as u64),
         };
@@ -131,6 +134,10 @@ impl<'a> KdumpWriter<'a> {
     }
 
     /// Writes the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Incomplete`] if it failed and is a dump of what there is.
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
@@ -145,29 +152,29 @@ impl<'a> KdumpWriter<'a> {
                 access, progress,
             ))?)
         };
+        let page_size = self.contents.selection.page_size;
+        if let (Target::Raw(output), true) = (&target, self.contents.keep_partial) {
+            output.reserve(self.layout.data + page_size)?;
+        }
+        let selection = self.contents.selection;
         // A raw dump says that it is incomplete until it is not. A flattened
         // one does so by the end record that is not there yet.
-        self.write_main_header(&target, raw)?;
+        self.write_main_header(&target, selection.pages(), raw)?;
         self.write_sub_header(&target)?;
-        let selection = self.contents.selection;
-        self.write_bitmap(&target, self.layout.bitmaps, &selection.ram, progress)?;
-        let second = self.layout.bitmaps + self.layout.bitmap_size;
-        self.write_bitmap(&target, second, &selection.dumped, progress)?;
-        let page_size = self.contents.selection.page_size;
+        self.write_bitmap(&target, Bitmap::First, &selection.ram, Some(progress))?;
+        // A stream cannot take it back.
+        let bitmap_later = !raw && self.contents.unreadable.may_leave_out();
+        if !bitmap_later {
+            self.write_bitmap(&target, Bitmap::Second, &selection.dumped, Some(progress))?;
+        }
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
-        let pages = Pages {
-            memory: self.contents.memory,
-            page_size: page_size as usize,
-            codec: self.contents.codec,
-            target: &target,
-            published: Published::new(page_size as usize),
-        };
         let zero_page = Stored {
             offset: self.layout.data,
             size: page_size as u32,
             flags: 0,
         };
+        let pages = Pages::new(&self.contents, &target, self.layout.data + page_size);
         let layout = pages::Layout {
             placement: Placement::new(zero_page, self.layout.descriptors, self.order),
             seen: Seen::new(page_size as usize),
@@ -177,24 +184,72 @@ impl<'a> KdumpWriter<'a> {
             &self.contents.selection.dumped,
             page_size,
         );
-        let end = pipeline::run(&pages, layout, chunks, threads, progress)?.placement;
-        target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
-
-        match &target {
-            Target::Flattened(output) => output.end()?,
-            Target::Raw(output) => {
-                output.set_len(end.next_data)?;
-                self.write_main_header(&target, false)?;
+        let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
+        let end = end.placement;
+        let result = result.and_then(|()| self.finish(&target, &end, bitmap_later));
+        match (result, &target) {
+            (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
+                Err(self.close_incomplete(&target, output, &end, pages.written(), error))
             }
+            (result, _) => result.map(|()| Written {
+                pages: end.pages,
+                zero_pages: end.zero_pages,
+                file_size: end.next_data,
+            }),
         }
-        Ok(Written {
-            zero_pages: end.zero_pages,
-            file_size: end.next_data,
-        })
     }
 
-    fn write_main_header(&self, target: &Target<'_>, incomplete: bool) -> Result<()> {
+    /// Writes what is known only when all pages are.
+    fn finish(&self, target: &Target<'_>, end: &Placement, bitmap_later: bool) -> Result<()> {
+        target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
+        if bitmap_later || end.pages < self.contents.selection.pages() {
+            let readable = self.contents.selection.readable(self.contents.unreadable);
+            self.write_bitmap(target, Bitmap::Second, &readable, None)?;
+        }
+        match target {
+            Target::Flattened(output) => output.end(),
+            Target::Raw(output) => {
+                output.set_len(end.next_data)?;
+                self.write_main_header(target, end.pages, false)
+            }
+        }
+    }
+
+    /// After the failure `error`, makes a dump of the pages that are stored,
+    /// which still says that it is incomplete. Needs no more space than the
+    /// file has; if it fails all the same, the first error counts.
+    fn close_incomplete(
+        &self,
+        target: &Target<'_>,
+        output: &Output<'_>,
+        end: &Placement,
+        written: pages::Written,
+        error: Error,
+    ) -> Error {
+        if written.pages == 0 {
+            return error;
+        }
+        let readable = self.contents.selection.readable(self.contents.unreadable);
+        let pages = first_pages(&readable, written.pages);
+        let close = || {
+            output.set_len(written.end)?;
+            target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
+            self.write_bitmap(target, Bitmap::Second, &pages, None)?;
+            self.write_main_header(target, written.pages, true)
+        };
+        match close() {
+            Ok(()) => Error::Incomplete {
+                pages: written.pages,
+                of: self.contents.selection.pages(),
+                cause: Box::new(error),
+            },
+            Err(_) => error,
+        }
+    }
+
+    fn write_main_header(&self, target: &Target<'_>, pages: u64, incomplete: bool) -> Result<()> {
         let mut main = self.main;
+        main.written_blocks = capped(pages);
         if incomplete {
             main.status |= DUMP_DH_COMPRESSED_INCOMPLETE;
         }
@@ -213,26 +268,48 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(self.layout.sub_header, &blocks)
     }
 
-    /// Pieces without a bit are left out. Readers take what no record of a
-    /// flattened dump has for zeroes, as they take holes of a file.
+    /// Writes a bitmap with the bits of `runs`. Pieces that have no bit at
+    /// first are left out. Readers take what no record of a flattened dump
+    /// has for zeroes, as they take holes of a file.
     fn write_bitmap(
         &self,
         target: &Target<'_>,
-        offset: u64,
+        bitmap: Bitmap,
         runs: &[FrameRun],
-        progress: &Progress,
+        cancel: Option<&Progress>,
     ) -> Result<()> {
-        let bits = runs.iter().map(|run| FrameRun {
+        let selection = self.contents.selection;
+        let (offset, all) = match bitmap {
+            Bitmap::First => (self.layout.bitmaps, &selection.ram),
+            Bitmap::Second => (
+                self.layout.bitmaps + self.layout.bitmap_size,
+                &selection.dumped,
+            ),
+        };
+        let bits = |run: &FrameRun| FrameRun {
             start: run.start - self.first_frame,
             ..*run
-        });
-        for_each_piece(bits, self.layout.bitmap_size, |start, piece| {
-            if progress.is_cancelled() {
+        };
+        let (all, runs) = (all.iter().map(bits), runs.iter().map(bits));
+        for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
+            if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Error::Cancelled);
             }
             target.write_at(offset + start, piece)
         })
     }
+}
+
+/// The two bitmaps: what is RAM, and what of it is in the dump.
+#[derive(Clone, Copy)]
+enum Bitmap {
+    First,
+    Second,
+}
+
+/// A number for a field of 32 bits.
+fn capped(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Where page frame numbers count from it, RAM cannot begin below it; without

@@ -17,8 +17,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST};
-pub(crate) use raw::RawPages;
-pub(crate) use select::{FrameRun, Selection};
+pub(crate) use raw::{RawLayout, RawPages};
+pub(crate) use select::{FrameRun, Selection, first_pages};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -26,7 +26,9 @@ use crate::progress::Progress;
 /// What became of a dump.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
-    /// Pages that are all zero.
+    /// Pages in the dump.
+    pub(crate) pages: u64,
+    /// Pages of these that are all zero.
     pub(crate) zero_pages: u64,
     /// Length of the dump in bytes, holes included.
     pub(crate) file_size: u64,
@@ -71,14 +73,14 @@ const CHUNKS_PER_THREAD: u64 = 2;
 
 /// Runs all `chunks` through `encoder` on `threads` threads, of which the
 /// calling one is the first, or fewer if no more can be started. Returns the
-/// final layout.
+/// final layout; after a failure, that of all blocks that have their place.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
     chunks: Chunks<'_>,
     threads: usize,
     progress: &Progress,
-) -> Result<E::Layout> {
+) -> (E::Layout, Result<()>) {
     let engine = Engine {
         encoder,
         progress,
@@ -88,10 +90,11 @@ pub(crate) fn run<E: Encoder>(
             taken: 0,
             placed: 0,
             ready: BTreeMap::new(),
-            layout: Some(layout),
+            placing: false,
             spare: Vec::new(),
             failure: None,
         }),
+        layout: Mutex::new(layout),
         changed: Condvar::new(),
     };
     thread::scope(|scope| {
@@ -105,17 +108,11 @@ pub(crate) fn run<E: Encoder>(
         }
         engine.work();
     });
-    let state = engine
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    match state.failure {
-        Some(error) => Err(error),
-        // Only who fails does not put it back.
-        None => state
-            .layout
-            .ok_or_else(|| Error::Panicked("no layout is left".to_owned())),
-    }
+    let state = engine.state.into_inner();
+    let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
+    let layout = engine.layout.into_inner();
+    let layout = layout.unwrap_or_else(PoisonError::into_inner);
+    (layout, failure.map_or(Ok(()), Err))
 }
 
 struct Engine<'a, 'c, E: Encoder> {
@@ -124,6 +121,8 @@ struct Engine<'a, 'c, E: Encoder> {
     /// Most chunks that are taken and not placed.
     window: u64,
     state: Mutex<State<'c, E>>,
+    /// Nobody waits for it: who has set `State::placing` uses it.
+    layout: Mutex<E::Layout>,
     changed: Condvar,
 }
 
@@ -135,8 +134,8 @@ struct State<'c, E: Encoder> {
     placed: u64,
     /// Encoded chunks, by number, that wait for an earlier one.
     ready: BTreeMap<u64, (Chunk, E::Block)>,
-    /// `None` while somebody places a block.
-    layout: Option<E::Layout>,
+    /// Somebody places a block, and if blocks are written in order, writes it.
+    placing: bool,
     spare: Vec<E::Block>,
     failure: Option<Error>,
 }
@@ -209,36 +208,40 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
     /// Hands a block in; then places and writes what is next in order, as
     /// long as there is something and nobody else is at it.
     fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
+        let in_order = self.encoder.in_order();
         let mut state = self.lock();
         state.ready.insert(number, (chunk, block));
-        while state.failure.is_none() && state.layout.is_some() {
+        while state.failure.is_none() && !state.placing {
             let next = state.placed;
             let Some((chunk, mut block)) = state.ready.remove(&next) else {
                 break;
             };
-            let Some(mut layout) = state.layout.take() else {
-                break;
-            };
+            // Others take chunks meanwhile.
+            state.placing = true;
             drop(state);
-            self.encoder.place(&mut layout, &mut block)?;
-            // Nobody else places, and so writes, while this one has the layout.
-            let in_order = self.encoder.in_order();
-            if in_order {
-                self.encoder.write(&block)?;
-            }
+            self.place(&mut block)?;
             state = self.lock();
-            state.layout = Some(layout);
             state.placed += 1;
+            state.placing = in_order;
+            drop(state);
             self.changed.notify_all();
-            if !in_order {
-                drop(state);
-                self.encoder.write(&block)?;
-                state = self.lock();
-            }
+
+            self.encoder.write(&block)?;
             self.progress.add_done(chunk.size);
+
+            state = self.lock();
+            if in_order {
+                state.placing = false;
+            }
             state.spare.push(block);
         }
         Ok(())
+    }
+
+    fn place(&self, block: &mut E::Block) -> Result<()> {
+        let layout = self.layout.lock();
+        let mut layout = layout.unwrap_or_else(PoisonError::into_inner);
+        self.encoder.place(&mut layout, block)
     }
 }
 
