@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
@@ -13,12 +14,16 @@ use crate::format::Format;
 use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, WholePages, validate_ranges};
+use crate::memory::{
+    GuestMemory, MIN_PAGE_SIZE, MemoryRange, OnReadError, Tolerant, Unreadable, UnreadableLog,
+    WholePages, validate_ranges,
+};
 use crate::notes::{MAX_NOTES, NoteSegment};
 use crate::paging::{Budget, Mappings, address_spaces, mappings};
-use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
+use crate::pipeline::{CHUNK_SIZE, Executor, Selection, Threads, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
+use crate::throttle::{Monotonic, Throttled};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
 use crate::windmp::{HeaderSource, WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
@@ -38,7 +43,11 @@ pub struct DumpOptions {
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
+    pub(crate) on_read_error: OnReadError,
+    pub(crate) keep_partial: bool,
     pub(crate) threads: usize,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
+    pub(crate) throttle: Option<u64>,
     pub(crate) progress: Progress,
 }
 
@@ -61,7 +70,11 @@ impl DumpOptions {
             filter: None,
             windows: WindowsOptions::new(),
             paging: None,
+            on_read_error: OnReadError::default(),
+            keep_partial: false,
             threads: 1,
+            executor: None,
+            throttle: None,
             progress: Progress::new(),
         }
     }
@@ -160,6 +173,15 @@ impl DumpOptions {
         self
     }
 
+    /// Whether a Windows guest's kernel may have broken lists, see
+    /// [`WindowsOptions::damaged`]. What else [`windows`](Self::windows) says
+    /// stays.
+    #[must_use]
+    pub fn windows_damaged(mut self, may_be: bool) -> Self {
+        self.windows = self.windows.damaged(may_be);
+        self
+    }
+
     /// Also says at which guest-virtual addresses the memory is mapped, by
     /// the page tables of all CPUs and of the kernel, which may make as much
     /// work as `budget` allows. In an ELF dump each mapping is a PT_LOAD;
@@ -167,6 +189,26 @@ impl DumpOptions {
     #[must_use]
     pub fn paging(mut self, budget: Budget) -> Self {
         self.paging = Some(budget);
+        self
+    }
+
+    /// What to do when guest memory cannot be read. [`OnReadError::Skip`] is
+    /// refused for formats that must have every page.
+    #[must_use]
+    pub fn on_read_error(mut self, policy: OnReadError) -> Self {
+        self.on_read_error = policy;
+        self
+    }
+
+    /// When the dump fails, because the disk is full for example, or is
+    /// cancelled, keep what there is: the pages that were written are a valid
+    /// dump that says that it is incomplete. The sink is finished then, and
+    /// the error is [`Error::Incomplete`]. The space for headers, bitmaps and
+    /// page descriptors is taken at the beginning. Formats other than
+    /// kdump-raw are refused with it.
+    #[must_use]
+    pub fn keep_partial(mut self, keep: bool) -> Self {
+        self.keep_partial = keep;
         self
     }
 
@@ -180,6 +222,28 @@ impl DumpOptions {
         self
     }
 
+    /// Threads of the caller's own for [`threads`](Self::threads): then a dump
+    /// starts none. Without it, it starts them, and they have ended when it
+    /// returns.
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
+    /// Reads at most so many bytes of guest memory a second, all threads
+    /// together, for a dump beside guests that run. Memory that was never
+    /// populated costs nothing. What is written is hardly ever more than what
+    /// is read, and compression goes with it, so this limits the load on
+    /// disks and processors too; a limit on what is written would not, for a
+    /// guest of zeroes. The dump is the same. Less than a page a second is
+    /// refused.
+    #[must_use]
+    pub fn throttle(mut self, bytes_per_second: u64) -> Self {
+        self.throttle = Some(bytes_per_second);
+        self
+    }
+
     /// A handle to watch and to cancel the dump with. Once it is cancelled it
     /// stays so, for every dump that has it.
     #[must_use]
@@ -188,11 +252,14 @@ impl DumpOptions {
         self
     }
 
-    fn thread_count(&self) -> usize {
-        match self.threads {
+    /// The threads to work on.
+    pub(crate) fn workers(&self) -> Threads<'_> {
+        let count = match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             n => n,
-        }
+        };
+        let executor = self.executor.as_deref();
+        Threads { count, executor }
     }
 }
 
@@ -228,6 +295,9 @@ pub struct Summary {
     pub windows: Option<WindowsSummary>,
     /// What the page tables gave, if they were asked for.
     pub paging: Option<PagingSummary>,
+    /// Guest memory that could not be read: zeroes in the dump, or left out
+    /// of it, as [`DumpOptions::on_read_error`] says.
+    pub unreadable: Option<Unreadable>,
 }
 
 /// What a dump with guest-virtual addresses has of them.
@@ -278,35 +348,90 @@ pub fn dump(
     let begun = Instant::now();
     // What the caller's memory and sink do wrong, a panic included, is a
     // failure like another.
-    let access = sink.access();
+    let access = catch_panics(|| Ok(sink.access()))?;
     if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
         return Err(Error::NeedsPositions {
             format: options.format,
             instead: options.format.streamable(),
         });
     }
-    let plan = catch_panics(|| Plan::new(memory, options))?;
-    let bytes_total = plan.selection.pages() * plan.selection.page_size;
+    check_policies(options, &access)?;
+    let clock = Monotonic::new();
+    let throttled = options
+        .throttle
+        .map(|rate| Throttled::new(memory, rate, &options.progress, &clock))
+        .transpose()?;
+    let memory = throttled
+        .as_ref()
+        .map_or(memory, |throttled| throttled as &dyn GuestMemory);
+    let plan = catch_panics(|| match options.on_read_error {
+        OnReadError::Fail => Plan::new(memory, options),
+        // What is looked for may be elsewhere.
+        policy => {
+            let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
+            Plan::new(&Tolerant { memory, log }, options)
+        }
+    })?;
+    let page_size = plan.selection.page_size;
+    let bytes_total = plan.selection.pages() * page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
-    let threads = (options.thread_count() as u64).min(chunks) as usize;
+    let workers = options.workers();
+    let threads = Threads {
+        count: (workers.count as u64).min(chunks) as usize,
+        ..workers
+    };
     let progress = &options.progress;
-    let written = catch_panics(|| plan.write(memory, access, options, threads))?;
+    let log = &UnreadableLog::new(options.on_read_error, page_size);
+    let tolerant = Tolerant { memory, log };
+    let memory = match options.on_read_error {
+        OnReadError::Fail => memory,
+        OnReadError::Zero | OnReadError::Skip => &tolerant,
+    };
+    let written = match catch_panics(|| plan.write(memory, log, access, options, threads)) {
+        Ok(written) => written,
+        Err(Error::Incomplete { pages, of, cause }) => {
+            // The first error counts.
+            return Err(
+                match catch_panics(|| sink.finish().map_err(Error::Finish)) {
+                    Ok(()) => Error::Incomplete { pages, of, cause },
+                    Err(_) => *cause,
+                },
+            );
+        }
+        Err(error) => return Err(error),
+    };
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
         format: options.format,
         machine: options.machine,
-        page_size: plan.selection.page_size,
-        pages: plan.selection.pages(),
+        page_size,
+        pages: written.pages,
         zero_pages: written.zero_pages,
-        bytes_total,
+        bytes_total: written.pages * page_size,
         bytes_written: progress.snapshot().written,
         file_size: written.file_size,
-        threads,
+        threads: threads.count,
         duration: begun.elapsed(),
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
         windows: plan.windows.map(|plan| plan.summary),
+        unreadable: log.summary(),
     })
+}
+
+/// Refuses what the format or the sink cannot do.
+fn check_policies(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> {
+    let format = options.format;
+    if options.keep_partial && !(format.codec().is_some() && format.needs_positions()) {
+        return Err(Error::KeepPartialFormat { format });
+    }
+    if options.on_read_error == OnReadError::Skip && format.codec().is_none() {
+        let stream = format == Format::WinDmpBitmap;
+        if !stream || matches!(access, SinkAccess::Stream(_)) {
+            return Err(Error::SkipFormat { format, stream });
+        }
+    }
+    Ok(())
 }
 
 fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -360,7 +485,12 @@ impl Plan {
         // A Windows guest has none; its note is its dump's header.
         let vmcoreinfo = match format.is_windows() {
             true => None,
-            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+            false => locate(
+                guest,
+                &options.vmcoreinfo,
+                options.workers(),
+                &options.progress,
+            )?,
         };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
@@ -415,9 +545,10 @@ impl Plan {
     fn write<'s>(
         &self,
         memory: &dyn GuestMemory,
+        unreadable: &UnreadableLog,
         access: SinkAccess<'s>,
         options: &'s DumpOptions,
-        threads: usize,
+        threads: Threads<'_>,
     ) -> Result<Written> {
         let &DumpOptions {
             format, machine, ..
@@ -426,7 +557,14 @@ impl Plan {
         let total = self.selection.pages() * self.selection.page_size;
         if let Some(windows) = &self.windows {
             progress.start(total);
-            return windows.write(memory, &self.selection, access, threads, progress);
+            return windows.write(
+                memory,
+                unreadable,
+                &self.selection,
+                access,
+                threads,
+                progress,
+            );
         }
         match format.codec() {
             None => {
@@ -454,12 +592,14 @@ impl Plan {
                     memory: whole_pages
                         .as_ref()
                         .map_or(memory, |memory| memory as &dyn GuestMemory),
+                    unreadable,
                     selection: &self.selection,
                     notes: &self.notes,
                     facts: &self.facts,
                     format,
                     codec,
                     machine,
+                    keep_partial: options.keep_partial,
                 })?;
                 progress.start(total);
                 writer.write(access, threads, progress)

@@ -19,8 +19,8 @@ use super::allocator::bounded;
 use super::pieces;
 use super::sinks::SlowStream;
 
-/// About as many pages has a guest at most: a few chunks.
-const MAX_PAGES: usize = 600;
+/// About as many pages has a guest at most: two chunks. LZO is slow.
+const MAX_PAGES: usize = 300;
 
 /// What a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

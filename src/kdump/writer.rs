@@ -8,20 +8,22 @@
 
 use super::bitmap::for_each_piece;
 use super::format::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
-    SubHeader, codec_flag,
+    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, SubHeader, codec_flag,
 };
 use super::layout::Layout;
+use super::pages::{self, Pages};
+use super::placement::Placement;
+use super::seen::{Seen, Stored};
 use crate::arch::Machine;
-use crate::codec::{Codec, Compressor};
+use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
 use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, is_zero};
+use crate::memory::{GuestMemory, UnreadableLog};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written};
+use crate::pipeline::{self, Chunks, FrameRun, Selection, Threads, Written, first_pages};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -29,12 +31,16 @@ use crate::sink::{ForwardOutput, Output, SinkAccess};
 #[derive(Clone, Copy)]
 pub(crate) struct KdumpContents<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
+    /// What of it cannot be read.
+    pub(crate) unreadable: &'a UnreadableLog,
     pub(crate) selection: &'a Selection,
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) format: Format,
     pub(crate) codec: Codec,
     pub(crate) machine: Machine,
+    /// After a failure the dump becomes one of what there is. Of raw dumps.
+    pub(crate) keep_partial: bool,
 }
 
 /// A dump whose place in the file is laid out.
@@ -88,7 +94,6 @@ impl<'a> KdumpWriter<'a> {
             selection.pages(),
         )
         .ok_or_else(too_high)?;
-        let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let main = MainHeader {
             header_version: HEADER_VERSION,
             utsname: facts.utsname,
@@ -101,7 +106,7 @@ impl<'a> KdumpWriter<'a> {
             max_mapnr: capped(max_mapnr),
             total_ram_blocks: capped(selection.ram_pages()),
             device_blocks: 0,
-            written_blocks: capped(selection.pages()),
+            written_blocks: 0,
             current_cpu: 0,
             nr_cpus: capped(notes.cpus.max(1) as u64),
         };
@@ -129,10 +134,14 @@ impl<'a> KdumpWriter<'a> {
     }
 
     /// Writes the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Incomplete`] if it failed and is a dump of what there is.
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let raw = self.contents.format.needs_positions();
@@ -143,60 +152,104 @@ impl<'a> KdumpWriter<'a> {
                 access, progress,
             ))?)
         };
+        let page_size = self.contents.selection.page_size;
+        if let (Target::Raw(output), true) = (&target, self.contents.keep_partial) {
+            output.reserve(self.layout.data + page_size)?;
+        }
+        let selection = self.contents.selection;
         // A raw dump says that it is incomplete until it is not. A flattened
         // one does so by the end record that is not there yet.
-        self.write_main_header(&target, raw)?;
+        self.write_main_header(&target, selection.pages(), raw)?;
         self.write_sub_header(&target)?;
-        let selection = self.contents.selection;
-        self.write_bitmap(&target, self.layout.bitmaps, &selection.ram, progress)?;
-        let second = self.layout.bitmaps + self.layout.bitmap_size;
-        self.write_bitmap(&target, second, &selection.dumped, progress)?;
-        let page_size = self.contents.selection.page_size;
+        self.write_bitmap(&target, Bitmap::First, &selection.ram, Some(progress))?;
+        // A stream cannot take it back.
+        let bitmap_later = !raw && self.contents.unreadable.may_leave_out();
+        if !bitmap_later {
+            self.write_bitmap(&target, Bitmap::Second, &selection.dumped, Some(progress))?;
+        }
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
-        let pages = Pages {
-            writer: self,
-            target: &target,
-        };
-        let mut encoded = Vec::new();
-        PageDescriptor {
+        let zero_page = Stored {
             offset: self.layout.data,
             size: page_size as u32,
             flags: 0,
-            page_flags: 0,
-        }
-        .encode(self.order, &mut encoded);
-        let placement = Placement {
-            next_data: self.layout.data + page_size,
-            zeroes: encoded.repeat(ZEROES_AT_ONCE),
-            order: self.order,
-            descriptors: Vec::new(),
-            descriptors_at: self.layout.descriptors,
-            zero_pages: 0,
+        };
+        let pages = Pages::new(&self.contents, &target, self.layout.data + page_size);
+        let layout = pages::Layout {
+            placement: Placement::new(zero_page, self.layout.descriptors, self.order),
+            seen: Seen::new(page_size as usize),
         };
         let chunks = Chunks::new(
             self.contents.memory,
             &self.contents.selection.dumped,
             page_size,
         );
-        let end = pipeline::run(&pages, placement, chunks, threads, progress)?;
-        target.write_at(end.descriptors_at, &end.descriptors)?;
-
-        match &target {
-            Target::Flattened(output) => output.end()?,
-            Target::Raw(output) => {
-                output.set_len(end.next_data)?;
-                self.write_main_header(&target, false)?;
+        let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
+        let end = end.placement;
+        let result = result.and_then(|()| self.finish(&target, &end, bitmap_later));
+        match (result, &target) {
+            (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
+                Err(self.close_incomplete(&target, output, &end, pages.written(), error))
             }
+            (result, _) => result.map(|()| Written {
+                pages: end.pages,
+                zero_pages: end.zero_pages,
+                file_size: end.next_data,
+            }),
         }
-        Ok(Written {
-            zero_pages: end.zero_pages,
-            file_size: end.next_data,
-        })
     }
 
-    fn write_main_header(&self, target: &Target<'_>, incomplete: bool) -> Result<()> {
+    /// Writes what is known only when all pages are.
+    fn finish(&self, target: &Target<'_>, end: &Placement, bitmap_later: bool) -> Result<()> {
+        target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
+        if bitmap_later || end.pages < self.contents.selection.pages() {
+            let readable = self.contents.selection.readable(self.contents.unreadable);
+            self.write_bitmap(target, Bitmap::Second, &readable, None)?;
+        }
+        match target {
+            Target::Flattened(output) => output.end(),
+            Target::Raw(output) => {
+                output.set_len(end.next_data)?;
+                self.write_main_header(target, end.pages, false)
+            }
+        }
+    }
+
+    /// After the failure `error`, makes a dump of the pages that are stored,
+    /// which still says that it is incomplete. Needs no more space than the
+    /// file has; if it fails all the same, the first error counts.
+    fn close_incomplete(
+        &self,
+        target: &Target<'_>,
+        output: &Output<'_>,
+        end: &Placement,
+        written: pages::Written,
+        error: Error,
+    ) -> Error {
+        if written.pages == 0 {
+            return error;
+        }
+        let readable = self.contents.selection.readable(self.contents.unreadable);
+        let pages = first_pages(&readable, written.pages);
+        let close = || {
+            output.set_len(written.end)?;
+            target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
+            self.write_bitmap(target, Bitmap::Second, &pages, None)?;
+            self.write_main_header(target, written.pages, true)
+        };
+        match close() {
+            Ok(()) => Error::Incomplete {
+                pages: written.pages,
+                of: self.contents.selection.pages(),
+                cause: Box::new(error),
+            },
+            Err(_) => error,
+        }
+    }
+
+    fn write_main_header(&self, target: &Target<'_>, pages: u64, incomplete: bool) -> Result<()> {
         let mut main = self.main;
+        main.written_blocks = capped(pages);
         if incomplete {
             main.status |= DUMP_DH_COMPRESSED_INCOMPLETE;
         }
@@ -215,26 +268,48 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(self.layout.sub_header, &blocks)
     }
 
-    /// Pieces without a bit are left out. Readers take what no record of a
-    /// flattened dump has for zeroes, as they take holes of a file.
+    /// Writes a bitmap with the bits of `runs`. Pieces that have no bit at
+    /// first are left out. Readers take what no record of a flattened dump
+    /// has for zeroes, as they take holes of a file.
     fn write_bitmap(
         &self,
         target: &Target<'_>,
-        offset: u64,
+        bitmap: Bitmap,
         runs: &[FrameRun],
-        progress: &Progress,
+        cancel: Option<&Progress>,
     ) -> Result<()> {
-        let bits = runs.iter().map(|run| FrameRun {
+        let selection = self.contents.selection;
+        let (offset, all) = match bitmap {
+            Bitmap::First => (self.layout.bitmaps, &selection.ram),
+            Bitmap::Second => (
+                self.layout.bitmaps + self.layout.bitmap_size,
+                &selection.dumped,
+            ),
+        };
+        let bits = |run: &FrameRun| FrameRun {
             start: run.start - self.first_frame,
             ..*run
-        });
-        for_each_piece(bits, self.layout.bitmap_size, |start, piece| {
-            if progress.is_cancelled() {
+        };
+        let (all, runs) = (all.iter().map(bits), runs.iter().map(bits));
+        for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
+            if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Error::Cancelled);
             }
             target.write_at(offset + start, piece)
         })
     }
+}
+
+/// The two bitmaps: what is RAM, and what of it is in the dump.
+#[derive(Clone, Copy)]
+enum Bitmap {
+    First,
+    Second,
+}
+
+/// A number for a field of 32 bits.
+fn capped(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Where page frame numbers count from it, RAM cannot begin below it; without
@@ -250,226 +325,16 @@ fn phys_base(facts: &HeaderFacts, machine: Machine, selection: &Selection) -> u6
 }
 
 /// Where the parts of the raw file go.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Raw(Output<'a>),
     Flattened(FlattenedOutput<'a>),
 }
 
 impl Target<'_> {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Raw(output) => output.write_at(offset, bytes),
             Self::Flattened(output) => output.write_at(offset, bytes),
         }
-    }
-}
-
-/// The encoder of pages and their descriptors.
-struct Pages<'a, 't> {
-    writer: &'a KdumpWriter<'a>,
-    target: &'a Target<'t>,
-}
-
-struct Worker {
-    compressor: Compressor,
-    read: Vec<u8>,
-}
-
-/// Bytes of guest memory that are read at once: they should still be in a
-/// core's cache when they are compressed.
-const READ_AT_ONCE: u64 = 256 << 10;
-
-/// The pages of one chunk.
-#[derive(Default)]
-struct Block {
-    /// The pages' data, one behind the other.
-    data: Vec<u8>,
-    pages: Vec<Page>,
-    /// File offset of `data`.
-    data_at: u64,
-    /// Descriptors that are due, and their file offset.
-    descriptors: Vec<u8>,
-    descriptors_at: u64,
-}
-
-impl Block {
-    fn push_zeroes(&mut self, count: u64) {
-        match self.pages.last_mut() {
-            Some(Page::Zeroes(before)) => *before += count,
-            _ => self.pages.push(Page::Zeroes(count)),
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Page {
-    /// So many pages of zeroes in a row.
-    Zeroes(u64),
-    /// The page's data has this length and these flags.
-    Stored { size: u32, flags: u32 },
-}
-
-/// Where the next block's data and descriptors go.
-struct Placement {
-    next_data: u64,
-    /// Descriptors of zero pages, all the same: they share one stored page.
-    zeroes: Vec<u8>,
-    order: ByteOrder,
-    /// Descriptors that are not written yet, and where they go.
-    descriptors: Vec<u8>,
-    descriptors_at: u64,
-    zero_pages: u64,
-}
-
-/// Page descriptors that are written at once, 1.5 MiB. Some readers look
-/// through all records of a flattened dump for every page, so the records
-/// should not be small.
-const DESCRIPTORS_AT_ONCE: usize = 1 << 16;
-
-// A block never makes more than one write due.
-const _: () = assert!(LONGEST / MIN_PAGE_SIZE <= DESCRIPTORS_AT_ONCE as u64);
-
-/// Descriptors of zero pages that are made in advance.
-const ZEROES_AT_ONCE: usize = 4096;
-
-impl Placement {
-    fn place(&mut self, block: &mut Block) {
-        block.data_at = self.next_data;
-        for at in 0..block.pages.len() {
-            match block.pages[at] {
-                Page::Zeroes(count) => self.place_zeroes(count, block),
-                Page::Stored { size, flags } => {
-                    let offset = self.next_data;
-                    self.next_data += u64::from(size);
-                    PageDescriptor {
-                        offset,
-                        size,
-                        flags,
-                        page_flags: 0,
-                    }
-                    .encode(self.order, &mut self.descriptors);
-                    self.flush_if_full(block);
-                }
-            }
-        }
-    }
-
-    fn place_zeroes(&mut self, count: u64, block: &mut Block) {
-        self.zero_pages += count;
-        let mut left = count;
-        while left > 0 {
-            let room = DESCRIPTORS_AT_ONCE - self.descriptors.len() / PageDescriptor::SIZE;
-            let n = left.min(room.min(ZEROES_AT_ONCE) as u64);
-            let bytes = &self.zeroes[..n as usize * PageDescriptor::SIZE];
-            self.descriptors.extend_from_slice(bytes);
-            self.flush_if_full(block);
-            left -= n;
-        }
-    }
-
-    fn flush_if_full(&mut self, block: &mut Block) {
-        if self.descriptors.len() == DESCRIPTORS_AT_ONCE * PageDescriptor::SIZE {
-            // The block's own buffer is empty, but may have been in use.
-            std::mem::swap(&mut self.descriptors, &mut block.descriptors);
-            block.descriptors_at = self.descriptors_at;
-            self.descriptors_at += block.descriptors.len() as u64;
-        }
-    }
-}
-
-impl Pages<'_, '_> {
-    /// Encodes the pages of a populated part, whose bytes these are.
-    fn encode_part(
-        &self,
-        compressor: &mut Compressor,
-        part: &Part,
-        bytes: &[u8],
-        block: &mut Block,
-    ) -> Result<()> {
-        let page_size = self.writer.contents.selection.page_size;
-        let pages = bytes.chunks_exact(page_size as usize);
-        for (gpa, page) in (part.range.start()..)
-            .step_by(page_size as usize)
-            .zip(pages)
-        {
-            if is_zero(page) {
-                block.push_zeroes(1);
-                continue;
-            }
-            let before = block.data.len();
-            let shrunk = compressor
-                .compress(page, &mut block.data)
-                .map_err(|source| Error::Compress { gpa, source })?;
-            let flags = if shrunk {
-                codec_flag(self.writer.contents.codec)
-            } else {
-                block.data.extend_from_slice(page);
-                0
-            };
-            block.pages.push(Page::Stored {
-                size: (block.data.len() - before) as u32,
-                flags,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Encoder for Pages<'_, '_> {
-    type Worker = Worker;
-    type Block = Block;
-    type Layout = Placement;
-
-    fn worker(&self) -> Result<Worker> {
-        let compressor = self
-            .writer
-            .contents
-            .codec
-            .compressor()
-            .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
-            .map_err(|source| Error::Compress { gpa: 0, source })?;
-        Ok(Worker {
-            compressor,
-            read: vec![0; READ_AT_ONCE as usize],
-        })
-    }
-
-    fn encode(&self, worker: &mut Worker, chunk: &Chunk, block: &mut Block) -> Result<()> {
-        let memory = self.writer.contents.memory;
-        let page_size = self.writer.contents.selection.page_size;
-        block.data.clear();
-        block.pages.clear();
-        block.descriptors.clear();
-        for part in &chunk.parts {
-            if !part.populated {
-                block.push_zeroes(part.range.size() / page_size);
-                continue;
-            }
-            if let Some(bytes) = part.in_place(memory) {
-                self.encode_part(&mut worker.compressor, part, bytes, block)?;
-                continue;
-            }
-            for piece in part.pieces(READ_AT_ONCE) {
-                let bytes = &mut worker.read[..piece.range.size() as usize];
-                piece.read(memory, bytes)?;
-                self.encode_part(&mut worker.compressor, &piece, bytes, block)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn place(&self, placement: &mut Placement, block: &mut Block) {
-        placement.place(block);
-    }
-
-    fn write(&self, block: &Block) -> Result<()> {
-        if !block.data.is_empty() {
-            self.target.write_at(block.data_at, &block.data)?;
-        }
-        if !block.descriptors.is_empty() {
-            self.target
-                .write_at(block.descriptors_at, &block.descriptors)?;
-        }
-        Ok(())
     }
 }

@@ -5,12 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
+use super::file_data::next_extent;
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
+use crate::page_cache::ReadOnce;
 
 /// A range of guest memory and the place in a file where its bytes lie.
 #[derive(Debug, Clone)]
@@ -32,6 +31,7 @@ pub struct FileRegion {
 #[derive(Debug)]
 pub struct FileMemory {
     regions: Vec<FileRegion>,
+    read_once: Option<ReadOnce>,
 }
 
 impl FileMemory {
@@ -57,7 +57,10 @@ impl FileMemory {
                 });
             }
         }
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            read_once: None,
+        })
     }
 
     /// One file that holds guest memory from guest-physical address 0 on. A
@@ -73,6 +76,20 @@ impl FileMemory {
             file: Arc::new(file),
             offset: 0,
         }])
+    }
+
+    /// Whether reading leaves the files out of the host's page cache, as dd's
+    /// `iflag=nocache`. Files on tmpfs and hugetlbfs have no other place; they
+    /// take no notice.
+    ///
+    /// Nothing is ever lost by it, but it is made for files that nobody uses
+    /// now, such as a saved image. Before Linux 6.14 it also drops what others
+    /// had read of the file, and begins to write to the disk what others have
+    /// changed: leave it out there for the memory of a guest that runs.
+    #[must_use]
+    pub fn nocache(mut self, nocache: bool) -> Self {
+        self.read_once = nocache.then(ReadOnce::default);
+        self
     }
 
     fn region(&self, gpa: u64) -> Option<&FileRegion> {
@@ -121,9 +138,11 @@ impl GuestMemory for FileMemory {
             let left = region.range.end() - at;
             let n = left.min((buf.len() - done) as u64) as usize;
             let offset = region.offset + (at - region.range.start());
-            region
-                .file
-                .read_exact_at(&mut buf[done..done + n], offset)?;
+            let part = &mut buf[done..done + n];
+            match &self.read_once {
+                None => region.file.read_exact_at(part, offset)?,
+                Some(read_once) => read_once.read_exact_at(&region.file, part, offset)?,
+            }
             done += n;
         }
         Ok(())
@@ -138,38 +157,14 @@ impl GuestMemory for FileMemory {
             let Some(here) = part.intersection(&region.range) else {
                 break;
             };
-            if let Some(found) = populated_in(region, here)? {
+            let offset = region.offset + (here.start() - region.range.start());
+            if let Some(found) = next_extent(&region.file, offset, here)? {
                 return Ok(Some(found));
             }
             rest = part.starting_at(here.end());
         }
         Ok(None)
     }
-}
-
-/// The first extent with data in `range`, which lies in `region`. Bytes of a
-/// file that share a page with data count as data.
-fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-    let to_file = |gpa: u64| gpa - region.range.start() + region.offset;
-    let data = match rustix::fs::seek(&region.file, SeekFrom::Data(to_file(range.start()))) {
-        Ok(offset) => offset,
-        Err(Errno::NXIO) => return Ok(None),
-        // Not a file with holes: a pipe, a device, an old file system.
-        Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
-        Err(errno) => return Err(errno.into()),
-    };
-    if data >= to_file(range.end()) {
-        return Ok(None);
-    }
-    // Somebody may punch a hole between the two calls.
-    let hole = rustix::fs::seek(&region.file, SeekFrom::Hole(data))?.max(data + 1);
-    let to_guest = |offset: u64| offset - region.offset + region.range.start();
-    let start = to_guest(data) & !(MIN_PAGE_SIZE - 1);
-    let end = to_guest(hole)
-        .checked_next_multiple_of(MIN_PAGE_SIZE)
-        .unwrap_or(u64::MAX - (MIN_PAGE_SIZE - 1));
-    let extent = MemoryRange::new(start, end.saturating_sub(start)).map_err(io::Error::other)?;
-    Ok(extent.intersection(&range))
 }
 
 #[cfg(test)]
@@ -256,5 +251,14 @@ mod tests {
         let mut buf = [0u8; 0x1000];
         let error = memory.read(0x1000, &mut buf).expect_err("short file");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        // What is lost is no hole. All before it is one.
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0x1800).expect("set_len");
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0).expect("set_len");
+        let lost = memory.next_populated(range(0x1000, 0x1000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
     }
 }

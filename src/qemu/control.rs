@@ -155,12 +155,34 @@ impl Control {
         })
     }
 
+    /// Resumes a guest that a dump has left standing still. Gives whether it
+    /// did.
+    pub(super) fn resume_abandoned(&mut self) -> Result<bool, QemuError> {
+        let before = self.status()?;
+        match &*before.name {
+            _ if before.running => return Ok(false),
+            // What `stop` makes of a guest that runs.
+            "paused" => {}
+            _ => {
+                return Err(QemuError::NotPaused {
+                    status: before.name,
+                });
+            }
+        }
+        self.qmp.execute("cont", json!({}))?;
+        let after = self.status()?;
+        match after.running {
+            true => Ok(true),
+            false => Err(QemuError::NotResumed { status: after.name }),
+        }
+    }
+
     /// What happened to the guest since it was stopped with the status
     /// `expected`.
     fn interference(&mut self, expected: &str) -> Result<Option<Interference>, QemuError> {
         let now = self.status()?;
         let events = self.qmp.take_events();
-        let happened = |name| events.contains(&name);
+        let happened = |name: &str| events.iter().any(|event| event == name);
         Ok(if now.running || happened("RESUME") {
             Some(Interference::Resumed)
         } else if now.name != expected {
