@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
-use guestdump::sink::Target;
+use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{Format, Machine, OnReadError};
 
 use super::number::parse_size;
@@ -147,9 +147,25 @@ pub(crate) struct DumpArgs {
     /// stdout
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct FileOptions {
     /// Replace an existing file
     #[arg(long)]
-    pub(crate) force: bool,
+    force: bool,
+    /// Wait until the dump is on the disk
+    #[arg(long)]
+    fsync: bool,
+}
+
+impl From<FileOptions> for FileSinkOptions {
+    fn from(options: FileOptions) -> Self {
+        Self::default().overwrite(options.force).sync(options.fsync)
+    }
 }
 
 /// What is dumped besides RAM.
@@ -202,9 +218,8 @@ pub(crate) struct RearrangeArgs {
     /// Where the raw dump goes: a path, file:PATH or fd:N
     #[arg(value_name = "RAW")]
     pub(crate) to: Target,
-    /// Replace an existing file
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
 }
 
 #[derive(Debug, clap::Args)]
