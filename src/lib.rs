@@ -173,7 +173,7 @@
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
-//! | `libdeflate` | no | zlib pages 9% smaller in the same time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
+//! | `libdeflate` | no | zlib dumps 8% smaller for 5% more processor time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
 //! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
 //! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
