@@ -22,6 +22,7 @@ use crate::paging::{Budget, Mappings, address_spaces, mappings};
 use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
+use crate::throttle::{Monotonic, Throttled};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
 use crate::windmp::{HeaderSource, WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
@@ -44,6 +45,7 @@ pub struct DumpOptions {
     pub(crate) on_read_error: OnReadError,
     pub(crate) keep_partial: bool,
     pub(crate) threads: usize,
+    pub(crate) throttle: Option<u64>,
     pub(crate) progress: Progress,
 }
 
@@ -69,6 +71,7 @@ impl DumpOptions {
             on_read_error: OnReadError::default(),
             keep_partial: false,
             threads: 1,
+            throttle: None,
             progress: Progress::new(),
         }
     }
@@ -207,6 +210,19 @@ impl DumpOptions {
         self
     }
 
+    /// Reads at most so many bytes of guest memory a second, all threads
+    /// together, for a dump beside guests that run. Memory that was never
+    /// populated costs nothing. What is written is hardly ever more than what
+    /// is read, and compression goes with it, so this limits the load on
+    /// disks and processors too; a limit on what is written would not, for a
+    /// guest of zeroes. The dump is the same. Less than a page a second is
+    /// refused.
+    #[must_use]
+    pub fn throttle(mut self, bytes_per_second: u64) -> Self {
+        self.throttle = Some(bytes_per_second);
+        self
+    }
+
     /// A handle to watch and to cancel the dump with. Once it is cancelled it
     /// stays so, for every dump that has it.
     #[must_use]
@@ -316,6 +332,14 @@ pub fn dump(
         });
     }
     check_policies(options, &access)?;
+    let clock = Monotonic::new();
+    let throttled = options
+        .throttle
+        .map(|rate| Throttled::new(memory, rate, &options.progress, &clock))
+        .transpose()?;
+    let memory = throttled
+        .as_ref()
+        .map_or(memory, |throttled| throttled as &dyn GuestMemory);
     let plan = catch_panics(|| match options.on_read_error {
         OnReadError::Fail => Plan::new(memory, options),
         // What is looked for may be elsewhere.

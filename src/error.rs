@@ -115,6 +115,14 @@ pub enum Error {
         /// The dump's machine.
         machine: crate::Machine,
     },
+    /// The throttle is less than a page a second.
+    #[error(
+        "a throttle of {rate} bytes a second is less than a page; give 4096 or more, 100 MiB/s for example, or leave it out"
+    )]
+    Throttle {
+        /// In bytes a second.
+        rate: u64,
+    },
     /// Nothing says where the guest's page tables are.
     #[error(
         "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
@@ -203,6 +211,7 @@ impl Error {
                 | Self::AddressTooHigh { .. }
                 | Self::PagingFormat { .. }
                 | Self::PagingMachine { .. }
+                | Self::Throttle { .. }
                 | Self::NoPageTables
                 | Self::KeepPartialFormat { .. }
                 | Self::SkipFormat { .. }

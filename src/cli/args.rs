@@ -101,6 +101,14 @@ pub(crate) struct DumpArgs {
     /// for every number
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: u16,
+    /// Read at most this much guest memory a second, for a dump beside guests
+    /// that run, e.g. 200M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) throttle: Option<u64>,
+    /// Leave the dump, and the files of raw:PATH and process-core:CORE, out of
+    /// the host's page cache, as dd's flag nocache; waits for the disk
+    #[arg(long)]
+    pub(crate) nocache: bool,
     /// First guest-physical address to dump
     #[arg(long, value_name = "A", value_parser = parse_size, requires = "length")]
     pub(crate) begin: Option<u64>,

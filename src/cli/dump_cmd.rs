@@ -36,6 +36,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
             rom: args.include.contains(&Included::Rom),
             vram: args.include.contains(&Included::Vram),
         },
+        nocache: args.nocache,
         progress: progress.clone(),
     };
     let vmcoreinfo = args
@@ -53,7 +54,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let mut sink = target::open(&args.to, args.force)?;
+    let mut sink = target::open(&args.to, args.force, args.nocache)?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
     let result = write(
@@ -102,6 +103,9 @@ fn write(
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
+    }
+    if let Some(rate) = args.throttle {
+        options = options.throttle(rate);
     }
     if args.paging {
         options = options.paging(Budget::default());

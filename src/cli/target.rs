@@ -31,21 +31,20 @@ pub(crate) fn is_stdout(target: &Target) -> bool {
 }
 
 /// Opens `target`. A terminal is refused: nobody wants a dump there.
-pub(crate) fn open(target: &Target, force: bool) -> Result<Box<dyn DumpSink>> {
+pub(crate) fn open(target: &Target, force: bool, nocache: bool) -> Result<Box<dyn DumpSink>> {
     if is_terminal(target) {
         return Err(Failure::new(format!(
             "{} is a terminal, and a dump is not text; redirect it or name a file",
             Name(target)
         )));
     }
-    target
-        .open(FileSinkOptions::default().overwrite(force))
-        .map_err(|error| {
-            if error.kind() == io::ErrorKind::AlreadyExists {
-                return already_there(target);
-            }
-            Failure::new(format!("cannot write {}: {}", Name(target), chain(&error)))
-        })
+    let options = FileSinkOptions::default().overwrite(force).nocache(nocache);
+    target.open(options).map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return already_there(target);
+        }
+        Failure::new(format!("cannot write {}: {}", Name(target), chain(&error)))
+    })
 }
 
 /// The failure for a dump to `target`, which may have appeared meanwhile.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
+use crate::page_cache::ReadOnce;
 
 /// A range of guest memory and the place in a file where its bytes lie.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub struct FileRegion {
 #[derive(Debug)]
 pub struct FileMemory {
     regions: Vec<FileRegion>,
+    read_once: Option<ReadOnce>,
 }
 
 impl FileMemory {
@@ -57,7 +59,10 @@ impl FileMemory {
                 });
             }
         }
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            read_once: None,
+        })
     }
 
     /// One file that holds guest memory from guest-physical address 0 on. A
@@ -73,6 +78,20 @@ impl FileMemory {
             file: Arc::new(file),
             offset: 0,
         }])
+    }
+
+    /// Whether reading leaves the files out of the host's page cache, as dd's
+    /// `iflag=nocache`. Files on tmpfs and hugetlbfs have no other place; they
+    /// take no notice.
+    ///
+    /// Nothing is ever lost by it, but it is made for files that nobody uses
+    /// now, such as a saved image. Before Linux 6.14 it also drops what others
+    /// had read of the file, and begins to write to the disk what others have
+    /// changed: leave it out there for the memory of a guest that runs.
+    #[must_use]
+    pub fn nocache(mut self, nocache: bool) -> Self {
+        self.read_once = nocache.then(ReadOnce::default);
+        self
     }
 
     fn region(&self, gpa: u64) -> Option<&FileRegion> {
@@ -121,9 +140,11 @@ impl GuestMemory for FileMemory {
             let left = region.range.end() - at;
             let n = left.min((buf.len() - done) as u64) as usize;
             let offset = region.offset + (at - region.range.start());
-            region
-                .file
-                .read_exact_at(&mut buf[done..done + n], offset)?;
+            let part = &mut buf[done..done + n];
+            match &self.read_once {
+                None => region.file.read_exact_at(part, offset)?,
+                Some(read_once) => read_once.read_exact_at(&region.file, part, offset)?,
+            }
             done += n;
         }
         Ok(())

@@ -3,19 +3,20 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, OFlags, RenameFlags};
+use rustix::fs::{OFlags, RenameFlags};
 
-use super::{DumpSink, PositionedSink, SinkAccess};
+use super::output_file::OutputFile;
+use super::{DumpSink, SinkAccess};
 
 /// A positioned sink that writes a temporary file beside `path` and gives it
 /// its name when the dump is finished. Dropped unfinished, it removes the
 /// temporary file; whatever had the name before is untouched.
 #[derive(Debug)]
 pub struct FileSink {
-    file: File,
+    output: OutputFile,
     path: PathBuf,
     temporary: Option<PathBuf>,
     options: FileSinkOptions,
@@ -30,6 +31,11 @@ pub struct FileSinkOptions {
     pub overwrite: bool,
     /// Wait until the dump is on the disk (`fsync`) before it gets its name.
     pub sync: bool,
+    /// Keep the dump out of the host's page cache, as dd's `oflag=nocache`
+    /// with `conv=fdatasync`: it goes to the disk while it is written, at
+    /// most 64 MiB wait in memory, and nothing is left there. For real disks;
+    /// tmpfs takes no notice.
+    pub nocache: bool,
 }
 
 impl FileSinkOptions {
@@ -44,6 +50,13 @@ impl FileSinkOptions {
     #[must_use]
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
+        self
+    }
+
+    /// Sets [`nocache`](Self::nocache).
+    #[must_use]
+    pub fn nocache(mut self, nocache: bool) -> Self {
+        self.nocache = nocache;
         self
     }
 }
@@ -74,7 +87,7 @@ impl FileSink {
         }
         let (file, temporary) = create_temporary(&path)?;
         Ok(Self {
-            file,
+            output: OutputFile::new(file, options.nocache),
             path,
             temporary: Some(temporary),
             options,
@@ -111,15 +124,16 @@ fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
 
 impl DumpSink for FileSink {
     fn access(&mut self) -> SinkAccess<'_> {
-        SinkAccess::Positioned(&self.file)
+        SinkAccess::Positioned(&self.output)
     }
 
     fn finish(&mut self) -> io::Result<()> {
         let Some(temporary) = &self.temporary else {
             return Ok(());
         };
+        self.output.finish()?;
         if self.options.sync {
-            self.file.sync_all()?;
+            self.output.file.sync_all()?;
         }
         if self.options.overwrite {
             std::fs::rename(temporary, &self.path)?;
@@ -158,26 +172,6 @@ impl Drop for FileSink {
     }
 }
 
-impl PositionedSink for File {
-    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
-        FileExt::write_at(self, buf, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
-    }
-
-    fn reserve(&self, len: u64) -> io::Result<()> {
-        use rustix::io::Errno;
-        match rustix::fs::fallocate(self, FallocateFlags::empty(), 0, len) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
-                Err(io::ErrorKind::Unsupported.into())
-            }
-            result => Ok(result?),
-        }
-    }
-}
-
 /// A sink for an open file descriptor that the caller hands in.
 ///
 /// It is positioned if the descriptor is an empty regular file that is not
@@ -187,8 +181,10 @@ impl PositionedSink for File {
 /// incomplete.
 #[derive(Debug)]
 pub struct FdSink {
-    file: File,
+    output: OutputFile,
     positioned: bool,
+    /// Not a pipe, a socket, a terminal or a device.
+    regular: bool,
 }
 
 impl FdSink {
@@ -208,27 +204,43 @@ impl FdSink {
         }
         let mut file = File::from(fd);
         let meta = file.metadata()?;
-        let positioned = meta.is_file()
+        let regular = meta.is_file();
+        let positioned = regular
             && meta.len() == 0
             && !flags.contains(OFlags::APPEND)
             && file.stream_position()? == 0;
-        Ok(Self { file, positioned })
+        Ok(Self {
+            output: OutputFile::new(file, false),
+            positioned,
+            regular,
+        })
+    }
+
+    /// Whether the dump is kept out of the host's page cache, as
+    /// [`FileSinkOptions::nocache`] does, if the descriptor is a regular file.
+    #[must_use]
+    pub fn nocache(self, nocache: bool) -> Self {
+        Self {
+            output: OutputFile::new(self.output.file, nocache && self.regular),
+            ..self
+        }
     }
 }
 
 impl DumpSink for FdSink {
     fn access(&mut self) -> SinkAccess<'_> {
         if self.positioned {
-            SinkAccess::Positioned(&self.file)
+            SinkAccess::Positioned(&self.output)
         } else {
-            SinkAccess::Stream(&mut self.file)
+            SinkAccess::Stream(&mut self.output)
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        self.output.finish()?;
         if self.positioned {
             // Whoever shares the descriptor goes on behind the dump.
-            self.file.seek(io::SeekFrom::End(0))?;
+            self.output.file.seek(io::SeekFrom::End(0))?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod buffer;
 mod file;
 mod output;
+mod output_file;
 mod raw_fd;
 mod stream;
 mod target;

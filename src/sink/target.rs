@@ -55,17 +55,19 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// Opens the sink. `options` are for files by path.
+    /// Opens the sink. `options` are for files by path; of an open file only
+    /// `nocache` counts.
     ///
     /// # Errors
     ///
     /// As [`FileSink::create`] and [`FdSink::new`] report; a descriptor that
     /// is not open is the system's `EBADF`.
     pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
+        let fd = |fd| io::Result::Ok(Box::new(FdSink::new(fd)?.nocache(options.nocache)));
         Ok(match self {
             Self::File(path) => Box::new(FileSink::create(path, options)?),
-            Self::Fd(number) => Box::new(FdSink::new(duplicate(*number)?)?),
-            Self::Stdout => Box::new(FdSink::new(io::stdout().as_fd().try_clone_to_owned()?)?),
+            Self::Fd(number) => fd(duplicate(*number)?)?,
+            Self::Stdout => fd(io::stdout().as_fd().try_clone_to_owned()?)?,
         })
     }
 }
