@@ -24,7 +24,7 @@ use crate::guest::HeaderFacts;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, UnreadableLog, is_zero};
 use crate::notes::NoteSegment;
 use crate::pipeline::{
-    self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written, first_pages,
+    self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Threads, Written, first_pages,
 };
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
@@ -143,7 +143,7 @@ impl<'a> KdumpWriter<'a> {
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let raw = self.contents.format.needs_positions();

@@ -9,7 +9,7 @@ use guestdump::{Format, Progress};
 use super::folder::Folder;
 
 /// For each format.
-const KILLS: u32 = 20;
+const KILLS: u32 = 24;
 
 fn start(folder: &Folder, format: Format, more: &[&str]) -> Child {
     let source = if format.is_windows() {
