@@ -181,6 +181,8 @@ mod tests {
             assert!(memory.as_slice(range).is_some());
         }
         let odd = || Odd([0; 4096]);
+        // A reference is one of the kinds.
+        #[allow(clippy::needless_borrows_for_generic_args)]
         check(&odd());
         check(Box::new(odd()));
         check(Arc::new(odd()));
