@@ -173,6 +173,15 @@ impl DumpOptions {
         self
     }
 
+    /// Whether a Windows guest's kernel may have broken lists, see
+    /// [`WindowsOptions::damaged`]. What else [`windows`](Self::windows) says
+    /// stays.
+    #[must_use]
+    pub fn windows_damaged(mut self, may_be: bool) -> Self {
+        self.windows = self.windows.damaged(may_be);
+        self
+    }
+
     /// Also says at which guest-virtual addresses the memory is mapped, by
     /// the page tables of all CPUs and of the kernel, which may make as much
     /// work as `budget` allows. In an ELF dump each mapping is a PT_LOAD;

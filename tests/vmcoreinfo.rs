@@ -186,38 +186,6 @@ fn notes_that_lie_about_their_size_are_passed_over() {
 }
 
 #[test]
-fn a_million_planted_texts_cost_a_bounded_number_of_reads() {
-    use guestdump::GuestMemory;
-    use guestdump::memory::MemoryRange;
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-    /// Every page is another kernel's text.
-    #[derive(Default)]
-    struct Planted(AtomicU64);
-    impl GuestMemory for Planted {
-        fn ranges(&self) -> Vec<MemoryRange> {
-            vec![MemoryRange::new(0, 1_000_000 << 12).unwrap()]
-        }
-        fn read(&self, gpa: u64, buf: &mut [u8]) -> std::io::Result<()> {
-            self.0.fetch_add(buf.len() as u64, Relaxed);
-            let text = format!("OSRELEASE={gpa}\n");
-            let n = buf.len().min(text.len());
-            buf.fill(b'\n');
-            buf[..n].copy_from_slice(&text.as_bytes()[..n]);
-            Ok(())
-        }
-    }
-
-    let planted = Planted::default();
-    // The dump itself is refused, so that only the scan reads.
-    let options = DumpOptions::new(Format::Elf).filter(0, 0);
-    let error = dump(&planted, &mut BufferSink::new(), &options).unwrap_err();
-    assert!(matches!(error, Error::EmptyFilter { .. }));
-    let read = planted.0.into_inner();
-    assert!(read < 8 << 20, "{read} bytes read");
-}
-
-#[test]
 fn a_bad_fw_cfg_entry_is_a_clear_error() {
     let guest = Guest::new().put(PAGE, &note(&text("6.1.0", 0)));
     let locate = |entry| match guest.locate(VmcoreinfoSource::FwCfg(entry)) {

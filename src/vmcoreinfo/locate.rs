@@ -12,12 +12,12 @@ use std::io;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::finds::Finds;
 use super::{MAX_SIZE, Vmcoreinfo};
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
 use crate::error::{Error, Result};
-use crate::guest::{Guest, read_utsname};
-use crate::kdump::Utsname;
+use crate::guest::Guest;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::progress::Progress;
 
@@ -182,8 +182,8 @@ const _: () = assert!(size_of::<FwCfgEntry>() == 2 + 2 + 4 + 8);
 /// `VMCOREINFO_FORMAT_ELF`: the one format there is.
 const FORMAT_ELF: u16 = 1;
 
-/// How many finds of a scan are looked at closely. A guest can plant as many
-/// as it has pages.
+/// How many notes a scan looks at closely. A guest can plant as many as it has
+/// pages.
 const MAX_CANDIDATES: usize = 64;
 
 pub(crate) fn locate(
@@ -241,7 +241,11 @@ fn fw_cfg_place(entry: &[u8; 16]) -> Result<(u64, u64), VmcoreinfoError> {
     Ok((entry.paddr.get(), entry.size.get().into()))
 }
 
-fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, VmcoreinfoError> {
+pub(super) fn read_note(
+    guest: Guest<'_>,
+    gpa: u64,
+    size: u64,
+) -> Result<Vmcoreinfo, VmcoreinfoError> {
     from_bytes(&read_bytes(guest, gpa, size)?, guest.machine)
 }
 
@@ -318,30 +322,16 @@ pub(crate) fn find_all(
     guest: Guest<'_>,
     progress: &Progress,
 ) -> Result<Vec<(Vmcoreinfo, Candidate)>> {
-    let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
-    let mut looked_at = 0;
-    let machine = guest.machine;
-    for_each_page_start(guest, progress, &mut |gpa, start| {
-        let Some(size) = claimed_size(start, machine) else {
-            return true;
-        };
-        looked_at += 1;
-        if let Some(info) = read_find(guest, gpa, size)
-            && !finds.iter().any(|(known, _)| *known == info)
-        {
-            let candidate = Candidate {
-                gpa,
-                osrelease: info.osrelease(),
-                crash_time: info.crash_time(),
-                verified: is_in_memory(guest, &info),
-            };
-            finds.push((info, candidate));
-        }
-        looked_at < MAX_CANDIDATES
-    })?;
-    // A stable sort: among equals the lowest address comes first.
-    finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
-    Ok(finds)
+    let mut finds = Finds::new(guest);
+    for_each_page_start(
+        guest,
+        progress,
+        &mut |gpa, start| match claimed_size(start, guest.machine) {
+            Some(size) => finds.offer(gpa, size),
+            None => true,
+        },
+    )?;
+    Ok(finds.ranked())
 }
 
 /// The first bytes of a page: enough for a note header with its name, and
@@ -423,21 +413,4 @@ fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
         crate::encoding::ByteOrder::Big => u32::from_be_bytes(len),
     };
     (u64::from(len) <= MAX_TEXT).then_some(expected.len() as u64 + u64::from(len))
-}
-
-/// Reads `size` bytes, or fewer where RAM ends, and parses them.
-fn read_find(guest: Guest<'_>, gpa: u64, mut size: u64) -> Option<Vmcoreinfo> {
-    loop {
-        match read_note(guest, gpa, size) {
-            Ok(info) => return Some(info),
-            Err(VmcoreinfoError::Unreadable { .. }) if size > MIN_PAGE_SIZE => {
-                size /= 2;
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
-fn is_in_memory(guest: Guest<'_>, info: &Vmcoreinfo) -> bool {
-    read_utsname(guest, info).is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
 }
