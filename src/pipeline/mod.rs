@@ -223,8 +223,12 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
             state = self.lock();
             state.placed += 1;
             state.placing = in_order;
+            let failed = state.failure.is_some();
             drop(state);
             self.changed.notify_all();
+            if failed {
+                break;
+            }
 
             self.encoder.write(&block)?;
             self.progress.add_done(chunk.size);
