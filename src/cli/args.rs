@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
-use guestdump::sink::Target;
+use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{Format, Machine, OnReadError};
 
 use super::number::parse_size;
@@ -69,7 +69,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
-    /// Guest memory: demo, demo:SIZE, demo-windows[:SIZE], raw:PATH (a file with guest RAM),
+    /// Guest memory: demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE],
+    /// demo-windows-i386-nopae[:SIZE], raw:PATH (a file with guest RAM),
     /// process-core:CORE (a core file of the process that ran the guest),
     /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
     /// whose guest is stopped meanwhile)
@@ -126,6 +127,10 @@ pub(crate) struct DumpArgs {
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
     pub(crate) windows_header: Option<PathBuf>,
+    /// Build the header of a Windows dump even if the guest's kernel has broken
+    /// lists of modules, processes or memory
+    #[arg(long)]
+    pub(crate) windows_damaged: bool,
     /// When guest memory cannot be read: fail, write zeroes for it, or leave
     /// the page out (kdump formats, and win-dmp-bitmap to a file)
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = ReadErrors::Fail)]
@@ -142,9 +147,25 @@ pub(crate) struct DumpArgs {
     /// stdout
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct FileOptions {
     /// Replace an existing file
     #[arg(long)]
-    pub(crate) force: bool,
+    force: bool,
+    /// Wait until the dump is on the disk
+    #[arg(long)]
+    fsync: bool,
+}
+
+impl From<FileOptions> for FileSinkOptions {
+    fn from(options: FileOptions) -> Self {
+        Self::default().overwrite(options.force).sync(options.fsync)
+    }
 }
 
 /// What is dumped besides RAM.
@@ -197,9 +218,8 @@ pub(crate) struct RearrangeArgs {
     /// Where the raw dump goes: a path, file:PATH or fd:N
     #[arg(value_name = "RAW")]
     pub(crate) to: Target,
-    /// Replace an existing file
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
 }
 
 #[derive(Debug, clap::Args)]

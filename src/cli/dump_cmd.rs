@@ -7,7 +7,7 @@ use std::path::Path;
 use guestdump::paging::Budget;
 use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
-use guestdump::sink::{SinkAccess, Target};
+use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
 use guestdump::windmp::HeaderSource;
 use guestdump::windmp::format::DumpHeader64;
@@ -54,7 +54,8 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let mut sink = target::open(&args.to, args.force, args.nocache)?;
+    let options = FileSinkOptions::from(args.file).nocache(args.nocache);
+    let mut sink = target::open(&args.to, options)?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
     let result = write(
@@ -116,6 +117,7 @@ fn write(
     if let Some(header) = header {
         options = options.windows_header(header);
     }
+    options = options.windows_damaged(args.windows_damaged);
     source
         .dump(sink, &options)
         .map_err(|error| target::failure(&args.to, error))

@@ -5,10 +5,16 @@ use std::fmt::{self, Write};
 use guestdump::number::Number;
 
 use super::info::{Cpu, HeaderEntry, Info, VmcoreinfoEntry};
-use super::report::{escape, human};
+use super::report::{cut, escape, human};
 
 /// Most lines of a list; `--json` has all.
 const MAX_LINES: usize = 64;
+/// Most characters of a text from the dump; `--json` has all.
+const MAX_TEXT: usize = 256;
+
+fn text(from_dump: &str) -> String {
+    escape(&cut(from_dump, MAX_TEXT))
+}
 
 /// The whole text.
 pub(crate) fn render(info: &Info) -> String {
@@ -46,14 +52,14 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
     write_header(out, &info.header)?;
     if let Some(u) = &info.utsname {
         let fields = [&u.sysname, &u.nodename, &u.release, &u.version, &u.machine];
-        let fields = fields.map(|field| escape(field)).join(" ");
+        let fields = fields.map(|field| text(field)).join(" ");
         writeln!(out, "utsname:     {fields}")?;
     }
     write_vmcoreinfo(out, info.vmcoreinfo.as_ref())?;
 
     list(out, "CPUs", &info.cpus, write_cpu)?;
     list(out, "notes", &info.notes, |out, _, note| {
-        let name = escape(&note.name);
+        let name = text(&note.name);
         write!(out, "{name}, type {:#x}, {} bytes", note.kind, note.size)
     })?;
     list(out, "ranges", &info.ranges, |out, _, range| {
@@ -131,7 +137,7 @@ fn write_vmcoreinfo(out: &mut String, info: Option<&VmcoreinfoEntry>) -> fmt::Re
     write!(
         out,
         "VMCOREINFO:  {}, {} bytes",
-        escape(&info.osrelease),
+        text(&info.osrelease),
         info.size
     )?;
     if let Some(bytes) = info.page_size {
@@ -147,7 +153,7 @@ fn write_vmcoreinfo(out: &mut String, info: Option<&VmcoreinfoEntry>) -> fmt::Re
         write!(out, ", crash time {time}")?;
     }
     if let Some(id) = &info.build_id {
-        write!(out, ", build ID {}", escape(id))?;
+        write!(out, ", build ID {}", text(id))?;
     }
     writeln!(out)
 }

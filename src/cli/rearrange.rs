@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, None)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let mut sink = target::open(&args.to, args.force, false)?;
+    let mut sink = target::open(&args.to, args.file.into())?;
     let size = rearrange(&mut *input, &mut *sink, &progress).map_err(|error| {
         let failure = || match error {
             RearrangeError::Dump(error) => target::failure(&args.to, error),

@@ -1,5 +1,6 @@
 //! What the user reads: one-line errors, escaped text, sizes, JSON.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
@@ -84,7 +85,19 @@ impl Failure {
 
 /// Prints one line to stderr. There is nowhere to report that it failed.
 pub(crate) fn note(line: &str) {
-    let _ = writeln!(io::stderr(), "guestdump: {}", escape(line));
+    let _ = writeln!(io::stderr(), "guestdump: {}", escape(&cut(line, MAX_LINE)));
+}
+
+/// Characters of a line at most: two of the longest paths, and words around
+/// them. What a guest or a peer says may be of any length.
+const MAX_LINE: usize = 2 * 4096 + 1024;
+
+/// The beginning of `text`, if it has more than `max` characters.
+pub(crate) fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 /// Text from a guest or a file name, harmless for a terminal: whatever is not
@@ -174,7 +187,12 @@ mod tests {
     fn text_cannot_steer_a_terminal() {
         assert_eq!(escape("6.1.0-\u{1b}[31m\nx"), "6.1.0-\\u{1b}[31m\\nx");
         assert_eq!(escape("it's \"ä\" a\\b"), "it's \"ä\" a\\b");
-        assert_eq!(escape("\u{202e}"), "\\u{202e}");
+        // Direction, line ends, what is not seen, what is put on top of others.
+        for c in "\u{61c}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{ad}\u{300}\u{fff9}\u{e0001}\u{85}\u{9b}".chars() {
+            assert_eq!(escape(&c.to_string()), format!("\\u{{{:x}}}", c as u32));
+        }
+        assert_eq!(cut("äöü", 3), "äöü");
+        assert_eq!(cut("äöü", 2), "äö…");
     }
 
     #[test]

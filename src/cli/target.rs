@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use guestdump::sink::{FileSinkOptions, Target};
+use guestdump::windmp::WinDmpError;
 use guestdump::{DumpSink, Error};
 
 use super::report::{Failure, Result, chain};
@@ -31,14 +32,13 @@ pub(crate) fn is_stdout(target: &Target) -> bool {
 }
 
 /// Opens `target`. A terminal is refused: nobody wants a dump there.
-pub(crate) fn open(target: &Target, force: bool, nocache: bool) -> Result<Box<dyn DumpSink>> {
+pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn DumpSink>> {
     if is_terminal(target) {
         return Err(Failure::new(format!(
             "{} is a terminal, and a dump is not text; redirect it or name a file",
             Name(target)
         )));
     }
-    let options = FileSinkOptions::default().overwrite(force).nocache(nocache);
     target.open(options).map_err(|error| {
         if error.kind() == io::ErrorKind::AlreadyExists {
             return already_there(target);
@@ -51,6 +51,12 @@ pub(crate) fn open(target: &Target, force: bool, nocache: bool) -> Result<Box<dy
 pub(crate) fn failure(target: &Target, error: Error) -> Failure {
     match error {
         Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
+        Error::WinDmp(e @ WinDmpError::Damaged(_)) => {
+            let text = chain(&Error::WinDmp(e));
+            Failure::new(format!(
+                "{text}: pass --windows-header FILE, or --windows-damaged, or --format elf"
+            ))
+        }
         Error::WinDmp(e) if e.wants_header() => {
             let text = chain(&Error::WinDmp(e));
             Failure::new(format!("{text}: pass it with --windows-header FILE"))

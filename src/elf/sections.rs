@@ -102,6 +102,9 @@ pub enum SectionsError {
     Name(String),
 }
 
+/// The most bytes of contents that are read from a dump: sections tell of a few
+/// bytes for each MiB of a guest, and a file may be all holes.
+const MAX_CONTENTS: u64 = 256 << 20;
 /// How many the caller may give: all have numbers below `SHN_LORESERVE`.
 const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
 
@@ -236,10 +239,10 @@ fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>> {
 /// their writer's own, which are no part of memory (gdb makes a section of
 /// every segment). What does not add up is left out, because a dump is good
 /// without; QEMU's headers may be in the wrong byte order. All contents
-/// together are no longer than the dump.
+/// together are no longer than the dump, and at most [`MAX_CONTENTS`].
 pub(crate) fn read(input: &Input, header: &FileHeader) -> Vec<Section> {
     let headers = read_headers(input, header).unwrap_or_default();
-    let mut left = input.len();
+    let mut left = input.len().min(MAX_CONTENTS);
     let mut contents = |header: &SectionHeader| {
         let max = left;
         let bytes = input.read_vec("a section", header.offset, header.size, max);
@@ -270,11 +273,13 @@ fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>
     if header.shoff == 0 || size < shdr_size(header.encoding.class) {
         return None;
     }
-    let len = u64::from(header.shnum) * size as u64;
-    let table = input.read_vec("the section headers", header.shoff, len, len);
-    let table = table.ok()?;
-    let headers = table.chunks_exact(size);
-    headers
-        .map(|bytes| SectionHeader::decode(header.encoding, bytes))
+    // One by one: a header may claim to be of 64 KiB.
+    let mut bytes = vec![0; shdr_size(header.encoding.class)];
+    (0..u64::from(header.shnum))
+        .map(|n| {
+            let at = header.shoff.checked_add(n * size as u64)?;
+            input.read_at(at, &mut bytes).ok()?;
+            SectionHeader::decode(header.encoding, &bytes)
+        })
         .collect()
 }

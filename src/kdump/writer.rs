@@ -23,7 +23,7 @@ use crate::format::Format;
 use crate::guest::HeaderFacts;
 use crate::memory::{GuestMemory, UnreadableLog};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunks, FrameRun, Selection, Written, first_pages};
+use crate::pipeline::{self, Chunks, FrameRun, Selection, Threads, Written, first_pages};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -141,7 +141,7 @@ impl<'a> KdumpWriter<'a> {
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let raw = self.contents.format.needs_positions();

@@ -54,7 +54,8 @@ impl GuestMemory for SliceMemory<'_> {
         let index = find_range(&self.regions, range.start(), |r| r.0)?;
         let (region, bytes) = self.regions[index];
         let start = (range.start() - region.start()) as usize;
-        bytes.get(start..start + range.size() as usize)
+        let len = usize::try_from(range.size()).ok()?;
+        bytes.get(start..start.checked_add(len)?)
     }
 }
 

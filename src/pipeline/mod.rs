@@ -9,16 +9,18 @@
 mod chunk;
 mod raw;
 mod select;
+mod threads;
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST};
 pub(crate) use raw::{RawLayout, RawPages};
 pub(crate) use select::{FrameRun, Selection, first_pages};
+pub use threads::Executor;
+pub(crate) use threads::Threads;
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -71,20 +73,19 @@ pub(crate) trait Encoder: Sync {
 /// way to the sink.
 const CHUNKS_PER_THREAD: u64 = 2;
 
-/// Runs all `chunks` through `encoder` on `threads` threads, of which the
-/// calling one is the first, or fewer if no more can be started. Returns the
-/// final layout; after a failure, that of all blocks that have their place.
+/// Runs all `chunks` through `encoder` on `threads`. Returns the final layout;
+/// after a failure, that of all blocks that have their place.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
     chunks: Chunks<'_>,
-    threads: usize,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> (E::Layout, Result<()>) {
     let engine = Engine {
         encoder,
         progress,
-        window: threads as u64 * CHUNKS_PER_THREAD,
+        window: threads.count as u64 * CHUNKS_PER_THREAD,
         state: Mutex::new(State {
             chunks,
             taken: 0,
@@ -97,17 +98,7 @@ pub(crate) fn run<E: Encoder>(
         layout: Mutex::new(layout),
         changed: Condvar::new(),
     };
-    thread::scope(|scope| {
-        for number in 1..threads {
-            let spawned = thread::Builder::new()
-                .name(format!("guestdump-{number}"))
-                .spawn_scoped(scope, || engine.work());
-            if spawned.is_err() {
-                break;
-            }
-        }
-        engine.work();
-    });
+    threads.run(&|| engine.work());
     let state = engine.state.into_inner();
     let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
     let layout = engine.layout.into_inner();

@@ -16,9 +16,10 @@ use crate::vmcoreinfo::Vmcoreinfo;
 const KERNEL_HALF: u64 = 1 << 63;
 /// Physical addresses are below this.
 const PHYSICAL_END: u64 = 1 << 52;
-/// A direct map of pages of 4 KiB of a guest with 128 GiB. Larger guests have
-/// larger pages, and a guest may have many kernels to look at.
-const BUDGET: Budget = Budget {
+/// What all walks of one search may take: a direct map of pages of 4 KiB of a
+/// guest with 128 GiB. Larger guests have larger pages. A guest may pretend to
+/// have many kernels, each with tables of its own.
+pub(super) const BUDGET: Budget = Budget {
     mappings: 1 << 20,
     table_bytes: 256 << 20,
 };
@@ -33,23 +34,27 @@ const HIGH: u64 = 4 << 30;
 /// mapped to its last page; of what lies below, firmware may keep the end for
 /// itself.
 ///
-/// A table that cannot be read proves nothing, and may be what is wrong.
+/// A table that cannot be read proves nothing, and may be what is wrong; nor
+/// does a walk for which `budget` is not enough. The tables that were read are
+/// taken off `budget`.
 pub(super) fn confirms(
     guest: Guest<'_>,
     blocks: &[RamBlock],
     info: &Vmcoreinfo,
+    budget: &mut Budget,
     progress: &Progress,
 ) -> bool {
-    check(guest, blocks, info, progress).unwrap_or(false)
+    check(guest, blocks, info, budget, progress).unwrap_or(false)
 }
 
 fn check(
     guest: Guest<'_>,
     blocks: &[RamBlock],
     info: &Vmcoreinfo,
+    budget: &mut Budget,
     progress: &Progress,
 ) -> Option<bool> {
-    let mapped = direct_map(guest, info, progress)?;
+    let mapped = direct_map(guest, info, budget, progress)?;
     let maps = |gpa: u64| {
         mapped
             .iter()
@@ -76,13 +81,16 @@ fn check(
 fn direct_map(
     guest: Guest<'_>,
     info: &Vmcoreinfo,
+    budget: &mut Budget,
     progress: &Progress,
 ) -> Option<Vec<MemoryRange>> {
     let spaces = address_spaces(guest.machine, &[], &[], Some(info)).ok()?;
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
     let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
     // The direct map comes first in what the budget allows.
-    let found = mappings(&spaces, &read, &all, BUDGET, progress).ok()?;
+    let found = mappings(&spaces, &read, &all, *budget, progress).ok()?;
+    let taken = found.tables.saturating_mul(MIN_PAGE_SIZE);
+    budget.table_bytes = budget.table_bytes.saturating_sub(taken);
     if found.unreadable_tables > 0 {
         return None;
     }

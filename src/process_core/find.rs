@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::guest::{Guest, read_utsname};
 use crate::kdump::Utsname;
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::paging::Budget;
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, find_all};
 
@@ -60,9 +61,10 @@ impl ProcessCore {
             return Err(SearchError::NoCandidates { hint: self.loss() }.into());
         }
         let mut seen = None;
+        let mut budget = direct_map::BUDGET;
         for segment in &candidates {
             let infos = self.vmcoreinfo_in(segment, progress)?;
-            let found = self.fitting(segment, &infos, machines, progress)?;
+            let found = self.fitting(segment, &infos, machines, &mut budget, progress)?;
             if let [ram] = &found[..] {
                 return Ok(ram.clone());
             }
@@ -155,7 +157,7 @@ impl ProcessCore {
             // sizes.
             machine: Machine::X86_64,
         };
-        match find_all(guest, 1, progress) {
+        match find_all(guest, progress) {
             Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
             Err(Error::Cancelled) => Err(SearchError::Cancelled.into()),
             Err(Error::Vmcoreinfo(error)) => Err(SearchError::Scan(error).into()),
@@ -170,6 +172,7 @@ impl ProcessCore {
         segment: &Segment,
         infos: &[Vmcoreinfo],
         machines: &[Machine],
+        budget: &mut Budget,
         progress: &Progress,
     ) -> Result<Vec<QemuRam>, ProcessCoreError> {
         let size = segment.size - segment.size % MIN_PAGE_SIZE;
@@ -190,7 +193,7 @@ impl ProcessCore {
                 };
                 if infos
                     .iter()
-                    .any(|info| fits(guest, &blocks, info, progress))
+                    .any(|info| fits(guest, &blocks, info, budget, progress))
                 {
                     found.push(QemuRam { machine, blocks });
                 }
@@ -215,7 +218,13 @@ fn is_ram_like(segment: &Segment) -> bool {
 
 /// Whether the kernel lies where `info` says, and its page tables, where this
 /// crate can read them, agree that RAM is these `blocks`.
-fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo, progress: &Progress) -> bool {
+fn fits(
+    guest: Guest<'_>,
+    blocks: &[RamBlock],
+    info: &Vmcoreinfo,
+    budget: &mut Budget,
+    progress: &Progress,
+) -> bool {
     let Some(uts) = read_utsname(guest, info) else {
         return false;
     };
@@ -227,7 +236,7 @@ fn fits(guest: Guest<'_>, blocks: &[RamBlock], info: &Vmcoreinfo, progress: &Pro
     if named.is_some_and(|named| named != guest.machine) {
         return false;
     }
-    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info, progress)
+    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info, budget, progress)
 }
 
 fn describe(found: &[QemuRam]) -> String {

@@ -90,7 +90,7 @@ impl GuestMemory for QemuMemory {
         let (mut gpa, mut rest) = (gpa, buf);
         while !rest.is_empty() {
             let part = self.part(gpa).ok_or_else(|| not_ram(gpa, len))?;
-            let n = rest.len().min((part.range.end() - gpa) as usize);
+            let n = (part.range.end() - gpa).min(rest.len() as u64) as usize;
             let (here, behind) = rest.split_at_mut(n);
             part.memory().read(gpa, here)?;
             gpa += n as u64;
@@ -187,7 +187,9 @@ impl GuestMemory for ProcessMemory {
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid).map_err(io::Error::other)?);
-        let base = (self.hva + (gpa - self.range.start())) as usize;
+        let base = self.hva + (gpa - self.range.start());
+        // A process of 32 bits cannot look into one of 64.
+        let base = usize::try_from(base).map_err(io::Error::other)?;
         read_process(pid, base, buf)
     }
 

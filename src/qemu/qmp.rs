@@ -30,7 +30,12 @@ const COMMAND: Duration = Duration::from_secs(30);
 /// How often a wait looks whether the dump is cancelled.
 const SLICE: Duration = Duration::from_millis(50);
 /// More than the memory map of any guest, in bytes.
-const MAX_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE: usize = 16 << 20;
+/// More than what any guest's CPUs are told of, in values. Each takes far more
+/// memory than its bytes in the message.
+const MAX_VALUES: usize = 1 << 20;
+/// More than the kinds of events that there are.
+const MAX_EVENTS: usize = 256;
 
 /// A connection in command mode.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ pub(super) struct Qmp {
     /// What came and is not yet used.
     received: Vec<u8>,
     last_id: u64,
-    /// Names of the events since they were last taken.
+    /// Names of the events since they were last taken, each once.
     events: Vec<String>,
     cancel: Progress,
     /// How long a command may take.
@@ -126,7 +131,12 @@ impl Qmp {
         loop {
             let mut message = self.message(command, deadline)?;
             if let Some(event) = message.get("event") {
-                self.events.extend(event.as_str().map(str::to_owned));
+                if let Some(name) = event.as_str().map(excerpt)
+                    && !self.events.contains(&name)
+                    && self.events.len() < MAX_EVENTS
+                {
+                    self.events.push(name);
+                }
                 continue;
             }
             // The answer to a command that was given up.
@@ -169,24 +179,22 @@ impl Qmp {
     /// The next message, whatever it is. One that is printed for people
     /// (`pretty=on`) has several lines.
     fn message(&mut self, command: &str, deadline: Instant) -> Result<Value> {
-        let mut searched = 0;
+        let mut end = MessageEnd::default();
         loop {
-            while let Some(at) = self.received[searched..].iter().position(|b| *b == b'\n') {
-                searched += at + 1;
-                match serde_json::from_slice(&self.received[..searched]) {
-                    Err(e) if e.is_eof() => {}
-                    Ok(message @ Value::Object(_)) => {
-                        self.received.drain(..searched);
-                        return Ok(message);
-                    }
-                    _ => {
-                        let line = String::from_utf8_lossy(&self.received[..searched]);
-                        return Err(QemuError::NotQmp(excerpt(&line)));
-                    }
-                }
+            if let Some(len) = end.find(&self.received) {
+                let message = serde_json::from_slice(&self.received[..len]);
+                let Ok(message @ Value::Object(_)) = message else {
+                    let text = String::from_utf8_lossy(&self.received[..len]);
+                    return Err(QemuError::NotQmp(excerpt(&text)));
+                };
+                self.received.drain(..len);
+                return Ok(message);
             }
             if self.received.len() > MAX_MESSAGE {
                 return Err(QemuError::NotQmp("a message without an end".into()));
+            }
+            if end.values > MAX_VALUES {
+                return Err(QemuError::NotQmp("a message of too many values".into()));
             }
             self.receive(command, deadline)?;
         }
@@ -223,6 +231,54 @@ impl Qmp {
                 },
             }
         }
+    }
+}
+
+/// Looks for the end of a message, at each byte once: the brace that closes the
+/// first one, or the end of a line that is no JSON object.
+#[derive(Debug, Default)]
+struct MessageEnd {
+    searched: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    /// Whether there is more than white space.
+    begun: bool,
+    /// Values so far, or more.
+    values: usize,
+}
+
+impl MessageEnd {
+    /// The message's length in bytes. `received` is what it was before, and
+    /// more.
+    fn find(&mut self, received: &[u8]) -> Option<usize> {
+        for byte in &received[self.searched..] {
+            self.searched += 1;
+            if self.in_string {
+                let ends = *byte == b'"' && !self.escaped;
+                self.in_string = !ends;
+                self.escaped = *byte == b'\\' && !self.escaped;
+                continue;
+            }
+            self.begun |= !byte.is_ascii_whitespace();
+            match byte {
+                b'"' => self.in_string = self.depth > 0,
+                b'{' | b'[' => {
+                    self.depth += 1;
+                    self.values += 1;
+                }
+                b',' => self.values += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(self.searched);
+                    }
+                }
+                b'\n' if self.depth == 0 && self.begun => return Some(self.searched),
+                _ => {}
+            }
+        }
+        None
     }
 }
 

@@ -1,12 +1,17 @@
 //! A dump in a file.
 
-use std::fs::{File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
-use rustix::fs::{OFlags, RenameFlags};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, RenameFlags, linkat, renameat, renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
 
 use super::output_file::OutputFile;
 use super::{DumpSink, SinkAccess};
@@ -14,11 +19,17 @@ use super::{DumpSink, SinkAccess};
 /// A positioned sink that writes a temporary file beside `path` and gives it
 /// its name when the dump is finished. Dropped unfinished, it removes the
 /// temporary file; whatever had the name before is untouched.
+///
+/// Links in the folders of `path` are followed, once: from then on the folder
+/// is used by its descriptor. A link under the name itself is never followed,
+/// also if it appears while the dump is written. If `path` has other hard
+/// links, they keep the old file.
 #[derive(Debug)]
 pub struct FileSink {
     output: OutputFile,
-    path: PathBuf,
-    temporary: Option<PathBuf>,
+    folder: File,
+    name: OsString,
+    temporary: Option<OsString>,
     options: FileSinkOptions,
 }
 
@@ -29,7 +40,8 @@ pub struct FileSinkOptions {
     /// Replace a file that has the name already. Without it, such a file is
     /// an error, also if it appears while the dump is written.
     pub overwrite: bool,
-    /// Wait until the dump is on the disk (`fsync`) before it gets its name.
+    /// Wait until the dump is on the disk (`fsync`) before it gets its name,
+    /// and until the name is there too.
     pub sync: bool,
     /// Keep the dump out of the host's page cache, as dd's `oflag=nocache`
     /// with `conv=fdatasync`: it goes to the disk while it is written, at
@@ -39,23 +51,33 @@ pub struct FileSinkOptions {
 }
 
 impl FileSinkOptions {
+    /// None: a new file, which reaches the disk when the system likes.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            overwrite: false,
+            sync: false,
+            nocache: false,
+        }
+    }
+
     /// Sets [`overwrite`](Self::overwrite).
     #[must_use]
-    pub fn overwrite(mut self, overwrite: bool) -> Self {
+    pub const fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
     }
 
     /// Sets [`sync`](Self::sync).
     #[must_use]
-    pub fn sync(mut self, sync: bool) -> Self {
+    pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
         self
     }
 
     /// Sets [`nocache`](Self::nocache).
     #[must_use]
-    pub fn nocache(mut self, nocache: bool) -> Self {
+    pub const fn nocache(mut self, nocache: bool) -> Self {
         self.nocache = nocache;
         self
     }
@@ -71,52 +93,67 @@ impl FileSink {
     /// - [`io::ErrorKind::InvalidInput`] if `path` names something that is
     ///   not a regular file, or ends in no file name;
     /// - what the system reports if the temporary file cannot be made.
-    pub fn create(path: impl Into<PathBuf>, options: FileSinkOptions) -> io::Result<Self> {
-        let path = path.into();
-        match path.symlink_metadata() {
-            Ok(meta) if !meta.is_file() => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidInput,
-                    "it exists and is not a regular file",
-                ));
+    pub fn create(path: impl AsRef<Path>, options: FileSinkOptions) -> io::Result<Self> {
+        let (folder, name) = split(path.as_ref())?;
+        let folder = open_folder(folder, options.sync)?;
+        match statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+                return Err(invalid("it exists and is not a regular file"));
             }
             Ok(_) if !options.overwrite => return Err(io::ErrorKind::AlreadyExists.into()),
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
         }
-        let (file, temporary) = create_temporary(&path)?;
+        let (file, temporary) = create_temporary(&folder)?;
         Ok(Self {
             output: OutputFile::new(file, options.nocache),
-            path,
+            folder,
+            name: name.to_owned(),
             temporary: Some(temporary),
             options,
         })
     }
 }
 
-/// Makes a new file in the folder of `path`. The name has the process number
-/// and a counter, so that dumps do not meet.
-fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
-    if path.file_name().is_none() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the path has no file name",
-        ));
-    }
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
+
+/// The folder of `path` and the name in it.
+fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let name = path
+        .file_name()
+        // `Path` takes `x/` and `x/.` for `x`; the system does not.
+        .filter(|name| path.as_os_str().as_bytes().ends_with(name.as_bytes()))
+        .ok_or_else(|| invalid("the path has no file name"))?;
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    Ok((folder.unwrap_or(Path::new(".")), name))
+}
+
+/// `O_PATH` needs no right to list the folder; `fsync` takes no such
+/// descriptor.
+fn open_folder(folder: &Path, sync: bool) -> io::Result<File> {
+    let how = if sync { OFlags::RDONLY } else { OFlags::PATH };
+    let flags = how | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::empty())?.into())
+}
+
+/// Makes a new file in `folder`. The name has the process number and a
+/// counter, so that dumps do not meet.
+fn create_temporary(folder: &File) -> io::Result<(File, OsString)> {
+    let owner_only = Mode::RUSR | Mode::WUSR;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for attempt in 0..1000 {
         let name = format!(".guestdump-{}-{attempt}.partial", std::process::id());
-        let temporary = path.with_file_name(name);
-        let mut open = OpenOptions::new();
-        open.read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits() as i32);
-        match open.open(&temporary) {
-            Ok(file) => return Ok((file, temporary)),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(e),
+        match rustix::fs::openat(folder, &name, flags, owner_only) {
+            Ok(file) => {
+                // Whatever the umask takes away. A file system without
+                // permissions keeps its own.
+                let _ = rustix::fs::fchmod(&file, owner_only);
+                return Ok((file.into(), name.into()));
+            }
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
         }
     }
     Err(io::ErrorKind::AlreadyExists.into())
@@ -136,14 +173,13 @@ impl DumpSink for FileSink {
             self.output.file.sync_all()?;
         }
         if self.options.overwrite {
-            std::fs::rename(temporary, &self.path)?;
+            renameat(&self.folder, temporary, &self.folder, &self.name)?;
         } else {
-            rename_new(temporary, &self.path)?;
+            rename_new(&self.folder, temporary, &self.name)?;
         }
         self.temporary = None;
         if self.options.sync {
-            let folder = self.path.parent().filter(|p| !p.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+            self.folder.sync_all()?;
         }
         Ok(())
     }
@@ -151,13 +187,11 @@ impl DumpSink for FileSink {
 
 /// Renames without replacing. File systems that cannot do it in one step
 /// link and unlink.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, renameat_with};
-    use rustix::io::Errno;
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+fn rename_new(folder: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
+            linkat(folder, from, folder, to, AtFlags::empty())?;
+            Ok(unlinkat(folder, from, AtFlags::empty())?)
         }
         result => Ok(result?),
     }
@@ -167,7 +201,7 @@ impl Drop for FileSink {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // Nothing is lost if this fails: the name says `.partial`.
-            let _ = std::fs::remove_file(temporary);
+            let _ = unlinkat(&self.folder, temporary, AtFlags::empty());
         }
     }
 }
@@ -185,6 +219,7 @@ pub struct FdSink {
     positioned: bool,
     /// Not a pipe, a socket, a terminal or a device.
     regular: bool,
+    sync: bool,
 }
 
 impl FdSink {
@@ -213,6 +248,7 @@ impl FdSink {
             output: OutputFile::new(file, false),
             positioned,
             regular,
+            sync: false,
         })
     }
 
@@ -224,6 +260,22 @@ impl FdSink {
             output: OutputFile::new(self.output.file, nocache && self.regular),
             ..self
         }
+    }
+
+    /// Whether [`DumpSink::finish`] waits until the dump is on the disk
+    /// (`fsync`). The caller who made the file must also sync its folder.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidInput`] if the descriptor is neither a regular
+    /// file nor a block device: nothing else has a disk.
+    pub fn sync(mut self, sync: bool) -> io::Result<Self> {
+        let kind = self.output.file.metadata()?.file_type();
+        if sync && !kind.is_file() && !kind.is_block_device() {
+            return Err(invalid("what is no file cannot be synced to a disk"));
+        }
+        self.sync = sync;
+        Ok(self)
     }
 }
 
@@ -241,6 +293,9 @@ impl DumpSink for FdSink {
         if self.positioned {
             // Whoever shares the descriptor goes on behind the dump.
             self.output.file.seek(io::SeekFrom::End(0))?;
+        }
+        if self.sync {
+            self.output.file.sync_all()?;
         }
         Ok(())
     }
@@ -328,6 +383,34 @@ mod tests {
     }
 
     #[test]
+    fn a_path_without_a_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        for name in ["x/", "x/.", "x/..", ".."] {
+            let error = FileSink::create(folder.join(name), FileSinkOptions::default());
+            assert_eq!(
+                error.unwrap_err().kind(),
+                io::ErrorKind::InvalidInput,
+                "{name}"
+            );
+        }
+        let error = FileSink::create(folder.join("no/x"), FileSinkOptions::default());
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(names(folder).is_empty());
+    }
+
+    #[test]
+    fn only_files_can_be_synced() {
+        let file = FdSink::new(tempfile::tempfile().unwrap().into()).unwrap();
+        file.sync(true).unwrap().finish().unwrap();
+        let (_reader, writer) = io::pipe().unwrap();
+        let pipe = || FdSink::new(writer.try_clone().unwrap().into()).unwrap();
+        pipe().sync(false).unwrap();
+        let error = pipe().sync(true).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
     fn descriptors_are_positioned_only_if_empty_regular_files() {
         let positioned = |file: File| {
             let mut sink = FdSink::new(file.into()).unwrap();
@@ -339,7 +422,7 @@ mod tests {
         assert!(!positioned(used));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("append");
-        let append = OpenOptions::new().append(true).create(true).open(&path);
+        let append = File::options().append(true).create(true).open(&path);
         assert!(!positioned(append.unwrap()));
         let (_reader, writer) = io::pipe().unwrap();
         assert!(!positioned(File::from(OwnedFd::from(writer))));

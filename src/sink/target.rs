@@ -55,20 +55,21 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// Opens the sink. `options` are for files by path; of an open file only
-    /// `nocache` counts.
+    /// Opens the sink. Of `options` all count for a file by path, and
+    /// [`sync`](FileSinkOptions::sync) and `nocache` for a descriptor.
     ///
     /// # Errors
     ///
-    /// As [`FileSink::create`] and [`FdSink::new`] report; a descriptor that
-    /// is not open is the system's `EBADF`.
+    /// As [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`] report; a
+    /// descriptor that is not open is the system's `EBADF`.
     pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
-        let fd = |fd| io::Result::Ok(Box::new(FdSink::new(fd)?.nocache(options.nocache)));
-        Ok(match self {
-            Self::File(path) => Box::new(FileSink::create(path, options)?),
-            Self::Fd(number) => fd(duplicate(*number)?)?,
-            Self::Stdout => fd(io::stdout().as_fd().try_clone_to_owned()?)?,
-        })
+        let fd = match self {
+            Self::File(path) => return Ok(Box::new(FileSink::create(path, options)?)),
+            Self::Fd(number) => duplicate(*number)?,
+            Self::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
+        };
+        let sink = FdSink::new(fd)?.nocache(options.nocache);
+        Ok(Box::new(sink.sync(options.sync)?))
     }
 }
 

@@ -12,14 +12,13 @@ use std::io;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
+use super::finds::Finds;
 use super::scan::{PageStart, for_each_page_start};
 use super::{MAX_SIZE, Vmcoreinfo};
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
 use crate::error::Result;
-use crate::guest::{Guest, read_utsname};
-use crate::kdump::Utsname;
-use crate::memory::MIN_PAGE_SIZE;
+use crate::guest::Guest;
 use crate::progress::Progress;
 
 /// Where a dump takes VMCOREINFO from.
@@ -183,17 +182,13 @@ const _: () = assert!(size_of::<FwCfgEntry>() == 2 + 2 + 4 + 8);
 /// `VMCOREINFO_FORMAT_ELF`: the one format there is.
 const FORMAT_ELF: u16 = 1;
 
-/// How the text begins.
-const TEXT: &[u8] = b"OSRELEASE=";
-
-/// How many finds of a scan are looked at closely. A guest can plant as many
-/// as it has pages.
+/// How many notes a scan looks at closely. A guest can plant as many as it has
+/// pages.
 const MAX_CANDIDATES: usize = 64;
 
 pub(crate) fn locate(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
-    threads: usize,
     progress: &Progress,
 ) -> Result<Option<Located>> {
     let found = |info, origin| {
@@ -205,7 +200,7 @@ pub(crate) fn locate(
     };
     match source {
         VmcoreinfoSource::None => Ok(None),
-        VmcoreinfoSource::Scan => scan(guest, threads, progress),
+        VmcoreinfoSource::Scan => scan(guest, progress),
         VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, guest.machine)?, Origin::Given),
         &VmcoreinfoSource::NoteAt { gpa, size } => {
             found(read_note(guest, gpa, size)?, Origin::Note { gpa })
@@ -216,7 +211,7 @@ pub(crate) fn locate(
         }
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(guest, entry) {
             Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
-            Err(_) => scan(guest, threads, progress),
+            Err(_) => scan(guest, progress),
         },
     }
 }
@@ -246,7 +241,11 @@ fn fw_cfg_place(entry: &[u8; 16]) -> Result<(u64, u64), VmcoreinfoError> {
     Ok((entry.paddr.get(), entry.size.get().into()))
 }
 
-fn read_note(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vmcoreinfo, VmcoreinfoError> {
+pub(super) fn read_note(
+    guest: Guest<'_>,
+    gpa: u64,
+    size: u64,
+) -> Result<Vmcoreinfo, VmcoreinfoError> {
     from_bytes(&read_bytes(guest, gpa, size)?, guest.machine)
 }
 
@@ -257,7 +256,6 @@ pub(crate) fn read_note_bytes(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
     wanted: &dyn Fn(&[u8]) -> bool,
-    threads: usize,
     progress: &Progress,
 ) -> Result<Option<Vec<u8>>> {
     let from_fw_cfg = |entry| {
@@ -266,13 +264,13 @@ pub(crate) fn read_note_bytes(
     };
     let bytes = match source {
         VmcoreinfoSource::None => return Ok(None),
-        VmcoreinfoSource::Scan => return scan_notes(guest, wanted, threads, progress),
+        VmcoreinfoSource::Scan => return scan_notes(guest, wanted, progress),
         VmcoreinfoSource::Bytes(bytes) => bytes.clone(),
         VmcoreinfoSource::NoteAt { gpa, size } => read_bytes(guest, *gpa, *size)?,
         VmcoreinfoSource::FwCfg(entry) => from_fw_cfg(entry)?,
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(entry) {
             Ok(bytes) => bytes,
-            Err(_) => return scan_notes(guest, wanted, threads, progress),
+            Err(_) => return scan_notes(guest, wanted, progress),
         },
     };
     Ok(Some(bytes))
@@ -281,28 +279,19 @@ pub(crate) fn read_note_bytes(
 fn scan_notes(
     guest: Guest<'_>,
     wanted: &dyn Fn(&[u8]) -> bool,
-    threads: usize,
     progress: &Progress,
 ) -> Result<Option<Vec<u8>>> {
     let mut found = None;
     let mut looked_at = 0;
-    let claim = |start: &PageStart| is_claim(start, guest.machine);
-    for_each_page_start(
-        guest,
-        threads,
-        progress,
-        MAX_CANDIDATES,
-        &claim,
-        &mut |gpa, start| {
-            let Some(size) = claimed_size(start, guest.machine) else {
-                return true;
-            };
-            looked_at += 1;
-            let bytes = read_bytes(guest, gpa, size).ok();
-            found = bytes.filter(|bytes| wanted(bytes));
-            found.is_none() && looked_at < MAX_CANDIDATES
-        },
-    )?;
+    for_each_page_start(guest, progress, &mut |gpa, start| {
+        let Some(size) = claimed_size(start, guest.machine) else {
+            return true;
+        };
+        looked_at += 1;
+        let bytes = read_bytes(guest, gpa, size).ok();
+        found = bytes.filter(|bytes| wanted(bytes));
+        found.is_none() && looked_at < MAX_CANDIDATES
+    })?;
     Ok(found)
 }
 
@@ -317,8 +306,8 @@ fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, Vmcorein
     Ok(bytes)
 }
 
-fn scan(guest: Guest<'_>, threads: usize, progress: &Progress) -> Result<Option<Located>> {
-    let finds = find_all(guest, threads, progress)?;
+fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
+    let finds = find_all(guest, progress)?;
     let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
     Ok(finds.into_iter().next().map(|(info, c)| Located {
         info,
@@ -331,50 +320,18 @@ fn scan(guest: Guest<'_>, threads: usize, progress: &Progress) -> Result<Option<
 /// first.
 pub(crate) fn find_all(
     guest: Guest<'_>,
-    threads: usize,
     progress: &Progress,
 ) -> Result<Vec<(Vmcoreinfo, Candidate)>> {
-    let mut finds: Vec<(Vmcoreinfo, Candidate)> = Vec::new();
-    let mut looked_at = 0;
-    let machine = guest.machine;
-    let claim = |start: &PageStart| is_claim(start, guest.machine);
+    let mut finds = Finds::new(guest);
     for_each_page_start(
         guest,
-        threads,
         progress,
-        MAX_CANDIDATES,
-        &claim,
-        &mut |gpa, start| {
-            let Some(size) = claimed_size(start, machine) else {
-                return true;
-            };
-            looked_at += 1;
-            if let Some(info) = read_find(guest, gpa, size)
-                && !finds.iter().any(|(known, _)| *known == info)
-            {
-                let candidate = Candidate {
-                    gpa,
-                    osrelease: info.osrelease(),
-                    crash_time: info.crash_time(),
-                    verified: is_in_memory(guest, &info),
-                };
-                finds.push((info, candidate));
-            }
-            looked_at < MAX_CANDIDATES
+        &mut |gpa, start| match claimed_size(start, guest.machine) {
+            Some(size) => finds.offer(gpa, size),
+            None => true,
         },
     )?;
-    // A stable sort: among equals the lowest address comes first.
-    finds.sort_by_key(|(_, c)| (!c.verified, c.crash_time.is_none()));
-    Ok(finds)
-}
-
-/// What begins like a VMCOREINFO note or its text; see [`claimed_size`].
-fn is_claim(start: &PageStart, machine: Machine) -> bool {
-    /// Behind the lengths and the type.
-    const NAME_AT: usize = 12;
-    // Most pages are told apart by this, which is cheap.
-    let likely = start.starts_with(TEXT) || start[NAME_AT..].starts_with(note::VMCOREINFO);
-    likely && claimed_size(start, machine).is_some()
+    Ok(finds.ranked())
 }
 
 /// How many bytes to read of what begins like a VMCOREINFO note, or, at
@@ -382,8 +339,14 @@ fn is_claim(start: &PageStart, machine: Machine) -> bool {
 fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
     /// Kernels write one page, of 64 KiB at most.
     const MAX_TEXT: u64 = 64 << 10;
-    if start.starts_with(TEXT) {
+    /// Behind two lengths and the type.
+    const NAME_AT: usize = 12;
+    if start.starts_with(b"OSRELEASE=") {
         return Some(MAX_TEXT);
+    }
+    // Most pages are told apart by this, which is cheap.
+    if !start[NAME_AT..].starts_with(note::VMCOREINFO) {
+        return None;
     }
     let empty = Note {
         name: note::VMCOREINFO,
@@ -402,21 +365,4 @@ fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
         crate::encoding::ByteOrder::Big => u32::from_be_bytes(len),
     };
     (u64::from(len) <= MAX_TEXT).then_some(expected.len() as u64 + u64::from(len))
-}
-
-/// Reads `size` bytes, or fewer where RAM ends, and parses them.
-fn read_find(guest: Guest<'_>, gpa: u64, mut size: u64) -> Option<Vmcoreinfo> {
-    loop {
-        match read_note(guest, gpa, size) {
-            Ok(info) => return Some(info),
-            Err(VmcoreinfoError::Unreadable { .. }) if size > MIN_PAGE_SIZE => {
-                size /= 2;
-            }
-            Err(_) => return None,
-        }
-    }
-}
-
-fn is_in_memory(guest: Guest<'_>, info: &Vmcoreinfo) -> bool {
-    read_utsname(guest, info).is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
 }

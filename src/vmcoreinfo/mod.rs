@@ -5,10 +5,13 @@
 //! `include/linux/vmcore_info.h` (the macros that format each kind of line).
 #![forbid(unsafe_code)]
 
+mod finds;
 mod locate;
 mod scan;
 
 use std::fmt;
+
+use crate::kdump::UTS_LEN;
 
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
 pub(crate) use locate::{find_all, locate, read_note_bytes};
@@ -66,12 +69,14 @@ impl Vmcoreinfo {
         self.str(&format!("{kind}({name})"))
     }
 
-    /// `OSRELEASE`: the kernel's release, as in `uname -r`. Control
-    /// characters and bytes that are not UTF-8 are replaced.
+    /// `OSRELEASE`: the kernel's release, as in `uname -r`, of at most 64
+    /// characters as there. Control characters and bytes that are not UTF-8
+    /// are replaced.
     #[must_use]
     pub fn osrelease(&self) -> String {
         let value = self.value("OSRELEASE").unwrap_or_default();
-        String::from_utf8_lossy(value)
+        let longest = value.len().min(UTS_LEN - 1);
+        String::from_utf8_lossy(&value[..longest])
             .chars()
             .map(|c| if c.is_control() { '\u{fffd}' } else { c })
             .collect()

@@ -1,0 +1,111 @@
+//! Core files of a process with more of everything than a process has.
+
+use guestdump::Progress;
+use guestdump::elf::Note;
+use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
+use guestdump::memory::MemoryRange;
+use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
+use guestdump::{ByteOrder, GuestMemory};
+
+use crate::elf::head;
+use crate::meter::{Meter, file};
+
+const PAGE: u64 = 4096;
+const COUNT: u64 = 1_000_000;
+/// Host-virtual address of the first segment.
+const HVA: u64 = 0x7f00_0000_0000;
+
+#[test]
+fn a_million_segments() {
+    let meter = Meter::new();
+    let data = (1 << 16) + 56 * COUNT;
+    let data = data.next_multiple_of(PAGE);
+    let headers: Vec<_> = (0..COUNT)
+        .map(|n| ProgramHeader {
+            kind: PT_LOAD,
+            flags: 6,
+            offset: data + n * PAGE,
+            vaddr: HVA + n * 2 * PAGE,
+            filesz: PAGE,
+            memsz: PAGE,
+            ..ProgramHeader::default()
+        })
+        .collect();
+    let bytes = head(COUNT as u32, &headers);
+    let given = bytes.len() as u64;
+    let file = file(&bytes, data + COUNT * PAGE);
+    drop((bytes, headers));
+    let (core, cost) = meter.measure("a million segments", || ProcessCore::open(file).unwrap());
+    assert_eq!(core.segments().len() as u64, COUNT);
+    assert!(cost.heap < 6 * given, "{cost:?} of {given}");
+    assert!(cost.read < given + (1 << 20), "{cost:?} of {given}");
+
+    let (result, cost) = meter.measure("looking for RAM in them", || {
+        core.find_qemu_ram(None, &Progress::new())
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, ProcessCoreError::NotFound(_)), "{error}");
+    assert!(cost.heap < 1 << 20, "{cost:?}");
+    assert!(cost.read < 1 << 20, "{cost:?}");
+
+    // Every second page is there.
+    let range = MemoryRange::new(0, COUNT * 2 * PAGE).unwrap();
+    let (found, cost) = meter.measure("a RAM block over all of them", || {
+        core.extract(&[RamBlock { range, hva: HVA }]).unwrap()
+    });
+    assert_eq!(found.regions.len() as u64, COUNT);
+    assert_eq!(found.missing.len() as u64, COUNT);
+    assert!(cost.heap < 6 * given, "{cost:?} of {given}");
+    let (memory, cost) = meter.measure("as memory", || found.into_memory().unwrap());
+    assert!(cost.heap < 4 * given, "{cost:?} of {given}");
+    let mut page = [7; PAGE as usize];
+    memory.read((COUNT - 1) * 2 * PAGE, &mut page).unwrap();
+    assert_eq!(page, [0; PAGE as usize]);
+}
+
+/// `NT_FILE` with a million names, and a block that was in all of them.
+#[test]
+fn a_million_mapped_files() {
+    let meter = Meter::new();
+    let mut desc = Vec::new();
+    desc.extend(COUNT.to_le_bytes());
+    desc.extend(PAGE.to_le_bytes());
+    for n in 0..COUNT {
+        desc.extend((HVA + n * PAGE).to_le_bytes());
+        desc.extend((HVA + (n + 1) * PAGE).to_le_bytes());
+        // Never where the one before it ends.
+        desc.extend((COUNT - n).to_le_bytes());
+    }
+    desc.resize(desc.len() + 2 * COUNT as usize, 0);
+    let mut notes = Vec::new();
+    Note {
+        name: b"CORE",
+        kind: 0x4649_4c45,
+        desc: &desc,
+    }
+    .encode(ByteOrder::Little, &mut notes);
+    let mut bytes = head(
+        1,
+        &[ProgramHeader {
+            kind: PT_NOTE,
+            offset: 128 + 56,
+            filesz: notes.len() as u64,
+            ..ProgramHeader::default()
+        }],
+    );
+    bytes.extend(&notes);
+    let given = bytes.len() as u64;
+    let file = file(&bytes, 0);
+    drop((bytes, notes, desc));
+    let (core, cost) = meter.measure("a million mapped files", || {
+        ProcessCore::open(file).unwrap()
+    });
+    assert_eq!(core.mapped_files().len() as u64, COUNT);
+    assert!(cost.heap < 8 * given, "{cost:?} of {given}");
+    let range = MemoryRange::new(0, COUNT * PAGE).unwrap();
+    let (found, cost) = meter.measure("what of a block is missing", || {
+        core.extract(&[RamBlock { range, hva: HVA }]).unwrap()
+    });
+    assert_eq!(found.missing.len() as u64, COUNT);
+    assert!(cost.heap < 10 * given, "{cost:?} of {given}");
+}

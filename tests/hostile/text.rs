@@ -1,0 +1,273 @@
+//! Text of a guest, a file or a peer on a terminal: every command, with every
+//! string that comes from outside one that would steer the terminal.
+
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+
+use guestdump::elf::Note;
+use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
+use guestdump::kdump::Utsname;
+use guestdump::memory::SliceMemory;
+use guestdump::sink::{FileSink, FileSinkOptions};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{ByteOrder, DumpOptions, Format, Registers, dump};
+
+use crate::elf::head;
+use crate::meter::Meter;
+
+/// Colours, a title, direction of text, what erases a line, and a line that
+/// looks like one of the command's own. Short enough for utsname.
+const EVIL: &str = "\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{2066}\r\u{8}\nFORGED";
+
+fn run(folder: &Path, args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_guestdump"))
+        .args(args)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// Nothing but what has a picture, in lines that the command made itself.
+#[track_caller]
+fn harmless(args: &[&str], text: &str) {
+    let is_plain = |c: char| {
+        c == '\n' || "\"'\\".contains(c) || (c.escape_debug().count() == 1 && !c.is_control())
+    };
+    assert!(text.chars().all(is_plain), "{args:?}: {text:?}");
+    assert!(!text.lines().any(|l| l.starts_with("FORGED")), "{text}");
+    assert!(text.len() < 64 << 10, "{args:?}: {} bytes", text.len());
+}
+
+/// The command succeeds or fails as said, prints something, and that is
+/// harmless.
+#[track_caller]
+fn says(folder: &Path, succeeds: bool, args: &[&str]) -> String {
+    let (success, text) = run(folder, args);
+    assert_eq!(success, succeeds, "{args:?}: {text}");
+    assert!(!text.is_empty(), "{args:?}");
+    harmless(args, &text);
+    text
+}
+
+/// A dump of a guest whose every string is evil.
+fn evil_dump(path: &Path, format: Format) {
+    let info = format!(
+        "OSRELEASE={}\nBUILD-ID={EVIL}\n",
+        EVIL.replace('\n', "\u{2028}")
+    );
+    let mut notes = Vec::new();
+    for name in [EVIL.to_owned(), "x\n".repeat(50_000)] {
+        let note = Note {
+            name: name.as_bytes(),
+            kind: 7,
+            desc: EVIL.as_bytes(),
+        };
+        note.encode(ByteOrder::Little, &mut notes);
+    }
+    let field = Utsname::field(EVIL);
+    let utsname = Utsname {
+        sysname: Utsname::field("Linux"),
+        nodename: field,
+        release: field,
+        version: field,
+        machine: field,
+        domainname: field,
+    };
+    let page = vec![1; 1 << 20];
+    let memory = SliceMemory::new([(0, &page[..])]).unwrap();
+    let options = DumpOptions::new(format)
+        .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()))
+        .raw_notes(notes)
+        .cpus([Registers::from(
+            guestdump::arch::x86_64::Registers::default(),
+        )])
+        .utsname(utsname);
+    let mut sink = FileSink::create(path, FileSinkOptions::new()).unwrap();
+    dump(&memory, &mut sink, &options).unwrap();
+}
+
+#[test]
+fn files_of_an_evil_guest() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for format in [Format::Elf, Format::KdumpRawZlib, Format::KdumpZlib] {
+        let name = format!("{EVIL}-{format}");
+        evil_dump(&folder.join(&name), format);
+        for args in [["info", &name], ["check", &name]] {
+            says(folder, true, &args);
+            let (_, json) = run(folder, &[args[0], &name, "--json"]);
+            assert!(json.is_ascii());
+            assert_eq!(json.matches('\n').count(), 1, "{json}");
+        }
+        let source = format!("vmcore:{name}");
+        let to = format!("{EVIL}-again");
+        says(
+            folder,
+            true,
+            &["dump", "--from", &source, "--to", &to, "--force"],
+        );
+        says(folder, false, &["dump", "--from", &source, "--to", &to]);
+
+        // Cut, so that errors name it.
+        let file = std::fs::File::options()
+            .write(true)
+            .open(folder.join(&name));
+        let file = file.unwrap();
+        file.set_len(file.metadata().unwrap().len() - 8).unwrap();
+        says(folder, false, &["check", &name]);
+        let (_, json) = run(folder, &["check", &name, "--json"]);
+        assert!(json.is_ascii() || !json.contains('\u{1b}'));
+    }
+    let flat = format!("{EVIL}-kdump-zlib");
+    says(folder, false, &["rearrange", &flat, "raw"]);
+    let nothing = format!("{EVIL}-nothing");
+    for args in [
+        ["info", &nothing],
+        ["check", &nothing],
+        [&nothing, &nothing],
+        ["info", &format!("--{EVIL}")],
+    ] {
+        says(folder, false, &args);
+    }
+}
+
+#[test]
+fn names_and_values_on_the_command_line() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("ram"), [1; 1 << 16]).unwrap();
+    let at = |prefix: &str| format!("{prefix}{EVIL}");
+    for source in ["raw:", "vmcore:", "process-core:", "qmp:", "demo:", ""] {
+        says(folder, false, &["dump", "--from", &at(source), "--to", "x"]);
+    }
+    for target in ["no/", "fd:", "file:no/"] {
+        says(
+            folder,
+            false,
+            &["dump", "--from", "demo:16M", "--to", &at(target)],
+        );
+    }
+    for option in [
+        "--map",
+        "--vmcoreinfo",
+        "--machine",
+        "--format",
+        "--page-size",
+        "--threads",
+    ] {
+        let args = ["dump", "--from", "raw:ram", "--to", "x", option, EVIL];
+        says(folder, false, &args);
+    }
+    let long = "x".repeat(60_000) + EVIL;
+    let text = says(folder, false, &["info", &long]);
+    assert!(text.len() < 32 << 10, "{}", text.len());
+}
+
+#[test]
+fn maps() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::write(folder.join("ram"), [1; 1 << 16]).unwrap();
+    let evil = serde_json::to_string(EVIL).unwrap();
+    let region = r#"{"gpa": 0, "size": 65536, "offset": 0"#;
+    for map in [
+        format!("{{\"regions\": [{region}, \"path\": {evil}}}]}}"),
+        format!("{{\"regions\": [{region}}}], \"machine\": {evil}}}"),
+        format!("{{\"regions\": [{region}}}], {evil}: 1}}"),
+        format!("{{\"regions\": [{region}}}], \"page_size\": {evil}}}"),
+        format!("{{\"regions\": [{region}}}], \"cpus\": [{{{evil}: {evil}}}]}}"),
+        format!("{{\"regions\": [{region}}}], \"cpus\": [{{\"rip\": {evil}}}]}}"),
+        EVIL.to_owned(),
+    ] {
+        std::fs::write(folder.join("map"), map).unwrap();
+        says(
+            folder,
+            false,
+            &["dump", "--from", "raw:ram", "--map", "map", "--to", "x"],
+        );
+    }
+}
+
+/// Names of mapped files, in the lines about what is missing.
+#[test]
+fn core_files() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let words = [1, 4096, 0x10_0000, 0x20_0000, 0u64];
+    let mut desc: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    desc.extend(format!("/{EVIL}{}\0", "x".repeat(1 << 20)).as_bytes());
+    let mut notes = Vec::new();
+    Note {
+        name: b"CORE",
+        kind: 0x4649_4c45,
+        desc: &desc,
+    }
+    .encode(ByteOrder::Little, &mut notes);
+    let at = 128 + 2 * 56;
+    let mut bytes = head(
+        2,
+        &[
+            ProgramHeader {
+                kind: PT_NOTE,
+                offset: at,
+                filesz: notes.len() as u64,
+                ..ProgramHeader::default()
+            },
+            ProgramHeader {
+                kind: PT_LOAD,
+                flags: 6,
+                offset: 8 << 20,
+                vaddr: 0x20_0000,
+                filesz: 8192,
+                memsz: 8192,
+                ..ProgramHeader::default()
+            },
+        ],
+    );
+    bytes.extend(&notes);
+    bytes.resize((8 << 20) + 8192, 1);
+    std::fs::write(folder.join("core"), bytes).unwrap();
+    let map = r#"{"regions": [{"gpa": 0, "size": 1052672, "hva": 1048576}]}"#;
+    std::fs::write(folder.join("map"), map).unwrap();
+    let mut args = vec!["dump", "--from", "process-core:core", "--to", "x"];
+    says(folder, false, &args);
+    args.extend(["--map", "map"]);
+    let text = says(folder, true, &args);
+    assert!(text.contains("FORGED"), "{text}");
+}
+
+/// What a peer says, and errors that quote it.
+#[test]
+fn a_peer_on_the_socket() {
+    let _meter = Meter::new();
+    let evil = serde_json::to_string(EVIL).unwrap();
+    let error = format!("{{\"error\": {{\"class\": {evil}, \"desc\": {evil}}}, \"id\": 1}}\n");
+    let greeting = "{\"QMP\": {}}\n";
+    for said in [
+        format!("{EVIL}\n"),
+        format!("{{{evil}: {evil}}}\n"),
+        format!("{greeting}{error}"),
+        format!("{greeting}{{\"event\": {evil}}}\n{error}"),
+        format!("{greeting}{{\"return\": {{}}, \"id\": 1}}\n{{\"return\": {evil}, \"id\": 2}}\n"),
+        format!("{greeting}{{\"x\": {evil}, \"id\": 1}}\n"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let listener = UnixListener::bind(folder.join("qmp")).unwrap();
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(said.as_bytes()).unwrap();
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        });
+        says(folder, false, &["dump", "--from", "qmp:qmp", "--to", "x"]);
+        peer.join().unwrap();
+    }
+}
