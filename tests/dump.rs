@@ -221,6 +221,7 @@ fn an_unfinished_file_says_so() {
         let mut sink = FaultySink::default();
         let error = dump(&guest, &mut sink, &options(format).threads(2)).unwrap_err();
         match &error {
+            // The first page that cannot be read.
             Error::ReadMemory { gpa, .. } => assert_eq!(*gpa, 0x4000_1000),
             other => panic!("{other}"),
         }

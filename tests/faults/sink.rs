@@ -79,7 +79,10 @@ fn every_write_can_fail_in_every_way() {
                     continue;
                 }
                 let error = result.expect_err(&what);
-                assert_eq!((state.finished, state.afterwards), (0, 0), "{what}");
+                assert_eq!(state.finished, 0, "{what}");
+                // Another thread may be at its own write.
+                let others = usize::from(!stream);
+                assert!(state.afterwards <= others, "{what}");
                 check(&error, fault, state.failed.unwrap(), &what);
             }
         }
