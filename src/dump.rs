@@ -13,12 +13,16 @@ use crate::format::Format;
 use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::Utsname;
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, WholePages, validate_ranges};
+use crate::memory::{
+    GuestMemory, MIN_PAGE_SIZE, MemoryRange, OnReadError, Tolerant, Unreadable, UnreadableLog,
+    WholePages, validate_ranges,
+};
 use crate::notes::{MAX_NOTES, NoteSegment};
 use crate::paging::{Budget, Mappings, address_spaces, mappings};
 use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
+use crate::throttle::{Monotonic, Throttled};
 use crate::vmcoreinfo::{Located, Vmcoreinfo, VmcoreinfoSource, locate};
 use crate::windmp::{HeaderSource, WinDmpError, WinDmpPlan, WindowsOptions, WindowsSummary};
 
@@ -38,7 +42,10 @@ pub struct DumpOptions {
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
+    pub(crate) on_read_error: OnReadError,
+    pub(crate) keep_partial: bool,
     pub(crate) threads: usize,
+    pub(crate) throttle: Option<u64>,
     pub(crate) progress: Progress,
 }
 
@@ -61,7 +68,10 @@ impl DumpOptions {
             filter: None,
             windows: WindowsOptions::new(),
             paging: None,
+            on_read_error: OnReadError::default(),
+            keep_partial: false,
             threads: 1,
+            throttle: None,
             progress: Progress::new(),
         }
     }
@@ -170,6 +180,26 @@ impl DumpOptions {
         self
     }
 
+    /// What to do when guest memory cannot be read. [`OnReadError::Skip`] is
+    /// refused for formats that must have every page.
+    #[must_use]
+    pub fn on_read_error(mut self, policy: OnReadError) -> Self {
+        self.on_read_error = policy;
+        self
+    }
+
+    /// When the dump fails, because the disk is full for example, or is
+    /// cancelled, keep what there is: the pages that were written are a valid
+    /// dump that says that it is incomplete. The sink is finished then, and
+    /// the error is [`Error::Incomplete`]. The space for headers, bitmaps and
+    /// page descriptors is taken at the beginning. Formats other than
+    /// kdump-raw are refused with it.
+    #[must_use]
+    pub fn keep_partial(mut self, keep: bool) -> Self {
+        self.keep_partial = keep;
+        self
+    }
+
     /// How many threads read and compress; 0 for as many as there are cores.
     /// With 1, the default, the calling thread does everything. There are
     /// never more than mebibytes of memory to dump, and fewer if the system
@@ -177,6 +207,19 @@ impl DumpOptions {
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// Reads at most so many bytes of guest memory a second, all threads
+    /// together, for a dump beside guests that run. Memory that was never
+    /// populated costs nothing. What is written is hardly ever more than what
+    /// is read, and compression goes with it, so this limits the load on
+    /// disks and processors too; a limit on what is written would not, for a
+    /// guest of zeroes. The dump is the same. Less than a page a second is
+    /// refused.
+    #[must_use]
+    pub fn throttle(mut self, bytes_per_second: u64) -> Self {
+        self.throttle = Some(bytes_per_second);
         self
     }
 
@@ -228,6 +271,9 @@ pub struct Summary {
     pub windows: Option<WindowsSummary>,
     /// What the page tables gave, if they were asked for.
     pub paging: Option<PagingSummary>,
+    /// Guest memory that could not be read: zeroes in the dump, or left out
+    /// of it, as [`DumpOptions::on_read_error`] says.
+    pub unreadable: Option<Unreadable>,
 }
 
 /// What a dump with guest-virtual addresses has of them.
@@ -278,27 +324,62 @@ pub fn dump(
     let begun = Instant::now();
     // What the caller's memory and sink do wrong, a panic included, is a
     // failure like another.
-    let access = sink.access();
+    let access = catch_panics(|| Ok(sink.access()))?;
     if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
         return Err(Error::NeedsPositions {
             format: options.format,
             instead: options.format.streamable(),
         });
     }
-    let plan = catch_panics(|| Plan::new(memory, options))?;
-    let bytes_total = plan.selection.pages() * plan.selection.page_size;
+    check_policies(options, &access)?;
+    let clock = Monotonic::new();
+    let throttled = options
+        .throttle
+        .map(|rate| Throttled::new(memory, rate, &options.progress, &clock))
+        .transpose()?;
+    let memory = throttled
+        .as_ref()
+        .map_or(memory, |throttled| throttled as &dyn GuestMemory);
+    let plan = catch_panics(|| match options.on_read_error {
+        OnReadError::Fail => Plan::new(memory, options),
+        // What is looked for may be elsewhere.
+        policy => {
+            let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
+            Plan::new(&Tolerant { memory, log }, options)
+        }
+    })?;
+    let page_size = plan.selection.page_size;
+    let bytes_total = plan.selection.pages() * page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
     let threads = (options.thread_count() as u64).min(chunks) as usize;
     let progress = &options.progress;
-    let written = catch_panics(|| plan.write(memory, access, options, threads))?;
+    let log = &UnreadableLog::new(options.on_read_error, page_size);
+    let tolerant = Tolerant { memory, log };
+    let memory = match options.on_read_error {
+        OnReadError::Fail => memory,
+        OnReadError::Zero | OnReadError::Skip => &tolerant,
+    };
+    let written = match catch_panics(|| plan.write(memory, log, access, options, threads)) {
+        Ok(written) => written,
+        Err(Error::Incomplete { pages, of, cause }) => {
+            // The first error counts.
+            return Err(
+                match catch_panics(|| sink.finish().map_err(Error::Finish)) {
+                    Ok(()) => Error::Incomplete { pages, of, cause },
+                    Err(_) => *cause,
+                },
+            );
+        }
+        Err(error) => return Err(error),
+    };
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
         format: options.format,
         machine: options.machine,
-        page_size: plan.selection.page_size,
-        pages: plan.selection.pages(),
+        page_size,
+        pages: written.pages,
         zero_pages: written.zero_pages,
-        bytes_total,
+        bytes_total: written.pages * page_size,
         bytes_written: progress.snapshot().written,
         file_size: written.file_size,
         threads,
@@ -306,7 +387,23 @@ pub fn dump(
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
         windows: plan.windows.map(|plan| plan.summary),
+        unreadable: log.summary(),
     })
+}
+
+/// Refuses what the format or the sink cannot do.
+fn check_policies(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> {
+    let format = options.format;
+    if options.keep_partial && !(format.codec().is_some() && format.needs_positions()) {
+        return Err(Error::KeepPartialFormat { format });
+    }
+    if options.on_read_error == OnReadError::Skip && format.codec().is_none() {
+        let stream = format == Format::WinDmpBitmap;
+        if !stream || matches!(access, SinkAccess::Stream(_)) {
+            return Err(Error::SkipFormat { format, stream });
+        }
+    }
+    Ok(())
 }
 
 fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
@@ -415,6 +512,7 @@ impl Plan {
     fn write<'s>(
         &self,
         memory: &dyn GuestMemory,
+        unreadable: &UnreadableLog,
         access: SinkAccess<'s>,
         options: &'s DumpOptions,
         threads: usize,
@@ -426,7 +524,14 @@ impl Plan {
         let total = self.selection.pages() * self.selection.page_size;
         if let Some(windows) = &self.windows {
             progress.start(total);
-            return windows.write(memory, &self.selection, access, threads, progress);
+            return windows.write(
+                memory,
+                unreadable,
+                &self.selection,
+                access,
+                threads,
+                progress,
+            );
         }
         match format.codec() {
             None => {
@@ -454,12 +559,14 @@ impl Plan {
                     memory: whole_pages
                         .as_ref()
                         .map_or(memory, |memory| memory as &dyn GuestMemory),
+                    unreadable,
                     selection: &self.selection,
                     notes: &self.notes,
                     facts: &self.facts,
                     format,
                     codec,
                     machine,
+                    keep_partial: options.keep_partial,
                 })?;
                 progress.start(total);
                 writer.write(access, threads, progress)

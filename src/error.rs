@@ -90,11 +90,38 @@ pub enum Error {
         /// The format asked for.
         format: Format,
     },
+    /// The format cannot be closed before it is complete.
+    #[error(
+        "an incomplete {format} cannot be kept, because no reader would open it; use one of the kdump-raw formats, or do without keep-partial"
+    )]
+    KeepPartialFormat {
+        /// The format asked for.
+        format: Format,
+    },
+    /// The dump must have every page.
+    #[error(
+        "a page that cannot be read cannot be left out of {format}{}; use zeroes for it, or another format",
+        if *stream { " in a stream" } else { "" }
+    )]
+    SkipFormat {
+        /// The format asked for.
+        format: Format,
+        /// Whether a file could do it.
+        stream: bool,
+    },
     /// The architecture's page tables are not known to this crate.
     #[error("the page tables of {machine} guests are not known; leave paging out")]
     PagingMachine {
         /// The dump's machine.
         machine: crate::Machine,
+    },
+    /// The throttle is less than a page a second.
+    #[error(
+        "a throttle of {rate} bytes a second is less than a page; give 4096 or more, 100 MiB/s for example, or leave it out"
+    )]
+    Throttle {
+        /// In bytes a second.
+        rate: u64,
     },
     /// Nothing says where the guest's page tables are.
     #[error(
@@ -141,6 +168,19 @@ pub enum Error {
         /// What the codec reported.
         source: io::Error,
     },
+    /// The dump failed, and what there is was kept, as it was asked for
+    /// ([`keep_partial`](crate::DumpOptions::keep_partial)): a dump that says
+    /// that it is incomplete, in the finished sink.
+    #[error("the dump is incomplete, {pages} of {of} pages are in it")]
+    Incomplete {
+        /// Pages in the dump.
+        pages: u64,
+        /// Pages that it should have.
+        of: u64,
+        /// Why it failed.
+        #[source]
+        cause: Box<Error>,
+    },
     /// [`Progress::cancel`](crate::Progress::cancel) was called.
     #[error("the dump was cancelled")]
     Cancelled,
@@ -171,7 +211,10 @@ impl Error {
                 | Self::AddressTooHigh { .. }
                 | Self::PagingFormat { .. }
                 | Self::PagingMachine { .. }
+                | Self::Throttle { .. }
                 | Self::NoPageTables
+                | Self::KeepPartialFormat { .. }
+                | Self::SkipFormat { .. }
         )
     }
 }

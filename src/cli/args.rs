@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
 use guestdump::sink::{FileSinkOptions, Target};
-use guestdump::{Format, Machine};
+use guestdump::{Format, Machine, OnReadError};
 
 use super::number::parse_size;
 use super::report::{Failure, Result, print};
@@ -56,6 +56,12 @@ pub(crate) enum Command {
         guestdump rearrange - demo.dump"
     )]
     Rearrange(RearrangeArgs),
+    /// Resume the guest of a QEMU that a killed dump has left standing still
+    #[command(
+        after_help = "Only a guest with the status 'paused' is resumed, as `stop` leaves it.\n\n\
+        Example:\n  guestdump qmp-resume /run/vm0.qmp"
+    )]
+    QmpResume(SocketArgs),
     /// List the formats that this build can write
     #[command(after_help = "Example:\n  guestdump formats --json")]
     Formats(FormatsArgs),
@@ -95,6 +101,14 @@ pub(crate) struct DumpArgs {
     /// for every number
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     pub(crate) threads: u16,
+    /// Read at most this much guest memory a second, for a dump beside guests
+    /// that run, e.g. 200M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) throttle: Option<u64>,
+    /// Leave the dump, and the files of raw:PATH and process-core:CORE, out of
+    /// the host's page cache, as dd's flag nocache; waits for the disk
+    #[arg(long)]
+    pub(crate) nocache: bool,
     /// First guest-physical address to dump
     #[arg(long, value_name = "A", value_parser = parse_size, requires = "length")]
     pub(crate) begin: Option<u64>,
@@ -112,6 +126,15 @@ pub(crate) struct DumpArgs {
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
     pub(crate) windows_header: Option<PathBuf>,
+    /// When guest memory cannot be read: fail, write zeroes for it, or leave
+    /// the page out (kdump formats, and win-dmp-bitmap to a file)
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = ReadErrors::Fail)]
+    pub(crate) on_read_error: ReadErrors,
+    /// When the dump fails or is stopped, keep what there is, under the
+    /// target's name, as a dump that says that it is incomplete; kdump-raw
+    /// formats only
+    #[arg(long)]
+    pub(crate) keep_partial: bool,
     /// Progress on stderr; auto: if that is a terminal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) progress: When,
@@ -147,6 +170,24 @@ pub(crate) enum Included {
     Vram,
 }
 
+/// What to do about memory that cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadErrors {
+    Fail,
+    Zero,
+    Skip,
+}
+
+impl From<ReadErrors> for OnReadError {
+    fn from(what: ReadErrors) -> Self {
+        match what {
+            ReadErrors::Fail => Self::Fail,
+            ReadErrors::Zero => Self::Zero,
+            ReadErrors::Skip => Self::Skip,
+        }
+    }
+}
+
 /// When there is a progress bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum When {
@@ -174,6 +215,12 @@ pub(crate) struct RearrangeArgs {
     pub(crate) to: Target,
     #[command(flatten)]
     pub(crate) file: FileOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SocketArgs {
+    /// QEMU's QMP socket
+    pub(crate) socket: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]
@@ -209,7 +256,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Err(Failure::usage(
-                "name a command: dump, info, check, rearrange or formats; see guestdump --help",
+                "name a command: dump, info, check, rearrange, qmp-resume or formats; see guestdump --help",
             ))
         }
         _ => Err(Failure::usage(one_line(&error.to_string()))),

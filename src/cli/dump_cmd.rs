@@ -7,7 +7,7 @@ use std::path::Path;
 use guestdump::paging::Budget;
 use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
-use guestdump::sink::{SinkAccess, Target};
+use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::vmcoreinfo::{MAX_SIZE, VmcoreinfoSource};
 use guestdump::windmp::HeaderSource;
 use guestdump::windmp::format::DumpHeader64;
@@ -36,6 +36,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
             rom: args.include.contains(&Included::Rom),
             vram: args.include.contains(&Included::Vram),
         },
+        nocache: args.nocache,
         progress: progress.clone(),
     };
     let vmcoreinfo = args
@@ -53,7 +54,8 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let mut sink = target::open(&args.to, args.file.into())?;
+    let options = FileSinkOptions::from(args.file).nocache(args.nocache);
+    let mut sink = target::open(&args.to, options)?;
     let ticker = Ticker::start(progress.clone(), args.progress)
         .map_err(|e| Failure::because("cannot start the progress display", &e))?;
     let result = write(
@@ -68,7 +70,11 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let summary = match (result, &resumed) {
         (Ok(summary), _) => summary,
         (Err(failure), resumed) => {
-            let failure = watch.caught().unwrap_or(failure);
+            let failure = match watch.caught() {
+                Some(signal) if failure.is_kept() => signal.and(&failure),
+                Some(signal) => signal,
+                None => failure,
+            };
             return Err(match resumed {
                 Ok(_) => failure,
                 Err(more) => failure.and(more),
@@ -93,9 +99,14 @@ fn write(
     let mut options = source
         .options(format)?
         .threads(args.threads.into())
+        .on_read_error(args.on_read_error.into())
+        .keep_partial(args.keep_partial)
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
+    }
+    if let Some(rate) = args.throttle {
+        options = options.throttle(rate);
     }
     if args.paging {
         options = options.paging(Budget::default());

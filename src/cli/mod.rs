@@ -10,6 +10,7 @@ mod map;
 mod missing;
 mod number;
 mod progress;
+mod qmp_resume;
 mod rearrange;
 mod report;
 mod signals;
@@ -28,6 +29,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Rearrange(args)) => rearrange::run(&args),
+        Some(Command::QmpResume(args)) => qmp_resume::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
         None => Ok(()),
     });

@@ -15,6 +15,8 @@ use serde::Serialize;
 pub(crate) struct Failure {
     message: String,
     code: u8,
+    /// An incomplete dump was kept, which the message names.
+    kept: bool,
 }
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -25,6 +27,7 @@ impl Failure {
         Self {
             message: message.into(),
             code: 1,
+            kept: false,
         }
     }
 
@@ -33,6 +36,7 @@ impl Failure {
         Self {
             message: message.into(),
             code: 2,
+            kept: false,
         }
     }
 
@@ -41,12 +45,24 @@ impl Failure {
         Self {
             message: format!("stopped by signal {signal}"),
             code: u8::try_from(128 + signal).unwrap_or(1),
+            kept: false,
         }
     }
 
     /// `what`, and behind it `error` with its causes.
     pub(crate) fn because(what: impl Display, error: &dyn Error) -> Self {
         Self::new(format!("{what}: {}", chain(error)))
+    }
+
+    /// The same failure, after which there is an incomplete dump.
+    pub(crate) fn kept(mut self) -> Self {
+        self.kept = true;
+        self
+    }
+
+    /// Whether an incomplete dump was kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
     }
 
     /// The same failure, which has one more consequence.

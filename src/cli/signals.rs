@@ -41,6 +41,8 @@ impl Watch {
         may_get_stuck: bool,
         rescue: Option<Rescue>,
     ) -> io::Result<Self> {
+        // Caught, it makes a write behind the limit on file sizes an error.
+        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let watched = match rescue {
             None => end_on_second()?,
             Some(_) => catch_all()?,
@@ -113,8 +115,6 @@ fn end_on_second() -> io::Result<Vec<i32>> {
 /// Every signal that somebody sends to end a process, as far as that can be
 /// prevented. A hang-up that is ignored, as under nohup, stays ignored.
 fn catch_all() -> io::Result<Vec<i32>> {
-    // Caught, it makes a write behind the limit on file sizes an error.
-    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let mut signals = vec![SIGINT, SIGTERM, SIGQUIT];
     if !is_ignored(SIGHUP) {
         signals.push(SIGHUP);

@@ -66,6 +66,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) page_size: Option<u64>,
     /// Of a running QEMU.
     pub(crate) include: Include,
+    /// Whether files with guest RAM are left out of the page cache.
+    pub(crate) nocache: bool,
     /// The dump's.
     pub(crate) progress: Progress,
 }
@@ -133,6 +135,7 @@ impl Source {
     fn raw(mut guest: RawGuest, settings: &Settings<'_>) -> Self {
         guest.machine = settings.machine.or(guest.machine);
         guest.page_size = settings.page_size.or(guest.page_size);
+        guest.memory = guest.memory.nocache(settings.nocache);
         Self::Raw(guest)
     }
 
@@ -231,7 +234,7 @@ impl Source {
 
 fn not_resumed(name: &str, error: &QemuError) -> Failure {
     Failure::because(
-        format_args!("{name}: the guest may stand still, resume it with QEMU's command cont"),
+        format_args!("{name}: the guest may stand still, resume it with guestdump qmp-resume"),
         error,
     )
 }

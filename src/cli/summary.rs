@@ -6,7 +6,7 @@ use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::vmcoreinfo::{Candidate, Located};
 use guestdump::windmp::{BugcheckData, HeaderOrigin, SkippedCpu, WindowsSummary};
-use guestdump::{PagingSummary, Summary};
+use guestdump::{PagingSummary, Summary, Unreadable};
 use serde::Serialize;
 
 use super::missing::MissingEntry;
@@ -30,6 +30,8 @@ pub(crate) struct SummaryEntry {
     windows: Option<WindowsEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paging: Option<PagingEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<UnreadableEntry>,
     /// Of a guest that runs.
     #[serde(flatten)]
     standstill: Option<StandstillEntry>,
@@ -46,6 +48,35 @@ struct PagingEntry {
     cut_tables: u64,
     cut_bytes: u64,
     unreadable_tables: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct UnreadableEntry {
+    bytes: u64,
+    ranges: Vec<RangeEntry>,
+    more_ranges: u64,
+    first_error: String,
+}
+
+#[derive(Debug, Serialize)]
+struct RangeEntry {
+    gpa: u64,
+    size: u64,
+}
+
+impl From<&Unreadable> for UnreadableEntry {
+    fn from(u: &Unreadable) -> Self {
+        let ranges = u.ranges.iter().map(|range| RangeEntry {
+            gpa: range.start(),
+            size: range.size(),
+        });
+        Self {
+            bytes: u.bytes,
+            ranges: ranges.collect(),
+            more_ranges: u.more_ranges,
+            first_error: u.first_error.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -128,6 +159,7 @@ impl SummaryEntry {
                 cut_bytes: p.cut_bytes,
                 unreadable_tables: p.unreadable_tables,
             }),
+            unreadable: s.unreadable.as_ref().map(UnreadableEntry::from),
             standstill: standstill.map(|standstill| StandstillEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
                 interference: standstill.interference.as_ref().map(ToString::to_string),
@@ -189,6 +221,7 @@ pub(crate) fn lines(
     lines.extend(second);
     lines.extend(s.paging.as_ref().map(paging_line));
     lines.extend(s.windows.iter().flat_map(windows_lines));
+    lines.extend(s.unreadable.iter().flat_map(unreadable_lines));
     if let Some(standstill) = standstill {
         lines.push(match standstill.duration {
             Some(duration) => format!("the guest stood still for {:.3} s", duration.as_secs_f64()),
@@ -199,6 +232,27 @@ pub(crate) fn lines(
             interference
                 .map(|what| format!("warning: {what}; the dump may be of more than one moment")),
         );
+    }
+    lines
+}
+
+/// The most ranges that are listed for people.
+const MAX_RANGE_LINES: usize = 16;
+
+fn unreadable_lines(u: &Unreadable) -> Vec<String> {
+    let mut lines = vec![format!(
+        "warning: {} of guest memory could not be read: {}",
+        human(u.bytes),
+        u.first_error
+    )];
+    let listed = u.ranges.iter().take(MAX_RANGE_LINES);
+    lines.extend(listed.map(|range| format!("warning: {range} could not be read")));
+    let more = u.ranges.len().saturating_sub(MAX_RANGE_LINES) as u64 + u.more_ranges;
+    if more > 0 {
+        lines.push(format!(
+            "warning: nor could {more} more ranges; --json lists {}",
+            Unreadable::MAX_RANGES
+        ));
     }
     lines
 }

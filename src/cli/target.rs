@@ -54,6 +54,9 @@ pub(crate) fn failure(target: &Target, error: Error) -> Failure {
             let text = chain(&Error::WinDmp(e));
             Failure::new(format!("{text}: pass it with --windows-header FILE"))
         }
+        Error::Incomplete { .. } => {
+            Failure::new(format!("{} is kept: {}", Name(target), chain(&error))).kept()
+        }
         error => Failure::new(chain(&error)),
     }
 }

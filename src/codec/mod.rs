@@ -22,7 +22,7 @@ use std::io;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// zlib, feature `zlib`.
+    /// zlib, feature `zlib`; smaller with `libdeflate`.
     Zlib,
     /// LZO1X, feature `lzo`; faster with `minilzo`.
     Lzo,
@@ -66,7 +66,7 @@ impl Codec {
     pub fn compressor(self) -> io::Result<Option<Compressor>> {
         let inner: Option<Box<dyn Compress>> = match self {
             #[cfg(feature = "zlib")]
-            Self::Zlib => Some(Box::new(zlib::Zlib::new())),
+            Self::Zlib => Some(Box::new(zlib::Zlib::new()?)),
             #[cfg(feature = "lzo")]
             Self::Lzo => Some(Box::new(lzo::Lzo::new()?)),
             #[cfg(feature = "snappy")]

@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::notes::NoteSegment;
 use crate::paging::Mapping;
-use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
+use crate::pipeline::{self, Chunks, RawLayout, RawPages, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -152,6 +152,7 @@ impl<'a> ElfWriter<'a> {
             memory: self.contents.memory,
             page_size: self.contents.selection.page_size,
             offset: self.layout.memory_at,
+            unreadable: None,
             output: &output,
         };
         let runs = &self.contents.selection.dumped;
@@ -160,7 +161,8 @@ impl<'a> ElfWriter<'a> {
             runs,
             self.contents.selection.page_size,
         );
-        let zero_pages = pipeline::run(&memory, 0, chunks, threads, progress)?;
+        let (end, result) = pipeline::run(&memory, RawLayout::default(), chunks, threads, progress);
+        result?;
 
         let file_size = match self.contents.sections {
             [] => self.memory_end(),
@@ -177,7 +179,8 @@ impl<'a> ElfWriter<'a> {
             output.write_at(0, &self.file_header(false))?;
         }
         Ok(Written {
-            zero_pages,
+            pages: self.contents.selection.pages(),
+            zero_pages: end.zero_pages,
             file_size,
         })
     }

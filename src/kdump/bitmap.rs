@@ -3,6 +3,7 @@
 //! Source: makedumpfile `IMPLEMENTATION`, "1st-bitmap" and "2nd-bitmap".
 #![forbid(unsafe_code)]
 
+use std::iter::Peekable;
 use std::ops::Range;
 
 use crate::error::Result;
@@ -38,21 +39,22 @@ pub fn get_bit(bitmap: &[u8], index: u64) -> bool {
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
 }
 
-/// Makes a bitmap of `size` bytes in which the bits of `runs`, which ascend,
-/// are set, piece by piece: `each` is given a piece and its offset in the
-/// bitmap. Pieces without a bit are left out, so that gaps in the guest's
-/// memory cost nothing.
+/// Makes a bitmap of `size` bytes in which the bits of `runs` are set, piece
+/// by piece: `each` is given a piece and its offset in the bitmap. Pieces in
+/// which `all` has no bit are left out, so that gaps in the guest's memory
+/// cost nothing. Both ascend, and `all` has all of `runs`.
 pub(crate) fn for_each_piece(
+    all: impl Iterator<Item = FrameRun>,
     runs: impl Iterator<Item = FrameRun>,
     size: u64,
     mut each: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     const PIECE: u64 = 1 << 20;
     let mut piece = vec![0; size.min(PIECE) as usize];
-    let mut rest = runs.peekable();
+    let (mut all, mut runs) = (all.peekable(), runs.peekable());
     let mut start = 0;
     while start < size {
-        let next = rest.peek().map_or(size, |run| run.start / 8);
+        let next = all.peek().map_or(size, |run| run.start / 8);
         if next >= start + PIECE {
             start = next - next % PIECE;
             continue;
@@ -60,19 +62,32 @@ pub(crate) fn for_each_piece(
         let piece = &mut piece[..(size - start).min(PIECE) as usize];
         piece.fill(0);
         let bits = start * 8..(start + piece.len() as u64) * 8;
-        while let Some(run) = rest.peek() {
-            if let Some(inside) = run.clipped(&bits) {
-                set_bits(piece, inside.start - bits.start..inside.end() - bits.start);
-            }
-            if run.end() > bits.end {
-                break;
-            }
-            rest.next();
-        }
+        take_runs(&mut all, &bits, |_| {});
+        take_runs(&mut runs, &bits, |run| {
+            set_bits(piece, run.start - bits.start..run.end() - bits.start);
+        });
         each(start, piece)?;
         start += PIECE;
     }
     Ok(())
+}
+
+/// Calls `each` with what of `runs` lies in `bits`. A run that goes on behind
+/// them stays.
+fn take_runs(
+    runs: &mut Peekable<impl Iterator<Item = FrameRun>>,
+    bits: &Range<u64>,
+    mut each: impl FnMut(FrameRun),
+) {
+    while let Some(run) = runs.peek() {
+        if let Some(inside) = run.clipped(bits) {
+            each(inside);
+        }
+        if run.end() > bits.end {
+            break;
+        }
+        runs.next();
+    }
 }
 
 #[cfg(test)]

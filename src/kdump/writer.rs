@@ -6,6 +6,8 @@
 //! a filled `utsname` for libkdumpfile.
 #![forbid(unsafe_code)]
 
+use std::sync::{Mutex, PoisonError};
+
 use super::bitmap::for_each_piece;
 use super::format::{
     DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
@@ -19,9 +21,11 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, is_zero};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, UnreadableLog, is_zero};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written};
+use crate::pipeline::{
+    self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Written, first_pages,
+};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -29,12 +33,16 @@ use crate::sink::{ForwardOutput, Output, SinkAccess};
 #[derive(Clone, Copy)]
 pub(crate) struct KdumpContents<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
+    /// What of it cannot be read.
+    pub(crate) unreadable: &'a UnreadableLog,
     pub(crate) selection: &'a Selection,
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) format: Format,
     pub(crate) codec: Codec,
     pub(crate) machine: Machine,
+    /// After a failure the dump becomes one of what there is. Of raw dumps.
+    pub(crate) keep_partial: bool,
 }
 
 /// A dump whose place in the file is laid out.
@@ -88,7 +96,6 @@ impl<'a> KdumpWriter<'a> {
             selection.pages(),
         )
         .ok_or_else(too_high)?;
-        let capped = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
         let main = MainHeader {
             header_version: HEADER_VERSION,
             utsname: facts.utsname,
@@ -101,7 +108,7 @@ impl<'a> KdumpWriter<'a> {
             max_mapnr: capped(max_mapnr),
             total_ram_blocks: capped(selection.ram_pages()),
             device_blocks: 0,
-            written_blocks: capped(selection.pages()),
+            written_blocks: 0,
             current_cpu: 0,
             nr_cpus: capped(notes.cpus.max(1) as u64),
         };
@@ -129,6 +136,10 @@ impl<'a> KdumpWriter<'a> {
     }
 
     /// Writes the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Incomplete`] if it failed and is a dump of what there is.
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
@@ -143,20 +154,30 @@ impl<'a> KdumpWriter<'a> {
                 access, progress,
             ))?)
         };
+        let page_size = self.contents.selection.page_size;
+        if let (Target::Raw(output), true) = (&target, self.contents.keep_partial) {
+            output.reserve(self.layout.data + page_size)?;
+        }
+        let selection = self.contents.selection;
         // A raw dump says that it is incomplete until it is not. A flattened
         // one does so by the end record that is not there yet.
-        self.write_main_header(&target, raw)?;
+        self.write_main_header(&target, selection.pages(), raw)?;
         self.write_sub_header(&target)?;
-        let selection = self.contents.selection;
-        self.write_bitmap(&target, self.layout.bitmaps, &selection.ram, progress)?;
-        let second = self.layout.bitmaps + self.layout.bitmap_size;
-        self.write_bitmap(&target, second, &selection.dumped, progress)?;
-        let page_size = self.contents.selection.page_size;
+        self.write_bitmap(&target, Bitmap::First, &selection.ram, Some(progress))?;
+        // A stream cannot take it back.
+        let bitmap_later = !raw && self.contents.unreadable.may_leave_out();
+        if !bitmap_later {
+            self.write_bitmap(&target, Bitmap::Second, &selection.dumped, Some(progress))?;
+        }
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
         let pages = Pages {
             writer: self,
             target: &target,
+            stored: Mutex::new(Stored {
+                pages: 0,
+                end: self.layout.data + page_size,
+            }),
         };
         let mut encoded = Vec::new();
         PageDescriptor {
@@ -172,6 +193,7 @@ impl<'a> KdumpWriter<'a> {
             order: self.order,
             descriptors: Vec::new(),
             descriptors_at: self.layout.descriptors,
+            pages: 0,
             zero_pages: 0,
         };
         let chunks = Chunks::new(
@@ -179,24 +201,71 @@ impl<'a> KdumpWriter<'a> {
             &self.contents.selection.dumped,
             page_size,
         );
-        let end = pipeline::run(&pages, placement, chunks, threads, progress)?;
-        target.write_at(end.descriptors_at, &end.descriptors)?;
-
-        match &target {
-            Target::Flattened(output) => output.end()?,
-            Target::Raw(output) => {
-                output.set_len(end.next_data)?;
-                self.write_main_header(&target, false)?;
+        let (end, result) = pipeline::run(&pages, placement, chunks, threads, progress);
+        let result = result.and_then(|()| self.finish(&target, &end, bitmap_later));
+        match (result, &target) {
+            (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
+                Err(self.close_incomplete(&target, output, &end, pages.stored(), error))
             }
+            (result, _) => result.map(|()| Written {
+                pages: end.pages,
+                zero_pages: end.zero_pages,
+                file_size: end.next_data,
+            }),
         }
-        Ok(Written {
-            zero_pages: end.zero_pages,
-            file_size: end.next_data,
-        })
     }
 
-    fn write_main_header(&self, target: &Target<'_>, incomplete: bool) -> Result<()> {
+    /// Writes what is known only when all pages are.
+    fn finish(&self, target: &Target<'_>, end: &Placement, bitmap_later: bool) -> Result<()> {
+        target.write_at(end.descriptors_at, &end.descriptors)?;
+        if bitmap_later || end.pages < self.contents.selection.pages() {
+            let readable = self.contents.selection.readable(self.contents.unreadable);
+            self.write_bitmap(target, Bitmap::Second, &readable, None)?;
+        }
+        match target {
+            Target::Flattened(output) => output.end(),
+            Target::Raw(output) => {
+                output.set_len(end.next_data)?;
+                self.write_main_header(target, end.pages, false)
+            }
+        }
+    }
+
+    /// After the failure `error`, makes a dump of the pages that are stored,
+    /// which still says that it is incomplete. Needs no more space than the
+    /// file has; if it fails all the same, the first error counts.
+    fn close_incomplete(
+        &self,
+        target: &Target<'_>,
+        output: &Output<'_>,
+        end: &Placement,
+        stored: Stored,
+        error: Error,
+    ) -> Error {
+        if stored.pages == 0 {
+            return error;
+        }
+        let readable = self.contents.selection.readable(self.contents.unreadable);
+        let pages = first_pages(&readable, stored.pages);
+        let close = || {
+            output.set_len(stored.end)?;
+            target.write_at(end.descriptors_at, &end.descriptors)?;
+            self.write_bitmap(target, Bitmap::Second, &pages, None)?;
+            self.write_main_header(target, stored.pages, true)
+        };
+        match close() {
+            Ok(()) => Error::Incomplete {
+                pages: stored.pages,
+                of: self.contents.selection.pages(),
+                cause: Box::new(error),
+            },
+            Err(_) => error,
+        }
+    }
+
+    fn write_main_header(&self, target: &Target<'_>, pages: u64, incomplete: bool) -> Result<()> {
         let mut main = self.main;
+        main.written_blocks = capped(pages);
         if incomplete {
             main.status |= DUMP_DH_COMPRESSED_INCOMPLETE;
         }
@@ -215,26 +284,48 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(self.layout.sub_header, &blocks)
     }
 
-    /// Pieces without a bit are left out. Readers take what no record of a
-    /// flattened dump has for zeroes, as they take holes of a file.
+    /// Writes a bitmap with the bits of `runs`. Pieces that have no bit at
+    /// first are left out. Readers take what no record of a flattened dump
+    /// has for zeroes, as they take holes of a file.
     fn write_bitmap(
         &self,
         target: &Target<'_>,
-        offset: u64,
+        bitmap: Bitmap,
         runs: &[FrameRun],
-        progress: &Progress,
+        cancel: Option<&Progress>,
     ) -> Result<()> {
-        let bits = runs.iter().map(|run| FrameRun {
+        let selection = self.contents.selection;
+        let (offset, all) = match bitmap {
+            Bitmap::First => (self.layout.bitmaps, &selection.ram),
+            Bitmap::Second => (
+                self.layout.bitmaps + self.layout.bitmap_size,
+                &selection.dumped,
+            ),
+        };
+        let bits = |run: &FrameRun| FrameRun {
             start: run.start - self.first_frame,
             ..*run
-        });
-        for_each_piece(bits, self.layout.bitmap_size, |start, piece| {
-            if progress.is_cancelled() {
+        };
+        let (all, runs) = (all.iter().map(bits), runs.iter().map(bits));
+        for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
+            if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Error::Cancelled);
             }
             target.write_at(offset + start, piece)
         })
     }
+}
+
+/// The two bitmaps: what is RAM, and what of it is in the dump.
+#[derive(Clone, Copy)]
+enum Bitmap {
+    First,
+    Second,
+}
+
+/// A number for a field of 32 bits.
+fn capped(n: u64) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 /// Where page frame numbers count from it, RAM cannot begin below it; without
@@ -268,6 +359,16 @@ impl Target<'_> {
 struct Pages<'a, 't> {
     writer: &'a KdumpWriter<'a>,
     target: &'a Target<'t>,
+    stored: Mutex<Stored>,
+}
+
+/// What is in the file for good.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// Pages, from the first one on.
+    pages: u64,
+    /// Offset behind their data.
+    end: u64,
 }
 
 struct Worker {
@@ -299,6 +400,16 @@ impl Block {
             _ => self.pages.push(Page::Zeroes(count)),
         }
     }
+
+    fn page_count(&self) -> u64 {
+        let pages = self.pages.iter();
+        pages
+            .map(|page| match page {
+                Page::Zeroes(count) => *count,
+                Page::Stored { .. } => 1,
+            })
+            .sum()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -318,6 +429,7 @@ struct Placement {
     /// Descriptors that are not written yet, and where they go.
     descriptors: Vec<u8>,
     descriptors_at: u64,
+    pages: u64,
     zero_pages: u64,
 }
 
@@ -335,6 +447,7 @@ const ZEROES_AT_ONCE: usize = 4096;
 impl Placement {
     fn place(&mut self, block: &mut Block) {
         block.data_at = self.next_data;
+        self.pages += block.page_count();
         for at in 0..block.pages.len() {
             match block.pages[at] {
                 Page::Zeroes(count) => self.place_zeroes(count, block),
@@ -378,6 +491,10 @@ impl Placement {
 }
 
 impl Pages<'_, '_> {
+    fn stored(&self) -> Stored {
+        *self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Encodes the pages of a populated part, whose bytes these are.
     fn encode_part(
         &self,
@@ -392,6 +509,9 @@ impl Pages<'_, '_> {
             .step_by(page_size as usize)
             .zip(pages)
         {
+            if self.writer.contents.unreadable.leaves_out(gpa) {
+                continue;
+            }
             if is_zero(page) {
                 block.push_zeroes(1);
                 continue;
@@ -463,13 +583,18 @@ impl Encoder for Pages<'_, '_> {
     }
 
     fn write(&self, block: &Block) -> Result<()> {
-        if !block.data.is_empty() {
-            self.target.write_at(block.data_at, &block.data)?;
-        }
+        // The descriptors are also those of earlier blocks, which count even
+        // if this one's data cannot be written.
         if !block.descriptors.is_empty() {
             self.target
                 .write_at(block.descriptors_at, &block.descriptors)?;
         }
+        if !block.data.is_empty() {
+            self.target.write_at(block.data_at, &block.data)?;
+        }
+        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
+        stored.pages += block.page_count();
+        stored.end = block.data_at + block.data.len() as u64;
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
+use crate::page_cache::ReadOnce;
 
 /// A range of guest memory and the place in a file where its bytes lie.
 #[derive(Debug, Clone)]
@@ -32,6 +33,7 @@ pub struct FileRegion {
 #[derive(Debug)]
 pub struct FileMemory {
     regions: Vec<FileRegion>,
+    read_once: Option<ReadOnce>,
 }
 
 impl FileMemory {
@@ -57,7 +59,10 @@ impl FileMemory {
                 });
             }
         }
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            read_once: None,
+        })
     }
 
     /// One file that holds guest memory from guest-physical address 0 on. A
@@ -73,6 +78,20 @@ impl FileMemory {
             file: Arc::new(file),
             offset: 0,
         }])
+    }
+
+    /// Whether reading leaves the files out of the host's page cache, as dd's
+    /// `iflag=nocache`. Files on tmpfs and hugetlbfs have no other place; they
+    /// take no notice.
+    ///
+    /// Nothing is ever lost by it, but it is made for files that nobody uses
+    /// now, such as a saved image. Before Linux 6.14 it also drops what others
+    /// had read of the file, and begins to write to the disk what others have
+    /// changed: leave it out there for the memory of a guest that runs.
+    #[must_use]
+    pub fn nocache(mut self, nocache: bool) -> Self {
+        self.read_once = nocache.then(ReadOnce::default);
+        self
     }
 
     fn region(&self, gpa: u64) -> Option<&FileRegion> {
@@ -121,9 +140,11 @@ impl GuestMemory for FileMemory {
             let left = region.range.end() - at;
             let n = left.min((buf.len() - done) as u64) as usize;
             let offset = region.offset + (at - region.range.start());
-            region
-                .file
-                .read_exact_at(&mut buf[done..done + n], offset)?;
+            let part = &mut buf[done..done + n];
+            match &self.read_once {
+                None => region.file.read_exact_at(part, offset)?,
+                Some(read_once) => read_once.read_exact_at(&region.file, part, offset)?,
+            }
             done += n;
         }
         Ok(())
@@ -153,7 +174,16 @@ fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<Me
     let to_file = |gpa: u64| gpa - region.range.start() + region.offset;
     let data = match rustix::fs::seek(&region.file, SeekFrom::Data(to_file(range.start()))) {
         Ok(offset) => offset,
-        Err(Errno::NXIO) => return Ok(None),
+        // A hole up to the file's end, or the file is shorter than it was:
+        // what it has lost is not zeroes, and reading it fails.
+        Err(Errno::NXIO) => {
+            let file_size = region.file.metadata()?.len();
+            let lost = match file_size >= to_file(range.end()) {
+                true => return Ok(None),
+                false => range.start() + file_size.saturating_sub(to_file(range.start())),
+            };
+            return Ok(range.starting_at(lost - lost % MIN_PAGE_SIZE));
+        }
         // Not a file with holes: a pipe, a device, an old file system.
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
         Err(errno) => return Err(errno.into()),
@@ -256,5 +286,14 @@ mod tests {
         let mut buf = [0u8; 0x1000];
         let error = memory.read(0x1000, &mut buf).expect_err("short file");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        // What is lost is no hole. All before it is one.
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0x1800).expect("set_len");
+        let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
+        file.set_len(0).expect("set_len");
+        let lost = memory.next_populated(range(0x1000, 0x1000)).expect("seek");
+        assert_eq!(lost, Some(range(0x1000, 0x1000)));
     }
 }

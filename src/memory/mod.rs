@@ -1,17 +1,26 @@
 //! Guest memory: what a virtual machine monitor implements ([`GuestMemory`]),
-//! and implementations for slices and files.
+//! and implementations for slices, files and mappings.
 
 mod file;
+#[cfg(feature = "mapped")]
+mod mapped;
 mod range;
 mod slices;
+mod unreadable;
 mod whole_pages;
 mod zero;
 
 use std::io;
 
 pub use file::{FileMemory, FileMemoryError, FileRegion};
+#[cfg(feature = "mapped")]
+pub use mapped::MappedMemory;
+#[cfg(feature = "qemu")]
+pub(crate) use mapped::read_process;
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
+pub use unreadable::{OnReadError, Unreadable};
+pub(crate) use unreadable::{Tolerant, UnreadableLog};
 pub(crate) use whole_pages::WholePages;
 pub use zero::is_zero;
 
@@ -39,7 +48,10 @@ pub trait GuestMemory: Send + Sync {
     /// # Errors
     ///
     /// If not every byte can be read. Filling a part with made-up bytes
-    /// instead would put them into the dump as guest memory.
+    /// instead would put them into the dump as guest memory; what becomes of
+    /// it is for [`OnReadError`] to say. A mapping of a file that can be cut
+    /// short, or that has poisoned pages, must not be read by a plain copy:
+    /// that is SIGBUS. `FileMemory` and `MappedMemory` are safe ways.
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()>;
 
     /// The first populated extent that has anything in `range`: guest memory

@@ -4,7 +4,7 @@ use std::io;
 
 use super::FrameRun;
 use crate::error::{Error, Result};
-use crate::memory::{GuestMemory, MemoryRange, read_populated};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
 
 /// Bytes of guest memory in a chunk, of whose pages any is populated. Chunks
 /// begin at multiples of it, counted in the dump's pages, whatever is
@@ -75,11 +75,26 @@ impl Part {
                 [] => Ok(()),
                 behind => read_populated(memory, self.range, known.end, behind),
             })
-            .map_err(|source| Error::ReadMemory {
-                gpa: start,
-                len: self.range.size(),
-                source,
-            })
+            .map_err(|source| self.read_error(memory, source))
+    }
+
+    /// The error for a part that cannot be read, of the first page that
+    /// cannot, if that can be told.
+    fn read_error(&self, memory: &dyn GuestMemory, source: io::Error) -> Error {
+        let mut page = [0; MIN_PAGE_SIZE as usize];
+        let starts = (self.range.start()..self.range.end()).step_by(page.len());
+        for gpa in starts {
+            let here = MemoryRange::of_frames(gpa / MIN_PAGE_SIZE, 1, MIN_PAGE_SIZE);
+            if let Err(source) = read_populated(memory, here, gpa, &mut page) {
+                let len = MIN_PAGE_SIZE;
+                return Error::ReadMemory { gpa, len, source };
+            }
+        }
+        Error::ReadMemory {
+            gpa: self.range.start(),
+            len: self.range.size(),
+            source,
+        }
     }
 }
 

@@ -17,8 +17,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
-pub(crate) use raw::RawPages;
-pub(crate) use select::{FrameRun, Selection};
+pub(crate) use raw::{RawLayout, RawPages};
+pub(crate) use select::{FrameRun, Selection, first_pages};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -26,7 +26,9 @@ use crate::progress::Progress;
 /// What became of a dump.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
-    /// Pages that are all zero.
+    /// Pages in the dump.
+    pub(crate) pages: u64,
+    /// Pages of these that are all zero.
     pub(crate) zero_pages: u64,
     /// Length of the dump in bytes, holes included.
     pub(crate) file_size: u64,
@@ -68,14 +70,14 @@ const CHUNKS_PER_THREAD: u64 = 2;
 
 /// Runs all `chunks` through `encoder` on `threads` threads, of which the
 /// calling one is the first, or fewer if no more can be started. Returns the
-/// final layout.
+/// final layout; after a failure, that of all blocks that have their place.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
     chunks: Chunks<'_>,
     threads: usize,
     progress: &Progress,
-) -> Result<E::Layout> {
+) -> (E::Layout, Result<()>) {
     let engine = Engine {
         encoder,
         progress,
@@ -107,10 +109,7 @@ pub(crate) fn run<E: Encoder>(
         .state
         .into_inner()
         .unwrap_or_else(PoisonError::into_inner);
-    match state.failure {
-        Some(error) => Err(error),
-        None => Ok(state.layout),
-    }
+    (state.layout, state.failure.map_or(Ok(()), Err))
 }
 
 struct Engine<'a, 'c, E: Encoder> {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::memory::{MemoryRange, RangeError, validate_ranges};
+use crate::memory::{MemoryRange, RangeError, UnreadableLog, validate_ranges};
 
 /// Page frames in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,39 @@ impl FrameRun {
     pub(crate) fn range(&self, page_size: u64) -> MemoryRange {
         MemoryRange::of_frames(self.start, self.count, page_size)
     }
+}
+
+/// What of `runs` is not in `holes`. Both ascend.
+fn without(runs: &[FrameRun], holes: &[FrameRun]) -> Vec<FrameRun> {
+    let mut left = Vec::new();
+    let mut first = 0;
+    for run in runs {
+        let mut start = run.start;
+        while let Some(hole) = holes.get(first).filter(|hole| hole.start < run.end()) {
+            left.extend(run.clipped(&(start..hole.start.max(start))));
+            start = start.max(hole.end());
+            if hole.end() > run.end() {
+                break;
+            }
+            first += 1;
+        }
+        left.extend(run.clipped(&(start..run.end().max(start))));
+    }
+    left
+}
+
+/// The first `pages` pages of `runs`.
+pub(crate) fn first_pages(runs: &[FrameRun], pages: u64) -> Vec<FrameRun> {
+    let mut rest = pages;
+    let mut first = Vec::new();
+    for run in runs {
+        let count = run.count.min(rest);
+        rest -= count;
+        if count > 0 {
+            first.push(FrameRun { count, ..*run });
+        }
+    }
+    first
 }
 
 /// The page frames of a dump. Both lists ascend; their runs neither overlap
@@ -94,6 +127,18 @@ impl Selection {
         })
     }
 
+    /// What goes into the dump and could be read.
+    pub(crate) fn readable(&self, unreadable: &UnreadableLog) -> Vec<FrameRun> {
+        let left_out = unreadable.left_out().into_iter();
+        let holes: Vec<_> = left_out
+            .map(|range| FrameRun {
+                start: range.start() / self.page_size,
+                count: range.size() / self.page_size,
+            })
+            .collect();
+        without(&self.dumped, &holes)
+    }
+
     /// Pages in the dump.
     pub(crate) fn pages(&self) -> u64 {
         self.dumped.iter().map(|run| run.count).sum()
@@ -133,6 +178,19 @@ mod tests {
         assert_eq!(all.ram, runs(&[(0, 3), (0x100, 4)]));
         assert_eq!(all.dumped, all.ram);
         assert_eq!((all.pages(), all.max_mapnr()), (7, 0x104));
+    }
+
+    #[test]
+    fn holes_are_cut_out_of_runs() {
+        let all = runs(&[(0, 10), (20, 10), (40, 1)]);
+        assert_eq!(without(&all, &[]), all);
+        let holes = runs(&[(0, 1), (3, 2), (8, 13), (25, 1), (29, 5), (40, 1)]);
+        let left = runs(&[(1, 2), (5, 3), (21, 4), (26, 3)]);
+        assert_eq!(without(&all, &holes), left);
+        assert_eq!(without(&all, &runs(&[(0, 100)])), []);
+        assert_eq!(first_pages(&all, 13), runs(&[(0, 10), (20, 3)]));
+        assert_eq!(first_pages(&all, 0), []);
+        assert_eq!(first_pages(&all, 99), all);
     }
 
     #[test]

@@ -155,6 +155,28 @@ impl Control {
         })
     }
 
+    /// Resumes a guest that a dump has left standing still. Gives whether it
+    /// did.
+    pub(super) fn resume_abandoned(&mut self) -> Result<bool, QemuError> {
+        let before = self.status()?;
+        match &*before.name {
+            _ if before.running => return Ok(false),
+            // What `stop` makes of a guest that runs.
+            "paused" => {}
+            _ => {
+                return Err(QemuError::NotPaused {
+                    status: before.name,
+                });
+            }
+        }
+        self.qmp.execute("cont", json!({}))?;
+        let after = self.status()?;
+        match after.running {
+            true => Ok(true),
+            false => Err(QemuError::NotResumed { status: after.name }),
+        }
+    }
+
     /// What happened to the guest since it was stopped with the status
     /// `expected`.
     fn interference(&mut self, expected: &str) -> Result<Option<Interference>, QemuError> {

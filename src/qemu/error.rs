@@ -71,6 +71,18 @@ pub enum QemuError {
         /// What QEMU calls the status.
         status: String,
     },
+    /// The guest stands still for another reason than a dump.
+    #[error("the guest's status is '{status}', which no dump leaves it in, so it is left as it is")]
+    NotPaused {
+        /// What QEMU calls the status.
+        status: String,
+    },
+    /// The guest does not run.
+    #[error("the guest does not run after QEMU's command cont; its status is '{status}'")]
+    NotResumed {
+        /// What QEMU calls the status.
+        status: String,
+    },
     /// No process that can be seen is the QEMU behind the socket.
     #[error(
         "no process that this user can look into is the QEMU at the socket; run as QEMU's user or as root, on the same host"

@@ -1,11 +1,10 @@
 //! Guest memory in files that QEMU shares and in QEMU's own memory.
 
 use std::fs::File;
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
 use zerocopy::IntoBytes;
@@ -13,7 +12,8 @@ use zerocopy::IntoBytes;
 use super::error::QemuError;
 use super::process::{Mapping, Process};
 use crate::memory::{
-    FileMemory, FileRegion, GuestMemory, MemoryRange, find_range, not_ram, validate_ranges,
+    FileMemory, FileRegion, GuestMemory, MemoryRange, find_range, not_ram, read_process,
+    validate_ranges,
 };
 
 /// Bits of an entry of /proc/PID/pagemap: the page is in memory, or in swap.
@@ -185,25 +185,12 @@ impl GuestMemory for ProcessMemory {
         vec![self.range]
     }
 
-    fn read(&self, gpa: u64, mut buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
         let pid = Pid::from_raw(i32::try_from(self.pid).map_err(io::Error::other)?);
         let base = self.hva + (gpa - self.range.start());
         // A process of 32 bits cannot look into one of 64.
-        let mut base = usize::try_from(base).map_err(io::Error::other)?;
-        while !buf.is_empty() {
-            let len = buf.len();
-            let n = process_vm_readv(
-                pid,
-                &mut [IoSliceMut::new(buf)],
-                &[RemoteIoVec { base, len }],
-            )?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            base += n;
-            buf = &mut buf[n..];
-        }
-        Ok(())
+        let base = usize::try_from(base).map_err(io::Error::other)?;
+        read_process(pid, base, buf)
     }
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {

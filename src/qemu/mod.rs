@@ -26,7 +26,8 @@
 //!   of memory, into a file in memory.
 //! - **The guest** gets back into the state it was in: when the dump is
 //!   written, and when a [`QemuGuest`] is dropped, also by a panic. Only a
-//!   process that is killed leaves it standing; `cont` resumes it.
+//!   process that is killed leaves it standing; [`resume_abandoned`] resumes
+//!   it.
 
 mod control;
 mod crash;
@@ -269,6 +270,24 @@ impl GuestMemory for QemuGuest {
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         self.memory.next_populated(range)
     }
+}
+
+/// Resumes the guest of the QEMU whose QMP socket is at `path`, if a dump has
+/// left it standing still: its process was killed with SIGKILL. Gives whether
+/// the guest was resumed; false if it runs already.
+///
+/// Such a guest has the status `paused`, as has one that somebody else has
+/// stopped: QEMU does not tell who it was.
+///
+/// # Errors
+///
+/// - [`QemuError::NotPaused`] if the guest has another status, which is left
+///   as it is;
+/// - [`QemuError::NoGreeting`] if the dump still holds the socket;
+/// - any other of the connection.
+pub fn resume_abandoned(path: impl AsRef<Path>) -> Result<bool, QemuError> {
+    let qmp = Qmp::connect(path.as_ref(), Progress::new())?;
+    Control::new(qmp).resume_abandoned()
 }
 
 /// The guest's memory as its CPUs see it.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use rustix::fs::{
@@ -13,7 +13,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{DumpSink, PositionedSink, SinkAccess};
+use super::output_file::OutputFile;
+use super::{DumpSink, SinkAccess};
 
 /// A positioned sink that writes a temporary file beside `path` and gives it
 /// its name when the dump is finished. Dropped unfinished, it removes the
@@ -25,7 +26,7 @@ use super::{DumpSink, PositionedSink, SinkAccess};
 /// links, they keep the old file.
 #[derive(Debug)]
 pub struct FileSink {
-    file: File,
+    output: OutputFile,
     folder: File,
     name: OsString,
     temporary: Option<OsString>,
@@ -42,15 +43,21 @@ pub struct FileSinkOptions {
     /// Wait until the dump is on the disk (`fsync`) before it gets its name,
     /// and until the name is there too.
     pub sync: bool,
+    /// Keep the dump out of the host's page cache, as dd's `oflag=nocache`
+    /// with `conv=fdatasync`: it goes to the disk while it is written, at
+    /// most 64 MiB wait in memory, and nothing is left there. For real disks;
+    /// tmpfs takes no notice.
+    pub nocache: bool,
 }
 
 impl FileSinkOptions {
-    /// Neither: a new file, which reaches the disk when the system likes.
+    /// None of them: a new file, which reaches the disk when the system likes.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             overwrite: false,
             sync: false,
+            nocache: false,
         }
     }
 
@@ -65,6 +72,13 @@ impl FileSinkOptions {
     #[must_use]
     pub const fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
+        self
+    }
+
+    /// Sets [`nocache`](Self::nocache).
+    #[must_use]
+    pub const fn nocache(mut self, nocache: bool) -> Self {
+        self.nocache = nocache;
         self
     }
 }
@@ -92,7 +106,7 @@ impl FileSink {
         }
         let (file, temporary) = create_temporary(&folder)?;
         Ok(Self {
-            file,
+            output: OutputFile::new(file, options.nocache),
             folder,
             name: name.to_owned(),
             temporary: Some(temporary),
@@ -147,15 +161,16 @@ fn create_temporary(folder: &File) -> io::Result<(File, OsString)> {
 
 impl DumpSink for FileSink {
     fn access(&mut self) -> SinkAccess<'_> {
-        SinkAccess::Positioned(&self.file)
+        SinkAccess::Positioned(&self.output)
     }
 
     fn finish(&mut self) -> io::Result<()> {
         let Some(temporary) = &self.temporary else {
             return Ok(());
         };
+        self.output.finish()?;
         if self.options.sync {
-            self.file.sync_all()?;
+            self.output.file.sync_all()?;
         }
         if self.options.overwrite {
             renameat(&self.folder, temporary, &self.folder, &self.name)?;
@@ -191,16 +206,6 @@ impl Drop for FileSink {
     }
 }
 
-impl PositionedSink for File {
-    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
-        FileExt::write_at(self, buf, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
-    }
-}
-
 /// A sink for an open file descriptor that the caller hands in.
 ///
 /// It is positioned if the descriptor is an empty regular file that is not
@@ -210,8 +215,10 @@ impl PositionedSink for File {
 /// incomplete.
 #[derive(Debug)]
 pub struct FdSink {
-    file: File,
+    output: OutputFile,
     positioned: bool,
+    /// Not a pipe, a socket, a terminal or a device.
+    regular: bool,
     sync: bool,
 }
 
@@ -232,15 +239,27 @@ impl FdSink {
         }
         let mut file = File::from(fd);
         let meta = file.metadata()?;
-        let positioned = meta.is_file()
+        let regular = meta.is_file();
+        let positioned = regular
             && meta.len() == 0
             && !flags.contains(OFlags::APPEND)
             && file.stream_position()? == 0;
         Ok(Self {
-            file,
+            output: OutputFile::new(file, false),
             positioned,
+            regular,
             sync: false,
         })
+    }
+
+    /// Whether the dump is kept out of the host's page cache, as
+    /// [`FileSinkOptions::nocache`] does, if the descriptor is a regular file.
+    #[must_use]
+    pub fn nocache(self, nocache: bool) -> Self {
+        Self {
+            output: OutputFile::new(self.output.file, nocache && self.regular),
+            ..self
+        }
     }
 
     /// Whether [`DumpSink::finish`] waits until the dump is on the disk
@@ -251,7 +270,7 @@ impl FdSink {
     /// [`io::ErrorKind::InvalidInput`] if the descriptor is neither a regular
     /// file nor a block device: nothing else has a disk.
     pub fn sync(mut self, sync: bool) -> io::Result<Self> {
-        let kind = self.file.metadata()?.file_type();
+        let kind = self.output.file.metadata()?.file_type();
         if sync && !kind.is_file() && !kind.is_block_device() {
             return Err(invalid("what is no file cannot be synced to a disk"));
         }
@@ -263,19 +282,20 @@ impl FdSink {
 impl DumpSink for FdSink {
     fn access(&mut self) -> SinkAccess<'_> {
         if self.positioned {
-            SinkAccess::Positioned(&self.file)
+            SinkAccess::Positioned(&self.output)
         } else {
-            SinkAccess::Stream(&mut self.file)
+            SinkAccess::Stream(&mut self.output)
         }
     }
 
     fn finish(&mut self) -> io::Result<()> {
+        self.output.finish()?;
         if self.positioned {
             // Whoever shares the descriptor goes on behind the dump.
-            self.file.seek(io::SeekFrom::End(0))?;
+            self.output.file.seek(io::SeekFrom::End(0))?;
         }
         if self.sync {
-            self.file.sync_all()?;
+            self.output.file.sync_all()?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 mod buffer;
 mod file;
 mod output;
+mod output_file;
 mod raw_fd;
 mod stream;
 mod target;
@@ -23,8 +24,9 @@ pub use target::{Target, TargetError};
 /// Where a dump goes.
 ///
 /// A dump calls [`access`](Self::access) once, writes, and calls
-/// [`finish`](Self::finish) once if everything went well. After a failure
-/// `finish` is not called: a sink that is dropped unfinished must leave
+/// [`finish`](Self::finish) once if everything went well, or if it failed and
+/// what there is was to be kept ([`crate::DumpOptions::keep_partial`]). After
+/// any other failure `finish` is not called: a sink that is dropped unfinished must leave
 /// nothing behind that looks like a finished dump.
 pub trait DumpSink: Send {
     /// How this sink takes bytes.
@@ -81,10 +83,24 @@ pub trait PositionedSink: Sync {
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize>;
 
     /// Sets the final length in bytes, behind all that was written. A dump
-    /// calls it once, before [`DumpSink::finish`].
+    /// calls it once, before [`DumpSink::finish`]; one that is kept though it
+    /// failed also cuts off what was written in vain.
     ///
     /// # Errors
     ///
     /// Whatever the place reports.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Takes the space for the first `len` bytes, so that writing them later
+    /// does not fail for lack of it. They still read as zeroes. Only a dump
+    /// that is to be kept if it fails asks for it, and writes zeroes where
+    /// the answer is [`io::ErrorKind::Unsupported`], the default.
+    ///
+    /// # Errors
+    ///
+    /// If there is not enough space.
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

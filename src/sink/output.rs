@@ -9,6 +9,9 @@ use super::{PositionedSink, SinkAccess};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
+/// Zeroes that are written at once, in bytes.
+const RESERVED_AT_ONCE: u64 = 1 << 20;
+
 /// The place where blocks of a dump go, addressed by file offset. Blocks for
 /// a stream must come in the order of the stream.
 pub(crate) enum Output<'a> {
@@ -45,6 +48,28 @@ impl<'a> Output<'a> {
                 output.fill(offset)?;
                 output.append(&[bytes])
             }
+        }
+    }
+
+    /// Takes the space for the first `len` bytes of an empty place. Where it
+    /// cannot be asked for, zeroes take it.
+    pub(crate) fn reserve(&self, len: u64) -> Result<()> {
+        let Self::Positioned { sink, .. } = self else {
+            return Ok(());
+        };
+        match retry_interrupted(|| sink.reserve(len)) {
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                let zeroes = vec![0; len.min(RESERVED_AT_ONCE) as usize];
+                (0..len).step_by(zeroes.len()).try_for_each(|at| {
+                    let n = (len - at).min(RESERVED_AT_ONCE) as usize;
+                    write_all_at(*sink, at, &zeroes[..n])
+                })
+            }
+            result => result.map_err(|source| Error::Write {
+                offset: 0,
+                len: usize::try_from(len).unwrap_or(usize::MAX),
+                source,
+            }),
         }
     }
 

@@ -56,7 +56,8 @@ impl FromStr for Target {
 
 impl Target {
     /// Opens the sink. Of `options` all count for a file by path, and
-    /// [`sync`](FileSinkOptions::sync) for a descriptor.
+    /// [`sync`](FileSinkOptions::sync) and
+    /// [`nocache`](FileSinkOptions::nocache) for a descriptor.
     ///
     /// # Errors
     ///
@@ -68,7 +69,8 @@ impl Target {
             Self::Fd(number) => duplicate(*number)?,
             Self::Stdout => io::stdout().as_fd().try_clone_to_owned()?,
         };
-        Ok(Box::new(FdSink::new(fd)?.sync(options.sync)?))
+        let sink = FdSink::new(fd)?.nocache(options.nocache);
+        Ok(Box::new(sink.sync(options.sync)?))
     }
 }
 

@@ -7,13 +7,13 @@
 
 use zerocopy::IntoBytes;
 
-use super::format::{BitmapHeader, PAGE_SIZE};
+use super::format::{BitmapHeader, DUMP_TYPE_BITMAP_FULL, PAGE_SIZE};
 use super::overlay::Overlay;
 use super::plan::WinDmpPlan;
 use crate::error::{Error, Result};
 use crate::kdump::bitmap::for_each_piece;
-use crate::memory::{GuestMemory, WholePages};
-use crate::pipeline::{self, Chunks, RawPages, Selection, Written};
+use crate::memory::{GuestMemory, UnreadableLog, WholePages};
+use crate::pipeline::{self, Chunks, FrameRun, RawLayout, RawPages, Selection, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -22,6 +22,7 @@ impl WinDmpPlan {
     pub(crate) fn write<'s>(
         &self,
         memory: &dyn GuestMemory,
+        unreadable: &UnreadableLog,
         selection: &Selection,
         access: SinkAccess<'s>,
         threads: usize,
@@ -35,7 +36,7 @@ impl WinDmpPlan {
             output.write_at(0, self.header.as_bytes())?;
         }
         if let Some((at, header)) = &self.layout.bitmap {
-            write_bitmap(&output, *at, header, selection, progress)?;
+            write_bitmap(&output, *at, header, selection, &selection.dumped, progress)?;
         }
         let memory = Overlay {
             memory,
@@ -47,18 +48,30 @@ impl WinDmpPlan {
             memory: &memory,
             page_size: PAGE_SIZE,
             offset: self.layout.memory,
+            unreadable: Some(unreadable),
             output: &output,
         };
         let chunks = Chunks::new(&memory, &selection.dumped, PAGE_SIZE);
-        let zero_pages = pipeline::run(&pages, 0, chunks, threads, progress)?;
+        let (end, result) = pipeline::run(&pages, RawLayout::default(), chunks, threads, progress);
+        result?;
 
-        let file_size = self.layout.file_size;
+        let mut header = self.header.clone();
+        let mut file_size = self.layout.file_size;
+        if let (Some((at, mut bitmap)), 1..) = (self.layout.bitmap, end.left_out) {
+            file_size -= end.left_out * PAGE_SIZE;
+            header.set_dump(DUMP_TYPE_BITMAP_FULL, file_size);
+            let present = selection.pages() - end.left_out;
+            bitmap.total_present_pages = present.into();
+            let readable = selection.readable(unreadable);
+            write_bitmap(&output, at, &bitmap, selection, &readable, progress)?;
+        }
         output.set_len(file_size)?;
         if positioned {
-            output.write_at(0, self.header.as_bytes())?;
+            output.write_at(0, header.as_bytes())?;
         }
         Ok(Written {
-            zero_pages,
+            pages: selection.pages() - end.left_out,
+            zero_pages: end.zero_pages,
             file_size,
         })
     }
@@ -69,12 +82,14 @@ fn write_bitmap(
     at: u64,
     header: &BitmapHeader,
     selection: &Selection,
+    present: &[FrameRun],
     progress: &Progress,
 ) -> Result<()> {
     output.write_at(at, header.as_bytes())?;
     let bitmap = at + BitmapHeader::SIZE as u64;
     let size = header.pages.get() / 8;
-    for_each_piece(selection.dumped.iter().copied(), size, |start, piece| {
+    let all = selection.dumped.iter().copied();
+    for_each_piece(all, present.iter().copied(), size, |start, piece| {
         if progress.is_cancelled() {
             return Err(Error::Cancelled);
         }

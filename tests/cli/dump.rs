@@ -49,6 +49,25 @@ fn a_scan_lists_its_candidates() {
 }
 
 #[test]
+fn throttle_and_page_cache_make_no_difference() {
+    let folder = Folder::new();
+    folder.run("dump --from demo:16M --to x").ok();
+    let options = "--throttle 1G --nocache";
+    folder
+        .run(&format!("dump --from demo:16M --to y {options}"))
+        .ok();
+    let stdout = format!("guestdump dump --from demo:16M --to - {options} --format kdump-raw-zlib");
+    folder.shell(&format!("{stdout} > z")).ok();
+    assert!(folder.read("x") == folder.read("y"));
+    assert!(folder.read("x") == folder.read("z"));
+    // A number that was meant to be mebibytes.
+    folder
+        .run("dump --from demo:16M --to w --throttle 100")
+        .fails(1, &["100 bytes a second", "less than a page"]);
+    assert_eq!(folder.names(), ["x", "y", "z"]);
+}
+
+#[test]
 fn without_json_people_are_told_on_stderr() {
     let folder = Folder::new();
     let run = folder.run("dump --from demo:16M --to x --threads 1");

@@ -30,6 +30,21 @@ fn a_signal_stops_the_dump_and_removes_the_file() {
     }
 }
 
+#[test]
+fn a_signal_stops_a_dump_that_waits_for_its_throttle() {
+    let folder = Folder::new();
+    let line = "dump --from demo:64M --to x --throttle 4K";
+    let mut command = folder.command(line.split(' '));
+    let child = command.stderr(Stdio::piped()).spawn().unwrap();
+    while folder.names().is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    send(&child, Signal::INT);
+    Run(child.wait_with_output().unwrap()).fails(130, &["signal"]);
+    assert!(folder.names().is_empty());
+}
+
 /// A dump to a pipe that nobody reads from.
 fn stuck(folder: &Folder) -> (Child, ChildStdout) {
     let mut command = folder.command(["dump", "--from", "demo:64M", "--to", "-"]);

@@ -20,6 +20,10 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         ("dump --from demo:16M --to x --threads x", &["threads"]),
         (
+            "dump --from demo:16M --to x --throttle fast",
+            &["fast", "256M"],
+        ),
+        (
             "dump --from demo:16M --to x --progress yes",
             &["auto, always, never"],
         ),

@@ -1,0 +1,72 @@
+//! The open file that a file sink writes to.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use super::PositionedSink;
+use crate::page_cache::WriteBehind;
+
+#[derive(Debug)]
+pub(super) struct OutputFile {
+    pub(super) file: File,
+    /// Keeps the file out of the page cache.
+    behind: Option<WriteBehind>,
+}
+
+impl OutputFile {
+    pub(super) fn new(file: File, nocache: bool) -> Self {
+        Self {
+            file,
+            behind: nocache.then(WriteBehind::default),
+        }
+    }
+
+    fn wrote(&self, bytes: usize) -> io::Result<usize> {
+        if let Some(behind) = &self.behind {
+            behind.wrote(&self.file, bytes as u64)?;
+        }
+        Ok(bytes)
+    }
+
+    /// To be called when everything is written.
+    pub(super) fn finish(&self) -> io::Result<()> {
+        match &self.behind {
+            Some(behind) => behind.finish(&self.file),
+            None => Ok(()),
+        }
+    }
+}
+
+impl PositionedSink for OutputFile {
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
+        self.wrote(FileExt::write_at(&self.file, buf, offset)?)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, len) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            result => Ok(result?),
+        }
+    }
+}
+
+impl Write for OutputFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(buf)?;
+        self.wrote(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

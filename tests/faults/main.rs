@@ -1,0 +1,70 @@
+//! Faults on purpose, counted: sinks that fail at every write, memory that
+//! cannot be read or changes, disks that are full, processes that are killed.
+//! docs/reliability.md has the figures, which the tests print and insist on.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
+
+mod changing;
+#[cfg(feature = "cli")]
+mod command;
+mod keep;
+// Once is enough: `tests/run` runs all tests with two sets of features.
+#[cfg(feature = "cli")]
+#[allow(dead_code)]
+#[path = "../cli/support.rs"]
+mod folder;
+#[cfg(all(feature = "cli", not(feature = "minilzo")))]
+mod kill;
+#[cfg(feature = "mapped")]
+mod mapped;
+mod memory;
+mod scripted;
+mod sink;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/windows.rs"]
+mod windows;
+
+use guestdump::vmcore::Vmcore;
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{DumpOptions, Format, GuestMemory, arch};
+use support::{Page, PageMemory};
+use windows::{given, header_64};
+
+/// A dump in `format` by two threads.
+pub(crate) fn options(format: Format) -> DumpOptions {
+    DumpOptions::new(format)
+        .vmcoreinfo(VmcoreinfoSource::Bytes(
+            b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
+        ))
+        .cpus(vec![arch::x86_64::Registers::default(); 2])
+        .windows(given(&*header_64(0x1000)))
+        .threads(2)
+}
+
+/// Every kind of page in two ranges, three chunks, few pages to compress.
+pub(crate) fn guest() -> PageMemory {
+    use Page::{Random, Text, Untouched, Zero};
+    let mut low = vec![Text(1), Zero, Random(2), Untouched, Text(3), Text(4)];
+    low.resize(300, Untouched);
+    low.extend([Text(5), Random(6), Zero]);
+    low.resize(520, Untouched);
+    low.push(Random(7));
+    PageMemory::new([(0x1000, low), (0x4000_0000, vec![Text(8), Zero, Random(9)])])
+}
+
+pub(crate) fn open(bytes: &[u8]) -> Vmcore {
+    use std::os::unix::fs::FileExt;
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    Vmcore::open(file).unwrap()
+}
+
+/// The page at `gpa`, if the dump has it.
+pub(crate) fn page_of(dump: &Vmcore, gpa: u64) -> Option<Vec<u8>> {
+    let mut page = vec![0xa5; 4096];
+    let inside = dump.ranges().iter().any(|range| range.contains(gpa, 4096));
+    inside.then(|| {
+        dump.read(gpa, &mut page).unwrap();
+        page
+    })
+}

@@ -1,0 +1,223 @@
+//! Sinks that fail at every write.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use guestdump::memory::MemoryRange;
+use guestdump::sink::SinkAccess;
+use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Format, GuestMemory, dump};
+
+use super::scripted::{Fault, Other, Scripted};
+use super::support::PageMemory;
+use super::{guest, options};
+
+const EIO: i32 = 5;
+const EAGAIN: i32 = 11;
+const ENOSPC: i32 = 28;
+
+fn sinks() -> impl Iterator<Item = (Format, bool)> {
+    Format::available().flat_map(|format| {
+        let streams: &[bool] = if format.needs_positions() {
+            &[false]
+        } else {
+            &[false, true]
+        };
+        streams.iter().map(move |stream| (format, *stream))
+    })
+}
+
+fn scripted(stream: bool, fault: Option<(usize, Fault)>) -> Scripted {
+    Scripted {
+        stream,
+        fault,
+        ..Scripted::default()
+    }
+}
+
+/// Every kind of fault for a write of `len` bytes.
+fn faults(len: usize) -> Vec<Fault> {
+    let mut faults = vec![
+        Fault::Interrupted(1),
+        Fault::Interrupted(3),
+        Fault::WroteNothing,
+        Fault::TookMore,
+        Fault::Panic,
+    ];
+    faults.extend([EIO, EAGAIN, ENOSPC].map(Fault::Error));
+    let mut cuts = vec![1, 7, 511, 512, 4095, 4096, 4097, len / 2, len - 1];
+    cuts.sort_unstable();
+    cuts.dedup();
+    for cut in cuts.into_iter().filter(|cut| (1..len).contains(cut)) {
+        faults.push(Fault::Short(cut));
+        faults.push(Fault::ShortThenError(cut, ENOSPC));
+    }
+    faults
+}
+
+#[test]
+fn every_write_can_fail_in_every_way() {
+    let guest = guest();
+    let mut injected = 0;
+    for (format, stream) in sinks() {
+        let options = options(format);
+        let mut good = scripted(stream, None);
+        dump(&guest, &mut good, &options).unwrap();
+        let good = good.state.into_inner().unwrap();
+        assert!(good.writes.len() > 4, "{format}");
+        for (call, len) in good.writes.iter().copied().enumerate() {
+            for fault in faults(len) {
+                injected += 1;
+                let what = format!("{format}, stream {stream}, write {call}, {fault:?}");
+                let mut sink = scripted(stream, Some((call, fault)));
+                let result = dump(&guest, &mut sink, &options);
+                let state = sink.state.into_inner().unwrap();
+                if fault.is_harmless() {
+                    result.unwrap();
+                    assert!(state.bytes == good.bytes, "{what}");
+                    assert_eq!(state.finished, 1, "{what}");
+                    continue;
+                }
+                let error = result.expect_err(&what);
+                assert_eq!((state.finished, state.afterwards), (0, 0), "{what}");
+                check(&error, fault, state.failed.unwrap(), &what);
+            }
+        }
+    }
+    eprintln!("{injected} faults in sinks");
+    assert!(injected > 2000, "{injected}");
+}
+
+/// Whether the error says what happened, and where.
+fn check(error: &Error, fault: Fault, failed: (u64, usize), what: &str) {
+    let expected = match fault {
+        Fault::Panic => {
+            let said = matches!(error, Error::Panicked(text) if text == "the sink explodes");
+            return assert!(said, "{what}: {error}");
+        }
+        Fault::Error(number) | Fault::ShortThenError(_, number) => {
+            io::Error::from_raw_os_error(number).kind()
+        }
+        Fault::WroteNothing => io::ErrorKind::WriteZero,
+        _ => io::ErrorKind::Other,
+    };
+    let Error::Write {
+        offset,
+        len,
+        source,
+    } = error
+    else {
+        panic!("{what}: {error}");
+    };
+    assert_eq!(source.kind(), expected, "{what}");
+    assert_eq!((*offset, *len), failed, "{what}");
+    let text = error.to_string();
+    assert!(text.contains(&format!("offset {offset}")), "{text}");
+}
+
+#[test]
+fn the_other_calls_can_fail_too() {
+    let guest = guest();
+    for (format, stream) in sinks() {
+        for other in [
+            Other::FinishFails,
+            Other::FinishPanics,
+            Other::SetLenFails,
+            Other::SetLenPanics,
+            Other::AccessPanics,
+        ] {
+            let mut sink = Scripted {
+                stream,
+                other: Some(other),
+                ..Scripted::default()
+            };
+            let result = dump(&guest, &mut sink, &options(format));
+            let state = sink.state.into_inner().unwrap();
+            let set_len = matches!(other, Other::SetLenFails | Other::SetLenPanics);
+            if set_len && state.lengths_set == 0 {
+                // Streams, and flattened dumps, have no length to set.
+                result.unwrap();
+                continue;
+            }
+            let error = result.unwrap_err();
+            let right = match other {
+                Other::FinishFails => matches!(error, Error::Finish(_)),
+                Other::SetLenFails => matches!(error, Error::Write { offset, .. } if offset > 0),
+                _ => matches!(error, Error::Panicked(_)),
+            };
+            assert!(right, "{format}, {other:?}: {error}");
+            let finished = matches!(other, Other::FinishFails | Other::FinishPanics);
+            assert_eq!(state.finished, usize::from(finished));
+        }
+    }
+}
+
+/// Memory or a sink that counts how many of its kind there are.
+struct Counted<T>(T, Arc<AtomicUsize>);
+
+impl<T> Counted<T> {
+    fn new(inner: T, alive: &Arc<AtomicUsize>) -> Self {
+        alive.fetch_add(1, SeqCst);
+        Self(inner, Arc::clone(alive))
+    }
+}
+
+impl<T> Drop for Counted<T> {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, SeqCst);
+    }
+}
+
+impl GuestMemory for Counted<PageMemory> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.0.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read(gpa, buf)
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.0.next_populated(range)
+    }
+}
+
+impl DumpSink for Counted<Scripted> {
+    fn access(&mut self) -> SinkAccess<'_> {
+        self.0.access()
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        self.0.finish()
+    }
+}
+
+#[test]
+fn a_job_calls_back_once_when_all_is_gone() {
+    let mut jobs = 0;
+    for (format, stream) in sinks() {
+        let mut good = scripted(stream, None);
+        dump(&guest(), &mut good, &options(format)).unwrap();
+        let calls = good.state.into_inner().unwrap().writes.len();
+        for (call, fault) in
+            (0..calls).flat_map(|call| [Fault::Error(ENOSPC), Fault::Panic].map(|f| (call, f)))
+        {
+            jobs += 1;
+            let alive = Arc::new(AtomicUsize::new(0));
+            let (tell, told) = mpsc::channel();
+            let seen = Arc::clone(&alive);
+            let job = DumpJob::start(
+                Counted::new(guest(), &alive),
+                Counted::new(scripted(stream, Some((call, fault))), &alive),
+                options(format).threads(3),
+                move |result| tell.send((result.is_err(), seen.load(SeqCst))).unwrap(),
+            );
+            // Failed, and neither memory nor sink is in anybody's hands.
+            let patience = Duration::from_secs(60);
+            assert_eq!(told.recv_timeout(patience).unwrap(), (true, 0));
+            assert_eq!(job.status(), DumpStatus::Failed);
+            job.wait();
+            assert!(told.recv().is_err(), "a second call");
+        }
+    }
+    eprintln!("{jobs} jobs with a fault");
+    assert!(jobs > 100, "{jobs}");
+}

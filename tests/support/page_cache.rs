@@ -1,0 +1,61 @@
+//! What of a file is in the host's page cache, by `fincore` of util-linux.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stderr
+)]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// A folder on a disk; `None`, with a message, if this cannot be tested here.
+/// On CI it must be.
+pub fn on_disk() -> Option<TempDir> {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let why = if rustix::fs::statfs(folder.path()).unwrap().f_type as u64 == TMPFS_MAGIC {
+        "the target folder is on tmpfs"
+    } else if Command::new("fincore").arg("--version").output().is_err() {
+        "there is no fincore"
+    } else {
+        return Some(folder);
+    };
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    eprintln!("skip: {why}");
+    None
+}
+
+/// Bytes of the file that are in the page cache.
+pub fn cached(path: &Path) -> u64 {
+    let output = Command::new("fincore")
+        .args(["--bytes", "--noheadings", "--output", "RES"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    str::from_utf8(&output.stdout)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap()
+}
+
+/// A file of `len` bytes that is on the disk and not in the cache: each
+/// second mebibyte is a hole.
+pub fn cold_file(path: &Path, len: u64) -> File {
+    let file = File::create_new(path).unwrap();
+    file.set_len(len).unwrap();
+    let block: Vec<u8> = (0..1 << 20).map(|n: u32| (n % 251) as u8 | 1).collect();
+    for at in (0..len).step_by(2 * block.len()) {
+        file.write_all_at(&block, at).unwrap();
+    }
+    file.sync_all().unwrap();
+    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+    assert!(cached(path) < len / 8);
+    File::open(path).unwrap()
+}
