@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::arch::{Machine, Registers};
@@ -19,7 +20,7 @@ use crate::memory::{
 };
 use crate::notes::{MAX_NOTES, NoteSegment};
 use crate::paging::{Budget, Mappings, address_spaces, mappings};
-use crate::pipeline::{CHUNK_SIZE, Selection, Written, panic_message};
+use crate::pipeline::{CHUNK_SIZE, Executor, Selection, Threads, Written, panic_message};
 use crate::progress::Progress;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::throttle::{Monotonic, Throttled};
@@ -45,6 +46,7 @@ pub struct DumpOptions {
     pub(crate) on_read_error: OnReadError,
     pub(crate) keep_partial: bool,
     pub(crate) threads: usize,
+    pub(crate) executor: Option<Arc<dyn Executor>>,
     pub(crate) throttle: Option<u64>,
     pub(crate) progress: Progress,
 }
@@ -71,6 +73,7 @@ impl DumpOptions {
             on_read_error: OnReadError::default(),
             keep_partial: false,
             threads: 1,
+            executor: None,
             throttle: None,
             progress: Progress::new(),
         }
@@ -170,6 +173,15 @@ impl DumpOptions {
         self
     }
 
+    /// Whether a Windows guest's kernel may have broken lists, see
+    /// [`WindowsOptions::damaged`]. What else [`windows`](Self::windows) says
+    /// stays.
+    #[must_use]
+    pub fn windows_damaged(mut self, may_be: bool) -> Self {
+        self.windows = self.windows.damaged(may_be);
+        self
+    }
+
     /// Also says at which guest-virtual addresses the memory is mapped, by
     /// the page tables of all CPUs and of the kernel, which may make as much
     /// work as `budget` allows. In an ELF dump each mapping is a PT_LOAD;
@@ -210,6 +222,15 @@ impl DumpOptions {
         self
     }
 
+    /// Threads of the caller's own for [`threads`](Self::threads): then a dump
+    /// starts none. Without it, it starts them, and they have ended when it
+    /// returns.
+    #[must_use]
+    pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
     /// Reads at most so many bytes of guest memory a second, all threads
     /// together, for a dump beside guests that run. Memory that was never
     /// populated costs nothing. What is written is hardly ever more than what
@@ -231,11 +252,14 @@ impl DumpOptions {
         self
     }
 
-    fn thread_count(&self) -> usize {
-        match self.threads {
+    /// The threads to work on.
+    pub(crate) fn workers(&self) -> Threads<'_> {
+        let count = match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             n => n,
-        }
+        };
+        let executor = self.executor.as_deref();
+        Threads { count, executor }
     }
 }
 
@@ -351,7 +375,11 @@ pub fn dump(
     let page_size = plan.selection.page_size;
     let bytes_total = plan.selection.pages() * page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
-    let threads = (options.thread_count() as u64).min(chunks) as usize;
+    let workers = options.workers();
+    let threads = Threads {
+        count: (workers.count as u64).min(chunks) as usize,
+        ..workers
+    };
     let progress = &options.progress;
     let log = &UnreadableLog::new(options.on_read_error, page_size);
     let tolerant = Tolerant { memory, log };
@@ -382,7 +410,7 @@ pub fn dump(
         bytes_total: written.pages * page_size,
         bytes_written: progress.snapshot().written,
         file_size: written.file_size,
-        threads,
+        threads: threads.count,
         duration: begun.elapsed(),
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
@@ -457,7 +485,12 @@ impl Plan {
         // A Windows guest has none; its note is its dump's header.
         let vmcoreinfo = match format.is_windows() {
             true => None,
-            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+            false => locate(
+                guest,
+                &options.vmcoreinfo,
+                options.workers(),
+                &options.progress,
+            )?,
         };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;
@@ -515,7 +548,7 @@ impl Plan {
         unreadable: &UnreadableLog,
         access: SinkAccess<'s>,
         options: &'s DumpOptions,
-        threads: usize,
+        threads: Threads<'_>,
     ) -> Result<Written> {
         let &DumpOptions {
             format, machine, ..

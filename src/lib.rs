@@ -41,6 +41,130 @@
 //! # }
 //! ```
 //!
+//! # Entry points
+//!
+//! In the background, with progress, cancellation and a callback
+//! ([`DumpJob`]; [`Dumper`] has one at a time):
+//!
+//! ```
+//! use guestdump::memory::FileMemory;
+//! use guestdump::sink::BufferSink;
+//! use guestdump::{DumpJob, DumpOptions, Format, Progress};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let file = tempfile::tempfile()?;
+//! # file.set_len(4 << 20)?;
+//! let memory = FileMemory::flat(file)?; // the RAM's file: a memfd, an image
+//! let progress = Progress::new();
+//! let options = DumpOptions::new(Format::Elf).progress(progress.clone());
+//! let job = DumpJob::start(memory, BufferSink::new(), options, |result| match result {
+//!     Ok(summary) => assert_eq!(summary.pages, 1024),
+//!     Err(error) => panic!("{error}"),
+//! });
+//! let figures = progress.snapshot(); // progress.cancel() would stop it
+//! assert!(figures.done <= figures.total);
+//! job.wait();
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! On threads of the caller's own ([`DumpOptions::executor`]):
+//!
+//! ```
+//! use guestdump::{DumpOptions, Executor, Format};
+//!
+//! /// Stands for a pool that the monitor has anyway.
+//! #[derive(Debug)]
+//! struct Pool;
+//!
+//! impl Executor for Pool {
+//!     fn run(&self, threads: usize, work: &(dyn Fn() + Sync)) {
+//!         std::thread::scope(|scope| {
+//!             for _ in 0..threads {
+//!                 scope.spawn(work);
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! let options = DumpOptions::new(Format::Elf)
+//!     .threads(4)
+//!     .executor(std::sync::Arc::new(Pool));
+//! ```
+//!
+//! Any dump as guest memory again, of any writer ([`vmcore::Vmcore`]), so also
+//! from one format to another:
+//!
+//! ```no_run
+//! use guestdump::sink::{FileSink, FileSinkOptions};
+//! use guestdump::vmcore::Vmcore;
+//! use guestdump::{Format, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let vmcore = Vmcore::open(std::fs::File::open("qemu.elf")?)?;
+//! let mut sink = FileSink::create("small.kdump", FileSinkOptions::default())?;
+//! dump(&vmcore, &mut sink, &vmcore.options(Format::KdumpRawSnappy)?)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The guest out of a core file of its monitor ([`process_core`]):
+//!
+//! ```no_run
+//! use guestdump::process_core::ProcessCore;
+//! use guestdump::sink::{FileSink, FileSinkOptions};
+//! use guestdump::{DumpOptions, Format, Progress, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let core = ProcessCore::open(std::fs::File::open("core.qemu")?)?;
+//! let ram = core.find_qemu_ram(None, &Progress::new())?;
+//! let memory = core.extract(&ram.blocks)?.into_memory()?;
+//! let mut sink = FileSink::create("guest.vmcore", FileSinkOptions::default())?;
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf).machine(ram.machine))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A guest-virtual address by the guest's page tables ([`paging`]):
+//!
+//! ```
+//! use guestdump::GuestMemory;
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::paging::{AddressSpace, X86, X86Mode};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut ram = vec![0; 0x4000];
+//! // At 0x1000, 0x2000: tables whose first entry leads on; at 0x3000 one with
+//! // a page of 2 MiB.
+//! ram[0x1000..0x1008].copy_from_slice(&0x2003u64.to_le_bytes());
+//! ram[0x2000..0x2008].copy_from_slice(&0x3003u64.to_le_bytes());
+//! ram[0x3000..0x3008].copy_from_slice(&0x4000_0083u64.to_le_bytes());
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! let space = AddressSpace::X86(X86 { cr3: 0x1000, mode: X86Mode::FourLevel });
+//! let read = |gpa, buf: &mut [u8]| memory.read(gpa, buf);
+//! assert_eq!(space.translate(&read, 0x1234)?, 0x4000_1234);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The flattened format back into its raw form ([`flattened::rearrange`], what
+//! `makedumpfile -R` does):
+//!
+//! ```no_run
+//! use guestdump::flattened::rearrange;
+//! use guestdump::sink::{FileSink, FileSinkOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut sink = FileSink::create("raw.vmcore", FileSinkOptions::default())?;
+//! rearrange(&mut std::io::stdin(), &mut sink, &guestdump::Progress::new())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! With features: `guestdump::qemu` dumps a guest under QEMU from outside,
+//! `guestdump::qapi` is QEMU's dump commands for a monitor's own API, and
+//! [`adapters`] take what vm-memory and KVM hold.
+//!
 //! # Features
 //!
 //! Each codec is a feature; [`Format::available`] lists the formats that the
@@ -52,11 +176,14 @@
 //! | `libdeflate` | no | zlib pages 9% smaller in the same time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
 //! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
-//! | `zstd` | yes | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
+//! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
+//! | `mapped` | no | guest memory at addresses of this process | MIT |
+//! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
+//! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
 //!
 //! # What is promised
@@ -70,6 +197,7 @@
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
 
+pub mod adapters;
 pub mod arch;
 pub mod codec;
 #[cfg(feature = "demo")]
@@ -109,6 +237,7 @@ pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
+pub use pipeline::Executor;
 pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;
 

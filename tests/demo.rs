@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use guestdump::demo::{
-    DEFAULT_SIZE, DemoError, DemoGuest, MAX_SIZE, MIN_SIZE, PageKind, WindowsGuest,
+    DEFAULT_SIZE, DemoError, DemoGuest, MAX_SIZE, MIN_SIZE, PageKind, WindowsGuest, WindowsKind,
 };
 use guestdump::kdump::Utsname;
 use guestdump::memory::validate_ranges;
@@ -291,8 +291,14 @@ fn cpus_run_in_the_kernel() {
 
 #[test]
 fn the_windows_guest_is_what_it_says_of_its_pages() {
-    let guest = WindowsGuest::new(32 << 20).unwrap();
-    let same = WindowsGuest::new(32 << 20).unwrap();
+    for kind in WindowsKind::ALL {
+        check_windows(kind);
+    }
+}
+
+fn check_windows(kind: WindowsKind) {
+    let guest = WindowsGuest::of_kind(kind, 32 << 20).unwrap();
+    let same = WindowsGuest::of_kind(kind, 32 << 20).unwrap();
     let mut kernel = 0;
     for range in guest.ranges() {
         for gpa in (range.start()..range.end()).step_by(4096) {
@@ -319,5 +325,29 @@ fn the_windows_guest_is_what_it_says_of_its_pages() {
     guest.read(gpa, &mut magic).unwrap();
     assert_eq!(magic, *b"MZ");
     assert_eq!(guest.translate(0), None);
-    assert!(WindowsGuest::new(1 << 20).is_err());
+    assert_eq!(guest.kind(), kind);
+    let max = kind.max_size();
+    let sizes = guest.ranges().into_iter().map(|range| range.size());
+    assert_eq!(sizes.sum::<u64>(), 32 << 20);
+    let error = |size| WindowsGuest::of_kind(kind, size).err();
+    assert_eq!(
+        error(MIN_SIZE - 4096),
+        Some(DemoError::Size {
+            size: MIN_SIZE - 4096
+        })
+    );
+    assert_eq!(
+        error(MIN_SIZE + 1),
+        Some(DemoError::Unaligned { size: MIN_SIZE + 1 })
+    );
+    let size = max + 4096;
+    assert_eq!(error(size), Some(DemoError::TooLarge { size, max }));
+    let largest = WindowsGuest::of_kind(kind, max).unwrap();
+    let end = largest.ranges().last().unwrap().end();
+    let address_bits = match kind {
+        WindowsKind::X86_64 => 46,
+        WindowsKind::I386 => 36,
+        _ => 32,
+    };
+    assert!(end <= 1 << address_bits, "{end:#x}");
 }

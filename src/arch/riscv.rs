@@ -21,7 +21,7 @@ use crate::vmcoreinfo::Vmcoreinfo;
 pub const EM_RISCV: u16 = 243;
 
 /// Registers in `struct user_regs_struct`.
-const USER_REGS: usize = 32;
+pub(crate) const USER_REGS: usize = 32;
 
 const fn encoding(class: Class) -> Encoding {
     Encoding {
@@ -162,7 +162,8 @@ impl Registers {
         ]
     }
 
-    fn from_user_regs(regs: [u64; USER_REGS]) -> Self {
+    /// From the order of `struct user_regs_struct`.
+    pub(crate) fn from_user_regs(regs: [u64; USER_REGS]) -> Self {
         let mut registers = Self::default();
         for (register, value) in registers.user_regs().into_iter().zip(regs) {
             *register = value;

@@ -10,7 +10,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-pub use super::x86::{DescriptorTable, Segment, decode_qemu_state};
+pub use super::x86::{DescriptorTable, Segment, SegmentAttributes, decode_qemu_state};
 
 use super::Architecture;
 use super::json::json_struct;

@@ -69,7 +69,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
-    /// Guest memory: demo, demo:SIZE, demo-windows[:SIZE], raw:PATH (a file with guest RAM),
+    /// Guest memory: demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE],
+    /// demo-windows-i386-nopae[:SIZE], raw:PATH (a file with guest RAM),
     /// process-core:CORE (a core file of the process that ran the guest),
     /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
     /// whose guest is stopped meanwhile)
@@ -126,6 +127,10 @@ pub(crate) struct DumpArgs {
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
     pub(crate) windows_header: Option<PathBuf>,
+    /// Build the header of a Windows dump even if the guest's kernel has broken
+    /// lists of modules, processes or memory
+    #[arg(long)]
+    pub(crate) windows_damaged: bool,
     /// When guest memory cannot be read: fail, write zeroes for it, or leave
     /// the page out (kdump formats, and win-dmp-bitmap to a file)
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = ReadErrors::Fail)]

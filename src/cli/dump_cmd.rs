@@ -117,6 +117,7 @@ fn write(
     if let Some(header) = header {
         options = options.windows_header(header);
     }
+    options = options.windows_damaged(args.windows_damaged);
     source
         .dump(sink, &options)
         .map_err(|error| target::failure(&args.to, error))

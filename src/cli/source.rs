@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use guestdump::demo::{self, DemoGuest, WindowsGuest};
+use guestdump::demo::{self, DemoGuest, WindowsGuest, WindowsKind};
 use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::vmcore::Vmcore;
@@ -21,8 +21,8 @@ use super::signals::Rescue;
 pub(crate) enum SourceName {
     /// The built-in guest, by size in bytes.
     Demo(u64),
-    /// The built-in Windows guest, by size in bytes.
-    DemoWindows(u64),
+    /// The built-in Windows guest, by kind and size in bytes.
+    DemoWindows(WindowsKind, u64),
     /// A file with guest RAM.
     Raw(PathBuf),
     /// A core file of the process that ran the guest.
@@ -33,23 +33,34 @@ pub(crate) enum SourceName {
     Qmp(PathBuf),
 }
 
+/// The built-in Windows guests, by name.
+const DEMO_WINDOWS: [(&str, WindowsKind); 3] = [
+    ("demo-windows", WindowsKind::X86_64),
+    ("demo-windows-i386", WindowsKind::I386),
+    ("demo-windows-i386-nopae", WindowsKind::I386NoPae),
+];
+
 impl FromStr for SourceName {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        match s.split_once(':').unwrap_or((s, "")) {
+        let (name, rest) = s.split_once(':').unwrap_or((s, ""));
+        if let Some((name, kind)) = DEMO_WINDOWS.into_iter().find(|(n, _)| *n == name) {
+            let size = match s == name {
+                true => demo::DEFAULT_SIZE,
+                false => parse_size(rest)?,
+            };
+            return Ok(Self::DemoWindows(kind, size));
+        }
+        match (name, rest) {
             ("demo", "") if s == "demo" => Ok(Self::Demo(demo::DEFAULT_SIZE)),
             ("demo", size) => parse_size(size).map(Self::Demo),
-            ("demo-windows", "") if s == "demo-windows" => {
-                Ok(Self::DemoWindows(demo::DEFAULT_SIZE))
-            }
-            ("demo-windows", size) => parse_size(size).map(Self::DemoWindows),
             ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
             ("process-core", path) if !path.is_empty() => Ok(Self::ProcessCore(path.into())),
             ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
             ("qmp", path) if !path.is_empty() => Ok(Self::Qmp(path.into())),
             _ => Err(
-                "name demo, demo:SIZE, demo-windows, demo-windows:SIZE, raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
+                "name demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE], demo-windows-i386-nopae[:SIZE], raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
                     .into(),
             ),
         }
@@ -91,7 +102,7 @@ impl Source {
             SourceName::Demo(size) => DemoGuest::new(*size)
                 .map(Self::Demo)
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
-            SourceName::DemoWindows(size) => WindowsGuest::new(*size)
+            SourceName::DemoWindows(kind, size) => WindowsGuest::of_kind(*kind, *size)
                 .map(Self::DemoWindows)
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
@@ -204,7 +215,11 @@ impl Source {
                     .cpus(guest.cpus())
                     .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
             }
-            Self::DemoWindows(guest) => options = options.cpus(guest.cpus()),
+            Self::DemoWindows(guest) => {
+                options = options
+                    .machine(guest.kind().machine())
+                    .cpus(guest.registers());
+            }
             Self::Raw(guest) => {
                 options = options.cpus(guest.cpus.iter().cloned());
                 if let Some(machine) = guest.machine {
@@ -254,10 +269,12 @@ mod tests {
         let parse = |s: &str| s.parse::<SourceName>().ok();
         assert_eq!(parse("demo"), Some(SourceName::Demo(demo::DEFAULT_SIZE)));
         assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
-        let windows = |size| Some(SourceName::DemoWindows(size));
-        assert_eq!(parse("demo-windows"), windows(demo::DEFAULT_SIZE));
-        assert_eq!(parse("demo-windows:16M"), windows(16 << 20));
-        assert_eq!(parse("demo-windows:"), None);
+        for (name, kind) in DEMO_WINDOWS {
+            let windows = |size| Some(SourceName::DemoWindows(kind, size));
+            assert_eq!(parse(name), windows(demo::DEFAULT_SIZE));
+            assert_eq!(parse(&format!("{name}:16M")), windows(16 << 20));
+            assert_eq!(parse(&format!("{name}:")), None);
+        }
         assert_eq!(parse("raw:a:b"), Some(SourceName::Raw("a:b".into())));
         assert_eq!(
             parse("process-core:a:b"),

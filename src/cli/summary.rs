@@ -91,6 +91,7 @@ struct WindowsEntry {
     bug_check_code: u32,
     bug_check_parameters: [u64; 4],
     skipped_cpus: Vec<SkippedEntry>,
+    damage: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -110,6 +111,7 @@ impl From<&WindowsSummary> for WindowsEntry {
             bug_check_code: w.bugcheck.code,
             bug_check_parameters: w.bugcheck.parameters,
             skipped_cpus: skipped.collect(),
+            damage: w.damage.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -267,6 +269,7 @@ fn windows_lines(w: &WindowsSummary) -> Vec<String> {
         let SkippedCpu { cpu, why } = skipped;
         format!("warning: the registers of vCPU {cpu} are not in the dump's memory: {why}")
     }));
+    lines.extend(w.damage.iter().map(|what| format!("warning: {what}")));
     lines
 }
 

@@ -7,6 +7,7 @@ use std::io::{self, IsTerminal};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use guestdump::sink::{FileSinkOptions, Target};
+use guestdump::windmp::WinDmpError;
 use guestdump::{DumpSink, Error};
 
 use super::report::{Failure, Result, chain};
@@ -50,6 +51,12 @@ pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn 
 pub(crate) fn failure(target: &Target, error: Error) -> Failure {
     match error {
         Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
+        Error::WinDmp(e @ WinDmpError::Damaged(_)) => {
+            let text = chain(&Error::WinDmp(e));
+            Failure::new(format!(
+                "{text}: pass --windows-header FILE, or --windows-damaged, or --format elf"
+            ))
+        }
         Error::WinDmp(e) if e.wants_header() => {
             let text = chain(&Error::WinDmp(e));
             Failure::new(format!("{text}: pass it with --windows-header FILE"))

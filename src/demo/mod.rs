@@ -24,7 +24,7 @@ use crate::kdump::Utsname;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range, not_ram};
 use kernel::Kernel;
 
-pub use windows::WindowsGuest;
+pub use windows::{WindowsGuest, WindowsKind};
 
 /// RAM of a guest that nobody asked a size of, in bytes.
 pub const DEFAULT_SIZE: u64 = 256 << 20;
@@ -58,6 +58,14 @@ pub enum DemoError {
     Size {
         /// The size asked for, in bytes.
         size: u64,
+    },
+    /// The size is above what a guest of this kind can have.
+    #[error("a demo guest of this kind cannot have {size} bytes of RAM; give at most {max}")]
+    TooLarge {
+        /// The size asked for, in bytes.
+        size: u64,
+        /// The most that it can have, in bytes.
+        max: u64,
     },
 }
 

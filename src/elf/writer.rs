@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::notes::NoteSegment;
 use crate::paging::Mapping;
-use crate::pipeline::{self, Chunks, RawLayout, RawPages, Selection, Written};
+use crate::pipeline::{self, Chunks, RawLayout, RawPages, Selection, Threads, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -137,7 +137,7 @@ impl<'a> ElfWriter<'a> {
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let output = Output::new(access, progress);

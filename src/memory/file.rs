@@ -5,9 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
-
+use super::file_data::next_extent;
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
@@ -159,47 +157,14 @@ impl GuestMemory for FileMemory {
             let Some(here) = part.intersection(&region.range) else {
                 break;
             };
-            if let Some(found) = populated_in(region, here)? {
+            let offset = region.offset + (here.start() - region.range.start());
+            if let Some(found) = next_extent(&region.file, offset, here)? {
                 return Ok(Some(found));
             }
             rest = part.starting_at(here.end());
         }
         Ok(None)
     }
-}
-
-/// The first extent with data in `range`, which lies in `region`. Bytes of a
-/// file that share a page with data count as data.
-fn populated_in(region: &FileRegion, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-    let to_file = |gpa: u64| gpa - region.range.start() + region.offset;
-    let data = match rustix::fs::seek(&region.file, SeekFrom::Data(to_file(range.start()))) {
-        Ok(offset) => offset,
-        // A hole up to the file's end, or the file is shorter than it was:
-        // what it has lost is not zeroes, and reading it fails.
-        Err(Errno::NXIO) => {
-            let file_size = region.file.metadata()?.len();
-            let lost = match file_size >= to_file(range.end()) {
-                true => return Ok(None),
-                false => range.start() + file_size.saturating_sub(to_file(range.start())),
-            };
-            return Ok(range.starting_at(lost - lost % MIN_PAGE_SIZE));
-        }
-        // Not a file with holes: a pipe, a device, an old file system.
-        Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
-        Err(errno) => return Err(errno.into()),
-    };
-    if data >= to_file(range.end()) {
-        return Ok(None);
-    }
-    // Somebody may punch a hole between the two calls.
-    let hole = rustix::fs::seek(&region.file, SeekFrom::Hole(data))?.max(data + 1);
-    let to_guest = |offset: u64| offset - region.offset + region.range.start();
-    let start = to_guest(data) & !(MIN_PAGE_SIZE - 1);
-    let end = to_guest(hole)
-        .checked_next_multiple_of(MIN_PAGE_SIZE)
-        .unwrap_or(u64::MAX - (MIN_PAGE_SIZE - 1));
-    let extent = MemoryRange::new(start, end.saturating_sub(start)).map_err(io::Error::other)?;
-    Ok(extent.intersection(&range))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! and implementations for slices, files and mappings.
 
 mod file;
+pub(crate) mod file_data;
 #[cfg(feature = "mapped")]
 mod mapped;
 mod range;
@@ -11,11 +12,12 @@ mod whole_pages;
 mod zero;
 
 use std::io;
+use std::sync::Arc;
 
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(feature = "mapped")]
 pub use mapped::MappedMemory;
-#[cfg(feature = "qemu")]
+#[cfg(any(feature = "qemu", feature = "vm-memory", feature = "vm-memory-0-17"))]
 pub(crate) use mapped::read_process;
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
@@ -81,20 +83,27 @@ pub trait GuestMemory: Send + Sync {
     }
 }
 
-impl<M: GuestMemory + ?Sized> GuestMemory for &M {
-    fn ranges(&self) -> Vec<MemoryRange> {
-        (**self).ranges()
-    }
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        (**self).read(gpa, buf)
-    }
-    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        (**self).next_populated(range)
-    }
-    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
-        (**self).as_slice(range)
-    }
+/// A pointer to guest memory is guest memory. A dump in the background keeps
+/// its memory to itself, so a monitor that goes on using it gives an `Arc`.
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<M: GuestMemory + ?Sized> GuestMemory for $pointer {
+            fn ranges(&self) -> Vec<MemoryRange> {
+                (**self).ranges()
+            }
+            fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+                (**self).read(gpa, buf)
+            }
+            fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+                (**self).next_populated(range)
+            }
+            fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
+                (**self).as_slice(range)
+            }
+        }
+    )*};
 }
+pointers!(&M, Box<M>, Arc<M>);
 
 /// Fills `buf` from `gpa` on, all of it in `range`. Memory that is not
 /// populated gives zeroes and is not read.
@@ -139,4 +148,42 @@ pub(crate) fn find_range<T>(
     let behind = ranges.partition_point(|r| range_of(r).start() <= gpa);
     let index = behind.checked_sub(1)?;
     (gpa < range_of(&ranges[index]).end()).then_some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_pass_everything_on() {
+        struct Odd([u8; 4096]);
+        impl GuestMemory for Odd {
+            fn ranges(&self) -> Vec<MemoryRange> {
+                MemoryRange::new(0x1000, 0x1000).into_iter().collect()
+            }
+            fn read(&self, _: u64, buf: &mut [u8]) -> io::Result<()> {
+                buf.fill(7);
+                Ok(())
+            }
+            fn next_populated(&self, _: MemoryRange) -> io::Result<Option<MemoryRange>> {
+                Ok(None)
+            }
+            fn as_slice(&self, _: MemoryRange) -> Option<&[u8]> {
+                Some(&self.0)
+            }
+        }
+        fn check(memory: impl GuestMemory) {
+            let range = memory.ranges()[0];
+            assert_eq!(range.start(), 0x1000);
+            let mut byte = [0];
+            assert!(memory.read(0x1000, &mut byte).is_ok() && byte == [7]);
+            assert!(matches!(memory.next_populated(range), Ok(None)));
+            assert!(memory.as_slice(range).is_some());
+        }
+        let odd = || Odd([0; 4096]);
+        check(&odd());
+        check(Box::new(odd()));
+        check(Arc::new(odd()));
+        check(Arc::new(odd()) as Arc<dyn GuestMemory>);
+    }
 }

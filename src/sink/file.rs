@@ -51,7 +51,7 @@ pub struct FileSinkOptions {
 }
 
 impl FileSinkOptions {
-    /// None of them: a new file, which reaches the disk when the system likes.
+    /// None: a new file, which reaches the disk when the system likes.
     #[must_use]
     pub const fn new() -> Self {
         Self {

@@ -56,8 +56,7 @@ impl FromStr for Target {
 
 impl Target {
     /// Opens the sink. Of `options` all count for a file by path, and
-    /// [`sync`](FileSinkOptions::sync) and
-    /// [`nocache`](FileSinkOptions::nocache) for a descriptor.
+    /// [`sync`](FileSinkOptions::sync) and `nocache` for a descriptor.
     ///
     /// # Errors
     ///

@@ -1,7 +1,50 @@
 //! Why a Windows dump is refused. All of it is found before anything is
 //! written.
 
+use std::fmt;
+
 use crate::arch::Machine;
+
+/// A list of Windows's kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelList {
+    /// `PsLoadedModuleList`.
+    Modules,
+    /// `PsActiveProcessHead`.
+    Processes,
+}
+
+impl fmt::Display for KernelList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Modules => "modules (PsLoadedModuleList)",
+            Self::Processes => "processes (PsActiveProcessHead)",
+        })
+    }
+}
+
+/// Why a list is broken at an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListFault {
+    /// Its links cannot be read.
+    #[error("is not in the kernel's memory, or cannot be read")]
+    Unreadable,
+    /// It is not linked back to the entry before it: the list is cyclic
+    /// without its head, or its links do not fit together.
+    #[error("is not linked back to the one at {before:#x}, which is before it")]
+    NotLinkedBack {
+        /// Guest-virtual address of the entry before it.
+        before: u64,
+    },
+    /// The list goes on and on.
+    #[error("has {max} entries before it, and there is no end")]
+    TooLong {
+        /// Entries that are looked at.
+        max: usize,
+    },
+}
 
 /// Why a Windows dump is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,9 +55,9 @@ pub enum WinDmpError {
         "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note; start it in the guest, or give a header"
     )]
     NoHeader,
-    /// No CPU's registers lead to page tables of 64-bit mode.
+    /// No CPU's registers lead to page tables.
     #[error(
-        "no Windows kernel found: no vCPU has registers with 64-bit page tables; give the registers, or the dump's header"
+        "no Windows kernel found: no vCPU has registers with page tables; give the registers, or the dump's header"
     )]
     NoPageTables,
     /// What the CPUs' registers lead to is no kernel of Windows.
@@ -44,6 +87,24 @@ pub enum WinDmpError {
         /// Bytes that a search may read.
         bytes: u64,
     },
+    /// A list of the kernel is broken.
+    #[error(
+        "the kernel's list of {list} is broken: its entry at virtual address {entry:#x} {fault}"
+    )]
+    BrokenList {
+        /// Which one.
+        list: KernelList,
+        /// Guest-virtual address of the entry.
+        entry: u64,
+        /// What is wrong with it.
+        fault: ListFault,
+    },
+    /// What the kernel has in memory is damaged, and the header would be built
+    /// from it.
+    #[error(
+        "the Windows kernel is damaged: {0}; give the dump's header, say that the guest may be damaged, or use elf, which needs neither"
+    )]
+    Damaged(Box<WinDmpError>),
     /// The block that the header calls KDBG is something else.
     #[error(
         "the header's KdDebuggerDataBlock {vaddr:#x} is no KDBG, nor is the first bug check parameter, where the guest's driver leaves a decoded one"
@@ -118,17 +179,18 @@ pub enum WinDmpError {
     /// `PaeEnabled` is neither 0 nor 1.
     #[error("the header's PaeEnabled is {0}, neither 0 nor 1")]
     PaeEnabled(u8),
-    /// The header's own list of memory has more runs than there is room for.
-    #[error("the header's PhysicalMemoryBlock has {count} runs, there is room for {max}")]
+    /// The guest's list of its memory, in the header or the kernel's own, has
+    /// more runs than there can be.
+    #[error("PhysicalMemoryBlock has {count} runs, at most {max} are possible")]
     RunCount {
         /// What the header says.
         count: u32,
         /// The limit.
         max: usize,
     },
-    /// A run of the header's own list is not above the one before it.
+    /// A run of that list is not above the one before it.
     #[error(
-        "run {index} of the header's PhysicalMemoryBlock begins at page frame {base_page:#x}, which is not behind the run before it"
+        "run {index} of PhysicalMemoryBlock begins at page frame {base_page:#x}, which is not behind the run before it"
     )]
     RunOrder {
         /// Index of the run.
@@ -136,9 +198,9 @@ pub enum WinDmpError {
         /// Its first page frame.
         base_page: u64,
     },
-    /// A run of the header's own list is not all RAM.
+    /// A run of that list is not all RAM.
     #[error(
-        "run {index} of the header's PhysicalMemoryBlock, {page_count:#x} pages from page frame {base_page:#x} on, is not all in the guest's RAM"
+        "run {index} of PhysicalMemoryBlock, {page_count:#x} pages from page frame {base_page:#x} on, is not all in the guest's RAM"
     )]
     RunOutsideRam {
         /// Index of the run.

@@ -331,6 +331,40 @@ impl Header {
         either!(self, h => h.system_time = time.into());
     }
 
+    pub(crate) fn set_system_up_time(&mut self, time: u64) {
+        either!(self, h => h.system_up_time = time.into());
+    }
+
+    pub(crate) fn set_version(&mut self, (major, minor): (u32, u32)) {
+        either!(self, h => {
+            h.major_version = major.into();
+            h.minor_version = minor.into();
+        });
+    }
+
+    /// Sets `ProductType` and `SuiteMask`.
+    pub(crate) fn set_product(&mut self, product_type: u32, suite_mask: u32) {
+        either!(self, h => {
+            h.product_type = product_type.into();
+            h.suite_mask = suite_mask.into();
+        });
+    }
+
+    /// Sets `KdDebuggerDataBlock` and `PfnDatabase`. Those of a 32-bit guest
+    /// are known to fit.
+    pub(crate) fn set_kdbg(&mut self, block: u64, pfn_database: u64) {
+        match self {
+            Bits32(h) => {
+                h.kd_debugger_data_block = (block as u32).into();
+                h.pfn_database = (pfn_database as u32).into();
+            }
+            Bits64(h) => {
+                h.kd_debugger_data_block = block.into();
+                h.pfn_database = pfn_database.into();
+            }
+        }
+    }
+
     /// Sets `ContextRecord`; what is left of its room becomes zeroes.
     pub(crate) fn set_context(&mut self, context: &[u8]) {
         either!(self, h => {

@@ -25,7 +25,7 @@ mod writer;
 pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
 pub use discover::{SkipReason, SkippedCpu};
-pub use error::WinDmpError;
+pub use error::{KernelList, ListFault, WinDmpError};
 pub use header::Header;
 pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
 pub(crate) use plan::WinDmpPlan;

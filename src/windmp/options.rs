@@ -18,7 +18,7 @@ pub enum HeaderSource {
     /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
     Given(Vec<u8>),
     /// Built from what the guest's kernel has in memory, beginning with the
-    /// registers of its CPUs: 64-bit Windows 7 and later.
+    /// registers of its CPUs: Windows XP and later, 32-bit and 64-bit.
     Guest,
 }
 
@@ -71,6 +71,7 @@ pub struct WindowsOptions {
     pub(crate) extra: Vec<ExtraState>,
     pub(crate) contexts: Vec<ContextPlace>,
     pub(crate) crashed_cpu: usize,
+    pub(crate) damaged: bool,
 }
 
 impl WindowsOptions {
@@ -127,6 +128,17 @@ impl WindowsOptions {
     #[must_use]
     pub fn crashed_cpu(mut self, cpu: usize) -> Self {
         self.crashed_cpu = cpu;
+        self
+    }
+
+    /// Whether the guest's kernel may have broken lists of modules, processes
+    /// or memory. Then a header is built from it all the same, and
+    /// [`WindowsSummary::damage`](super::WindowsSummary::damage) has what is
+    /// broken. Without this such a guest is refused, unless its header comes
+    /// from its note or the caller.
+    #[must_use]
+    pub fn damaged(mut self, may_be: bool) -> Self {
+        self.damaged = may_be;
         self
     }
 }

@@ -48,6 +48,8 @@ pub struct WindowsSummary {
     /// CPUs whose registers are not at their place in the dump's memory. Of
     /// a guest without KDBG these are all.
     pub skipped_cpus: Vec<SkippedCpu>,
+    /// What of the kernel's lists of modules, processes and memory is broken.
+    pub damage: Vec<WinDmpError>,
 }
 
 /// Where things lie in the file, in bytes.
@@ -125,6 +127,7 @@ impl WinDmpPlan {
             header: origin,
             bugcheck: header.bugcheck(),
             skipped_cpus,
+            damage: findings.damage,
         };
         Ok(Self {
             header,

@@ -2,11 +2,46 @@
 #![forbid(unsafe_code)]
 
 use super::error::WinDmpError;
+use super::format::PAGE_SIZE;
+use super::overlay::is_ram;
+use crate::memory::MemoryRange;
 use crate::pipeline::FrameRun;
 
 /// Gaps may be filled up to a part of the memory in the dump, or up to 16 MiB.
 const FILL_PART: u64 = 16;
 const FILL_PAGES: u64 = 4096;
+
+/// Checks a list of the guest's memory, as the guest has it: the first page
+/// frame and the count of pages of each run. The dump has all RAM, so the list
+/// is part of that.
+///
+/// # Errors
+///
+/// - [`WinDmpError::RunOrder`] if a run is not above the one before it;
+/// - [`WinDmpError::RunOutsideRam`] if it is not all in `ram`.
+pub(super) fn check_runs(
+    runs: impl Iterator<Item = (u64, u64)>,
+    ram: &[MemoryRange],
+) -> Result<(), WinDmpError> {
+    let mut behind = 0;
+    for (index, (base_page, page_count)) in runs.enumerate() {
+        if base_page < behind {
+            return Err(WinDmpError::RunOrder { index, base_page });
+        }
+        let bytes = base_page
+            .checked_mul(PAGE_SIZE)
+            .zip(page_count.checked_mul(PAGE_SIZE));
+        if !bytes.is_some_and(|(start, len)| is_ram(ram, start, len)) {
+            return Err(WinDmpError::RunOutsideRam {
+                index,
+                base_page,
+                page_count,
+            });
+        }
+        behind = base_page + page_count;
+    }
+    Ok(())
+}
 
 /// `runs`, joined over the smallest gaps between them until there are `max`
 /// at most.

@@ -7,6 +7,7 @@ use super::format::{DumpHeader32, DumpHeader64, PAGE_SIZE};
 use super::header::Header;
 use super::options::HeaderSource;
 use super::overlay::is_ram;
+use super::runs;
 use crate::arch::{Machine, Registers};
 use crate::dump::DumpOptions;
 use crate::elf::note::Notes;
@@ -68,6 +69,8 @@ pub(super) fn find_header(
     check(&found.header, guest)?;
     if found.origin != HeaderOrigin::Guest {
         found.findings = discover::complete(guest, &mut found.header, cpus)?;
+    } else if let (Some(damage), false) = (found.findings.damage.first(), options.windows.damaged) {
+        return Err(WinDmpError::Damaged(Box::new(damage.clone())).into());
     }
     Ok(found)
 }
@@ -101,7 +104,13 @@ fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
         let header = decode_note(note, guest.machine);
         header.is_ok_and(|header| check(&header, guest).is_ok())
     };
-    let note = read_note_bytes(guest, &options.vmcoreinfo, &sound, &options.progress)?;
+    let note = read_note_bytes(
+        guest,
+        &options.vmcoreinfo,
+        &sound,
+        options.workers(),
+        &options.progress,
+    )?;
     Ok(Found {
         header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,
         origin: HeaderOrigin::Note,
@@ -167,22 +176,5 @@ fn check_runs(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
     if count as usize > max {
         return Err(WinDmpError::RunCount { count, max });
     }
-    let mut behind = 0;
-    for (index, (base_page, page_count)) in header.runs().enumerate() {
-        if base_page < behind {
-            return Err(WinDmpError::RunOrder { index, base_page });
-        }
-        let bytes = base_page
-            .checked_mul(PAGE_SIZE)
-            .zip(page_count.checked_mul(PAGE_SIZE));
-        if !bytes.is_some_and(|(start, len)| is_ram(guest.ranges, start, len)) {
-            return Err(WinDmpError::RunOutsideRam {
-                index,
-                base_page,
-                page_count,
-            });
-        }
-        behind = base_page + page_count;
-    }
-    Ok(())
+    runs::check_runs(header.runs(), guest.ranges)
 }

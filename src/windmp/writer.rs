@@ -13,7 +13,7 @@ use super::plan::WinDmpPlan;
 use crate::error::{Error, Result};
 use crate::kdump::bitmap::for_each_piece;
 use crate::memory::{GuestMemory, UnreadableLog, WholePages};
-use crate::pipeline::{self, Chunks, FrameRun, RawLayout, RawPages, Selection, Written};
+use crate::pipeline::{self, Chunks, FrameRun, RawLayout, RawPages, Selection, Threads, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -25,7 +25,7 @@ impl WinDmpPlan {
         unreadable: &UnreadableLog,
         selection: &Selection,
         access: SinkAccess<'s>,
-        threads: usize,
+        threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written> {
         let output = Output::new(access, progress);

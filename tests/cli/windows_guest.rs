@@ -45,6 +45,28 @@ fn the_guest_by_name() {
         assert_eq!(info["format"], format);
         folder.run(&format!("check {format}")).ok();
     }
+    for (name, pae) in [
+        ("demo-windows-i386", true),
+        ("demo-windows-i386-nopae", false),
+    ] {
+        for format in ["win-dmp", "win-dmp-bitmap"] {
+            let line = format!("dump --from {name}:16M --to dmp --format {format} --json --force");
+            let json = folder.run(&line).json();
+            assert_eq!(json["machine"], "i386");
+            assert_eq!(json["windows"]["header"], "guest");
+            assert_eq!(json["windows"]["bug_check_code"], 0xd1);
+            assert_eq!(json["windows"]["skipped_cpus"].as_array().unwrap().len(), 0);
+            assert_eq!(json["windows"]["damage"].as_array().unwrap().len(), 0);
+            let info = folder.run("info dmp --json").json();
+            assert_eq!(info["format"], format);
+            assert_eq!(info["header"]["bits"], 32);
+            assert_eq!(folder.read("dmp")[0x5c], u8::from(pae));
+            folder.run("check dmp").ok();
+        }
+    }
+    folder
+        .run("dump --from demo-windows-i386-nopae:4G --to y --format win-dmp")
+        .fails(1, &["at most 3221225472"]);
     let run = folder.run("dump --from demo-windows:16M --to x --format win-dmp");
     run.ok();
     let text = run.stderr();
@@ -81,6 +103,49 @@ fn a_file_with_the_guests_ram() {
             line.replace("--to x", "--to z --windows-header header")
                 .as_str(),
         )
+        .ok();
+}
+
+#[test]
+fn a_damaged_guest_is_refused_or_reported() {
+    let folder = Folder::new();
+    let guest = WindowsGuest::new(16 << 20).unwrap();
+    write_raw(&folder, &serde_json::to_string(&guest.cpus()).unwrap());
+    // The first process is linked to nothing.
+    let head = guest.translate(guest.processes()).unwrap();
+    let mut offset = head;
+    for range in guest.ranges() {
+        if head < range.end() {
+            offset -= range.start();
+            break;
+        }
+        offset += range.size();
+    }
+    let mut ram = folder.read("ram");
+    ram[offset as usize..][..8].fill(0);
+    folder.write("ram", ram);
+    let line = "dump --from raw:ram --map map --to x --format win-dmp";
+    folder.run(line).fails(
+        1,
+        &[
+            "processes",
+            "--windows-header FILE",
+            "--windows-damaged",
+            "--format elf",
+        ],
+    );
+    assert!(!folder.names().contains(&"x".to_owned()));
+    let run = folder.run(&format!("{line} --windows-damaged"));
+    run.ok();
+    let text = run.stderr();
+    let warning = "warning: the kernel's list of processes (PsActiveProcessHead) is broken";
+    assert!(text.contains(warning), "{text}");
+    let json = folder
+        .run(&format!("{line} --windows-damaged --force --json"))
+        .json();
+    assert_eq!(json["windows"]["damage"].as_array().unwrap().len(), 1);
+    folder
+        .run("dump --from raw:ram --map map --to elf --format elf")
         .ok();
 }
 

@@ -11,7 +11,7 @@ use kdmp_parser::phys;
 use kdmp_parser::structs::DumpType;
 
 use super::support::{PAGE, Page, PageMemory};
-use super::windows::{given, header_64};
+use super::windows::{given, header_32, header_64};
 use super::{FORMATS, extra, guest, registers, to_buffer};
 
 fn parse(bytes: Vec<u8>) -> KernelDumpParser {
@@ -163,5 +163,22 @@ fn contexts_lie_where_windows_keeps_them_and_nothing_else_differs() {
             assert_eq!(context[0xf8..0x100], rip.to_le_bytes());
         }
         assert!(found == plain, "{format}");
+    }
+}
+
+/// The words are in docs/formats/windmp.md: should it read them one day, it has
+/// to.
+#[test]
+fn dumps_of_32_bit_guests_are_none_of_its() {
+    let mut guest = guest();
+    guest.ranges.pop();
+    for format in FORMATS {
+        let options = DumpOptions::new(format).windows(given(&*header_32(0x1000)));
+        let (bytes, _) = to_buffer(&guest, &options);
+        let error = KernelDumpParser::with_reader(Cursor::new(bytes)).unwrap_err();
+        assert!(
+            format!("{error:?}").contains("InvalidSignature"),
+            "{error:?}"
+        );
     }
 }

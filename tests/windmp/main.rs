@@ -6,7 +6,11 @@ mod decode;
 #[cfg(feature = "demo")]
 mod discover;
 #[cfg(feature = "demo")]
+mod discover_32;
+#[cfg(feature = "demo")]
 mod discover_hostile;
+#[cfg(feature = "demo")]
+mod discover_lists;
 #[cfg(feature = "demo")]
 mod discover_support;
 mod kdmp;

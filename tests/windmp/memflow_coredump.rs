@@ -45,6 +45,8 @@ fn every_page_of_a_32_bit_guest() {
 #[cfg(feature = "demo")]
 #[test]
 fn every_page_of_the_windows_guest() {
-    let (guest, windows) = super::discover_support::built_header();
-    check(&guest, &windows);
+    for kind in guestdump::demo::WindowsKind::ALL {
+        let (guest, windows) = super::discover_support::built_header(kind);
+        check(&guest, &windows);
+    }
 }

@@ -132,10 +132,15 @@ fn volatility3_reads_dumps_of_both_types_and_word_sizes() {
 #[cfg(feature = "demo")]
 #[test]
 fn leechcore_and_volatility3_read_the_windows_guest() {
-    let (guest, windows) = super::discover_support::built_header();
-    for format in FORMATS {
-        for script in ["leechcore_pages.py", "volatility_crash.py"] {
-            check(script, format, windows.clone(), &guest);
+    use guestdump::demo::WindowsKind;
+    for kind in WindowsKind::ALL {
+        let (guest, windows) = super::discover_support::built_header(kind);
+        for format in FORMATS {
+            check("volatility_crash.py", format, windows.clone(), &guest);
+            // It knows no bitmap of 32-bit guests.
+            if kind == WindowsKind::X86_64 || format == Format::WinDmp {
+                check("leechcore_pages.py", format, windows.clone(), &guest);
+            }
         }
     }
 }
@@ -145,17 +150,24 @@ fn leechcore_and_volatility3_read_the_windows_guest() {
 #[cfg(feature = "demo")]
 #[test]
 fn volatility3_finds_the_kernel() {
-    use guestdump::demo::WindowsGuest;
+    use guestdump::demo::{WindowsGuest, WindowsKind};
 
     let Some(python) = python() else { return };
-    let crashed = WindowsGuest::new(32 << 20).unwrap();
-    let live = WindowsGuest::new(32 << 20).unwrap().live();
-    for guest in [crashed, live] {
+    let of_kind = |kind| WindowsGuest::of_kind(kind, 32 << 20).unwrap();
+    let live = of_kind(WindowsKind::X86_64).live();
+    for guest in WindowsKind::ALL.map(of_kind).into_iter().chain([live]) {
+        let (pdb, version) = match guest.kind() {
+            WindowsKind::I386 => ("ntkrpamp.pdb", "6.1"),
+            WindowsKind::I386NoPae => ("ntkrnlmp.pdb", "6.1"),
+            _ => ("ntkrnlmp.pdb", "10.0"),
+        };
         for format in FORMATS {
             let folder = tempfile::tempdir().unwrap();
             let dmp = folder.path().join("dmp");
             let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
-            let options = DumpOptions::new(format).cpus(guest.cpus());
+            let options = DumpOptions::new(format)
+                .machine(guest.kind().machine())
+                .cpus(guest.registers());
             dump(&guest, &mut sink, &options).unwrap();
             let readers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/readers");
             let output = Command::new(&python)
@@ -167,7 +179,7 @@ fn volatility3_finds_the_kernel() {
             let complaint = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{format}: {text}{complaint}");
             let expected = format!(
-                "kernel {:#x} ntkrnlmp.pdb, modules ntoskrnl.exe hal.dll, processes System Registry smss.exe, Windows 10.0",
+                "kernel {:#x} {pdb}, modules ntoskrnl.exe hal.dll, processes System Registry smss.exe, Windows {version}",
                 guest.kernel_base()
             );
             assert!(text.contains(&expected), "{text}");

@@ -7,13 +7,13 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::tables::Tables;
 use crate::memory::MIN_PAGE_SIZE;
-use crate::windmp::discover::format::{
-    CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
-    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
+use crate::windmp::discover::format::pe::{
+    CODEVIEW, CodeView, DataDirectory, DebugDirectory, DosHeader, ExportDirectory,
+    IMAGE_DIRECTORY_DEBUG, IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MACHINE_I386, MZ, NtHeaders,
+    NtHeaders32, PE_SIGNATURE, PE32, PE32_PLUS, RSDS,
 };
+use crate::windmp::discover::width::Width;
 
-/// Virtual address of the image.
-pub(super) const BASE: u64 = 0xffff_f802_4f60_0000;
 /// Its size in bytes.
 pub(super) const SIZE: u64 = 0x10_0000;
 
@@ -49,48 +49,70 @@ const EXPORTED: [(&str, u64); 3] = [
     ("PsLoadedModuleList", PS_LOADED_MODULE_LIST),
 ];
 
-/// Virtual address of what lies at `offset` in the image.
-pub(super) const fn vaddr(offset: u64) -> u64 {
-    BASE + offset
-}
-
 /// Puts the image into memory.
 pub(super) fn build(tables: &mut Tables) {
+    let kind = tables.kind();
     let mut dos = DosHeader::new_zeroed();
     dos.e_magic = MZ;
     dos.e_lfanew = (NT_HEADERS as u32).into();
-    tables.put(vaddr(0), dos.as_bytes());
-
-    let mut headers = NtHeaders::new_zeroed();
-    headers.signature = PE_SIGNATURE;
-    headers.machine = MACHINE_AMD64.into();
-    headers.size_of_optional_header = 240.into();
-    // Executable, large address aware.
-    headers.characteristics = 0x22.into();
-    headers.magic = PE32_PLUS.into();
-    headers.image_base = BASE.into();
-    headers.section_alignment = (MIN_PAGE_SIZE as u32).into();
-    headers.file_alignment = 0x200.into();
-    headers.size_of_image = (SIZE as u32).into();
-    headers.size_of_headers = 0x400.into();
-    headers.number_of_rva_and_sizes = 16.into();
-    let exports = &mut headers.data_directories[IMAGE_DIRECTORY_EXPORT];
-    (exports.rva, exports.size) = ((EXPORTS as u32).into(), 0x200.into());
-    let debug = &mut headers.data_directories[IMAGE_DIRECTORY_DEBUG];
-    let size = size_of::<DebugDirectory>() as u32;
-    (debug.rva, debug.size) = ((DEBUG as u32).into(), size.into());
-    tables.put(vaddr(NT_HEADERS), headers.as_bytes());
+    tables.put(kind.vaddr(0), dos.as_bytes());
+    let headers = match kind.width() {
+        Width::Bits32 => headers_32(kind.base()),
+        Width::Bits64 => headers_64(kind.base()),
+    };
+    tables.put(kind.vaddr(NT_HEADERS), &headers);
 
     build_exports(tables);
     build_debug(tables);
     let code = (TEXT..TEXT_END).chain(DATA..MAPPED_END);
     for page in code.step_by(MIN_PAGE_SIZE as usize) {
-        tables.map(vaddr(page));
+        tables.map(kind.vaddr(page));
     }
+}
+
+/// `IMAGE_NT_HEADERS` of a width: the fields have the same names.
+macro_rules! headers {
+    ($headers:ty, $base:expr, $machine:expr, $magic:expr, $characteristics:expr) => {{
+        let mut headers = <$headers>::new_zeroed();
+        headers.signature = PE_SIGNATURE;
+        headers.machine = $machine.into();
+        // What is in front of the optional header has 24 bytes.
+        headers.size_of_optional_header = (size_of::<$headers>() as u16 - 24).into();
+        headers.characteristics = u16::into($characteristics);
+        headers.magic = $magic.into();
+        headers.image_base = $base.into();
+        headers.section_alignment = (MIN_PAGE_SIZE as u32).into();
+        headers.file_alignment = 0x200.into();
+        headers.size_of_image = (SIZE as u32).into();
+        headers.size_of_headers = 0x400.into();
+        headers.number_of_rva_and_sizes = 16.into();
+        put_directories(&mut headers.data_directories);
+        headers.as_bytes().to_vec()
+    }};
+}
+
+fn headers_32(base: u64) -> Vec<u8> {
+    // Executable, of 32 bits.
+    headers!(NtHeaders32, base as u32, MACHINE_I386, PE32, 0x102)
+}
+
+fn headers_64(base: u64) -> Vec<u8> {
+    // Executable, large address aware.
+    headers!(NtHeaders, base, MACHINE_AMD64, PE32_PLUS, 0x22)
+}
+
+fn put_directories(directories: &mut [DataDirectory; 16]) {
+    let exports = &mut directories[IMAGE_DIRECTORY_EXPORT];
+    (exports.rva, exports.size) = ((EXPORTS as u32).into(), 0x200.into());
+    let debug = &mut directories[IMAGE_DIRECTORY_DEBUG];
+    let size = size_of::<DebugDirectory>() as u32;
+    (debug.rva, debug.size) = ((DEBUG as u32).into(), size.into());
 }
 
 /// The export directory, its three tables, and the names.
 fn build_exports(tables: &mut Tables) {
+    let kind = tables.kind();
+    let vaddr = |offset| kind.vaddr(offset);
     let count = EXPORTED.len() as u64;
     let functions = EXPORTS + size_of::<ExportDirectory>() as u64;
     let names = functions + count * 4;
@@ -113,7 +135,7 @@ fn build_exports(tables: &mut Tables) {
         tables.put(vaddr(functions + ordinal * 4), &variable);
     }
     let mut directory = ExportDirectory::new_zeroed();
-    directory.name = u32::from_le_bytes(put_name(tables, "ntoskrnl.exe")).into();
+    directory.name = u32::from_le_bytes(put_name(tables, kind.names().0)).into();
     directory.base = 1.into();
     directory.number_of_functions = (count as u32).into();
     directory.number_of_names = (count as u32).into();
@@ -124,10 +146,12 @@ fn build_exports(tables: &mut Tables) {
 }
 
 fn build_debug(tables: &mut Tables) {
-    const PDB: &[u8] = b"ntkrnlmp.pdb\0";
+    let kind = tables.kind();
+    let vaddr = |offset| kind.vaddr(offset);
+    let (_, pdb) = kind.names();
     let mut directory = DebugDirectory::new_zeroed();
     directory.kind = CODEVIEW.into();
-    directory.size_of_data = ((size_of::<CodeView>() + PDB.len()) as u32).into();
+    directory.size_of_data = ((size_of::<CodeView>() + pdb.len()) as u32).into();
     directory.address_of_raw_data = (CODEVIEW_RECORD as u32).into();
     directory.pointer_to_raw_data = (CODEVIEW_RECORD as u32).into();
     tables.put(vaddr(DEBUG), directory.as_bytes());
@@ -137,5 +161,5 @@ fn build_debug(tables: &mut Tables) {
         age: 1.into(),
     };
     tables.put(vaddr(CODEVIEW_RECORD), record.as_bytes());
-    tables.put(vaddr(CODEVIEW_RECORD) + size_of::<CodeView>() as u64, PDB);
+    tables.put(vaddr(CODEVIEW_RECORD) + size_of::<CodeView>() as u64, pdb);
 }

@@ -2,16 +2,17 @@
 //! out in no order, so that what is contiguous for the kernel is not so in
 //! physical memory.
 //!
-//! Source: Intel SDM volume 3, chapter 5, "4-Level Paging".
+//! Source: Intel SDM volume 3, chapter "Paging", sections "32-Bit Paging", "PAE
+//! Paging" and "4-Level Paging". Where a kernel maps its tables to itself is
+//! as volatility3 `framework/automagic/windows.py` looks for it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 
+use super::kind::WindowsKind;
 use crate::demo::PAGE;
 use crate::memory::MIN_PAGE_SIZE;
 
-/// Guest-physical address of the first table.
-pub(super) const ROOT: u64 = 0x1a_d000;
 /// Page frames for tables and pages, guest-physical.
 const FRAMES: u64 = 0x20_0000;
 pub(super) const FRAMES_END: u64 = 0x60_0000;
@@ -25,25 +26,97 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 type Page = Box<[u8; PAGE]>;
 
-/// Index of the first table's entry for itself, by which the kernel reaches
-/// its tables; since Windows 10 1607 another one after each start.
-const SELF_MAP: u64 = 0x1ed;
+/// The shape of the tables.
+struct Shape {
+    /// Guest-physical address of the first table.
+    root: u64,
+    /// Of each level, the first table's first: the lowest bit of the index
+    /// in a virtual address, and how many bits it has.
+    levels: &'static [(u32, u32)],
+    /// Bytes of an entry.
+    entry: u64,
+}
+
+impl Shape {
+    const fn of(kind: WindowsKind) -> Self {
+        match kind {
+            WindowsKind::X86_64 => Self {
+                root: 0x1a_d000,
+                levels: &[(39, 9), (30, 9), (21, 9), (12, 9)],
+                entry: 8,
+            },
+            WindowsKind::I386 => Self {
+                root: 0x18_5000,
+                levels: &[(30, 2), (21, 9), (12, 9)],
+                entry: 8,
+            },
+            WindowsKind::I386NoPae => Self {
+                root: 0x18_5000,
+                levels: &[(22, 10), (12, 10)],
+                entry: 4,
+            },
+        }
+    }
+
+    /// Guest-physical address of the entry for `vaddr` in a table of this
+    /// level.
+    const fn entry_at(&self, table: u64, vaddr: u64, (shift, bits): (u32, u32)) -> u64 {
+        table + (vaddr >> shift & ((1 << bits) - 1)) * self.entry
+    }
+}
+
+/// CR3 of the system process.
+pub(super) const fn root(kind: WindowsKind) -> u64 {
+    Shape::of(kind).root
+}
+
+/// Present: all that an entry of the first table with PAE may have.
+const PRESENT: u64 = 1;
 
 /// The kernel's memory.
 pub(super) struct Tables {
+    kind: WindowsKind,
     /// By guest-physical address.
     pages: BTreeMap<u64, Page>,
     frames: u64,
 }
 
 impl Tables {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(kind: WindowsKind) -> Self {
         let mut tables = Self {
+            kind,
             pages: BTreeMap::new(),
             frames: 0,
         };
-        tables.write(ROOT + SELF_MAP * 8, &(ROOT | TABLE).to_le_bytes());
+        tables.map_tables();
         tables
+    }
+
+    pub(super) const fn kind(&self) -> WindowsKind {
+        self.kind
+    }
+
+    /// Maps the tables: an entry of a table is for the table itself, by which
+    /// the kernel reaches all of them.
+    fn map_tables(&mut self) {
+        let root = root(self.kind);
+        match self.kind {
+            // Since Windows 10 1607 another entry after each start.
+            WindowsKind::X86_64 => self.write(root + 0x1ed * 8, &(root | TABLE).to_le_bytes()),
+            WindowsKind::I386NoPae => {
+                let entry = (root | TABLE) as u32;
+                self.write(root + 0x300 * 4, &entry.to_le_bytes());
+            }
+            // Four tables of the second level, behind the first; the last one
+            // maps all of them, at 0xc0000000.
+            WindowsKind::I386 => {
+                let seconds = [1u64, 2, 3, 4].map(|n| root + n * MIN_PAGE_SIZE);
+                for (n, second) in (0..).zip(seconds) {
+                    self.write(root + n * 8, &(second | PRESENT).to_le_bytes());
+                    self.write(seconds[3] + n * 8, &(second | TABLE).to_le_bytes());
+                }
+            }
+        }
     }
 
     pub(super) fn page(&self, gpa: u64) -> Option<&[u8; PAGE]> {
@@ -61,11 +134,15 @@ impl Tables {
         FRAMES + frame * MIN_PAGE_SIZE
     }
 
-    fn word(&self, gpa: u64) -> u64 {
+    /// The table's entry at `gpa`.
+    fn entry(&self, gpa: u64) -> u64 {
         let at = (gpa % MIN_PAGE_SIZE) as usize;
-        let page = self.pages.get(&(gpa - at as u64));
-        let bytes = page.and_then(|page| page[at..].first_chunk());
-        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+        let size = Shape::of(self.kind).entry as usize;
+        let mut entry = [0; 8];
+        if let Some(page) = self.pages.get(&(gpa - at as u64)) {
+            entry[..size].copy_from_slice(&page[at..at + size]);
+        }
+        u64::from_le_bytes(entry)
     }
 
     fn write(&mut self, gpa: u64, bytes: &[u8]) {
@@ -75,16 +152,11 @@ impl Tables {
         page[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
-    /// Guest-physical address of the entry for `vaddr` in the table of
-    /// `level`, 0 for the last.
-    fn entry(table: u64, vaddr: u64, level: u32) -> u64 {
-        table + (vaddr >> (12 + 9 * level)) % 512 * 8
-    }
-
     pub(super) fn translate(&self, vaddr: u64) -> Option<u64> {
-        let mut table = ROOT;
-        for level in (0..4).rev() {
-            let entry = self.word(Self::entry(table, vaddr, level));
+        let shape = Shape::of(self.kind);
+        let mut table = shape.root;
+        for level in shape.levels {
+            let entry = self.entry(shape.entry_at(table, vaddr, *level));
             if entry == 0 {
                 return None;
             }
@@ -96,13 +168,15 @@ impl Tables {
     /// Maps the page with `vaddr`, if it is not; returns the byte's
     /// guest-physical address.
     pub(super) fn map(&mut self, vaddr: u64) -> u64 {
-        let mut table = ROOT;
-        for level in (0..4).rev() {
-            let at = Self::entry(table, vaddr, level);
-            let mut entry = self.word(at);
+        let shape = Shape::of(self.kind);
+        let mut table = shape.root;
+        for level in shape.levels {
+            let at = shape.entry_at(table, vaddr, *level);
+            let mut entry = self.entry(at);
             if entry == 0 {
-                entry = self.frame() | if level == 0 { LEAF } else { TABLE };
-                self.write(at, &entry.to_le_bytes());
+                let is_last = level.0 == 12;
+                entry = self.frame() | if is_last { LEAF } else { TABLE };
+                self.write(at, &entry.to_le_bytes()[..shape.entry as usize]);
             }
             table = entry & ADDRESS;
         }
@@ -122,9 +196,11 @@ impl Tables {
         }
     }
 
+    /// Writes words of the kernel's size.
     pub(super) fn put_words(&mut self, vaddr: u64, words: &[u64]) {
-        for (word, at) in words.iter().zip((vaddr..).step_by(8)) {
-            self.put(at, &word.to_le_bytes());
+        let size = self.kind.width().word();
+        for (word, at) in words.iter().zip((vaddr..).step_by(size)) {
+            self.put(at, &word.to_le_bytes()[..size]);
         }
     }
 }

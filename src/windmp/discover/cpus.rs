@@ -3,12 +3,12 @@
 #![forbid(unsafe_code)]
 
 use super::format::Kdbg;
-use super::memory::{VirtualMemory, is_kernel_address};
-use crate::windmp::format::Context64;
+use super::memory::VirtualMemory;
+use super::width::Width;
 use crate::windmp::options::ContextPlace;
 
-/// Windows Server 2022 supports 2048.
-pub(crate) const MAX_CPUS: usize = 2048;
+/// Size of Windows 7's KDBG.
+const WINDOWS_7_KDBG: u32 = 0x340;
 
 /// A virtual CPU whose registers are not in the guest's memory in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,20 +56,27 @@ pub enum SkipReason {
 /// first that is none.
 pub(super) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
     let block = kdbg.ki_processor_block.get();
-    let number_at = u64::from(kdbg.offset_prcb_number.get());
-    let prcb = |index: usize| {
-        let at = block.checked_add(index as u64 * 8)?;
-        let prcb = memory.read_u64(at).filter(|p| is_kernel_address(*p))?;
-        // Behind the last CPU another variable may lie. A KPRCB that cannot
-        // be read counts.
-        let number = prcb
-            .checked_add(number_at)
-            .and_then(|at| memory.read_u32(at));
-        number
-            .is_none_or(|number| number as usize == index)
-            .then_some(prcb)
+    let width = memory.width();
+    let is_prcb_of = |prcb: u64, index: usize| {
+        let offset = kdbg.offset_prcb_number.get();
+        let number = Some(offset).filter(|offset| *offset != 0);
+        let number = number.and_then(|offset| prcb.checked_add(offset.into()));
+        let number = number.and_then(|at| memory.read_u32(at));
+        // A byte before Windows 7; a 32-bit kernel has no more CPUs.
+        let is_byte = width == Width::Bits32 || kdbg.size.get() < WINDOWS_7_KDBG;
+        number.is_none_or(|number| match is_byte {
+            true => usize::from(number as u8) == index,
+            false => number as usize == index,
+        })
     };
-    (0..MAX_CPUS).map_while(prcb).collect()
+    // Behind the last CPU another variable may lie. A KPRCB that cannot be
+    // read counts.
+    let prcb = |index: usize| {
+        let at = block.checked_add((index * width.word()) as u64)?;
+        let prcb = memory.read_word(at)?;
+        (memory.is_kernel_address(prcb) && is_prcb_of(prcb, index)).then_some(prcb)
+    };
+    (0..width.max_cpus()).map_while(prcb).collect()
 }
 
 /// Where the kernel keeps the contexts of the first `cpus` virtual CPUs. The
@@ -101,22 +108,26 @@ pub(super) fn contexts(
     (places, skipped)
 }
 
-/// The pieces of the context to which the `KPRCB` at `prcb` points.
+/// The pieces of the context to which the `KPRCB` at `prcb` points, or that it
+/// has in it before Windows 7.
 fn context(
     memory: &VirtualMemory<'_>,
     kdbg: &Kdbg,
     prcb: u64,
     taken: &[(u64, usize)],
 ) -> Result<Vec<(u64, usize)>, SkipReason> {
-    let offset = kdbg.offset_prcb_context.get();
-    if offset == 0 {
-        return Err(SkipReason::Kdbg);
-    }
-    let pointer = prcb.checked_add(offset.into());
-    let context = pointer.and_then(|at| memory.read_u64(at));
+    let pointer = kdbg.offset_prcb_context.get();
+    let inside = kdbg.offset_prcb_proc_state_context.get();
+    let context = match (pointer, inside) {
+        (0, 0) => return Err(SkipReason::Kdbg),
+        (0, inside) => prcb.checked_add(inside.into()),
+        (pointer, _) => prcb
+            .checked_add(pointer.into())
+            .and_then(|at| memory.read_word(at)),
+    };
     let context = context.ok_or(SkipReason::Prcb { prcb })?;
-    let pieces = Some(context).filter(|context| is_kernel_address(*context));
-    let pieces = pieces.and_then(|context| memory.pieces(context, Context64::SIZE));
+    let pieces = Some(context).filter(|context| memory.is_kernel_address(*context));
+    let pieces = pieces.and_then(|context| memory.pieces(context, memory.width().context()));
     let pieces = pieces.ok_or(SkipReason::Context { context })?;
     let overlap =
         |a: &(u64, usize), b: &(u64, usize)| a.0 < b.0 + b.1 as u64 && b.0 < a.0 + a.1 as u64;

@@ -1,6 +1,8 @@
 //! Finding KDBG in the kernel's image, and decoding it.
 //!
 //! Plain, the block has its tag, a size, and the kernel's base behind them.
+//! That of a 32-bit kernel is always plain (volatility
+//! `overlays/windows/win8_kdbg.py`: only those of 64 bits are encoded).
 //! From Windows 8 on a 64-bit kernel that was started without a debugger
 //! encodes the block, word by word, until it crashes:
 //!
@@ -25,15 +27,17 @@
 //! gives the key.
 #![forbid(unsafe_code)]
 
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
-use super::format::{KDBG_SIZES, KDBG_TAG, Kdbg, ListEntry};
+use super::format::{KDBG_SIZES, KDBG_TAG, Kdbg, ListEntry, ListEntry32};
 use super::kernel::Kernel;
 use super::memory::VirtualMemory;
+use super::width::Width;
 use crate::memory::MIN_PAGE_SIZE;
 
 /// Offsets of the words by which the block is found, in the block.
 const TAG_WORD: u64 = 0x10;
+const SIZE: u64 = 0x14;
 const PAGE: usize = MIN_PAGE_SIZE as usize;
 /// Bytes that the search looks at together: the tag's word and the base's.
 const WINDOW: usize = 16;
@@ -99,8 +103,18 @@ const fn is_size(size: u32) -> bool {
     *KDBG_SIZES.start() <= size && size <= *KDBG_SIZES.end() && size.is_multiple_of(8)
 }
 
+/// Whether `word` in a block is the kernel's base. In a 32-bit kernel's the
+/// upper half may be the sign.
+const fn is_base(width: Width, word: u64, base: u64) -> bool {
+    match width {
+        Width::Bits32 => word as u32 as u64 == base && matches!((word >> 32) as u32, 0 | u32::MAX),
+        Width::Bits64 => word == base,
+    }
+}
+
 /// The block in the image of `kernel`.
 pub(super) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found> {
+    let width = memory.width();
     let mut window = vec![0; WINDOW - 8 + PAGE];
     let end = kernel.base + kernel.size;
     for page in (kernel.base..end).step_by(PAGE) {
@@ -116,12 +130,14 @@ pub(super) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found>
         let words: &[[u8; 8]] = window.as_chunks().0;
         for (pair, at) in words.windows(2).zip((page - 8..).step_by(8)) {
             let [tag_word, base_word] = [pair[0], pair[1]].map(u64::from_le_bytes);
-            let code = if base_word == kernel.base && is_tag_word(tag_word) {
-                Code::PLAIN
-            } else if let Some(code) = Code::find(tag_word, base_word, kernel.base) {
-                Some(code)
-            } else {
-                continue;
+            let is_plain = is_base(width, base_word, kernel.base) && is_tag_word(tag_word);
+            let code = match (is_plain, width) {
+                (true, _) => Code::PLAIN,
+                (false, Width::Bits32) => continue,
+                (false, Width::Bits64) => match Code::find(tag_word, base_word, kernel.base) {
+                    None => continue,
+                    code => code,
+                },
             };
             let Some(vaddr) = at.checked_sub(TAG_WORD) else {
                 continue;
@@ -138,13 +154,13 @@ pub(super) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found>
 /// The plain block at `vaddr`; `None` if it cannot be read. Its tag is not
 /// looked at.
 pub(super) fn read_plain(memory: &VirtualMemory<'_>, vaddr: u64) -> Option<Kdbg> {
-    memory.read_struct(vaddr)
+    Some(read(memory, vaddr, Code::PLAIN)?.kdbg)
 }
 
 /// The block at `vaddr` that is encoded, of a kernel whose list of modules is
 /// at `modules`. That is the known word; the tag has to come out.
 pub(super) fn read_encoded(memory: &VirtualMemory<'_>, vaddr: u64, modules: u64) -> Option<Found> {
-    let encoded: Kdbg = read_plain(memory, vaddr)?;
+    let encoded: Kdbg = memory.read_struct(vaddr)?;
     let word = encoded.ps_loaded_module_list.get();
     (0..u64::BITS).find_map(|rotation| {
         let code = Code::of(rotation, word, modules);
@@ -166,10 +182,18 @@ fn read(memory: &VirtualMemory<'_>, vaddr: u64, code: Option<Code>) -> Option<Fo
             *bytes = code.map_or(word, |code| code.decode(word)).to_le_bytes();
         }
     };
+    // Of a smaller block the rest is zeroes.
     let mut bytes = vec![0; size_of::<Kdbg>()];
-    memory.read(vaddr, &mut bytes)?;
+    let len = match code {
+        Code::PLAIN => plain_len(memory, vaddr)?.min(bytes.len()),
+        Some(_) => bytes.len(),
+    };
+    memory.read(vaddr, &mut bytes[..len])?;
     decode(&mut bytes);
-    let kdbg = Kdbg::read_from_bytes(&bytes).ok()?;
+    let mut kdbg = Kdbg::read_from_bytes(&bytes).ok()?;
+    if memory.width() == Width::Bits32 {
+        narrow(&mut kdbg);
+    }
     let mut decoded = None;
     if code.is_some() && is_tagged(&kdbg) {
         bytes.resize(kdbg.size.get() as usize, 0);
@@ -184,11 +208,37 @@ fn read(memory: &VirtualMemory<'_>, vaddr: u64, code: Option<Code>) -> Option<Fo
     })
 }
 
+/// Bytes of a plain block, or what may be its largest size if its own is none.
+fn plain_len(memory: &VirtualMemory<'_>, vaddr: u64) -> Option<usize> {
+    let size = memory.read_u32(vaddr.checked_add(SIZE)?)?;
+    let known = Some(size).filter(|size| is_size(*size));
+    Some(known.unwrap_or(*KDBG_SIZES.end()) as usize)
+}
+
+/// Makes addresses of what a 32-bit kernel's block has: the lower halves of
+/// its words, and two links in the first one.
+fn narrow(kdbg: &mut Kdbg) {
+    if let Ok((list, _)) = ListEntry32::read_from_prefix(kdbg.list.as_bytes()) {
+        kdbg.list = list.into();
+    }
+    for address in [
+        &mut kdbg.kern_base,
+        &mut kdbg.ps_loaded_module_list,
+        &mut kdbg.ps_active_process_head,
+        &mut kdbg.ki_bugcheck_data,
+        &mut kdbg.mm_pfn_database,
+        &mut kdbg.ki_processor_block,
+        &mut kdbg.mm_physical_memory_block,
+    ] {
+        *address = u64::from(address.get() as u32).into();
+    }
+}
+
 /// Whether this is the block: its tag, its base, and its neighbours in the
 /// list of blocks, which point back to it.
 fn is_block(memory: &VirtualMemory<'_>, found: &Found, base: u64) -> bool {
     let kdbg = &found.kdbg;
-    let entry = |vaddr: u64| memory.read_struct::<ListEntry>(vaddr);
+    let entry = |vaddr: u64| -> Option<ListEntry> { memory.read_list_entry(vaddr) };
     is_tagged(kdbg)
         && kdbg.kern_base.get() == base
         && entry(kdbg.list.flink.get()).is_some_and(|next| next.blink.get() == found.vaddr)

@@ -3,22 +3,23 @@
 //! Method: a CPU's IDT points to interrupt handlers, which are in the
 //! kernel's image; its header is some pages below, where an image begins and
 //! names itself `ntoskrnl.exe` or its symbols `ntkrnlmp.pdb` (QEMU
-//! `contrib/elf2dmp/main.c` goes the same way). Where that finds nothing, all
+//! `contrib/elf2dmp/main.c` goes the same way for 64 bits). Where that finds nothing, all
 //! that is mapped where Windows puts its kernel is looked at.
 #![forbid(unsafe_code)]
 
 use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::format::{
+use super::format::pe::{
     CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
-    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
+    IMAGE_DIRECTORY_EXPORT, MZ, NtImage, RSDS,
 };
-use super::memory::{VirtualMemory, is_kernel_address};
+use super::memory::VirtualMemory;
+use super::width::Width;
 use crate::arch::x86_64::DescriptorTable;
 use crate::error::Result;
 use crate::memory::MIN_PAGE_SIZE;
-use crate::paging::{Budget, mappings};
+use crate::paging::{AddressSpace, Budget, mappings};
 use crate::progress::Progress;
 
 /// The largest image that is taken for a kernel, in bytes. That of Windows 11
@@ -30,13 +31,23 @@ const MAX_EXPORTS: u32 = 1 << 16;
 
 /// Interrupts whose handlers are tried: division by zero, page fault.
 const TRIED_INTERRUPTS: [u64; 2] = [0, 14];
-/// Names of the kernel's image, and of its symbols.
-const IMAGE_NAMES: [&[u8]; 1] = [b"ntoskrnl.exe"];
-const PDB_NAMES: [&[u8]; 2] = [b"ntkrnlmp.pdb", b"ntoskrnl.pdb"];
+/// Names of the kernel's image, and of its symbols: for one CPU or more, of 32
+/// bits also with PAE or without (volatility3
+/// `framework/constants/windows/__init__.py`).
+const IMAGE_NAMES: [&[u8]; 4] = [
+    b"ntoskrnl.exe",
+    b"ntkrnlmp.exe",
+    b"ntkrnlpa.exe",
+    b"ntkrpamp.exe",
+];
+const PDB_NAMES: [&[u8]; 4] = [
+    b"ntoskrnl.pdb",
+    b"ntkrnlmp.pdb",
+    b"ntkrnlpa.pdb",
+    b"ntkrpamp.pdb",
+];
 
-/// Where Windows puts its kernel (MemProcFS `vmm/vmmwininit.c` looks there
-/// too), and what the scan of it may read.
-const KERNEL_SPACE: std::ops::Range<u64> = 0xffff_f800_0000_0000..0xffff_f810_0000_0000;
+/// What the scan of the kernel's space may read.
 const SCAN: Budget = Budget {
     mappings: 1 << 18,
     table_bytes: 128 << 20,
@@ -54,21 +65,41 @@ struct Gate {
     reserved: U32,
 }
 
-impl Gate {
-    fn handler(&self) -> u64 {
-        u64::from(self.offset_low.get())
-            | u64::from(self.offset_middle.get()) << 16
-            | u64::from(self.offset_high.get()) << 32
-    }
+/// A gate of a 32-bit IDT (Intel SDM volume 3, "IDT Descriptors").
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Gate32 {
+    offset_low: U16,
+    selector: U16,
+    flags: U16,
+    offset_high: U16,
+}
+
+/// Guest-virtual address of the handler of interrupt `number`.
+fn handler(memory: &VirtualMemory<'_>, idt: DescriptorTable, number: u64) -> Option<u64> {
+    let at = |size: usize| idt.base.checked_add(number * size as u64);
+    let (low, high) = match memory.width() {
+        Width::Bits32 => {
+            let gate: Gate32 = memory.read_struct(at(size_of::<Gate32>())?)?;
+            (gate.offset_low, u64::from(gate.offset_high.get()))
+        }
+        Width::Bits64 => {
+            let gate: Gate = memory.read_struct(at(size_of::<Gate>())?)?;
+            let high =
+                u64::from(gate.offset_middle.get()) | u64::from(gate.offset_high.get()) << 16;
+            (gate.offset_low, high)
+        }
+    };
+    Some(u64::from(low.get()) | high << 16)
 }
 
 /// Guest-virtual addresses of interrupt handlers, by an IDT.
 pub(super) fn handlers(memory: &VirtualMemory<'_>, idt: DescriptorTable) -> Vec<u64> {
-    let handler = |number: &u64| {
-        let gate: Gate = memory.read_struct(idt.base.checked_add(number * 16)?)?;
-        Some(gate.handler()).filter(|handler| is_kernel_address(*handler))
-    };
-    TRIED_INTERRUPTS.iter().filter_map(handler).collect()
+    let handler = |number: &u64| handler(memory, idt, *number);
+    let handlers = TRIED_INTERRUPTS.iter().filter_map(handler);
+    handlers
+        .filter(|handler| memory.is_kernel_address(*handler))
+        .collect()
 }
 
 /// The kernel's image in memory.
@@ -87,7 +118,7 @@ impl Kernel {
         let first = address - address % MIN_PAGE_SIZE;
         let lowest = first.saturating_sub(MAX_IMAGE);
         let mut base = first;
-        while base > lowest && is_kernel_address(base) && !memory.work.is_used_up() {
+        while base > lowest && memory.is_kernel_address(base) && !memory.work.is_used_up() {
             let found = Self::at(memory, base).filter(|kernel| address - base < kernel.size);
             if found.is_some() {
                 return found;
@@ -101,11 +132,18 @@ impl Kernel {
     pub(super) fn by_scan(memory: &VirtualMemory<'_>, progress: &Progress) -> Result<Option<Self>> {
         let read = |gpa, buf: &mut [u8]| memory.read_physical(gpa, buf);
         let ranges = memory.guest.ranges;
-        let mapped = mappings(&[memory.space], &read, ranges, SCAN, progress)?;
+        let mapped = mappings(
+            &[AddressSpace::X86(memory.tables)],
+            &read,
+            ranges,
+            SCAN,
+            progress,
+        )?;
+        let space = memory.width().kernel_space();
         let mut candidates = mapped.list.iter().flat_map(|mapping| {
             // Elsewhere there may be billions of pages.
             let end = mapping.vaddr.saturating_add(mapping.size);
-            let inside = mapping.vaddr.max(KERNEL_SPACE.start)..end.min(KERNEL_SPACE.end);
+            let inside = mapping.vaddr.max(space.start)..end.min(space.end);
             let pages = inside.step_by(MIN_PAGE_SIZE as usize);
             pages.map(|vaddr| (vaddr, mapping.gpa + (vaddr - mapping.vaddr)))
         });
@@ -124,18 +162,18 @@ impl Kernel {
         let dos: DosHeader = memory.read_struct(base)?;
         let lfanew = u64::from(dos.e_lfanew.get());
         (lfanew < MAX_IMAGE).then_some(())?;
-        let headers: NtHeaders = memory.read_struct(base.checked_add(lfanew)?)?;
-        let size = u64::from(headers.size_of_image.get());
-        let is_image = headers.signature == PE_SIGNATURE
-            && headers.machine.get() == MACHINE_AMD64
-            && headers.magic.get() == PE32_PLUS
-            && (MIN_PAGE_SIZE..=MAX_IMAGE).contains(&size)
-            && base.checked_add(size).is_some();
+        let at = base.checked_add(lfanew)?;
+        let image = match memory.width() {
+            Width::Bits32 => NtImage::of_32(&memory.read_struct(at)?)?,
+            Width::Bits64 => NtImage::of_64(&memory.read_struct(at)?)?,
+        };
+        let size = u64::from(image.size);
+        let is_image =
+            (MIN_PAGE_SIZE..=MAX_IMAGE).contains(&size) && base.checked_add(size).is_some();
         is_image.then_some(())?;
         let directory = |index: usize| {
-            let rva = headers.data_directories[index].rva.get();
-            let known = (index as u32) < headers.number_of_rva_and_sizes.get() && rva != 0;
-            known.then_some(rva)
+            let directory = image.directories.get(index)?;
+            Some(directory.rva.get()).filter(|rva| *rva != 0)
         };
         let mut kernel = Self {
             base,

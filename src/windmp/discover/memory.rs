@@ -7,9 +7,11 @@ use std::io;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::format::{ListEntry, ListEntry32};
+use super::width::Width;
 use crate::guest::Guest;
 use crate::memory::MIN_PAGE_SIZE;
-use crate::paging::AddressSpace;
+use crate::paging::{AddressSpace, X86};
 
 /// Reads of guest memory that one search may make; a page table's entry is
 /// one. An honest guest takes some hundred thousand.
@@ -56,11 +58,16 @@ impl Work {
 #[derive(Clone, Copy)]
 pub(super) struct VirtualMemory<'a> {
     pub(super) guest: Guest<'a>,
-    pub(super) space: AddressSpace,
+    pub(super) tables: X86,
     pub(super) work: &'a Work,
 }
 
 impl VirtualMemory<'_> {
+    /// The word size of a kernel with these page tables.
+    pub(super) const fn width(&self) -> Width {
+        Width::of(self.tables.mode)
+    }
+
     pub(super) fn read_physical(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
         if !self.work.take(buf.len()) {
             return Err(io::ErrorKind::QuotaExceeded.into());
@@ -71,7 +78,7 @@ impl VirtualMemory<'_> {
     /// Guest-physical address of the byte at `vaddr`.
     pub(super) fn translate(&self, vaddr: u64) -> Option<u64> {
         let read = |gpa, buf: &mut [u8]| self.read_physical(gpa, buf);
-        self.space.translate(&read, vaddr).ok()
+        AddressSpace::X86(self.tables).translate(&read, vaddr).ok()
     }
 
     /// Where the `len` bytes at `vaddr` lie: guest-physical address and
@@ -115,14 +122,37 @@ impl VirtualMemory<'_> {
         Some(u32::from_le_bytes(bytes))
     }
 
-    pub(super) fn read_u64(&self, vaddr: u64) -> Option<u64> {
+    /// A word of the kernel's size: a pointer, for example.
+    pub(super) fn read_word(&self, vaddr: u64) -> Option<u64> {
         let mut bytes = [0; 8];
-        self.read(vaddr, &mut bytes)?;
+        self.read(vaddr, &mut bytes[..self.width().word()])?;
         Some(u64::from_le_bytes(bytes))
     }
-}
 
-/// Whether `vaddr` may be the kernel's: the upper half of 64-bit addresses.
-pub(super) const fn is_kernel_address(vaddr: u64) -> bool {
-    vaddr >= 0xffff_8000_0000_0000
+    /// The `N` words from `vaddr` on.
+    pub(super) fn read_words<const N: usize>(&self, vaddr: u64) -> Option<[u64; N]> {
+        let size = self.width().word();
+        let mut bytes = vec![0; N * size];
+        self.read(vaddr, &mut bytes)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size)) {
+            let mut wide = [0; 8];
+            wide[..size].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(wide);
+        }
+        Some(words)
+    }
+
+    /// The `LIST_ENTRY` at `vaddr`.
+    pub(super) fn read_list_entry(&self, vaddr: u64) -> Option<ListEntry> {
+        match self.width() {
+            Width::Bits32 => self.read_struct::<ListEntry32>(vaddr).map(Into::into),
+            Width::Bits64 => self.read_struct(vaddr),
+        }
+    }
+
+    /// Whether `vaddr` may be the kernel's.
+    pub(super) fn is_kernel_address(&self, vaddr: u64) -> bool {
+        self.width().is_kernel_address(vaddr)
+    }
 }

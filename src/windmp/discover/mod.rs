@@ -1,12 +1,12 @@
 //! A dump's header from the guest itself, and where its kernel keeps the
-//! contexts of its CPUs. 64-bit Windows 7 and later.
+//! contexts of its CPUs. Windows XP and later, 32-bit and 64-bit.
 //!
 //! From a CPU's registers to the page tables and the kernel's image
 //! (`kernel`), in it to KDBG (`kdbg`), from there to everything else. All
 //! reads go through the guest's page tables. What the guest says is checked,
 //! counted and limited: an image has at most 64 MiB, a list of CPUs 2048
-//! entries, and a search makes at most [`MAX_READS`] reads of [`MAX_BYTES`]
-//! bytes; lists of modules and processes are not walked at all.
+//! entries, one of modules or processes 65,536, and a search makes at most
+//! [`MAX_READS`] reads of [`MAX_BYTES`] bytes.
 //!
 //! docs/formats/windmp.md says which Windows versions that covers.
 #![forbid(unsafe_code)]
@@ -16,23 +16,23 @@ pub(crate) mod format;
 mod header;
 mod kdbg;
 mod kernel;
+mod lists;
 mod memory;
-
-use std::collections::HashSet;
+mod view;
+pub(crate) mod width;
 
 pub use cpus::{SkipReason, SkippedCpu};
 
 use super::error::WinDmpError;
-use super::format::DumpHeader64;
 use super::header::Header;
 use super::options::{BugcheckData, ContextPlace};
 use super::overlay::Patch;
-use crate::arch::{Machine, Registers, x86_64};
+use crate::arch::{Machine, Registers};
 use crate::error::Result;
 use crate::guest::Guest;
-use crate::paging::{AddressSpace, X86, X86Mode};
+use crate::paging::X86;
 use crate::progress::Progress;
-use format::{KUSER_SHARED_DATA, Kdbg};
+use format::Kdbg;
 use kdbg::Found;
 use kernel::Kernel;
 use memory::{VirtualMemory, Work};
@@ -49,13 +49,15 @@ pub(crate) struct Findings {
     pub(crate) skipped: Vec<SkippedCpu>,
     /// What differs in the dump from the guest's memory: KDBG, decoded.
     pub(crate) patches: Vec<Patch>,
+    /// What of the kernel's lists is broken.
+    pub(crate) damage: Vec<WinDmpError>,
 }
 
 /// Builds the header of a guest whose CPUs have these registers.
 ///
 /// # Errors
 ///
-/// - [`WinDmpError::WrongMachine`] for a guest that is not x86_64;
+/// - [`WinDmpError::NotX86`] for a guest that is not x86;
 /// - [`WinDmpError::NoPageTables`] if no CPU has any;
 /// - [`WinDmpError::NoKernel`] if there is no kernel of Windows;
 /// - [`WinDmpError::NoKdbg`] if it has no KDBG that is known;
@@ -67,16 +69,20 @@ pub(crate) fn discover(
     progress: &Progress,
 ) -> Result<(Header, Findings)> {
     let machine = guest.machine;
-    if machine != Machine::X86_64 {
-        return Err(WinDmpError::WrongMachine { machine, bits: 64 }.into());
+    if !matches!(machine, Machine::X86_64 | Machine::I386) {
+        return Err(WinDmpError::NotX86 { machine }.into());
     }
     let work = Work::new();
     let result = search(guest, cpus, &work, progress);
     if work.is_used_up() {
-        let (reads, bytes) = (MAX_READS, MAX_BYTES);
-        return Err(WinDmpError::TooMuchWork { reads, bytes }.into());
+        return Err(too_much_work().into());
     }
     result
+}
+
+const fn too_much_work() -> WinDmpError {
+    let (reads, bytes) = (MAX_READS, MAX_BYTES);
+    WinDmpError::TooMuchWork { reads, bytes }
 }
 
 fn search(
@@ -85,113 +91,35 @@ fn search(
     work: &Work,
     progress: &Progress,
 ) -> Result<(Header, Findings)> {
-    let (memory, kernel, cr3) = find_kernel(guest, cpus, work, progress)?;
+    let (memory, kernel) = view::find_kernel(guest, cpus, work, progress)?;
     let found = kdbg::find(&memory, &kernel).ok_or(WinDmpError::NoKdbg { base: kernel.base })?;
-    let (memory, directory_table_base) =
-        of_system_process(&memory, &kernel, &found.kdbg).unwrap_or((memory, cr3));
+    let memory = of_system_process(&memory, &kernel, &found.kdbg).unwrap_or(memory);
     let prcbs = cpus::prcbs(&memory, &found.kdbg);
-    let processors = prcbs.len() as u32;
-    let mut header: DumpHeader64 = header::build(
-        &memory,
-        &kernel,
-        &found.kdbg,
-        directory_table_base,
-        processors,
-    );
-    header.kd_debugger_data_block = found.vaddr.into();
+    let header = header::build(&memory, &kernel, &found, prcbs.len() as u32);
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
-    Ok((Header::Bits64(Box::new(header)), findings))
+    Ok((header, findings))
 }
 
-/// The kernel, the memory through the page tables that have it, and their
-/// CR3.
-fn find_kernel<'a>(
-    guest: Guest<'a>,
-    cpus: &[Registers],
-    work: &'a Work,
-    progress: &Progress,
-) -> Result<(VirtualMemory<'a>, Kernel, u64)> {
-    let view = |x86: X86| VirtualMemory {
-        guest,
-        space: AddressSpace::X86(x86),
-        work,
-    };
-    let cpus = cpus.iter().filter_map(|registers| match registers {
-        Registers::X86_64(r) => Some(&**r),
-        #[allow(unreachable_patterns)]
-        _ => None,
-    });
-    let mut views: Vec<(VirtualMemory<'_>, &x86_64::Registers, u64)> = Vec::new();
-    for r in cpus {
-        let Some(x86) = page_tables(r) else { continue };
-        views.push((view(x86), r, x86.cr3));
-        if let Some(cr3) = kernel_cr3(&view(x86), r) {
-            views.push((view(X86 { cr3, ..x86 }), r, cr3));
-        }
-    }
-    if views.is_empty() {
-        return Err(WinDmpError::NoPageTables.into());
-    }
-    // A process's own page tables may be without the kernel.
-    views.retain(|(memory, ..)| memory.translate(KUSER_SHARED_DATA).is_some());
-    let mut tried = HashSet::new();
-    for (memory, r, cr3) in &views {
-        for handler in kernel::handlers(memory, r.idt) {
-            if !tried.insert((*cr3, handler)) {
-                continue;
-            }
-            if let Some(kernel) = Kernel::below(memory, handler) {
-                return Ok((*memory, kernel, *cr3));
-            }
-        }
-    }
-    let mut scanned = Vec::new();
-    for (memory, _, cr3) in views {
-        if scanned.contains(&cr3) {
-            continue;
-        }
-        scanned.push(cr3);
-        if let Some(kernel) = Kernel::by_scan(&memory, progress)? {
-            return Ok((memory, kernel, cr3));
-        }
-    }
-    let address_spaces = scanned.len();
-    Err(WinDmpError::NoKernel { address_spaces }.into())
-}
-
-/// The page tables of a CPU in 64-bit mode.
-fn page_tables(r: &x86_64::Registers) -> Option<X86> {
-    let mode = X86Mode::of_registers(r.cr0, r.cr4, true)?;
-    let is_64_bit = matches!(mode, X86Mode::FourLevel | X86Mode::FiveLevel);
-    is_64_bit.then_some(X86 { cr3: r.cr3, mode })
-}
-
-/// CR3 of the kernel, of a CPU that runs a process: in Windows with page
-/// table isolation it is at 0x7000 behind the KPCR's beginning, which
-/// `KERNEL_GS_BASE` has meanwhile (QEMU `contrib/elf2dmp/main.c`).
-fn kernel_cr3(memory: &VirtualMemory<'_>, r: &x86_64::Registers) -> Option<u64> {
-    memory::is_kernel_address(r.kernel_gs_base).then_some(())?;
-    memory.read_u64(r.kernel_gs_base.checked_add(0x7000)?)
-}
-
-/// The page tables of the system process, to which the kernel exports a
-/// pointer, if they have the kernel; and their CR3.
+/// The memory through the page tables of the system process, to which the
+/// kernel exports a pointer, if they have the kernel.
 fn of_system_process<'a>(
     memory: &VirtualMemory<'a>,
     kernel: &Kernel,
     kdbg: &Kdbg,
-) -> Option<(VirtualMemory<'a>, u64)> {
+) -> Option<VirtualMemory<'a>> {
     let variable = kernel.export(memory, "PsInitialSystemProcess")?;
-    let process = memory.read_u64(variable)?;
+    let process = memory.read_word(variable)?;
+    // Before Server 2003 KDBG does not say where it is.
     let offset = kdbg.offset_eprocess_directory_table_base.get();
-    let cr3 = memory.read_u64(process.checked_add(offset.into())?)?;
-    let AddressSpace::X86(x86) = memory.space else {
-        return None;
+    (offset != 0).then_some(())?;
+    let cr3 = memory.read_word(process.checked_add(offset.into())?)?;
+    let tables = X86 {
+        cr3,
+        ..memory.tables
     };
-    let space = AddressSpace::X86(X86 { cr3, ..x86 });
-    let systems = VirtualMemory { space, ..*memory };
+    let systems = VirtualMemory { tables, ..*memory };
     let base = memory.translate(kernel.base)?;
-    (systems.translate(kernel.base) == Some(base)).then_some((systems, cr3))
+    (systems.translate(kernel.base) == Some(base)).then_some(systems)
 }
 
 /// What the block leads to, for a guest with `cpus` virtual CPUs.
@@ -204,6 +132,7 @@ fn read_kdbg(memory: &VirtualMemory<'_>, found: &Found, prcbs: &[u64], cpus: usi
         contexts,
         skipped,
         patches,
+        damage: lists::damage(memory, &found.kdbg),
     }
 }
 
@@ -236,36 +165,23 @@ pub(crate) fn complete(
     header: &mut Header,
     cpus: &[Registers],
 ) -> Result<Findings, WinDmpError> {
-    let unknown = |why| Findings {
-        skipped: (0..cpus.len()).map(|cpu| SkippedCpu { cpu, why }).collect(),
-        ..Findings::default()
-    };
-    let Header::Bits64(fields) = header else {
-        return Ok(unknown(SkipReason::Kdbg));
-    };
-    let five_levels = cpus.iter().any(|registers| match registers {
-        Registers::X86_64(r) => page_tables(r).is_some_and(|x| x.mode == X86Mode::FiveLevel),
-        #[allow(unreachable_patterns)]
-        _ => false,
-    });
-    let mode = match five_levels {
-        true => X86Mode::FiveLevel,
-        false => X86Mode::FourLevel,
-    };
-    let cr3 = fields.directory_table_base.get();
     let work = Work::new();
     let memory = VirtualMemory {
         guest,
-        space: AddressSpace::X86(X86 { cr3, mode }),
+        tables: view::page_tables_of(header, cpus),
         work: &work,
     };
-    let vaddr = fields.kd_debugger_data_block.get();
+    let vaddr = header.kd_debugger_data_block();
     let Some(kdbg) = kdbg::read_plain(&memory, vaddr) else {
-        return Ok(unknown(SkipReason::Kdbg));
+        let why = SkipReason::Kdbg;
+        return Ok(Findings {
+            skipped: (0..cpus.len()).map(|cpu| SkippedCpu { cpu, why }).collect(),
+            ..Findings::default()
+        });
     };
     // Where the kernel's block is encoded, the driver leaves the address of a
-    // decoded one in the first parameter (QEMU dump/win_dump.c).
-    let copy = fields.bug_check_parameters[0].get();
+    // decoded one in the first parameter (QEMU dump/win_dump-x86.c).
+    let copy = header.bugcheck().parameters[0];
     let plain = [(vaddr, Some(kdbg)), (copy, kdbg::read_plain(&memory, copy))];
     let plain = plain.into_iter().find_map(|(vaddr, kdbg)| {
         let kdbg = kdbg.filter(kdbg::is_tagged)?;
@@ -276,18 +192,16 @@ pub(crate) fn complete(
             decoded,
         })
     });
-    let modules = fields.ps_loaded_module_list.get();
+    let modules = header.ps_loaded_module_list();
     let found = plain
         .or_else(|| kdbg::read_encoded(&memory, vaddr, modules))
         .ok_or(WinDmpError::KdbgTag { vaddr })?;
-    fields.kd_debugger_data_block = found.vaddr.into();
-    fields.pfn_database = found.kdbg.mm_pfn_database;
+    header.set_kdbg(found.vaddr, found.kdbg.mm_pfn_database.get());
     let mut prcbs = cpus::prcbs(&memory, &found.kdbg);
-    prcbs.truncate(fields.number_processors.get() as usize);
+    prcbs.truncate(header.number_processors() as usize);
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
-    if work.is_used_up() {
-        let (reads, bytes) = (MAX_READS, MAX_BYTES);
-        return Err(WinDmpError::TooMuchWork { reads, bytes });
+    match work.is_used_up() {
+        true => Err(too_much_work()),
+        false => Ok(findings),
     }
-    Ok(findings)
 }

@@ -5,21 +5,36 @@ and follows the lists that the header names.
 
 volatility_windows.py DUMP
 
-There are no symbols: the offsets of names are those of the synthetic guest,
-Windows 10 20H2's. Prints one line; exit code 0 if there is a kernel.
+There are no symbols: the offsets of names are those of the synthetic guests,
+64-bit Windows 10 20H2's and 32-bit Windows 7's. Prints one line; exit code 0 if there is a kernel.
 """
 
 import sys
 
 from volatility3.framework.automagic import pdbscan, windows
+from volatility3.framework.layers import intel
 from volatility3.framework.symbols import native
 
 sys.dont_write_bytecode = True  # No __pycache__ in the checkout.
 import volatility_crash
 
 
+# BaseDllName, ActiveProcessLinks, ImageFileName.
+OFFSETS_64 = 0x58, 0x448, 0x5A8
+OFFSETS_32 = 0x2C, 0xB8, 0x16C
+
+
+def is_64_bit(layer):
+    return isinstance(layer, intel.Intel32e)
+
+
+def offsets(layer):
+    return OFFSETS_64 if is_64_bit(layer) else OFFSETS_32
+
+
 def word(layer, address):
-    return int.from_bytes(layer.read(address & layer.address_mask, 8), "little")
+    size = 8 if is_64_bit(layer) else 4
+    return int.from_bytes(layer.read(address & layer.address_mask, size), "little")
 
 
 def text(layer, address, size):
@@ -38,14 +53,16 @@ def entries(layer, head):
 
 
 def module_name(layer, entry):
-    name = entry + 0x58  # BaseDllName
+    base_name, _, _ = offsets(layer)
+    name = entry + base_name
     size = word(layer, name) & 0xFFFF
-    return text(layer, word(layer, name + 8), size).decode("utf-16-le")
+    buffer = word(layer, name + (8 if is_64_bit(layer) else 4))
+    return text(layer, buffer, size).decode("utf-16-le")
 
 
 def process_name(layer, entry):
-    name = entry - 0x448 + 0x5A8  # ActiveProcessLinks, ImageFileName
-    return text(layer, name, 15).rstrip(b"\0").decode()
+    _, links, name = offsets(layer)
+    return text(layer, entry - links + name, 15).rstrip(b"\0").decode()
 
 
 def main(dump):
@@ -54,7 +71,9 @@ def main(dump):
         context = crash.context
         layer = windows.WindowsIntelStacker.stack(context, crash.name)
         context.add_layer(layer)
-        if not windows.Intel64LayerCheck.check(layer):
+        wide = is_64_bit(layer)
+        check = windows.Intel64LayerCheck if wide else windows.Intel32LayerCheck
+        if not check.check(layer):
             raise ValueError("KUSER_SHARED_DATA is not where it should be")
         context.symbol_space.append(native.NativeTable("pdbscan", native.std_ctypes))
         scanner = pdbscan.KernelPDBScanner(context, "scan")
@@ -65,13 +84,13 @@ def main(dump):
         header = crash.get_header()
         modules = [module_name(layer, e) for e in entries(layer, header.PsLoadedModuleList)]
         processes = [process_name(layer, e) for e in entries(layer, header.PsActiveProcessHead)]
-        shared = windows.Intel64LayerCheck.KUSER_KERNEL_SPACE_ADDR
+        shared = check.KUSER_KERNEL_SPACE_ADDR
         major, minor = (int.from_bytes(text(layer, shared + o, 4), "little") for o in (0x26C, 0x270))
     except Exception as error:  # volatility3's have no common base class.
         print(f"volatility3: {type(error).__name__} {error}")
         return 1
     print(
-        f"volatility3: kernel {base | 0xffff << 48:#x} {kernel['pdb_name']},"
+        f"volatility3: kernel {base | (0xffff << 48 if wide else 0):#x} {kernel['pdb_name']},"
         f" modules {' '.join(modules)}, processes {' '.join(processes)},"
         f" Windows {major}.{minor}"
     )

@@ -1,8 +1,15 @@
 //! KDBG: `KDDEBUGGER_DATA64`, the kernel's list of what debuggers want to
 //! know.
 //!
+//! A 32-bit kernel has the same block with words of 64 bits, of which the
+//! lower halves count; only its list's links are 32-bit ones, both in the
+//! first word.
+//!
 //! Sources: windows-docs-rs `KDDEBUGGER_DATA64` for the names; volatility
-//! `overlays/windows/kdbg_vtypes.py` for the offsets.
+//! `overlays/windows/kdbg_vtypes.py` for the offsets, and the signatures in
+//! its profiles for the sizes and for the second word of 32-bit lists, which
+//! is 0. QEMU `dump/win_dump-x86.c` and ReactOS `ntoskrnl/kd64/kddata.c`,
+//! `kdinit.c` have the same offsets and links for 32-bit kernels.
 
 use std::mem::{offset_of, size_of};
 use std::ops::RangeInclusive;
@@ -13,17 +20,33 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// `OwnerTag`.
 pub(crate) const KDBG_TAG: [u8; 4] = *b"KDBG";
 
-/// Sizes that a block may have, in bytes: 0x340 in Windows 7, 0x3a0 in the
-/// latest, and room for more. Before Windows 7 there is no place of a CPU's
-/// context.
-pub(crate) const KDBG_SIZES: RangeInclusive<u32> = 0x340..=0x800;
+/// Sizes that a block may have, in bytes: 0x290 in Windows XP, 0x318 in Server
+/// 2003, 0x340 in Windows 7, 0x3a0 in the latest, and room for more.
+pub(crate) const KDBG_SIZES: RangeInclusive<u32> = 0x290..=0x800;
 
-/// `LIST_ENTRY64`: guest-virtual addresses of the list's neighbours.
+/// `LIST_ENTRY32`: guest-virtual addresses of the list's neighbours.
+#[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct ListEntry32 {
+    pub(crate) flink: U32,
+    pub(crate) blink: U32,
+}
+
+/// `LIST_ENTRY64`.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct ListEntry {
     pub(crate) flink: U64,
     pub(crate) blink: U64,
+}
+
+impl From<ListEntry32> for ListEntry {
+    fn from(narrow: ListEntry32) -> Self {
+        Self {
+            flink: u64::from(narrow.flink.get()).into(),
+            blink: u64::from(narrow.blink.get()).into(),
+        }
+    }
 }
 
 /// `KDDEBUGGER_DATA64`, the fields that matter here. All addresses are
@@ -53,10 +76,13 @@ pub(crate) struct Kdbg {
     pub(crate) reserved6: [U16; 27],
     pub(crate) offset_eprocess_directory_table_base: U16,
     pub(crate) size_prcb: U16,
-    pub(crate) reserved7: [U16; 6],
+    pub(crate) reserved7: [U16; 5],
+    /// Of a `CONTEXT` in the `KPRCB`.
+    pub(crate) offset_prcb_proc_state_context: U16,
     pub(crate) offset_prcb_number: U16,
     pub(crate) reserved8: [U16; 60],
-    /// Of the pointer to the CPU's `CONTEXT` in its `KPRCB`.
+    /// Of the pointer to the CPU's `CONTEXT` in its `KPRCB`; from Windows 7
+    /// on.
     pub(crate) offset_prcb_context: U16,
     pub(crate) reserved9: [U16; 3],
 }
@@ -72,6 +98,7 @@ const _: () = assert!(offset_of!(Kdbg, ki_processor_block) == 0x218);
 const _: () = assert!(offset_of!(Kdbg, mm_physical_memory_block) == 0x270);
 const _: () = assert!(offset_of!(Kdbg, offset_eprocess_directory_table_base) == 0x2ae);
 const _: () = assert!(offset_of!(Kdbg, size_prcb) == 0x2b0);
+const _: () = assert!(offset_of!(Kdbg, offset_prcb_proc_state_context) == 0x2bc);
 const _: () = assert!(offset_of!(Kdbg, offset_prcb_number) == 0x2be);
 const _: () = assert!(offset_of!(Kdbg, offset_prcb_context) == 0x338);
 const _: () = assert!(size_of::<Kdbg>() == 0x340);

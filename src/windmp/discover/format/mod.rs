@@ -1,4 +1,4 @@
-//! What is read of a 64-bit Windows kernel in memory: its image's headers,
+//! What is read of a Windows kernel in memory: its image's headers,
 //! KDBG, and the page that it shares with all processes. All fields are
 //! little-endian.
 //!
@@ -7,12 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod kdbg;
-mod pe;
+pub(crate) mod pe;
 mod shared;
 
-pub(crate) use kdbg::{KDBG_SIZES, KDBG_TAG, Kdbg, ListEntry};
-pub(crate) use pe::{
-    CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
-    IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MZ, NtHeaders, PE_SIGNATURE, PE32_PLUS, RSDS,
-};
-pub(crate) use shared::{KUSER_SHARED_DATA, SharedData};
+pub(crate) use kdbg::{KDBG_SIZES, KDBG_TAG, Kdbg, ListEntry, ListEntry32};
+pub(crate) use shared::{KUSER_SHARED_DATA_32, KUSER_SHARED_DATA_64, SharedData};

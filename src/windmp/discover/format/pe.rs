@@ -1,4 +1,4 @@
-//! The headers of an executable image (PE32+).
+//! The headers of an executable image (PE32 and PE32+).
 //!
 //! Source: Microsoft, "PE Format" (learn.microsoft.com, windows/win32/debug);
 //! for the CodeView record QEMU `contrib/elf2dmp/pe.h`.
@@ -12,9 +12,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub(crate) const MZ: [u8; 2] = *b"MZ";
 /// `Signature`.
 pub(crate) const PE_SIGNATURE: [u8; 4] = *b"PE\0\0";
+/// `Magic` of the optional header: 32 bits.
+pub(crate) const PE32: u16 = 0x10b;
 /// `Magic` of the optional header: 64 bits.
 pub(crate) const PE32_PLUS: u16 = 0x20b;
-/// `Machine`.
+/// `Machine`: x86 of 32 bits.
+pub(crate) const MACHINE_I386: u16 = 0x014c;
+/// `Machine`: x86 of 64 bits.
 pub(crate) const MACHINE_AMD64: u16 = 0x8664;
 /// Index of the data directory with the exports.
 pub(crate) const IMAGE_DIRECTORY_EXPORT: usize = 0;
@@ -55,6 +59,30 @@ pub(crate) struct NtHeaders {
     pub(crate) size_of_image: U32,
     pub(crate) size_of_headers: U32,
     pub(crate) reserved4: [u8; 44],
+    pub(crate) number_of_rva_and_sizes: U32,
+    pub(crate) data_directories: [DataDirectory; 16],
+}
+
+/// `IMAGE_NT_HEADERS32`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct NtHeaders32 {
+    pub(crate) signature: [u8; 4],
+    pub(crate) machine: U16,
+    pub(crate) number_of_sections: U16,
+    pub(crate) reserved1: [u8; 12],
+    pub(crate) size_of_optional_header: U16,
+    pub(crate) characteristics: U16,
+    /// Of the optional header, which begins here.
+    pub(crate) magic: U16,
+    pub(crate) reserved2: [u8; 26],
+    pub(crate) image_base: U32,
+    pub(crate) section_alignment: U32,
+    pub(crate) file_alignment: U32,
+    pub(crate) reserved3: [u8; 16],
+    pub(crate) size_of_image: U32,
+    pub(crate) size_of_headers: U32,
+    pub(crate) reserved4: [u8; 28],
     pub(crate) number_of_rva_and_sizes: U32,
     pub(crate) data_directories: [DataDirectory; 16],
 }
@@ -105,6 +133,52 @@ pub(crate) struct CodeView {
     pub(crate) age: U32,
 }
 
+/// What either kind of headers says about an image.
+pub(crate) struct NtImage {
+    /// In bytes.
+    pub(crate) size: u32,
+    /// As many as there are.
+    pub(crate) directories: Vec<DataDirectory>,
+}
+
+impl NtImage {
+    /// Of a 32-bit image for x86; `None` if it is none.
+    pub(crate) fn of_32(headers: &NtHeaders32) -> Option<Self> {
+        let is_image = headers.signature == PE_SIGNATURE
+            && headers.machine.get() == MACHINE_I386
+            && headers.magic.get() == PE32;
+        let count = headers.number_of_rva_and_sizes.get();
+        is_image.then(|| {
+            Self::new(
+                headers.size_of_image.get(),
+                count,
+                &headers.data_directories,
+            )
+        })
+    }
+
+    /// Of a 64-bit image for x86.
+    pub(crate) fn of_64(headers: &NtHeaders) -> Option<Self> {
+        let is_image = headers.signature == PE_SIGNATURE
+            && headers.machine.get() == MACHINE_AMD64
+            && headers.magic.get() == PE32_PLUS;
+        let count = headers.number_of_rva_and_sizes.get();
+        is_image.then(|| {
+            Self::new(
+                headers.size_of_image.get(),
+                count,
+                &headers.data_directories,
+            )
+        })
+    }
+
+    fn new(size: u32, count: u32, directories: &[DataDirectory]) -> Self {
+        let count = directories.len().min(count as usize);
+        let directories = directories[..count].to_vec();
+        Self { size, directories }
+    }
+}
+
 const _: () = assert!(offset_of!(DosHeader, e_lfanew) == 0x3c);
 const _: () = assert!(offset_of!(NtHeaders, magic) == 24);
 const _: () = assert!(offset_of!(NtHeaders, image_base) == 24 + 24);
@@ -112,6 +186,12 @@ const _: () = assert!(offset_of!(NtHeaders, size_of_image) == 24 + 56);
 const _: () = assert!(offset_of!(NtHeaders, number_of_rva_and_sizes) == 24 + 108);
 const _: () = assert!(offset_of!(NtHeaders, data_directories) == 24 + 112);
 const _: () = assert!(size_of::<NtHeaders>() == 24 + 240);
+const _: () = assert!(offset_of!(NtHeaders32, magic) == 24);
+const _: () = assert!(offset_of!(NtHeaders32, image_base) == 24 + 28);
+const _: () = assert!(offset_of!(NtHeaders32, size_of_image) == 24 + 56);
+const _: () = assert!(offset_of!(NtHeaders32, number_of_rva_and_sizes) == 24 + 92);
+const _: () = assert!(offset_of!(NtHeaders32, data_directories) == 24 + 96);
+const _: () = assert!(size_of::<NtHeaders32>() == 24 + 224);
 const _: () = assert!(offset_of!(ExportDirectory, name) == 12);
 const _: () = assert!(offset_of!(ExportDirectory, functions) == 28);
 const _: () = assert!(size_of::<ExportDirectory>() == 40);

@@ -1,8 +1,8 @@
 //! `KUSER_SHARED_DATA`: the page that the kernel shares with all processes.
 //!
 //! Sources: Microsoft `KUSER_SHARED_DATA` (ntddk.h); offsets from
-//! vergiliusproject.com, the same in Windows Vista to 11; the address from
-//! geoffchappell.com, "KUSER_SHARED_DATA".
+//! vergiliusproject.com, the same in Windows XP to 11, 32-bit and 64-bit; the
+//! addresses from geoffchappell.com, "KUSER_SHARED_DATA".
 
 use std::mem::offset_of;
 
@@ -10,7 +10,9 @@ use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Guest-virtual address in every 64-bit Windows.
-pub(crate) const KUSER_SHARED_DATA: u64 = 0xffff_f780_0000_0000;
+pub(crate) const KUSER_SHARED_DATA_64: u64 = 0xffff_f780_0000_0000;
+/// Guest-virtual address in every 32-bit Windows on x86.
+pub(crate) const KUSER_SHARED_DATA_32: u64 = 0xffdf_0000;
 
 /// `KSYSTEM_TIME`: units of 100 ns.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

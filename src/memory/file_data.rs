@@ -1,0 +1,55 @@
+//! Which parts of a file have data, by `SEEK_DATA` and `SEEK_HOLE`.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use super::{MIN_PAGE_SIZE, MemoryRange};
+
+/// Where the first data of `range` begins, of which the first byte lies in
+/// `file` at `offset`. Bytes that share a page with data count as data.
+pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Result<Option<u64>> {
+    let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+        Ok(data) => data,
+        // A hole up to the file's end, or the file is shorter than it was: what
+        // it has lost is not zeroes, and reading it fails.
+        Err(Errno::NXIO) => {
+            let left = file.metadata()?.len().saturating_sub(offset);
+            let lost = range.start() + left / MIN_PAGE_SIZE * MIN_PAGE_SIZE;
+            return Ok((left < range.size()).then_some(lost));
+        }
+        // Not a file with holes: a pipe, a device, an old file system.
+        Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range.start())),
+        Err(errno) => return Err(errno.into()),
+    };
+    let behind = data.saturating_sub(offset);
+    Ok((behind < range.size()).then(|| range.start() + behind / MIN_PAGE_SIZE * MIN_PAGE_SIZE))
+}
+
+/// The first extent with data in `range`, of which the first byte lies in
+/// `file` at `offset`.
+pub(crate) fn next_extent(
+    file: &File,
+    offset: u64,
+    range: MemoryRange,
+) -> io::Result<Option<MemoryRange>> {
+    let Some(start) = next_start(file, offset, range)? else {
+        return Ok(None);
+    };
+    let data = offset + (start - range.start());
+    // Somebody may punch a hole between the two calls: at least a page counts.
+    let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
+        Ok(hole) => hole.max(data + 1),
+        Err(Errno::NXIO) => return Ok(range.starting_at(start)),
+        Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
+        Err(errno) => return Err(errno.into()),
+    };
+    let size = (hole - data)
+        .min(range.end() - start)
+        .next_multiple_of(MIN_PAGE_SIZE);
+    let extent = MemoryRange::new(start, size).map_err(io::Error::other)?;
+    Ok(extent.intersection(&range))
+}
