@@ -73,7 +73,8 @@ pub(crate) trait Encoder: Sync {
 /// way to the sink.
 const CHUNKS_PER_THREAD: u64 = 2;
 
-/// Runs all `chunks` through `encoder` on `threads`. Returns the final layout; after a failure, that of all blocks that have their place.
+/// Runs all `chunks` through `encoder` on `threads`. Returns the final layout;
+/// after a failure, that of all blocks that have their place.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
@@ -213,8 +214,12 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
             state = self.lock();
             state.placed += 1;
             state.placing = in_order;
+            let failed = state.failure.is_some();
             drop(state);
             self.changed.notify_all();
+            if failed {
+                break;
+            }
 
             self.encoder.write(&block)?;
             self.progress.add_done(chunk.size);
