@@ -252,11 +252,14 @@ impl DumpOptions {
         self
     }
 
-    fn thread_count(&self) -> usize {
-        match self.threads {
+    /// The threads to work on.
+    pub(crate) fn workers(&self) -> Threads<'_> {
+        let count = match self.threads {
             0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             n => n,
-        }
+        };
+        let executor = self.executor.as_deref();
+        Threads { count, executor }
     }
 }
 
@@ -372,9 +375,10 @@ pub fn dump(
     let page_size = plan.selection.page_size;
     let bytes_total = plan.selection.pages() * page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
+    let workers = options.workers();
     let threads = Threads {
-        count: (options.thread_count() as u64).min(chunks) as usize,
-        executor: options.executor.as_deref(),
+        count: (workers.count as u64).min(chunks) as usize,
+        ..workers
     };
     let progress = &options.progress;
     let log = &UnreadableLog::new(options.on_read_error, page_size);
@@ -481,7 +485,12 @@ impl Plan {
         // A Windows guest has none; its note is its dump's header.
         let vmcoreinfo = match format.is_windows() {
             true => None,
-            false => locate(guest, &options.vmcoreinfo, &options.progress)?,
+            false => locate(
+                guest,
+                &options.vmcoreinfo,
+                options.workers(),
+                &options.progress,
+            )?,
         };
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
         let page_size = page_size(options, info)?;

@@ -173,12 +173,13 @@
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
-//! | `libdeflate` | no | zlib pages 9% smaller in the same time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
+//! | `libdeflate` | no | zlib dumps 8% smaller for 5% more processor time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
 //! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
 //! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
 //! | `minilzo` | no | LZO many times faster, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
+//! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
 //! | `mapped` | no | guest memory at addresses of this process | MIT |
@@ -192,8 +193,8 @@
 //!   ([`Error::is_refusal`]) wrote nothing.
 //! - The dump is the same for every number of threads.
 //! - Memory that the owner calls unpopulated is never read.
-//! - A dump that failed never has the name of a finished one, and says that
-//!   it is incomplete.
+//! - A dump that failed never has the name of a finished one, unless it was to
+//!   be kept ([`DumpOptions::keep_partial`]), and says that it is incomplete.
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
 

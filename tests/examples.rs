@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::BufRead;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -152,7 +152,7 @@ fn custom_memory() {
     assert!(fails(&run(folder.path(), "custom_memory", &["dump"])).contains("AlreadyExists"));
 }
 
-#[cfg(feature = "demo")]
+#[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
 fn upload_parts() {
     let folder = TempDir::new().unwrap();
@@ -180,7 +180,7 @@ fn upload_parts() {
     assert_eq!(fs::read(&path).unwrap(), b"before");
 }
 
-#[cfg(feature = "demo")]
+#[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
 fn pipe_to_process() {
     let folder = TempDir::new().unwrap();
@@ -199,7 +199,7 @@ fn pipe_to_process() {
     assert!(fails(&run(folder.path(), "pipe_to_process", &["/no/program"])).contains("NotFound"));
 }
 
-#[cfg(feature = "demo")]
+#[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
 fn detached_job() {
     let folder = TempDir::new().unwrap();
@@ -237,6 +237,8 @@ fn minimal_vmm() {
 #[cfg(all(feature = "demo", feature = "serde"))]
 #[test]
 fn qmp_server() {
+    use std::io::{BufReader, Write};
+
     let folder = TempDir::new().unwrap();
     let mut server = Command::new(program("qmp_server"))
         .current_dir(folder.path())

@@ -186,6 +186,55 @@ fn notes_that_lie_about_their_size_are_passed_over() {
 }
 
 #[test]
+fn a_scan_finds_the_same_on_any_number_of_threads_and_beside_unreadable_bytes() {
+    use guestdump::GuestMemory;
+    use guestdump::memory::MemoryRange;
+
+    /// 100 MiB of zeroes, and some pages with a kernel's text. The end of
+    /// every 16th page may be unreadable.
+    struct Large {
+        unreadable: bool,
+    }
+    const FINDS: [u64; 4] = [0x5000, 33 << 20, (64 << 20) - 0x2000, 99 << 20];
+    impl GuestMemory for Large {
+        fn ranges(&self) -> Vec<MemoryRange> {
+            vec![MemoryRange::new(0, 100 << 20).unwrap()]
+        }
+        fn read(&self, gpa: u64, buf: &mut [u8]) -> std::io::Result<()> {
+            let end = gpa + buf.len() as u64;
+            let bad = (gpa | 0xffff) - 0x10;
+            if self.unreadable && bad < end && bad >= gpa {
+                return Err(std::io::ErrorKind::PermissionDenied.into());
+            }
+            buf.fill(0);
+            for (n, at) in FINDS.into_iter().enumerate() {
+                if let Some(at) = at.checked_sub(gpa).filter(|at| *at < buf.len() as u64) {
+                    let text = text(&format!("6.1.{n}"), 0);
+                    let room = &mut buf[at as usize..];
+                    let n = room.len().min(text.len());
+                    room[..n].copy_from_slice(&text.as_bytes()[..n]);
+                }
+            }
+            Ok(())
+        }
+    }
+
+    for unreadable in [false, true] {
+        for threads in [1, 2, 5] {
+            // The dump itself is short.
+            let options = DumpOptions::new(Format::Elf)
+                .filter(0, 4096)
+                .threads(threads);
+            let memory = Large { unreadable };
+            let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
+            let located = summary.vmcoreinfo.unwrap();
+            let found: Vec<_> = located.candidates.iter().map(|c| c.gpa).collect();
+            assert_eq!(found, FINDS, "{threads} threads");
+        }
+    }
+}
+
+#[test]
 fn a_bad_fw_cfg_entry_is_a_clear_error() {
     let guest = Guest::new().put(PAGE, &note(&text("6.1.0", 0)));
     let locate = |entry| match guest.locate(VmcoreinfoSource::FwCfg(entry)) {

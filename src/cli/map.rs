@@ -1,53 +1,18 @@
-//! The map file: what lies where in files with guest RAM, and the CPUs. See
-//! docs/map.md.
+//! A guest in files: what lies where, by a map file.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use guestdump::memory::{FileMemory, FileRegion, MemoryRange, validate_ranges};
-use guestdump::number::Number;
+use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
 use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{Machine, Registers};
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
+use super::map_file::{self, Region};
 use super::report::{Failure, Result, chain};
 use super::source::{Settings, open_file};
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MapFile {
-    machine: Option<String>,
-    page_size: Option<Number>,
-    regions: Vec<Region>,
-    /// Registers of CPUs of the machine, which may be named further down or
-    /// on the command line.
-    #[serde(default)]
-    cpus: Vec<Box<RawValue>>,
-    vmcoreinfo: Option<Note>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Region {
-    gpa: Number,
-    size: Number,
-    /// In a file.
-    offset: Option<Number>,
-    path: Option<PathBuf>,
-    /// In the process of a core file.
-    hva: Option<Number>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Note {
-    gpa: Number,
-    size: Number,
-}
 
 /// A guest that lies in files.
 #[derive(Debug)]
@@ -108,23 +73,12 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -
     let bytes = std::fs::read(map)
         .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
     let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
-    let file: MapFile = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
-
-    let named = file.machine.as_deref().map(str::parse).transpose();
-    let machine = machine.or(named.map_err(|e| bad(chain(&e)))?);
-    let cpus = cpus(machine.unwrap_or_default(), &file.cpus).map_err(bad)?;
+    let file = map_file::parse(&bytes, machine).map_err(bad)?;
     let folder = map.parent().unwrap_or(Path::new(""));
-    let ranges = file
-        .regions
-        .iter()
-        .map(|region| MemoryRange::new(region.gpa.0, region.size.0))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| bad(chain(&e)))?;
-    validate_ranges(&ranges).map_err(|e| bad(chain(&e)))?;
     let mut files = Files::default();
     let mut found = Extracted::default();
-    for (region, range) in file.regions.iter().zip(ranges) {
-        match region.place(backing, folder).map_err(bad)? {
+    for (range, region) in file.regions {
+        match place(range, &region, backing, folder).map_err(bad)? {
             Place::File { path, offset } => found.regions.push(FileRegion {
                 range,
                 file: files.open(&path)?,
@@ -141,13 +95,10 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -
     let missing = matches!(backing, Backing::Core(_)).then(|| found.missing.clone());
     Ok(RawGuest {
         memory: found.into_memory().map_err(|e| bad(chain(&e)))?,
-        machine,
-        page_size: file.page_size.map(|n| n.0),
-        cpus,
-        vmcoreinfo: file.vmcoreinfo.map(|note| VmcoreinfoSource::NoteAt {
-            gpa: note.gpa.0,
-            size: note.size.0,
-        }),
+        machine: file.machine,
+        page_size: file.page_size,
+        cpus: file.cpus,
+        vmcoreinfo: file.vmcoreinfo,
         missing,
     })
 }
@@ -158,43 +109,33 @@ enum Place<'a> {
     Core { core: &'a ProcessCore, hva: u64 },
 }
 
-impl Region {
-    /// Where the region lies; a relative path begins at the map's `folder`.
-    fn place<'a>(&self, backing: Backing<'a>, folder: &Path) -> Result<Place<'a>, String> {
-        let gpa = self.gpa.0;
-        let bad = |why: &str| Err(format!("the region at gpa {gpa:#x} {why}"));
-        match (backing, self.hva, self.offset, &self.path) {
-            (Backing::Ram(_), Some(_), ..) => {
-                bad("has `hva`, which goes with --from process-core:CORE only")
-            }
-            (Backing::Ram(_), None, None, _) => bad("has no `offset`"),
-            (Backing::Ram(ram), None, Some(offset), path) => Ok(Place::File {
-                path: path.as_ref().map_or(ram.into(), |path| folder.join(path)),
-                offset: offset.0,
-            }),
-            (Backing::Core(core), Some(hva), None, None) => Ok(Place::Core { core, hva: hva.0 }),
-            (Backing::Core(_), None, Some(offset), Some(path)) => Ok(Place::File {
-                path: folder.join(path),
-                offset: offset.0,
-            }),
-            (Backing::Core(_), ..) => bad(
-                "needs either `hva`, or `path` and `offset` if its bytes are in another file than the core",
-            ),
+/// Where the region lies; a relative path begins at the map's `folder`.
+fn place<'a>(
+    range: MemoryRange,
+    region: &Region,
+    backing: Backing<'a>,
+    folder: &Path,
+) -> Result<Place<'a>, String> {
+    let gpa = range.start();
+    let bad = |why: &str| Err(format!("the region at gpa {gpa:#x} {why}"));
+    match (backing, region.hva, region.offset, &region.path) {
+        (Backing::Ram(_), Some(_), ..) => {
+            bad("has `hva`, which goes with --from process-core:CORE only")
         }
+        (Backing::Ram(_), None, None, _) => bad("has no `offset`"),
+        (Backing::Ram(ram), None, Some(offset), path) => Ok(Place::File {
+            path: path.as_ref().map_or(ram.into(), |path| folder.join(path)),
+            offset: offset.0,
+        }),
+        (Backing::Core(core), Some(hva), None, None) => Ok(Place::Core { core, hva: hva.0 }),
+        (Backing::Core(_), None, Some(offset), Some(path)) => Ok(Place::File {
+            path: folder.join(path),
+            offset: offset.0,
+        }),
+        (Backing::Core(_), ..) => bad(
+            "needs either `hva`, or `path` and `offset` if its bytes are in another file than the core",
+        ),
     }
-}
-
-/// The error says which CPU it is.
-fn cpus(
-    machine: Machine,
-    entries: &[Box<RawValue>],
-) -> std::result::Result<Vec<Registers>, String> {
-    let one = |cpu: usize, entry: &RawValue| {
-        Registers::deserialize_for(machine, entry)
-            .map_err(|e| format!("CPU {cpu} of a {machine} guest: {e}"))
-    };
-    let entries = entries.iter().enumerate();
-    entries.map(|(cpu, entry)| one(cpu, entry)).collect()
 }
 
 /// Files that are open already: regions may share one.

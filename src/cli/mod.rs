@@ -8,6 +8,7 @@ mod formats;
 mod info;
 mod info_text;
 mod map;
+mod map_file;
 mod missing;
 mod number;
 mod progress;

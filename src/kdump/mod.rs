@@ -5,7 +5,11 @@
 pub mod bitmap;
 pub mod format;
 pub mod layout;
+mod pages;
+mod placement;
 pub(crate) mod reader;
+mod sample;
+mod seen;
 mod utsname;
 pub(crate) mod writer;
 

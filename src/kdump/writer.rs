@@ -6,26 +6,24 @@
 //! a filled `utsname` for libkdumpfile.
 #![forbid(unsafe_code)]
 
-use std::sync::{Mutex, PoisonError};
-
 use super::bitmap::for_each_piece;
 use super::format::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
-    SubHeader, codec_flag,
+    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, SubHeader, codec_flag,
 };
 use super::layout::Layout;
+use super::pages::{self, Pages};
+use super::placement::Placement;
+use super::seen::{Seen, Stored};
 use crate::arch::Machine;
-use crate::codec::{Codec, Compressor};
+use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
 use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, UnreadableLog, is_zero};
+use crate::memory::{GuestMemory, UnreadableLog};
 use crate::notes::NoteSegment;
-use crate::pipeline::{
-    self, Chunk, Chunks, Encoder, FrameRun, LONGEST, Part, Selection, Threads, Written, first_pages,
-};
+use crate::pipeline::{self, Chunks, FrameRun, Selection, Threads, Written, first_pages};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -171,41 +169,27 @@ impl<'a> KdumpWriter<'a> {
         }
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
-        let pages = Pages {
-            writer: self,
-            target: &target,
-            stored: Mutex::new(Stored {
-                pages: 0,
-                end: self.layout.data + page_size,
-            }),
-        };
-        let mut encoded = Vec::new();
-        PageDescriptor {
+        let zero_page = Stored {
             offset: self.layout.data,
             size: page_size as u32,
             flags: 0,
-            page_flags: 0,
-        }
-        .encode(self.order, &mut encoded);
-        let placement = Placement {
-            next_data: self.layout.data + page_size,
-            zeroes: encoded.repeat(ZEROES_AT_ONCE),
-            order: self.order,
-            descriptors: Vec::new(),
-            descriptors_at: self.layout.descriptors,
-            pages: 0,
-            zero_pages: 0,
+        };
+        let pages = Pages::new(&self.contents, &target, self.layout.data + page_size);
+        let layout = pages::Layout {
+            placement: Placement::new(zero_page, self.layout.descriptors, self.order),
+            seen: Seen::new(page_size as usize),
         };
         let chunks = Chunks::new(
             self.contents.memory,
             &self.contents.selection.dumped,
             page_size,
         );
-        let (end, result) = pipeline::run(&pages, placement, chunks, threads, progress);
+        let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
+        let end = end.placement;
         let result = result.and_then(|()| self.finish(&target, &end, bitmap_later));
         match (result, &target) {
             (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
-                Err(self.close_incomplete(&target, output, &end, pages.stored(), error))
+                Err(self.close_incomplete(&target, output, &end, pages.written(), error))
             }
             (result, _) => result.map(|()| Written {
                 pages: end.pages,
@@ -217,7 +201,7 @@ impl<'a> KdumpWriter<'a> {
 
     /// Writes what is known only when all pages are.
     fn finish(&self, target: &Target<'_>, end: &Placement, bitmap_later: bool) -> Result<()> {
-        target.write_at(end.descriptors_at, &end.descriptors)?;
+        target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
         if bitmap_later || end.pages < self.contents.selection.pages() {
             let readable = self.contents.selection.readable(self.contents.unreadable);
             self.write_bitmap(target, Bitmap::Second, &readable, None)?;
@@ -239,23 +223,23 @@ impl<'a> KdumpWriter<'a> {
         target: &Target<'_>,
         output: &Output<'_>,
         end: &Placement,
-        stored: Stored,
+        written: pages::Written,
         error: Error,
     ) -> Error {
-        if stored.pages == 0 {
+        if written.pages == 0 {
             return error;
         }
         let readable = self.contents.selection.readable(self.contents.unreadable);
-        let pages = first_pages(&readable, stored.pages);
+        let pages = first_pages(&readable, written.pages);
         let close = || {
-            output.set_len(stored.end)?;
-            target.write_at(end.descriptors_at, &end.descriptors)?;
+            output.set_len(written.end)?;
+            target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
             self.write_bitmap(target, Bitmap::Second, &pages, None)?;
-            self.write_main_header(target, stored.pages, true)
+            self.write_main_header(target, written.pages, true)
         };
         match close() {
             Ok(()) => Error::Incomplete {
-                pages: stored.pages,
+                pages: written.pages,
                 of: self.contents.selection.pages(),
                 cause: Box::new(error),
             },
@@ -341,260 +325,16 @@ fn phys_base(facts: &HeaderFacts, machine: Machine, selection: &Selection) -> u6
 }
 
 /// Where the parts of the raw file go.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Raw(Output<'a>),
     Flattened(FlattenedOutput<'a>),
 }
 
 impl Target<'_> {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         match self {
             Self::Raw(output) => output.write_at(offset, bytes),
             Self::Flattened(output) => output.write_at(offset, bytes),
         }
-    }
-}
-
-/// The encoder of pages and their descriptors.
-struct Pages<'a, 't> {
-    writer: &'a KdumpWriter<'a>,
-    target: &'a Target<'t>,
-    stored: Mutex<Stored>,
-}
-
-/// What is in the file for good.
-#[derive(Clone, Copy)]
-struct Stored {
-    /// Pages, from the first one on.
-    pages: u64,
-    /// Offset behind their data.
-    end: u64,
-}
-
-struct Worker {
-    compressor: Compressor,
-    read: Vec<u8>,
-}
-
-/// Bytes of guest memory that are read at once: they should still be in a
-/// core's cache when they are compressed.
-const READ_AT_ONCE: u64 = 256 << 10;
-
-/// The pages of one chunk.
-#[derive(Default)]
-struct Block {
-    /// The pages' data, one behind the other.
-    data: Vec<u8>,
-    pages: Vec<Page>,
-    /// File offset of `data`.
-    data_at: u64,
-    /// Descriptors that are due, and their file offset.
-    descriptors: Vec<u8>,
-    descriptors_at: u64,
-}
-
-impl Block {
-    fn push_zeroes(&mut self, count: u64) {
-        match self.pages.last_mut() {
-            Some(Page::Zeroes(before)) => *before += count,
-            _ => self.pages.push(Page::Zeroes(count)),
-        }
-    }
-
-    fn page_count(&self) -> u64 {
-        let pages = self.pages.iter();
-        pages
-            .map(|page| match page {
-                Page::Zeroes(count) => *count,
-                Page::Stored { .. } => 1,
-            })
-            .sum()
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Page {
-    /// So many pages of zeroes in a row.
-    Zeroes(u64),
-    /// The page's data has this length and these flags.
-    Stored { size: u32, flags: u32 },
-}
-
-/// Where the next block's data and descriptors go.
-struct Placement {
-    next_data: u64,
-    /// Descriptors of zero pages, all the same: they share one stored page.
-    zeroes: Vec<u8>,
-    order: ByteOrder,
-    /// Descriptors that are not written yet, and where they go.
-    descriptors: Vec<u8>,
-    descriptors_at: u64,
-    pages: u64,
-    zero_pages: u64,
-}
-
-/// Page descriptors that are written at once, 1.5 MiB. Some readers look
-/// through all records of a flattened dump for every page, so the records
-/// should not be small.
-const DESCRIPTORS_AT_ONCE: usize = 1 << 16;
-
-// A block never makes more than one write due.
-const _: () = assert!(LONGEST / MIN_PAGE_SIZE <= DESCRIPTORS_AT_ONCE as u64);
-
-/// Descriptors of zero pages that are made in advance.
-const ZEROES_AT_ONCE: usize = 4096;
-
-impl Placement {
-    fn place(&mut self, block: &mut Block) {
-        block.data_at = self.next_data;
-        self.pages += block.page_count();
-        for at in 0..block.pages.len() {
-            match block.pages[at] {
-                Page::Zeroes(count) => self.place_zeroes(count, block),
-                Page::Stored { size, flags } => {
-                    let offset = self.next_data;
-                    self.next_data += u64::from(size);
-                    PageDescriptor {
-                        offset,
-                        size,
-                        flags,
-                        page_flags: 0,
-                    }
-                    .encode(self.order, &mut self.descriptors);
-                    self.flush_if_full(block);
-                }
-            }
-        }
-    }
-
-    fn place_zeroes(&mut self, count: u64, block: &mut Block) {
-        self.zero_pages += count;
-        let mut left = count;
-        while left > 0 {
-            let room = DESCRIPTORS_AT_ONCE - self.descriptors.len() / PageDescriptor::SIZE;
-            let n = left.min(room.min(ZEROES_AT_ONCE) as u64);
-            let bytes = &self.zeroes[..n as usize * PageDescriptor::SIZE];
-            self.descriptors.extend_from_slice(bytes);
-            self.flush_if_full(block);
-            left -= n;
-        }
-    }
-
-    fn flush_if_full(&mut self, block: &mut Block) {
-        if self.descriptors.len() == DESCRIPTORS_AT_ONCE * PageDescriptor::SIZE {
-            // The block's own buffer is empty, but may have been in use.
-            std::mem::swap(&mut self.descriptors, &mut block.descriptors);
-            block.descriptors_at = self.descriptors_at;
-            self.descriptors_at += block.descriptors.len() as u64;
-        }
-    }
-}
-
-impl Pages<'_, '_> {
-    fn stored(&self) -> Stored {
-        *self.stored.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Encodes the pages of a populated part, whose bytes these are.
-    fn encode_part(
-        &self,
-        compressor: &mut Compressor,
-        part: &Part,
-        bytes: &[u8],
-        block: &mut Block,
-    ) -> Result<()> {
-        let page_size = self.writer.contents.selection.page_size;
-        let pages = bytes.chunks_exact(page_size as usize);
-        for (gpa, page) in (part.range.start()..)
-            .step_by(page_size as usize)
-            .zip(pages)
-        {
-            if self.writer.contents.unreadable.leaves_out(gpa) {
-                continue;
-            }
-            if is_zero(page) {
-                block.push_zeroes(1);
-                continue;
-            }
-            let before = block.data.len();
-            let shrunk = compressor
-                .compress(page, &mut block.data)
-                .map_err(|source| Error::Compress { gpa, source })?;
-            let flags = if shrunk {
-                codec_flag(self.writer.contents.codec)
-            } else {
-                block.data.extend_from_slice(page);
-                0
-            };
-            block.pages.push(Page::Stored {
-                size: (block.data.len() - before) as u32,
-                flags,
-            });
-        }
-        Ok(())
-    }
-}
-
-impl Encoder for Pages<'_, '_> {
-    type Worker = Worker;
-    type Block = Block;
-    type Layout = Placement;
-
-    fn worker(&self) -> Result<Worker> {
-        let compressor = self
-            .writer
-            .contents
-            .codec
-            .compressor()
-            .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
-            .map_err(|source| Error::Compress { gpa: 0, source })?;
-        Ok(Worker {
-            compressor,
-            read: vec![0; READ_AT_ONCE as usize],
-        })
-    }
-
-    fn encode(&self, worker: &mut Worker, chunk: &Chunk, block: &mut Block) -> Result<()> {
-        let memory = self.writer.contents.memory;
-        let page_size = self.writer.contents.selection.page_size;
-        block.data.clear();
-        block.pages.clear();
-        block.descriptors.clear();
-        for part in &chunk.parts {
-            if !part.populated {
-                block.push_zeroes(part.range.size() / page_size);
-                continue;
-            }
-            if let Some(bytes) = part.in_place(memory) {
-                self.encode_part(&mut worker.compressor, part, bytes, block)?;
-                continue;
-            }
-            for piece in part.pieces(READ_AT_ONCE) {
-                let bytes = &mut worker.read[..piece.range.size() as usize];
-                piece.read(memory, bytes)?;
-                self.encode_part(&mut worker.compressor, &piece, bytes, block)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn place(&self, placement: &mut Placement, block: &mut Block) {
-        placement.place(block);
-    }
-
-    fn write(&self, block: &Block) -> Result<()> {
-        // The descriptors are also those of earlier blocks, which count even
-        // if this one's data cannot be written.
-        if !block.descriptors.is_empty() {
-            self.target
-                .write_at(block.descriptors_at, &block.descriptors)?;
-        }
-        if !block.data.is_empty() {
-            self.target.write_at(block.data_at, &block.data)?;
-        }
-        let mut stored = self.stored.lock().unwrap_or_else(PoisonError::into_inner);
-        stored.pages += block.page_count();
-        stored.end = block.data_at + block.data.len() as u64;
-        Ok(())
     }
 }

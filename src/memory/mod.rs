@@ -181,7 +181,7 @@ mod tests {
             assert!(memory.as_slice(range).is_some());
         }
         let odd = || Odd([0; 4096]);
-        check(&odd());
+        check(odd());
         check(Box::new(odd()));
         check(Arc::new(odd()));
         check(Arc::new(odd()) as Arc<dyn GuestMemory>);

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, Part};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST};
 pub(crate) use raw::{RawLayout, RawPages};
 pub(crate) use select::{FrameRun, Selection, first_pages};
 pub use threads::Executor;
@@ -57,12 +57,15 @@ pub(crate) trait Encoder: Sync {
     ) -> Result<()>;
 
     /// Gives the block its place. Called for every block, in order.
-    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block);
+    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block) -> Result<()>;
 
-    /// Writes the block to its place. Called for every block, in order, one
-    /// at a time: Linux lets one thread at a time write to a file, and a
-    /// thread that waits for it could encode instead.
+    /// Writes the block to its place.
     fn write(&self, block: &Self::Block) -> Result<()>;
+
+    /// Whether blocks must be written in order, one at a time. If not, each
+    /// thread writes what it has placed, which is mostly what it has encoded
+    /// and still has in its core's cache.
+    fn in_order(&self) -> bool;
 }
 
 /// Chunks that wait for their place, for each thread: one in work and one
@@ -70,7 +73,8 @@ pub(crate) trait Encoder: Sync {
 /// way to the sink.
 const CHUNKS_PER_THREAD: u64 = 2;
 
-/// Runs all `chunks` through `encoder` on `threads`. Returns the final layout; after a failure, that of all blocks that have their place.
+/// Runs all `chunks` through `encoder` on `threads`. Returns the final layout;
+/// after a failure, that of all blocks that have their place.
 pub(crate) fn run<E: Encoder>(
     encoder: &E,
     layout: E::Layout,
@@ -87,19 +91,19 @@ pub(crate) fn run<E: Encoder>(
             taken: 0,
             placed: 0,
             ready: BTreeMap::new(),
-            writing: false,
-            layout,
+            placing: false,
             spare: Vec::new(),
             failure: None,
         }),
+        layout: Mutex::new(layout),
         changed: Condvar::new(),
     };
     threads.run(&|| engine.work());
-    let state = engine
-        .state
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    (state.layout, state.failure.map_or(Ok(()), Err))
+    let state = engine.state.into_inner();
+    let failure = state.unwrap_or_else(PoisonError::into_inner).failure;
+    let layout = engine.layout.into_inner();
+    let layout = layout.unwrap_or_else(PoisonError::into_inner);
+    (layout, failure.map_or(Ok(()), Err))
 }
 
 struct Engine<'a, 'c, E: Encoder> {
@@ -108,6 +112,8 @@ struct Engine<'a, 'c, E: Encoder> {
     /// Most chunks that are taken and not placed.
     window: u64,
     state: Mutex<State<'c, E>>,
+    /// Nobody waits for it: who has set `State::placing` uses it.
+    layout: Mutex<E::Layout>,
     changed: Condvar,
 }
 
@@ -119,9 +125,8 @@ struct State<'c, E: Encoder> {
     placed: u64,
     /// Encoded chunks, by number, that wait for an earlier one.
     ready: BTreeMap<u64, (Chunk, E::Block)>,
-    /// Somebody writes a block.
-    writing: bool,
-    layout: E::Layout,
+    /// Somebody places a block, and if blocks are written in order, writes it.
+    placing: bool,
     spare: Vec<E::Block>,
     failure: Option<Error>,
 }
@@ -192,29 +197,46 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
     }
 
     /// Hands a block in; then places and writes what is next in order, as
-    /// long as there is something.
+    /// long as there is something and nobody else is at it.
     fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
+        let in_order = self.encoder.in_order();
         let mut state = self.lock();
         state.ready.insert(number, (chunk, block));
-        while state.failure.is_none() && !state.writing {
+        while state.failure.is_none() && !state.placing {
             let next = state.placed;
             let Some((chunk, mut block)) = state.ready.remove(&next) else {
                 break;
             };
+            // Others take chunks meanwhile.
+            state.placing = true;
+            drop(state);
+            self.place(&mut block)?;
+            state = self.lock();
             state.placed += 1;
-            self.encoder.place(&mut state.layout, &mut block);
-            state.writing = true;
+            state.placing = in_order;
+            let failed = state.failure.is_some();
             drop(state);
             self.changed.notify_all();
+            if failed {
+                break;
+            }
 
             self.encoder.write(&block)?;
             self.progress.add_done(chunk.size);
 
             state = self.lock();
-            state.writing = false;
+            if in_order {
+                state.placing = false;
+            }
             state.spare.push(block);
         }
         Ok(())
+    }
+
+    fn place(&self, block: &mut E::Block) -> Result<()> {
+        let layout = self.layout.lock();
+        let mut layout = layout.unwrap_or_else(PoisonError::into_inner);
+        self.encoder.place(&mut layout, block)
     }
 }
 

@@ -130,10 +130,15 @@ impl<'a> Encoder for RawPages<'a, '_> {
         Ok(())
     }
 
-    fn place(&self, layout: &mut RawLayout, block: &mut Block<'a>) {
+    fn place(&self, layout: &mut RawLayout, block: &mut Block<'a>) -> Result<()> {
         block.moved_up = layout.left_out * self.page_size;
         layout.zero_pages += block.counts.zero_pages;
         layout.left_out += block.counts.left_out;
+        Ok(())
+    }
+
+    fn in_order(&self) -> bool {
+        !self.output.is_positioned()
     }
 
     fn write(&self, block: &Block<'a>) -> Result<()> {

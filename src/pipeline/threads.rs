@@ -2,7 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+
+use super::panic_message;
+use crate::error::{Error, Result};
 
 /// Threads of the caller's own: a pool, or threads with a seccomp filter and
 /// a place in a cgroup. See [`crate::DumpOptions::executor`].
@@ -23,6 +29,12 @@ pub(crate) struct Threads<'a> {
 }
 
 impl Threads<'_> {
+    /// The calling one.
+    pub(crate) const ONE: Threads<'static> = Threads {
+        count: 1,
+        executor: None,
+    };
+
     /// Calls `work` on all threads, of which the calling one is the last, or
     /// on fewer if no more can be started.
     pub(crate) fn run(&self, work: &(dyn Fn() + Sync)) {
@@ -43,5 +55,38 @@ impl Threads<'_> {
                 work();
             }),
         }
+    }
+
+    /// The result of `work` for each of `items`, in their order.
+    pub(crate) fn map<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: &(dyn Fn(&T) -> Result<R> + Sync),
+    ) -> Vec<Result<R>> {
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<R>>>> =
+            items.iter().map(|_| Mutex::new(None)).collect();
+        let some = Threads {
+            count: self.count.min(items.len()),
+            ..*self
+        };
+        some.run(&|| {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(index) else {
+                    break;
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| work(item)))
+                    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+                *results[index]
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(result);
+            }
+        });
+        // The calling thread does what others leave undone.
+        results
+            .into_iter()
+            .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
     }
 }

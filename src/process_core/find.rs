@@ -13,6 +13,7 @@ use crate::guest::{Guest, read_utsname};
 use crate::kdump::Utsname;
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::paging::Budget;
+use crate::pipeline::Threads;
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, find_all};
 
@@ -157,7 +158,7 @@ impl ProcessCore {
             // sizes.
             machine: Machine::X86_64,
         };
-        match find_all(guest, progress) {
+        match find_all(guest, Threads::ONE, progress) {
             Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
             Err(Error::Cancelled) => Err(SearchError::Cancelled.into()),
             Err(Error::Vmcoreinfo(error)) => Err(SearchError::Scan(error).into()),

@@ -13,12 +13,13 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::finds::Finds;
+use super::scan::{PageStart, for_each_page_start};
 use super::{MAX_SIZE, Vmcoreinfo};
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guest::Guest;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::pipeline::Threads;
 use crate::progress::Progress;
 
 /// Where a dump takes VMCOREINFO from.
@@ -182,13 +183,17 @@ const _: () = assert!(size_of::<FwCfgEntry>() == 2 + 2 + 4 + 8);
 /// `VMCOREINFO_FORMAT_ELF`: the one format there is.
 const FORMAT_ELF: u16 = 1;
 
-/// How many notes a scan looks at closely. A guest can plant as many as it has
-/// pages.
+/// How the text begins.
+const TEXT: &[u8] = b"OSRELEASE=";
+
+/// How many notes a scan for one that is not VMCOREINFO looks at closely. A
+/// guest can plant as many as it has pages.
 const MAX_CANDIDATES: usize = 64;
 
 pub(crate) fn locate(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Option<Located>> {
     let found = |info, origin| {
@@ -200,7 +205,7 @@ pub(crate) fn locate(
     };
     match source {
         VmcoreinfoSource::None => Ok(None),
-        VmcoreinfoSource::Scan => scan(guest, progress),
+        VmcoreinfoSource::Scan => scan(guest, threads, progress),
         VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, guest.machine)?, Origin::Given),
         &VmcoreinfoSource::NoteAt { gpa, size } => {
             found(read_note(guest, gpa, size)?, Origin::Note { gpa })
@@ -211,7 +216,7 @@ pub(crate) fn locate(
         }
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(guest, entry) {
             Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
-            Err(_) => scan(guest, progress),
+            Err(_) => scan(guest, threads, progress),
         },
     }
 }
@@ -256,6 +261,7 @@ pub(crate) fn read_note_bytes(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
     wanted: &dyn Fn(&[u8]) -> bool,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Option<Vec<u8>>> {
     let from_fw_cfg = |entry| {
@@ -264,13 +270,13 @@ pub(crate) fn read_note_bytes(
     };
     let bytes = match source {
         VmcoreinfoSource::None => return Ok(None),
-        VmcoreinfoSource::Scan => return scan_notes(guest, wanted, progress),
+        VmcoreinfoSource::Scan => return scan_notes(guest, wanted, threads, progress),
         VmcoreinfoSource::Bytes(bytes) => bytes.clone(),
         VmcoreinfoSource::NoteAt { gpa, size } => read_bytes(guest, *gpa, *size)?,
         VmcoreinfoSource::FwCfg(entry) => from_fw_cfg(entry)?,
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(entry) {
             Ok(bytes) => bytes,
-            Err(_) => return scan_notes(guest, wanted, progress),
+            Err(_) => return scan_notes(guest, wanted, threads, progress),
         },
     };
     Ok(Some(bytes))
@@ -279,19 +285,28 @@ pub(crate) fn read_note_bytes(
 fn scan_notes(
     guest: Guest<'_>,
     wanted: &dyn Fn(&[u8]) -> bool,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Option<Vec<u8>>> {
     let mut found = None;
     let mut looked_at = 0;
-    for_each_page_start(guest, progress, &mut |gpa, start| {
-        let Some(size) = claimed_size(start, guest.machine) else {
-            return true;
-        };
-        looked_at += 1;
-        let bytes = read_bytes(guest, gpa, size).ok();
-        found = bytes.filter(|bytes| wanted(bytes));
-        found.is_none() && looked_at < MAX_CANDIDATES
-    })?;
+    let claim = |start: &PageStart| is_claim(start, guest.machine);
+    for_each_page_start(
+        guest,
+        threads,
+        progress,
+        MAX_CANDIDATES,
+        &claim,
+        &mut |gpa, start| {
+            let Some(size) = claimed_size(start, guest.machine) else {
+                return true;
+            };
+            looked_at += 1;
+            let bytes = read_bytes(guest, gpa, size).ok();
+            found = bytes.filter(|bytes| wanted(bytes));
+            found.is_none() && looked_at < MAX_CANDIDATES
+        },
+    )?;
     Ok(found)
 }
 
@@ -306,8 +321,8 @@ fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, Vmcorein
     Ok(bytes)
 }
 
-fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
-    let finds = find_all(guest, progress)?;
+fn scan(guest: Guest<'_>, threads: Threads<'_>, progress: &Progress) -> Result<Option<Located>> {
+    let finds = find_all(guest, threads, progress)?;
     let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
     Ok(finds.into_iter().next().map(|(info, c)| Located {
         info,
@@ -320,12 +335,17 @@ fn scan(guest: Guest<'_>, progress: &Progress) -> Result<Option<Located>> {
 /// first.
 pub(crate) fn find_all(
     guest: Guest<'_>,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Vec<(Vmcoreinfo, Candidate)>> {
     let mut finds = Finds::new(guest);
+    let claim = |start: &PageStart| is_claim(start, guest.machine);
     for_each_page_start(
         guest,
+        threads,
         progress,
+        usize::MAX,
+        &claim,
         &mut |gpa, start| match claimed_size(start, guest.machine) {
             Some(size) => finds.offer(gpa, size),
             None => true,
@@ -334,58 +354,13 @@ pub(crate) fn find_all(
     Ok(finds.ranked())
 }
 
-/// The first bytes of a page: enough for a note header with its name, and
-/// for the text's first key.
-type PageStart = [u8; 24];
-
-fn for_each_page_start(
-    guest: Guest<'_>,
-    progress: &Progress,
-    look: &mut dyn FnMut(u64, &PageStart) -> bool,
-) -> Result<()> {
-    let memory = guest.memory;
-    let page_size = MIN_PAGE_SIZE;
-    for range in guest.ranges {
-        let mut rest = Some(*range);
-        while let Some(part) = rest {
-            let extent = memory
-                .next_populated(part)
-                .map_err(|source| VmcoreinfoError::Scan {
-                    gpa: part.start(),
-                    source,
-                })?
-                .and_then(|extent| extent.intersection(&part));
-            let Some(extent) = extent else { break };
-            if !scan_extent(memory, extent, page_size, progress, look)? {
-                return Ok(());
-            }
-            rest = part.starting_at(extent.end());
-        }
-    }
-    Ok(())
-}
-
-fn scan_extent(
-    memory: &dyn GuestMemory,
-    extent: MemoryRange,
-    page_size: u64,
-    progress: &Progress,
-    look: &mut dyn FnMut(u64, &PageStart) -> bool,
-) -> Result<bool> {
-    let mut start = PageStart::default();
-    let first = extent.start().next_multiple_of(page_size);
-    for gpa in (first..extent.end()).step_by(page_size as usize) {
-        if progress.is_cancelled() {
-            return Err(Error::Cancelled);
-        }
-        memory
-            .read(gpa, &mut start)
-            .map_err(|source| VmcoreinfoError::Scan { gpa, source })?;
-        if !look(gpa, &start) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+/// What begins like a VMCOREINFO note or its text; see [`claimed_size`].
+fn is_claim(start: &PageStart, machine: Machine) -> bool {
+    /// Behind the lengths and the type.
+    const NAME_AT: usize = 12;
+    // Most pages are told apart by this, which is cheap.
+    let likely = start.starts_with(TEXT) || start[NAME_AT..].starts_with(note::VMCOREINFO);
+    likely && claimed_size(start, machine).is_some()
 }
 
 /// How many bytes to read of what begins like a VMCOREINFO note, or, at
@@ -393,7 +368,7 @@ fn scan_extent(
 fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
     /// Kernels write one page, of 64 KiB at most.
     const MAX_TEXT: u64 = 64 << 10;
-    if start.starts_with(b"OSRELEASE=") {
+    if start.starts_with(TEXT) {
         return Some(MAX_TEXT);
     }
     let empty = Note {

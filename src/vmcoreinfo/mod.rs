@@ -7,6 +7,7 @@
 
 mod finds;
 mod locate;
+mod scan;
 
 use std::fmt;
 

@@ -104,7 +104,13 @@ fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
         let header = decode_note(note, guest.machine);
         header.is_ok_and(|header| check(&header, guest).is_ok())
     };
-    let note = read_note_bytes(guest, &options.vmcoreinfo, &sound, &options.progress)?;
+    let note = read_note_bytes(
+        guest,
+        &options.vmcoreinfo,
+        &sound,
+        options.workers(),
+        &options.progress,
+    )?;
     Ok(Found {
         header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,
         origin: HeaderOrigin::Note,

@@ -1,6 +1,7 @@
 //! The adapters to other crates: guest memory of vm-memory in both versions,
 //! KVM's registers.
-#![allow(missing_docs, clippy::unwrap_used)]
+// The same tests for both versions.
+#![allow(missing_docs, clippy::unwrap_used, clippy::duplicate_mod)]
 
 #[cfg(feature = "vm-memory")]
 #[path = "."]

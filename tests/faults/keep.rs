@@ -10,7 +10,7 @@ use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
 use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, OnReadError, Progress, dump};
 
 use super::support::{PAGE, Page, PageMemory, range};
-use super::{guest, open, options, page_of};
+use super::{Prepared, guest, open, options, page_of};
 
 const BLOCK: u64 = 4096;
 const ENOSPC: i32 = 28;
@@ -138,6 +138,7 @@ fn check_kept(dump: &Vmcore, wanted: &[(u64, Page)], pages: u64, excluded: u64) 
 fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
     let guest = guest();
     let wanted: Vec<_> = guest.pages().collect();
+    let guest = Prepared::new(guest);
     let mut kept = 0;
     for (format, can_reserve) in raw_formats().flat_map(|f| [(f, true), (f, false)]) {
         let options = options(format).keep_partial(true);
@@ -181,6 +182,7 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
 fn every_write_that_fails_leaves_a_sound_dump_or_none() {
     let guest = guest();
     let wanted: Vec<_> = guest.pages().collect();
+    let guest = Prepared::new(guest);
     let mut kept = 0;
     for format in raw_formats() {
         let options = options(format).keep_partial(true);

@@ -8,8 +8,8 @@ use guestdump::{Format, Progress};
 
 use super::folder::Folder;
 
-/// For each format.
-const KILLS: u32 = 20;
+/// Of all formats together, about.
+const KILLS: usize = 220;
 
 fn start(folder: &Folder, format: Format, more: &[&str]) -> Child {
     let source = if format.is_windows() {
@@ -57,6 +57,7 @@ fn a_dump_that_is_killed_leaves_no_bad_dump_behind() {
     let formats: Vec<_> = Format::available().collect();
     let mut outcome = Outcome::default();
     let mut kills = 0;
+    let each = KILLS / formats.len();
     for format in formats {
         let folder = Folder::new();
         let begun = Instant::now();
@@ -65,7 +66,7 @@ fn a_dump_that_is_killed_leaves_no_bad_dump_behind() {
         let good = folder.read("x");
         let dump = Vmcore::open(std::fs::File::open(folder.path("x")).unwrap()).unwrap();
         dump.check(&Progress::new()).unwrap();
-        for number in 0..KILLS {
+        for number in 0..each {
             kills += 1;
             let _ = std::fs::remove_file(folder.path("x"));
             let mut more = Vec::new();

@@ -24,6 +24,10 @@ mod support;
 #[path = "../support/windows.rs"]
 mod windows;
 
+use std::collections::BTreeMap;
+use std::io;
+
+use guestdump::memory::MemoryRange;
 use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, arch};
@@ -47,9 +51,40 @@ pub(crate) fn guest() -> PageMemory {
     let mut low = vec![Text(1), Zero, Random(2), Untouched, Text(3), Text(4)];
     low.resize(300, Untouched);
     low.extend([Text(5), Random(6), Zero]);
-    low.resize(520, Untouched);
+    low.resize(513, Untouched);
     low.push(Random(7));
     PageMemory::new([(0x1000, low), (0x4000_0000, vec![Text(8), Zero, Random(9)])])
+}
+
+/// A guest whose pages are made once, for very many dumps of it.
+pub(crate) struct Prepared(PageMemory, BTreeMap<u64, Vec<u8>>);
+
+impl Prepared {
+    pub(crate) fn new(guest: PageMemory) -> Self {
+        let pages = guest.pages().map(|(gpa, page)| (gpa, page.bytes()));
+        let pages = pages.collect();
+        Self(guest, pages)
+    }
+}
+
+impl GuestMemory for Prepared {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.0.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let from = (gpa % 4096) as usize;
+        let len = buf.len();
+        if from + len <= 4096 {
+            buf.copy_from_slice(&self.1[&(gpa - from as u64)][from..from + len]);
+            return Ok(());
+        }
+        let pages = (gpa..).step_by(4096).zip(buf.chunks_mut(4096));
+        pages.for_each(|(gpa, part)| part.copy_from_slice(&self.1[&gpa]));
+        Ok(())
+    }
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.0.next_populated(range)
+    }
 }
 
 pub(crate) fn open(bytes: &[u8]) -> Vmcore {

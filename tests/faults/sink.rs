@@ -11,7 +11,7 @@ use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Format, GuestMemory, dump}
 
 use super::scripted::{Fault, Other, Scripted};
 use super::support::PageMemory;
-use super::{guest, options};
+use super::{Prepared, guest, options};
 
 const EIO: i32 = 5;
 const EAGAIN: i32 = 11;
@@ -39,14 +39,13 @@ fn scripted(stream: bool, fault: Option<(usize, Fault)>) -> Scripted {
 /// Every kind of fault for a write of `len` bytes.
 fn faults(len: usize) -> Vec<Fault> {
     let mut faults = vec![
-        Fault::Interrupted(1),
         Fault::Interrupted(3),
         Fault::WroteNothing,
         Fault::TookMore,
         Fault::Panic,
     ];
     faults.extend([EIO, EAGAIN, ENOSPC].map(Fault::Error));
-    let mut cuts = vec![1, 7, 511, 512, 4095, 4096, 4097, len / 2, len - 1];
+    let mut cuts = vec![1, 511, 4095, 4096, len - 1];
     cuts.sort_unstable();
     cuts.dedup();
     for cut in cuts.into_iter().filter(|cut| (1..len).contains(cut)) {
@@ -58,7 +57,7 @@ fn faults(len: usize) -> Vec<Fault> {
 
 #[test]
 fn every_write_can_fail_in_every_way() {
-    let guest = guest();
+    let guest = Prepared::new(guest());
     let mut injected = 0;
     for (format, stream) in sinks() {
         let options = options(format);
@@ -80,13 +79,16 @@ fn every_write_can_fail_in_every_way() {
                     continue;
                 }
                 let error = result.expect_err(&what);
-                assert_eq!((state.finished, state.afterwards), (0, 0), "{what}");
+                assert_eq!(state.finished, 0, "{what}");
+                // Another thread may be at its own write.
+                let others = usize::from(!stream);
+                assert!(state.afterwards <= others, "{what}");
                 check(&error, fault, state.failed.unwrap(), &what);
             }
         }
     }
     eprintln!("{injected} faults in sinks");
-    assert!(injected > 2000, "{injected}");
+    assert!(injected > 3000, "{injected}");
 }
 
 /// Whether the error says what happened, and where.

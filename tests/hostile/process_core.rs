@@ -5,7 +5,7 @@ use guestdump::elf::Note;
 use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
-use guestdump::{ByteOrder, GuestMemory};
+use guestdump::{ByteOrder, GuestMemory, Machine};
 
 use crate::elf::head;
 use crate::meter::{Meter, file};
@@ -108,4 +108,57 @@ fn a_million_mapped_files() {
     });
     assert_eq!(found.missing.len() as u64, COUNT);
     assert!(cost.heap < 10 * given, "{cost:?} of {given}");
+}
+
+/// Many kernels, each with page tables without an end: all of them together
+/// may cost what one may.
+#[test]
+fn many_kernels_with_endless_page_tables() {
+    const SIZE: usize = 8 << 20;
+    const TABLES: usize = 1024;
+    const FIRST_TABLE: usize = 2 << 20;
+    let meter = Meter::new();
+    let mut ram = vec![0; SIZE];
+    let strings = ["Linux", "host", "6.1.0", "#1", "x86_64", "(none)"];
+    for (n, string) in strings.iter().enumerate() {
+        let at = 0x10_1000 + 65 * n;
+        ram[at..at + string.len()].copy_from_slice(string.as_bytes());
+    }
+    for kernel in 0..64 {
+        let text = format!(
+            "OSRELEASE=6.1.0\nNUMBER(kernel)={kernel}\nNUMBER(phys_base)=0\n\
+             SYMBOL(init_uts_ns)=ffffffff80101000\nOFFSET(uts_namespace.name)=0\n\
+             SYMBOL(init_top_pgt)=ffffffff80200000\n"
+        );
+        let at = 0x11_0000 + 4096 * kernel;
+        ram[at..at + text.len()].copy_from_slice(text.as_bytes());
+    }
+    let tables = ram[FIRST_TABLE..].chunks_exact_mut(4096).take(TABLES);
+    for (n, table) in tables.enumerate() {
+        for (i, entry) in table.chunks_exact_mut(8).enumerate() {
+            let next = FIRST_TABLE + (n * 7 + i) % TABLES * 4096;
+            entry.copy_from_slice(&(next as u64 | 0x63).to_le_bytes());
+        }
+    }
+    let load = ProgramHeader {
+        kind: PT_LOAD,
+        flags: 6,
+        offset: PAGE,
+        vaddr: HVA,
+        filesz: SIZE as u64,
+        memsz: SIZE as u64,
+        ..ProgramHeader::default()
+    };
+    let mut bytes = head(1, &[load]);
+    bytes.resize(PAGE as usize, 0);
+    bytes.extend(ram);
+    let core = ProcessCore::open(file(&bytes, 0)).unwrap();
+    let (result, cost) = meter.measure("64 kernels with endless page tables", || {
+        core.find_qemu_ram(Some(Machine::X86_64), &Progress::new())
+    });
+    let error = result.unwrap_err();
+    assert!(matches!(error, ProcessCoreError::NotFound(_)), "{error}");
+    assert!(cost.read > 100 << 20, "the tables were walked: {cost:?}");
+    assert!(cost.read < 300 << 20, "{cost:?}");
+    assert!(cost.heap < 100 << 20, "{cost:?}");
 }

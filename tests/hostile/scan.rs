@@ -83,9 +83,9 @@ fn a_million_planted_texts_do_not_hide_the_kernel() {
     assert_eq!(verified, 1);
     let (reads, bytes) = guest.count();
     println!("{reads} reads, {bytes} bytes of {}", PAGES * PAGE);
-    // What the scan itself reads; a page of each and the strings that it leads
-    // to; 64 KiB of the first 64.
-    assert!(bytes < PAGES * (24 + PAGE + 390) + (16 << 20), "{bytes}");
+    // What the scan itself reads, which is all; a page of each and the strings
+    // that it leads to; 64 KiB of the first 64.
+    assert!(bytes < PAGES * (2 * PAGE + 390) + (16 << 20), "{bytes}");
     assert!(reads < 4 * PAGES, "{reads}");
     assert!(cost.heap < 12 << 20, "{cost:?}");
 }
@@ -102,7 +102,7 @@ fn texts_that_never_end_cost_a_page_each() {
     let (found, cost) = meter.measure("texts without an end", || scan(&guest).unwrap());
     assert_eq!(found.info.osrelease(), "6.1.0-true");
     let (_, bytes) = guest.count();
-    assert!(bytes < PAGES * (24 + PAGE + 390) + (16 << 20), "{bytes}");
+    assert!(bytes < PAGES * (2 * PAGE + 390) + (16 << 20), "{bytes}");
     assert!(cost.heap < 12 << 20, "{cost:?}");
 }
 
@@ -127,7 +127,8 @@ fn many_that_are_verified_end_the_scan() {
     let (found, _) = meter.measure("a million verified texts", || scan(&guest).unwrap());
     assert_eq!(found.candidates.len(), 64);
     let (_, bytes) = guest.count();
-    assert!(bytes < 32 << 20, "{bytes}");
+    // Large pieces, and those that other threads have begun.
+    assert!(bytes < 512 << 20, "{bytes}");
 }
 
 #[test]

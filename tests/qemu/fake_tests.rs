@@ -122,6 +122,73 @@ fn a_guest_is_resumed_after_an_error() {
     assert_eq!(fake.status(), "running");
 }
 
+/// A sink that fails at a write, by an error or a panic.
+struct FailsAt(usize, bool);
+
+impl Write for FailsAt {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self.0.checked_sub(1) {
+            Some(left) => self.0 = left,
+            None if self.1 => panic!("on purpose"),
+            None => return Err(io::ErrorKind::StorageFull.into()),
+        }
+        Ok(buf.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_guest_is_resumed_whatever_write_fails() {
+    let mut writes = 0;
+    for panics in [false, true] {
+        for at in 0.. {
+            let fake = Fake::start("running");
+            let guest = stop(&fake).unwrap();
+            let options = guest.options(Format::KdumpZlib).unwrap().threads(2);
+            let result = guest.dump(&mut StreamSink::new(FailsAt(at, panics)), &options);
+            assert_eq!(fake.status(), "running", "write {at}");
+            assert_eq!(fake.count("cont"), 1);
+            if result.is_ok() {
+                break;
+            }
+            writes += 1;
+        }
+    }
+    assert!(writes > 10, "{writes}");
+    eprintln!("{writes} writes of a live guest's dump failed");
+}
+
+#[test]
+fn only_a_guest_that_a_dump_may_have_left_is_resumed() {
+    let resume = |fake: &Fake| guestdump::qemu::resume_abandoned(fake.path());
+    let fake = Fake::start("paused");
+    assert!(resume(&fake).unwrap());
+    assert_eq!(fake.status(), "running");
+    let fake = Fake::start("running");
+    assert!(!resume(&fake).unwrap());
+    assert_eq!(fake.count("cont"), 0);
+    for status in [
+        "prelaunch",
+        "postmigrate",
+        "guest-panicked",
+        "shutdown",
+        "save-vm",
+    ] {
+        let fake = Fake::start(status);
+        let error = resume(&fake).unwrap_err();
+        assert!(matches!(error, QemuError::NotPaused { .. }), "{error}");
+        assert!(error.to_string().contains(status), "{error}");
+        assert_eq!((fake.status(), fake.count("cont")), (status.to_owned(), 0));
+    }
+    // It says that it did, and did not.
+    let fake = Fake::start("paused");
+    fake.trick("cont", Trick::Answer(json!({})));
+    let error = resume(&fake).unwrap_err();
+    assert!(matches!(error, QemuError::NotResumed { .. }), "{error}");
+}
+
 #[test]
 fn a_guest_is_resumed_by_a_panic() {
     let fake = Fake::start("running");

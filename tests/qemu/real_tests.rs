@@ -252,6 +252,43 @@ fn the_guest_runs_after_a_signal() {
 }
 
 #[test]
+fn a_guest_that_a_killed_dump_left_is_resumed_on_request() {
+    let Some(mut qemu) = Qemu::start(Backend::SharedMemfd) else {
+        return;
+    };
+    let folder = Folder::new();
+    let socket = qemu.path("qmp");
+    let resume = || {
+        Run(folder
+            .command(["qmp-resume".as_ref(), socket.as_os_str()])
+            .output()
+            .unwrap())
+    };
+    for _ in 0..3 {
+        let (mut child, _pipe) = stuck(&mut qemu, &folder);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!qemu.is_running());
+        let run = resume();
+        run.ok();
+        assert!(run.stderr().contains("runs again"), "{}", run.stderr());
+        assert!(qemu.is_running());
+    }
+    // A guest that runs is left alone.
+    let run = resume();
+    run.ok();
+    assert!(run.stderr().contains("runs already"), "{}", run.stderr());
+    assert!(qemu.is_running());
+    // So is one of a dump that still runs, which holds the socket.
+    let (child, pipe) = stuck(&mut qemu, &folder);
+    resume().fails(1, &["no greeting"]);
+    assert!(!qemu.is_running());
+    drop(pipe);
+    Run(child.wait_with_output().unwrap()).fails(1, &["Broken pipe"]);
+    assert!(qemu.is_running());
+}
+
+#[test]
 fn a_guest_that_somebody_else_resumes_is_reported() {
     let Some(mut qemu) = Qemu::start(Backend::SharedMemfd) else {
         return;

@@ -148,6 +148,23 @@ fn a_64_bit_cpu_may_run_it() {
 }
 
 #[test]
+fn an_elf_dump_becomes_a_windows_dump() {
+    for kind in NARROW {
+        let memory = Altered::of_kind(kind);
+        let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let elf = DumpOptions::new(Format::Elf)
+            .machine(Machine::I386)
+            .cpus(memory.guest.registers());
+        let (elf, _) = to_buffer(&memory, &elf);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&elf).unwrap();
+        let vmcore = Vmcore::open(file).unwrap();
+        let options = vmcore.options(Format::WinDmp).unwrap();
+        assert!(to_buffer(&vmcore, &options).0 == expected, "{kind:?}");
+    }
+}
+
+#[test]
 fn the_kernel_is_found_without_an_idt() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);

@@ -177,7 +177,7 @@ fn dumps_of_32_bit_guests_are_none_of_its() {
         let (bytes, _) = to_buffer(&guest, &options);
         let error = KernelDumpParser::with_reader(Cursor::new(bytes)).unwrap_err();
         assert!(
-            format!("{error:?}").contains("InvalidSignature"),
+            format!("{error:?}").contains("InvalidValidDump"),
             "{error:?}"
         );
     }

@@ -45,6 +45,8 @@ def run(row, limits, boot=True):
             out_of_core(checks, row, guest, booted)
         if row.paging:
             with_mappings(checks, guest, booted)
+        if row.name == "x86_64":
+            on_a_full_disk(checks, guest, booted)
     repaired(checks)
     return checks.results
 
@@ -194,6 +196,13 @@ def with_mappings(checks, guest, booted):
         if qemus.exists() and source.name.startswith("raw:"):
             program = READERS / "same_mappings"
             checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
+
+
+def on_a_full_disk(checks, guest, booted):
+    """What is kept of a dump that does not fit."""
+    program = READERS / "partial_opens"
+    command = (program, booted, guest.vmlinux)
+    checks.run(Check("raw:ram", "kdump-raw-snappy", "drgn, crash", "incomplete", command))
 
 
 def repaired(checks):

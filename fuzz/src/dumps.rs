@@ -1,0 +1,176 @@
+//! Dumps, read by the one decoder.
+
+use guestdump::flattened::{RearrangeError, rearrange};
+use guestdump::memory::{MIN_PAGE_SIZE, validate_ranges};
+use guestdump::sink::FdSink;
+use guestdump::vmcore::Vmcore;
+use guestdump::{Format, GuestMemory, Progress, dump};
+
+use super::allocator::bounded;
+use super::pieces::{self, Piece};
+use super::sinks::SlowStream;
+
+/// What opening and checking a dump of `len` bytes may take at a time. Of a
+/// header, page descriptor or note of the dump there are a few copies; a file
+/// may consist of nothing else.
+fn limit(len: usize) -> usize {
+    (8 << 20) + 8 * len
+}
+
+/// A dump's memory is written again if it has no more bytes.
+const MAX_WRITTEN: u64 = 4 << 20;
+
+pub fn elf(input: &[u8]) {
+    sparse(input);
+}
+
+pub fn kdump(input: &[u8]) {
+    sparse(input);
+}
+
+pub fn windmp(input: &[u8]) {
+    sparse(input);
+}
+
+fn sparse(input: &[u8]) {
+    let pieces = pieces::decode(input);
+    look_at(&pieces);
+}
+
+fn look_at(pieces: &[Piece]) {
+    bounded(limit(pieces::len(pieces)), || {
+        if let Ok(vmcore) = Vmcore::open(pieces::file(pieces)) {
+            look_inside(&vmcore);
+        }
+    });
+}
+
+fn look_inside(vmcore: &Vmcore) {
+    let ranges = vmcore.ranges();
+    if !ranges.is_empty() {
+        validate_ranges(&ranges).unwrap();
+    }
+    let _ = vmcore.headers();
+    let _ = vmcore.is_complete();
+    let _ = vmcore.machine();
+    let _ = vmcore.vmcoreinfo().map(|info| info.osrelease());
+    let _ = vmcore.utsname();
+    assert!(vmcore.cpus() <= vmcore.notes().count());
+    let bytes: u64 = ranges.iter().map(|range| range.size()).sum();
+    assert!(vmcore.pages() <= bytes / MIN_PAGE_SIZE);
+    if let Some(size) = vmcore.page_size() {
+        assert!(size.is_power_of_two() && size >= MIN_PAGE_SIZE);
+    }
+
+    let sound = vmcore.check(&Progress::new());
+    if let Ok(report) = &sound {
+        assert_eq!(report.pages, vmcore.pages());
+        let compressed: u64 = report.compressed_pages.iter().map(|(_, n)| n).sum();
+        assert_eq!(report.raw_pages + compressed, report.pages);
+        assert!(report.zero_pages <= report.pages);
+    }
+    let mut page = vec![0; MIN_PAGE_SIZE as usize];
+    let mut part = vec![0; 100];
+    for range in ranges.iter().take(16) {
+        for gpa in [range.start(), range.end() - MIN_PAGE_SIZE] {
+            let read = vmcore.read(gpa, &mut page);
+            assert!(read.is_ok() || sound.is_err(), "a sound dump's page");
+            if read.is_ok() {
+                vmcore.read(gpa + 3000, &mut part).unwrap();
+                assert_eq!(part, page[3000..3100]);
+            }
+        }
+        let populated = vmcore.next_populated(*range).unwrap();
+        assert!(populated.is_none_or(|extent| extent.intersection(range).is_some()));
+        let _ = vmcore.read(range.end() - 1, &mut part[..2]);
+    }
+    let _ = vmcore.read(u64::MAX, &mut part[..2]);
+    if sound.is_ok() && bytes <= MAX_WRITTEN {
+        for format in [Format::Elf, Format::KdumpSnappy, Format::WinDmpBitmap] {
+            write_again(vmcore, format);
+        }
+    }
+}
+
+/// What is written of it, if it can be written, has the same memory.
+fn write_again(vmcore: &Vmcore, format: Format) {
+    let Ok(options) = vmcore.options(format) else {
+        return;
+    };
+    // Makes little memory of a frame far away many bitmap pages.
+    let far = vmcore.ranges().last().is_some_and(|r| r.end() > 1 << 34);
+    if far && format != Format::Elf {
+        return;
+    }
+    let mut sink = SlowStream::default();
+    match dump(vmcore, &mut sink, &options) {
+        Ok(_) => {
+            let copy = Vmcore::open(pieces::file_of_bytes(&sink.bytes)).unwrap();
+            same_memory(vmcore, &copy);
+        }
+        Err(error) => assert!(error.is_refusal() && sink.bytes.is_empty(), "{error}"),
+    }
+}
+
+fn same_memory(from: &dyn GuestMemory, copy: &dyn GuestMemory) {
+    let mut pages = [vec![0; 4096], vec![0; 4096]];
+    for range in from.ranges() {
+        for gpa in (range.start()..range.end()).step_by(4096) {
+            let [a, b] = &mut pages;
+            from.read(gpa, a).unwrap();
+            copy.read(gpa, b).unwrap();
+            assert_eq!(a, b, "the page at {gpa:#x}");
+        }
+    }
+}
+
+/// An input is the stream's records, as pieces; if the first byte is odd, a
+/// stream without its end. The seekable reader and `rearrange` must agree.
+pub fn flattened(input: &[u8]) {
+    use guestdump::flattened::format::{RecordHeader, encode_file_header};
+    let Some((&flags, input)) = input.split_first() else {
+        return;
+    };
+    let mut stream = encode_file_header();
+    if flags & 2 == 0 {
+        for piece in pieces::decode(input) {
+            let header = RecordHeader {
+                offset: piece.offset.into(),
+                len: piece.bytes.len() as i64,
+            };
+            stream.extend_from_slice(&header.encode());
+            stream.extend_from_slice(&piece.bytes);
+        }
+    } else {
+        // Record headers of any kind.
+        stream.extend_from_slice(input);
+    }
+    if flags & 1 == 0 {
+        stream.extend_from_slice(&RecordHeader::END.encode());
+    }
+    let raw = pieces::empty_file();
+    let rearranged = bounded(1 << 20, || {
+        let mut sink = FdSink::new(raw.try_clone().unwrap().into()).unwrap();
+        rearrange(&mut &stream[..], &mut sink, &Progress::new())
+    });
+    bounded(limit(stream.len()), || {
+        let Ok(vmcore) = Vmcore::open(pieces::file_of_bytes(&stream)) else {
+            return;
+        };
+        assert!(vmcore.is_flattened());
+        look_inside(&vmcore);
+        // No file is that long.
+        if matches!(rearranged, Err(RearrangeError::Dump(_))) {
+            return;
+        }
+        assert_eq!(rearranged.unwrap(), vmcore.raw_len());
+        let plain = Vmcore::open(raw.try_clone().unwrap()).unwrap();
+        assert_eq!(plain.raw_len(), vmcore.raw_len());
+        assert_eq!(plain.ranges(), vmcore.ranges());
+        let checks = [&plain, &vmcore].map(|v| v.check(&Progress::new()).ok());
+        assert_eq!(checks[0], checks[1]);
+        if checks[0].as_ref().is_some_and(|report| report.pages < 1024) {
+            same_memory(&plain, &vmcore);
+        }
+    });
+}

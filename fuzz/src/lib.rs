@@ -1,0 +1,50 @@
+//! The bodies of the fuzz targets: functions of an input that panic where a
+//! promise does not hold. The fuzz targets call them, and so does
+//! `tests/fuzz.rs` with the seeds, which includes this file.
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+pub mod allocator;
+mod dumps;
+mod map;
+mod notes;
+mod page_tables;
+pub mod pieces;
+mod process_core;
+pub mod qemu;
+mod qmp;
+mod ram;
+mod round_trip;
+mod sinks;
+mod vmcoreinfo;
+mod windows_guest;
+
+/// What looks at an input.
+type Body = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Body)] = &[
+    ("elf", dumps::elf),
+    ("kdump", dumps::kdump),
+    ("flattened", dumps::flattened),
+    ("windmp", dumps::windmp),
+    ("notes", notes::notes),
+    ("vmcoreinfo", vmcoreinfo::text),
+    ("map", map::map),
+    ("qmp", qmp::qmp),
+    ("qemu", qemu::qemu),
+    ("process_core", process_core::process_core),
+    ("page_tables", page_tables::page_tables),
+    ("windows_guest", windows_guest::windows_guest),
+    ("vmcoreinfo_scan", vmcoreinfo::scan),
+    ("round_trip", round_trip::round_trip),
+];
+
+/// Has the target `name` look at `input`.
+///
+/// # Panics
+///
+/// If a promise does not hold, or there is no such target.
+pub fn run(name: &str, input: &[u8]) {
+    let (_, body) = TARGETS.iter().find(|(n, _)| *n == name).unwrap();
+    body(input);
+}

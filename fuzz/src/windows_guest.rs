@@ -1,0 +1,174 @@
+//! The synthetic Windows guest with other bytes here and there: what the
+//! search for its kernel makes of it.
+
+use std::io;
+use std::sync::OnceLock;
+
+use arbitrary::{Result, Unstructured};
+use guestdump::arch::x86_64;
+use guestdump::demo::{PageKind, WindowsGuest};
+use guestdump::memory::MemoryRange;
+use guestdump::windmp::{HeaderSource, WindowsOptions};
+use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
+
+use super::allocator::bounded;
+use super::sinks::FullSink;
+
+const SIZE: u64 = 16 << 20;
+const PAGE: u64 = 4096;
+
+/// A guest, read once: it is made anew in each page.
+struct Guest {
+    ranges: Vec<MemoryRange>,
+    bytes: Vec<Vec<u8>>,
+    cpus: Vec<x86_64::Registers>,
+    /// Guest-physical addresses of the pages that are not filler: page tables,
+    /// the kernel's image, its structures.
+    kernel: Vec<u64>,
+    /// Virtual addresses of what a search reads.
+    places: Vec<u64>,
+    guest: WindowsGuest,
+}
+
+impl Guest {
+    fn new(guest: WindowsGuest) -> Self {
+        let ranges = guest.ranges();
+        let read = |range: &MemoryRange| {
+            let mut bytes = vec![0; range.size() as usize];
+            guest.read(range.start(), &mut bytes).unwrap();
+            bytes
+        };
+        let pages = ranges
+            .iter()
+            .flat_map(|r| (r.start()..r.end()).step_by(PAGE as usize));
+        let is_kernel = |gpa: &u64| guest.page_kind(*gpa) == Some(PageKind::Kernel);
+        let mut places = vec![
+            guest.kernel_base(),
+            guest.kernel_base() + 0x3c,
+            guest.kdbg(),
+            guest.processor_block(),
+            guest.bugcheck_data(),
+        ];
+        for cpu in 0..2 {
+            places.extend([
+                guest.prcb(cpu),
+                guest.context_pointer(cpu),
+                guest.context(cpu),
+            ]);
+        }
+        Self {
+            bytes: ranges.iter().map(read).collect(),
+            cpus: guest.cpus(),
+            kernel: pages.filter(is_kernel).collect(),
+            places,
+            ranges,
+            guest,
+        }
+    }
+
+    /// A crashed guest, one that was crashed with KDBG encoded, a live one.
+    fn all() -> &'static [Self; 3] {
+        static ALL: OnceLock<[Guest; 3]> = OnceLock::new();
+        let crashed = || WindowsGuest::new(SIZE).unwrap();
+        ALL.get_or_init(|| [crashed(), crashed().encoded(true), crashed().live()].map(Self::new))
+    }
+}
+
+/// Other bytes at guest-physical addresses; the later ones count.
+struct Altered<'a> {
+    guest: &'a Guest,
+    patches: Vec<(u64, Vec<u8>)>,
+}
+
+impl GuestMemory for Altered<'_> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.guest.ranges.clone()
+    }
+
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let len = buf.len() as u64;
+        let index = self.guest.ranges.iter().position(|r| r.contains(gpa, len));
+        let index = index.ok_or(io::ErrorKind::InvalidInput)?;
+        let at = (gpa - self.guest.ranges[index].start()) as usize;
+        buf.copy_from_slice(&self.guest.bytes[index][at..at + buf.len()]);
+        for (start, bytes) in &self.patches {
+            for (byte, at) in bytes.iter().zip(*start..) {
+                if let Some(to) = at.checked_sub(gpa).filter(|at| *at < len) {
+                    buf[to as usize] = *byte;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn windows_guest(input: &[u8]) {
+    let _ = parse(&mut Unstructured::new(input));
+}
+
+fn parse(u: &mut Unstructured<'_>) -> Result<()> {
+    let guest = &Guest::all()[u.int_in_range(0..=2)?];
+    let format = match u.arbitrary()? {
+        true => Format::WinDmp,
+        false => Format::WinDmpBitmap,
+    };
+    let header = match u.int_in_range(0..=3)? {
+        0 => HeaderSource::Any,
+        1 => HeaderSource::Note,
+        _ => HeaderSource::Guest,
+    };
+    let mut cpus = guest.cpus.clone();
+    if u.ratio(1, 4)? {
+        for registers in &mut cpus {
+            alter(u, registers)?;
+        }
+    }
+    let mut patches = Vec::new();
+    for _ in 0..u.int_in_range(0..=24)? {
+        patches.push(patch(u, guest)?);
+    }
+    let memory = Altered { guest, patches };
+    let options = DumpOptions::new(format)
+        .cpus(cpus)
+        .windows(WindowsOptions::new().header(header));
+    // Nothing of the guest is kept but its image's directories and lists.
+    bounded(40 << 20, || match dump(&memory, &mut FullSink, &options) {
+        Ok(_) => panic!("the sink takes nothing"),
+        Err(Error::Write { .. }) => {}
+        Err(error) => assert!(error.is_refusal(), "{error}"),
+    });
+    Ok(())
+}
+
+/// Where, and a word or some bytes.
+fn patch(u: &mut Unstructured<'_>, guest: &Guest) -> Result<(u64, Vec<u8>)> {
+    let gpa = if u.arbitrary()? {
+        u.choose(&guest.kernel)? + u.int_in_range(0..=PAGE - 1)?
+    } else {
+        let place = u.choose(&guest.places)? + u64::from(u.arbitrary::<u16>()?);
+        guest.guest.translate(place).unwrap_or_default()
+    };
+    let word = match u.int_in_range(0..=4)? {
+        // A page table's entry, of a page or a table that may be above it.
+        0 => u.choose(&guest.kernel)? | 0x63,
+        1 => *u.choose(&guest.places)?,
+        2 => u.choose(&guest.places)? + u64::from(u.arbitrary::<u16>()?),
+        3 => u.arbitrary::<u64>()? >> u.int_in_range(0..=56)?,
+        _ => {
+            let len = u.int_in_range(1..=16)?;
+            return Ok((gpa, u.bytes(len)?.to_vec()));
+        }
+    };
+    Ok((gpa, word.to_le_bytes().to_vec()))
+}
+
+fn alter(u: &mut Unstructured<'_>, registers: &mut x86_64::Registers) -> Result<()> {
+    match u.int_in_range(0..=4)? {
+        0 => registers.cr3 = u.arbitrary()?,
+        1 => registers.cr4 = u.arbitrary()?,
+        2 => registers.idt.base = u.arbitrary()?,
+        3 => registers.kernel_gs_base = u.arbitrary()?,
+        _ => {}
+    }
+    Ok(())
+}
