@@ -43,6 +43,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
         machine: args.machine,
         page_size: None,
         include: Include::default(),
+        nocache: false,
         progress: progress.clone(),
     };
     let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);

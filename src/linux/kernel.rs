@@ -11,7 +11,7 @@ use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
 use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
-use crate::pipeline::Selection;
+use crate::pipeline::{Selection, Threads};
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
 
@@ -32,6 +32,8 @@ pub struct Kernel<'a> {
     machine: Machine,
     info: Vmcoreinfo,
     space: Option<AddressSpace>,
+    threads: Threads<'a>,
+    progress: Progress,
     /// Guest-physical addresses of pages, by their virtual ones.
     translations: Mutex<HashMap<u64, u64>>,
 }
@@ -87,14 +89,14 @@ pub enum KernelError {
 }
 
 impl<'a> Kernel<'a> {
-    /// The kernel of a guest. Of `options` the machine, VMCOREINFO's source
-    /// and the progress count.
+    /// The kernel of a guest. Of `options` the machine, VMCOREINFO's source,
+    /// the threads and the progress count.
     ///
     /// # Errors
     ///
     /// - as [`crate::dump`] refuses the memory's ranges or VMCOREINFO;
     /// - [`KernelError::NoVmcoreinfo`] if there is none.
-    pub fn find(memory: &'a dyn GuestMemory, options: &DumpOptions) -> DumpResult<Self> {
+    pub fn find(memory: &'a dyn GuestMemory, options: &'a DumpOptions) -> DumpResult<Self> {
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
         let machine = options.machine;
@@ -103,26 +105,23 @@ impl<'a> Kernel<'a> {
             ranges: &ranges,
             machine,
         };
-        let located = locate(guest, &options.vmcoreinfo, &options.progress)?;
+        let located = locate(
+            guest,
+            &options.vmcoreinfo,
+            options.workers(),
+            &options.progress,
+        )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        Ok(Self::new(memory, ranges, machine, located.info))
-    }
-
-    pub(crate) fn new(
-        memory: &'a dyn GuestMemory,
-        ranges: Vec<MemoryRange>,
-        machine: Machine,
-        info: Vmcoreinfo,
-    ) -> Self {
-        let space = kernel_address_space(machine, &info);
-        Self {
+        Ok(Self {
+            space: kernel_address_space(machine, &located.info),
             memory,
             ranges,
             machine,
-            info,
-            space,
+            info: located.info,
+            threads: options.workers(),
+            progress: options.progress.clone(),
             translations: Mutex::default(),
-        }
+        })
     }
 
     /// VMCOREINFO.
@@ -132,34 +131,20 @@ impl<'a> Kernel<'a> {
     }
 
     /// The pages of RAM that `level` leaves out, by what the kernel uses them
-    /// for; found on so many threads. Whether a page is zero is not looked at.
+    /// for. Whether a page is zero is not looked at.
     ///
     /// # Errors
     ///
     /// - [`Error::Kernel`](crate::Error::Kernel) if the kernel's memory map
     ///   cannot be understood;
     /// - [`Error::Cancelled`](crate::Error::Cancelled).
-    pub fn exclusion(
-        &self,
-        level: DumpLevel,
-        threads: usize,
-        progress: &Progress,
-    ) -> DumpResult<Exclusion> {
-        let page_size = self
-            .info
-            .page_size()
-            .filter(|size| self.machine.page_sizes().contains(size));
-        let page_size = page_size.unwrap_or_else(|| self.machine.default_page_size());
-        let selection = Selection::new(&self.ranges, page_size, None)?;
-        excluded(
-            self,
-            &selection.ram,
-            &selection.ram,
-            page_size,
-            level,
-            threads,
-            progress,
-        )
+    pub fn exclusion(&self, level: DumpLevel) -> DumpResult<Exclusion> {
+        let guests = self.info.page_size();
+        let page_size = guests
+            .filter(|size| self.machine.page_sizes().contains(size))
+            .unwrap_or_else(|| self.machine.default_page_size());
+        let ram = Selection::new(&self.ranges, page_size, None)?.ram;
+        excluded(self, &ram, page_size, level, self.threads, &self.progress)
     }
 
     fn guest(&self) -> Guest<'_> {

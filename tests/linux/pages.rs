@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use guestdump::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Error, Format, Machine, Progress};
+use guestdump::{DumpOptions, Error, Format, Machine};
 
 use super::guest::Guest;
 
@@ -227,11 +227,12 @@ impl Kern {
     fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
         let options = DumpOptions::new(Format::Elf)
             .machine(self.guest.machine)
+            .threads(threads)
             .vmcoreinfo(VmcoreinfoSource::Bytes(
                 self.guest.info.clone().into_bytes(),
             ));
         let kernel = Kernel::find(&self.guest, &options).unwrap();
-        kernel.exclusion(DumpLevel::new(level).unwrap(), threads, &Progress::new())
+        kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 
     /// Page frames that are left out, the same for each number of threads.

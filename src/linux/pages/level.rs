@@ -47,11 +47,6 @@ impl DumpLevel {
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
-
-    /// Whether it needs to know what the guest's kernel uses pages for.
-    pub(crate) const fn needs_kernel(self) -> bool {
-        self.0 & !Self::ZERO.0 != 0
-    }
 }
 
 impl fmt::Display for DumpLevel {

@@ -11,8 +11,6 @@ mod rules;
 mod sections;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 pub(crate) use frames::FrameSet;
 pub use level::{DumpLevel, ExcludedPages};
@@ -23,7 +21,7 @@ use sections::{Section, sections};
 
 use super::Kernel;
 use crate::error::{Error, Result};
-use crate::pipeline::FrameRun;
+use crate::pipeline::{FrameRun, Threads};
 use crate::progress::Progress;
 
 /// Page frames whose `struct page`s are read at once.
@@ -55,8 +53,7 @@ impl Exclusion {
 /// Page frames in a row that are left out for the same reason.
 type Found = Vec<(FrameRun, Reason)>;
 
-/// Which page frames of `ram` `level` leaves out, as far as they lie in
-/// `within`. Both ascend.
+/// Which page frames of `ram`, which ascends, `level` leaves out.
 ///
 /// # Errors
 ///
@@ -65,16 +62,15 @@ type Found = Vec<(FrameRun, Reason)>;
 pub(crate) fn excluded(
     kernel: &Kernel<'_>,
     ram: &[FrameRun],
-    within: &[FrameRun],
     page_size: u64,
     level: DumpLevel,
-    threads: usize,
+    threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Exclusion> {
     let layout = PageLayout::of(kernel)?;
     let sections = sections(kernel, ram, page_size, layout.size as u64)?;
     let mut exclusion = Exclusion {
-        frames: FrameSet::new(within),
+        frames: FrameSet::new(ram),
         counts: ExcludedPages::default(),
     };
     let walk = Walk {
@@ -83,9 +79,9 @@ pub(crate) fn excluded(
         level,
         progress,
     };
-    for wave in sections.chunks(WAVE * threads.max(1)) {
-        for found in walk.wave(wave, threads)? {
-            for (frames, reason) in found {
+    for wave in sections.chunks(WAVE * threads.count.max(1)) {
+        for found in threads.map(wave, &|section| walk.section(section)) {
+            for (frames, reason) in found? {
                 let new = exclusion.frames.insert(frames);
                 exclusion.counts.count(reason, new);
             }
@@ -102,33 +98,6 @@ struct Walk<'k, 'm> {
 }
 
 impl Walk<'_, '_> {
-    /// What each section gives, in their order.
-    fn wave(&self, wave: &[Section], threads: usize) -> Result<Vec<Found>> {
-        let next = AtomicUsize::new(0);
-        let results: Mutex<Vec<Option<Result<Found>>>> =
-            Mutex::new(wave.iter().map(|_| None).collect());
-        let work = || {
-            while let Some(index) = Some(next.fetch_add(1, Ordering::Relaxed))
-                && let Some(section) = wave.get(index)
-            {
-                let found = self.section(section);
-                let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-                results[index] = Some(found);
-            }
-        };
-        std::thread::scope(|scope| {
-            for number in 1..threads.min(wave.len()) {
-                let builder = std::thread::Builder::new().name(format!("guestdump-{number}"));
-                if builder.spawn_scoped(scope, work).is_err() {
-                    break;
-                }
-            }
-            work();
-        });
-        let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
-        results.into_iter().flatten().collect()
-    }
-
     fn section(&self, section: &Section) -> Result<Found> {
         let mut found: Found = Vec::new();
         let size = self.layout.size;
