@@ -35,7 +35,8 @@ struct Pool(usize);
 
 impl Executor for Pool {
     fn run(&self, threads: usize, work: &(dyn Fn() + Sync)) {
-        assert_eq!(threads, 4);
+        // Of short work there may be less than for all.
+        assert!((1..=4).contains(&threads), "{threads}");
         thread::scope(|scope| {
             for _ in 0..self.0 {
                 thread::Builder::new()

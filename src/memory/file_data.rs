@@ -39,7 +39,12 @@ pub(crate) fn next_extent(
     let Some(start) = next_start(file, offset, range)? else {
         return Ok(None);
     };
-    let data = offset + (start - range.start());
+    // The page's beginning may lie in a hole of the file, before the data.
+    let data = match rustix::fs::seek(file, SeekFrom::Data(offset + (start - range.start()))) {
+        Ok(data) => data,
+        // What the file has lost, or a file that cannot tell.
+        Err(_) => offset + (start - range.start()),
+    };
     // Somebody may punch a hole between the two calls: at least a page counts.
     let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
         Ok(hole) => hole.max(data + 1),
@@ -47,7 +52,8 @@ pub(crate) fn next_extent(
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),
         Err(errno) => return Err(errno.into()),
     };
-    let size = (hole - data)
+    let behind = hole.saturating_sub(offset) - (start - range.start());
+    let size = behind
         .min(range.end() - start)
         .next_multiple_of(MIN_PAGE_SIZE);
     let extent = MemoryRange::new(start, size).map_err(io::Error::other)?;
