@@ -5,6 +5,7 @@
 #[allow(dead_code)]
 #[path = "../process_core/core_file.rs"]
 mod core_file;
+mod dmesg;
 mod dump;
 mod files;
 mod paging;
