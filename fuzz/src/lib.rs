@@ -1,6 +1,6 @@
 //! The bodies of the fuzz targets: functions of an input that panic where a
 //! promise does not hold. The fuzz targets call them, and so does
-//! `tests/fuzz.rs` with the seeds, which includes this file.
+//! `tests/fuzz/main.rs` with the seeds, which includes this file.
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod allocator;

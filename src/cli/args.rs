@@ -13,8 +13,8 @@ use super::source::SourceName;
 
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
-SIGINT and SIGTERM stop the dump; no file is left. Exit codes: 0 done, 1 failed, 2 usage, 130 or \
-143 stopped by a signal.
+SIGINT and SIGTERM stop the dump; no file is left without --keep-partial. Exit codes: 0 done, \
+1 failed, 2 usage, 130 or 143 stopped by SIGINT or SIGTERM (with qmp: also 129, 131 by SIGHUP, SIGQUIT).
 
 Examples:
   guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump

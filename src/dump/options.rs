@@ -191,7 +191,7 @@ impl DumpOptions {
     /// When the dump fails, because the disk is full for example, or is
     /// cancelled, keep what there is: the pages that were written are a valid
     /// dump that says that it is incomplete. The sink is finished then, and
-    /// the error is [`Error::Incomplete`]. The space for headers, bitmaps and
+    /// the error is [`Error::Incomplete`](crate::Error::Incomplete). The space for headers, bitmaps and
     /// page descriptors is taken at the beginning. Formats other than
     /// kdump-raw are refused with it.
     #[must_use]

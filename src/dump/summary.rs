@@ -42,7 +42,7 @@ pub struct Summary {
     /// What the page tables gave, if they were asked for.
     pub paging: Option<PagingSummary>,
     /// Guest memory that could not be read: zeroes in the dump, or left out
-    /// of it, as [`DumpOptions::on_read_error`] says.
+    /// of it, as [`DumpOptions::on_read_error`](crate::DumpOptions::on_read_error) says.
     pub unreadable: Option<Unreadable>,
 }
 

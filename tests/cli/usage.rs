@@ -76,12 +76,23 @@ fn help_and_version_go_to_stdout() {
         "dump --help",
         "info --help",
         "check --help",
+        "dmesg --help",
         "rearrange --help",
+        "qmp-resume --help",
         "formats --help",
     ] {
         let run = folder.run(line);
         assert!(run.ok().contains("Example"), "{line}");
         assert_eq!(run.stderr(), "");
+        let is_option = |word: &&str| word.starts_with("--") && word.len() > 2;
+        for word in run.ok().split_whitespace().filter(is_option) {
+            let word = word.trim_end_matches(|c: char| !c.is_ascii_lowercase());
+            let documented = include_str!("../../docs/command.md").contains(word);
+            assert!(
+                documented || word == "--help" || word == "--version",
+                "{word}"
+            );
+        }
     }
     let help = folder.run("dump --help");
     for word in [

@@ -9,8 +9,8 @@ names guestdump. Prints one line; exit code 0 if the logs are the same.
 """
 
 import difflib
+import json
 import os
-import re
 import subprocess
 import sys
 
@@ -18,9 +18,12 @@ import drgn
 from drgn.helpers.linux.printk import get_dmesg
 
 
-def escaped(log):
-    """As guestdump prints bytes that may steer a terminal."""
-    return re.sub(rb"[^\n\t -~]", lambda match: b"\\x%02x" % match[0][0], log)
+def lines(records):
+    """As drgn prints them: further lines of a record are not indented."""
+    for record in records:
+        microseconds = record["nanoseconds"] // 1000
+        stamp = f"[{microseconds // 10**6:5d}.{microseconds % 10**6:06d}]"
+        yield from f"{stamp} {record['text']}".split("\n")
 
 
 def main():
@@ -29,12 +32,12 @@ def main():
         program = drgn.Program()
         program.set_core_dump(dump)
         program.load_debug_info([vmlinux])
-        theirs = escaped(get_dmesg(program)).decode().splitlines()
+        theirs = get_dmesg(program).decode(errors="replace").rstrip("\n").split("\n")
     except Exception as error:  # drgn has no common base class.
         print(f"drgn: {error}")
         return 1
-    command = [os.environ["GUESTDUMP"], "dmesg", f"vmcore:{dump}"]
-    ours = subprocess.check_output(command, text=True).splitlines()
+    command = [os.environ["GUESTDUMP"], "dmesg", "--json", f"vmcore:{dump}"]
+    ours = list(lines(json.loads(subprocess.check_output(command))["records"]))
     if theirs != ours:
         print("drgn: another log")
         print(*list(difflib.unified_diff(theirs, ours, lineterm=""))[:40], sep="\n")
