@@ -72,7 +72,9 @@ impl ReadOnce {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.without.store(true, Relaxed),
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) => {
+                    self.without.store(true, Relaxed)
+                }
                 Err(errno) => return Err(errno.into()),
             }
         }

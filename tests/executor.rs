@@ -99,7 +99,9 @@ impl Executor for Panicking {
 fn an_executor_that_panics_is_an_error() {
     let ram = vec![1; 4 << 20];
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
-    let options = DumpOptions::new(Format::Elf).executor(Arc::new(Panicking));
+    let options = DumpOptions::new(Format::Elf)
+        .threads(2)
+        .executor(Arc::new(Panicking));
     let error = dump(&memory, &mut BufferSink::new(), &options).unwrap_err();
     assert!(error.to_string().contains("no threads left"), "{error}");
 }

@@ -7,7 +7,7 @@
 //! in the dump's order, so it does not depend on the threads.
 #![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::format::codec_flag;
 use super::placement::{Due, Placement};
@@ -39,6 +39,8 @@ pub(super) struct Written {
     pub(super) pages: u64,
     /// Offset behind their data.
     pub(super) end: u64,
+    /// Offset behind the descriptors that were written.
+    pub(super) descriptors_end: u64,
 }
 
 pub(super) struct Worker {
@@ -113,8 +115,14 @@ impl Encoded<'_> {
 }
 
 impl<'a, 't> Pages<'a, 't> {
-    /// Pages whose data goes to `data_at` of `target` and behind it.
-    pub(super) fn new(contents: &KdumpContents<'a>, target: &'a Target<'t>, data_at: u64) -> Self {
+    /// Pages whose data goes to `data_at` of `target` and behind it, and
+    /// whose descriptors go to `descriptors_at`.
+    pub(super) fn new(
+        contents: &KdumpContents<'a>,
+        target: &'a Target<'t>,
+        data_at: u64,
+        descriptors_at: u64,
+    ) -> Self {
         let page_size = contents.selection.page_size as usize;
         Self {
             contents: *contents,
@@ -124,12 +132,17 @@ impl<'a, 't> Pages<'a, 't> {
             written: Mutex::new(Written {
                 pages: 0,
                 end: data_at,
+                descriptors_end: descriptors_at,
             }),
         }
     }
 
     pub(super) fn written(&self) -> Written {
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock_written()
+    }
+
+    fn lock_written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn compressor(&self) -> Result<Compressor> {
@@ -350,17 +363,18 @@ impl<'a> Encoder for Pages<'a, '_> {
     fn write(&self, block: &Block<'a>) -> Result<()> {
         // The descriptors are also those of earlier blocks, which count even
         // if this one's data cannot be written.
-        if !block.due.bytes.is_empty() {
-            self.target.write_at(block.due.offset, &block.due.bytes)?;
+        let due = &block.due;
+        if !due.bytes.is_empty() {
+            self.target.write_at(due.offset, &due.bytes)?;
+            self.lock_written().descriptors_end = due.offset + due.bytes.len() as u64;
         }
         let data = &block.encoded.data;
         if !data.is_empty() {
             self.target.write_at(block.data_at, data)?;
         }
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Written {
-            pages: block.pages_so_far,
-            end: block.data_at + data.len() as u64,
-        };
+        let mut written = self.lock_written();
+        written.pages = block.pages_so_far;
+        written.end = block.data_at + data.len() as u64;
         Ok(())
     }
 }

@@ -8,7 +8,8 @@
 
 use super::bitmap::for_each_piece;
 use super::format::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, SubHeader, codec_flag,
+    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
+    SubHeader, codec_flag,
 };
 use super::layout::Layout;
 use super::pages::{self, Pages};
@@ -174,7 +175,8 @@ impl<'a> KdumpWriter<'a> {
             size: page_size as u32,
             flags: 0,
         };
-        let pages = Pages::new(&self.contents, &target, self.layout.data + page_size);
+        let data = self.layout.data + page_size;
+        let pages = Pages::new(&self.contents, &target, data, self.layout.descriptors);
         let layout = pages::Layout {
             placement: Placement::new(zero_page, self.layout.descriptors, self.order),
             seen: Seen::new(page_size as usize),
@@ -226,20 +228,29 @@ impl<'a> KdumpWriter<'a> {
         written: pages::Written,
         error: Error,
     ) -> Error {
-        if written.pages == 0 {
+        // Descriptors that were due and not written are nowhere, and so are
+        // the pages behind them.
+        let described =
+            (written.descriptors_end - self.layout.descriptors) / PageDescriptor::SIZE as u64;
+        let is_gap = written.descriptors_end < end.descriptors.offset;
+        let stored = match is_gap {
+            true => written.pages.min(described),
+            false => written.pages,
+        };
+        if stored == 0 {
             return error;
         }
         let readable = self.contents.selection.readable(self.contents.unreadable);
-        let pages = first_pages(&readable, written.pages);
+        let pages = first_pages(&readable, stored);
         let close = || {
             output.set_len(written.end)?;
             target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
             self.write_bitmap(target, Bitmap::Second, &pages, None)?;
-            self.write_main_header(target, written.pages, true)
+            self.write_main_header(target, stored, true)
         };
         match close() {
             Ok(()) => Error::Incomplete {
-                pages: written.pages,
+                pages: stored,
                 of: self.contents.selection.pages(),
                 cause: Box::new(error),
             },

@@ -168,6 +168,12 @@ impl<'a> Kernel<'a> {
             return Ok(gpa + offset);
         }
         let (gpa, _) = self.extent(page)?;
+        // So that what is remembered has no end beyond all addresses.
+        let behind = gpa.checked_add(SMALLEST_PAGE);
+        behind.ok_or(KernelError::Unmapped {
+            vaddr,
+            source: None,
+        })?;
         let mut translations = self.translations();
         if translations.len() == MAX_TRANSLATIONS {
             translations.clear();

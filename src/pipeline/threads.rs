@@ -39,11 +39,11 @@ impl Threads<'_> {
     /// on fewer if no more can be started.
     pub(crate) fn run(&self, work: &(dyn Fn() + Sync)) {
         match self.executor {
-            Some(executor) => {
+            Some(executor) if self.count > 1 => {
                 executor.run(self.count, work);
                 work();
             }
-            None => thread::scope(|scope| {
+            _ => thread::scope(|scope| {
                 for number in 1..self.count {
                     let spawned = thread::Builder::new()
                         .name(format!("guestdump-{number}"))

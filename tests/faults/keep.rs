@@ -249,6 +249,44 @@ fn descriptors_of_many_blocks_are_kept_with_the_pages() {
 }
 
 #[test]
+fn descriptors_that_were_due_and_not_written_are_not_counted() {
+    // One write fails, and the disk works again when the dump is closed.
+    let mut pages = vec![Page::Text(1); 3];
+    pages.resize(65_530, Page::Untouched);
+    pages.extend((0..600).map(|i| Page::Random(i as u8)));
+    let guest = PageMemory::new([(0, pages)]);
+    let Some(format) = raw_formats().next() else {
+        return;
+    };
+    let options = options(format).keep_partial(true);
+    let mut failed_after_pages = 0;
+    for write in 0.. {
+        let mut disk = Disk {
+            size: usize::MAX,
+            can_reserve: true,
+            broken: Some((write, 1)),
+            ..Disk::default()
+        };
+        match dump(&guest, &mut disk, &options) {
+            Ok(_) => break,
+            Err(Error::Incomplete { pages, .. }) => {
+                failed_after_pages += 1;
+                let dump = disk.dump();
+                let error = dump.check(&Progress::new()).unwrap_err();
+                assert!(matches!(error, VmcoreError::Incomplete), "{write}: {error}");
+                assert_eq!(dump.ranges(), [range(0, pages * PAGE)]);
+                for gpa in [0, (pages - 1) * PAGE] {
+                    let found = page_of(&dump, gpa).unwrap();
+                    assert!(found == guest.page(gpa).unwrap().bytes(), "{gpa:#x}");
+                }
+            }
+            Err(_) => {}
+        }
+    }
+    assert!(failed_after_pages > 0);
+}
+
+#[test]
 fn a_dump_that_has_pages_left_out_can_be_kept_too() {
     struct Bad(PageMemory);
     impl GuestMemory for Bad {

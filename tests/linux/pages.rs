@@ -419,7 +419,7 @@ fn a_kernel_that_is_not_understood_is_an_error() {
         ("page.flags)=0", "page.flags)=18446744073709551615"),
         ("PG_lru)=4", "PG_lru)=64"),
         ("PG_lru)=4", "PG_lru)=-1"),
-        ("SECTION_SIZE_BITS)=20", "SECTION_SIZE_BITS)=12"),
+        ("SECTION_SIZE_BITS)=20", "SECTION_SIZE_BITS)=19"),
         ("SECTION_SIZE_BITS)=20", "SECTION_SIZE_BITS)=63"),
         ("MAX_PHYSMEM_BITS)=22", "MAX_PHYSMEM_BITS)=-1"),
         ("SIZE(mem_section)=16", "SIZE(mem_section)=0"),

@@ -87,6 +87,13 @@ fn damage_ends_it() {
         set_indexes(&mut guest, 0, 64);
         assert!(damaged(&guest), "{len} {text_len}");
     }
+    // Records without any bytes, again and again.
+    let mut guest = fresh();
+    guest.info = guest
+        .info
+        .replace("SIZE(printk_log)=16", "SIZE(printk_log)=0");
+    set_indexes(&mut guest, 0, 64);
+    assert!(damaged(&guest));
     for (first, next) in [(LEN, 0), (0, LEN + 1), (u64::from(u32::MAX), 5)] {
         let mut guest = fresh();
         set_indexes(&mut guest, first, next);

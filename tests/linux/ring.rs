@@ -245,6 +245,20 @@ fn a_hostile_ring_costs_no_more_than_it_holds() {
     ring.set_ids(0, 4);
     assert_eq!(ring.guest.texts(), [""; 0]);
 
+    // Elements as large as all memory.
+    let mut ring = Ring::new(Machine::Ppc64le);
+    for n in 0..8u64 {
+        ring.put_desc(n, FINALIZED, (3, 3));
+    }
+    ring.set_ids(0, 7);
+    let info = &mut ring.guest.info;
+    *info = info.replace("SIZE(prb_desc)=24", "SIZE(prb_desc)=18446744073709551608");
+    *info = info.replace(
+        "SIZE(printk_info)=88",
+        "SIZE(printk_info)=9223372036854775807",
+    );
+    assert!(ring.guest.log().map_or(0, |log| log.len()) <= 8);
+
     // Sizes that are nonsense.
     let mut ring = Ring::new(Machine::Ppc64le);
     ring.guest.put(RING, 4, 27);

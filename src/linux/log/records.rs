@@ -84,7 +84,8 @@ impl<'a> Records<'a> {
             vaddr: self.vaddr.wrapping_add(at),
             why,
         };
-        if len < self.header.size.saturating_add(text_len) || len > self.len - at {
+        let least = self.header.size.saturating_add(text_len).max(1);
+        if len < least || len > self.len - at {
             return Err(damaged(format!(
                 "{len} bytes with {text_len} bytes of text"
             )));

@@ -66,7 +66,7 @@ impl Array {
     /// Where the element of record `id` lies.
     fn element(&self, id: u64) -> u64 {
         let index = id & ((1 << self.count_bits) - 1);
-        self.vaddr.wrapping_add(index * self.size)
+        self.vaddr.wrapping_add(index.wrapping_mul(self.size))
     }
 }
 

@@ -15,6 +15,11 @@ const PRESENT: u64 = 1;
 /// aligned to more.
 const FLAGS: u64 = (1 << 5) - 1;
 
+/// Sections of 1 MiB: kernels have 16 MiB and more.
+const MIN_SECTION_BITS: i64 = 20;
+/// Page frames in a [`Section`], at most; free blocks of every kernel divide it.
+const MOST_FRAMES: u64 = 1 << 15;
+
 /// Page frames whose `struct page`s lie in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
@@ -43,11 +48,27 @@ fn flat(kernel: &Kernel<'_>, ram: &[FrameRun]) -> Result<Vec<Section>, KernelErr
     let map = kernel.word_at(kernel.symbol("mem_map")?)?;
     let page_struct = kernel.size("page")?;
     let first = kernel.first_frame();
-    let section = |run: &FrameRun| Section {
-        frames: *run,
-        map: map.wrapping_add((run.start.wrapping_sub(first)).wrapping_mul(page_struct)),
-    };
-    Ok(ram.iter().map(section).collect())
+    let base = map.wrapping_sub(first.wrapping_mul(page_struct));
+    let mut list = Vec::new();
+    for run in ram {
+        push(&mut list, *run, base, page_struct);
+    }
+    Ok(list)
+}
+
+/// Appends the sections of `run`, where page frame 0 would have its `struct
+/// page` at `base`.
+fn push(list: &mut Vec<Section>, run: FrameRun, base: u64, page_struct: u64) {
+    let mut start = run.start;
+    while start < run.end() {
+        let end = run.end().min((start / MOST_FRAMES + 1) * MOST_FRAMES);
+        let count = end - start;
+        list.push(Section {
+            frames: FrameRun { start, count },
+            map: base.wrapping_add(start.wrapping_mul(page_struct)),
+        });
+        start = end;
+    }
 }
 
 fn sparse(
@@ -66,7 +87,7 @@ fn sparse(
     let section_bits = kernel.number_of("SECTION_SIZE_BITS")?;
     let address_bits = kernel.number_of("MAX_PHYSMEM_BITS")?;
     let page_bits = i64::from(page_size.trailing_zeros());
-    if !(page_bits + 1..=40).contains(&section_bits)
+    if !(MIN_SECTION_BITS.max(page_bits + 1)..=40).contains(&section_bits)
         || !(section_bits..=64).contains(&address_bits)
         || !(8..=page_size).contains(&entry_size)
     {
@@ -125,13 +146,11 @@ impl Table<'_, '_> {
                 let number = at / self.in_section;
                 let end = run.end().min((number + 1) * self.in_section);
                 if let Some(base) = self.base(number)? {
-                    list.push(Section {
-                        frames: FrameRun {
-                            start: at,
-                            count: end - at,
-                        },
-                        map: base.wrapping_add(at.wrapping_mul(self.page_struct)),
-                    });
+                    let run = FrameRun {
+                        start: at,
+                        count: end - at,
+                    };
+                    push(&mut list, run, base, self.page_struct);
                 }
                 at = end;
             }

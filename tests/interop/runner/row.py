@@ -37,7 +37,7 @@ def run(row, limits, boot=True):
                 if dump:
                     read(checks, dump)
                     compare_with_qemu(checks, dump, booted)
-                    if name in formats.FEW and source.name == "raw:ram":
+                    if name in ("elf", "kdump-raw-zlib") and source.name == "raw:ram":
                         ram_map = (f"raw:{booted}/ram", "--map", booted / "map.json")
                         checks.run(*readers.log(dump, ram_map))
         live(checks, guest, booted)
