@@ -82,8 +82,9 @@ def table(results, names, known):
 
 
 def cell(results, reader, known):
-    """What this reader does, and the numbers of its limits."""
-    of_reader = [r for r in results if r["reader"] == reader]
+    """What this reader does, and the numbers of its limits. The kernel's log is
+    a matter of our command, not of a format."""
+    of_reader = [r for r in results if r["reader"] == reader and r["check"] != "log"]
     does = dict.fromkeys(r["check"] for r in of_reader if r["verdict"] == "ok")
     numbers = sorted({known[note_of(r)] for r in of_reader if r["limit"]})
     notes = f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else ""
