@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::arch::Machine;
 use crate::dump::DumpOptions;
-use crate::encoding::{ByteOrder, Class};
+use crate::encoding::Class;
 use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
@@ -226,37 +226,33 @@ impl<'a> Kernel<'a> {
     ///
     /// [`KernelError::Unmapped`], [`KernelError::Read`].
     pub fn read(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
-        let mut done = 0;
-        while done < buf.len() {
-            let at = vaddr.wrapping_add(done as u64);
-            let in_page = (SMALLEST_PAGE - at % SMALLEST_PAGE) as usize;
-            let len = in_page.min(buf.len() - done);
-            let gpa = self.translate(at)?;
-            let part = &mut buf[done..done + len];
-            self.guest()
-                .read(gpa, part)
-                .map_err(|source| KernelError::Read {
-                    vaddr: at,
-                    gpa,
-                    len,
-                    source,
-                })?;
-            done += len;
-        }
-        Ok(())
+        self.read_by(vaddr, buf, |at| {
+            let in_page = SMALLEST_PAGE - at % SMALLEST_PAGE;
+            Ok((self.translate(at)?, in_page))
+        })
     }
 
     /// As [`read`](Self::read), for much at once: page tables are walked once
     /// for each of the kernel's pages, large ones too, and nothing is
     /// remembered.
     pub(crate) fn read_large(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
+        self.read_by(vaddr, buf, |at| self.extent(at))
+    }
+
+    /// Reads by `extent`, which gives a guest-physical address and how many
+    /// bytes are contiguous there.
+    fn read_by(
+        &self,
+        vaddr: u64,
+        buf: &mut [u8],
+        extent: impl Fn(u64) -> Result<(u64, u64), KernelError>,
+    ) -> Result<(), KernelError> {
         let mut done = 0;
         while done < buf.len() {
             let at = vaddr.wrapping_add(done as u64);
-            let (gpa, contiguous) = self.extent(at)?;
+            let (gpa, contiguous) = extent(at)?;
             let len = contiguous.min((buf.len() - done) as u64) as usize;
-            let part = &mut buf[done..done + len];
-            let read = self.guest().read(gpa, part);
+            let read = self.guest().read(gpa, &mut buf[done..done + len]);
             read.map_err(|source| KernelError::Read {
                 vaddr: at,
                 gpa,
@@ -271,18 +267,7 @@ impl<'a> Kernel<'a> {
     /// The number of up to 8 bytes at the beginning of `bytes`, in the
     /// guest's byte order.
     pub(crate) fn number(&self, bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        let len = bytes.len().min(8);
-        match self.machine.encoding().order {
-            ByteOrder::Little => {
-                word[..len].copy_from_slice(&bytes[..len]);
-                u64::from_le_bytes(word)
-            }
-            ByteOrder::Big => {
-                word[8 - len..].copy_from_slice(&bytes[..len]);
-                u64::from_be_bytes(word)
-            }
-        }
+        self.machine.encoding().order.number(bytes)
     }
 
     /// Bytes in the guest's `unsigned long`, and in a pointer.

@@ -169,17 +169,7 @@ impl Tree {
 
     /// The entry that these bytes are.
     fn entry(&self, bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        match self.order {
-            ByteOrder::Little => {
-                word[..bytes.len()].copy_from_slice(bytes);
-                u64::from_le_bytes(word)
-            }
-            ByteOrder::Big => {
-                word[8 - bytes.len()..].copy_from_slice(bytes);
-                u64::from_be_bytes(word)
-            }
-        }
+        self.order.number(bytes)
     }
 
     pub(super) fn contains(&self, vaddr: u64) -> bool {
