@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -14,15 +15,25 @@ GUEST = CHECKOUT / "tests" / "interop" / "guest"
 QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
 
 
-def run(row, limits, boot=True):
-    """Boots the guest, or takes it from the last run. Gives all results."""
+def run(row, limits, boot=True, keep=False):
+    """Boots the guest, or takes a kept one. Gives all results."""
     booted = CACHE / "guest" / row.name
     checks = Checks(row.name, limits)
+    try:
+        run_on(row, checks, booted, boot)
+    finally:
+        if not keep:
+            shutil.rmtree(booted, ignore_errors=True)
+    return checks.results
+
+
+def run_on(row, checks, booted, boot):
+    """The row's checks, with the guest's files in the folder `booted`."""
     take = (GUEST / "while_stopped", booted, *(["core"] if row.core else []))
     boots = (GUEST / "boot", booted, row.name, *take)
     start = Check("", "", "QEMU", "boot", boots, timeout=900)
     if boot and not checks.run(start):
-        return checks.results
+        return
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
         guest = describe(row, booted, pathlib.Path(work))
         # First, so that what they tell is what our dumps must tell.
@@ -48,7 +59,6 @@ def run(row, limits, boot=True):
         if row.name == "x86_64":
             on_a_full_disk(checks, guest, booted)
     repaired(checks)
-    return checks.results
 
 
 def lines_of(*command):
