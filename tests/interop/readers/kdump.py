@@ -15,6 +15,8 @@ TIMEVAL = {32: (404, 8), 64: (408, 16)}
 COUNTS = "IiiI"
 DESCRIPTOR = "QIIQ"  # offset, size, flags, page_flags
 ZLIB = 1
+# For each byte, which of its bits are set.
+BITS = [[bit for bit in range(8) if byte >> bit & 1] for byte in range(256)]
 
 
 class Kdump:
@@ -28,10 +30,14 @@ class Kdump:
         self.order = "<" if struct.unpack_from("<i", head, 8)[0] < 256 else ">"
         at = UTSNAME_AT + MACHINE * UTSNAME_FIELD
         machine = head[at : at + UTSNAME_FIELD].split(b"\0")[0].decode()
-        start, size = TIMEVAL[32 if machine in WORDS_32 else 64]
+        word = 32 if machine in WORDS_32 else 64
+        start, size = TIMEVAL[word]
         counts = struct.unpack_from(self.order + COUNTS, head, start + size)
         _, self.block_size, sub_header, blocks = counts
         half = blocks * self.block_size // 2
+        # The sub-header begins with phys_base, of one word, and dump_level.
+        self.file.seek(self.block_size + word // 8)
+        (self.dump_level,) = struct.unpack(self.order + "i", self.file.read(4))
         at = (1 + sub_header) * self.block_size
         self.file.seek(at)
         # A bit for each page frame: RAM, and what is in the dump.
@@ -58,7 +64,19 @@ class Kdump:
 
 def frames(bits):
     """The numbers of the bits that are set, ascending."""
-    for byte, value in enumerate(bits.to_bytes((bits.bit_length() + 7) // 8, "little")):
-        for bit in range(8):
-            if value >> bit & 1:
-                yield byte * 8 + bit
+    for first, count in runs(bits):
+        yield from range(first, first + count)
+
+
+def runs(bits):
+    """Bits in a row that are set: the first one's number, and how many."""
+    # Of bits 0 and 1 those where one meets the other.
+    edges = bits ^ bits << 1
+    start = None
+    for index, byte in enumerate(edges.to_bytes((edges.bit_length() + 7) // 8, "little")):
+        for bit in BITS[byte]:
+            if start is None:
+                start = index * 8 + bit
+            else:
+                yield start, index * 8 + bit - start
+                start = None
