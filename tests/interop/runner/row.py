@@ -116,14 +116,13 @@ def sources(row, booted):
     ram = ram_memory(booted)
     of_ram = ("--from", f"raw:{booted}/ram", "--map", booted / "map.json")
     yield Source("raw:ram", of_ram, ram, formats.FEW if row.few else formats.ALL)
-    if row.few:
-        return
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
         if not file.exists():
             continue
         convert = ("--from", f"vmcore:{file}")
-        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), formats.FEW)
+        again = [name] if row.few else formats.FEW
+        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), again)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
             cut = (*convert, *only(ram))
             yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])
