@@ -14,21 +14,21 @@ const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
 const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
-const RAM: usize = 4 << 20;
+pub(super) const RAM: usize = 4 << 20;
 
-const LRU: u64 = 1 << 4;
+pub(super) const LRU: u64 = 1 << 4;
 const SLAB: u64 = 1 << 9;
 const SWAPCACHE: u64 = 1 << 10;
-const PRIVATE: u64 = 1 << 13;
+pub(super) const PRIVATE: u64 = 1 << 13;
 const HEAD: u64 = 1 << 16;
-const SWAPBACKED: u64 = 1 << 19;
-const HWPOISON: u64 = 1 << 22;
-const BUDDY: i32 = -129;
+pub(super) const SWAPBACKED: u64 = 1 << 19;
+pub(super) const HWPOISON: u64 = 1 << 22;
+pub(super) const BUDDY: i32 = -129;
 const OFFLINE: i32 = -257;
 
 /// How the kernel finds its `struct page`s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Model {
+pub(super) enum Model {
     Flat,
     Static,
     /// The root's address, or that of a pointer to it, is in VMCOREINFO.
@@ -39,7 +39,7 @@ enum Model {
 
 /// Which kernels tell a large page's order in that way.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Generation {
+pub(super) enum Generation {
     /// Before 6.6.
     Destructor,
     /// 6.6 to 6.8.
@@ -48,8 +48,8 @@ enum Generation {
     PageType,
 }
 
-struct Kern {
-    guest: Guest,
+pub(super) struct Kern {
+    pub(super) guest: Guest,
     generation: Generation,
 }
 
@@ -64,7 +64,7 @@ struct Offsets {
 }
 
 impl Kern {
-    fn new(machine: Machine, model: Model, generation: Generation) -> Self {
+    pub(super) fn new(machine: Machine, model: Model, generation: Generation) -> Self {
         let guest = Guest::new(machine, RAM);
         let mut kern = Self { guest, generation };
         let o = kern.offsets();
@@ -173,7 +173,7 @@ impl Kern {
         }
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         frame: u64,
         flags: u64,
