@@ -168,10 +168,13 @@
 //! # Features
 //!
 //! Each codec is a feature; [`Format::available`] lists the formats that the
-//! present build can write.
+//! present build can write. Without any feature the crate links thiserror and
+//! zerocopy alone, and dumps into what the caller has: a [`sink::StreamSink`], a
+//! [`sink::BufferSink`], a [`DumpSink`] of its own.
 //!
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
+//! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], [`vmcore`], [`process_core`] | MIT or Apache-2.0 |
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
 //! | `libdeflate` | no | zlib dumps 8% smaller for 5% more processor time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
@@ -182,7 +185,6 @@
 //! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
-//! | `mapped` | no | guest memory at addresses of this process | MIT |
 //! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
 //! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
@@ -197,6 +199,8 @@
 //!   be kept ([`DumpOptions::keep_partial`]), and says that it is incomplete.
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adapters;
 pub mod arch;
@@ -217,9 +221,11 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+#[cfg(feature = "file")]
 mod page_cache;
 pub mod paging;
 mod pipeline;
+#[cfg(feature = "file")]
 pub mod process_core;
 mod progress;
 #[cfg(feature = "serde")]
@@ -228,6 +234,7 @@ pub mod qapi;
 pub mod qemu;
 pub mod sink;
 mod throttle;
+#[cfg(feature = "file")]
 pub mod vmcore;
 pub mod vmcoreinfo;
 pub mod windmp;

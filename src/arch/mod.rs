@@ -128,7 +128,8 @@ impl Machine {
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
     /// `notes`, for dumps that do not say.
-    pub(crate) fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
+    #[must_use]
+    pub fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;

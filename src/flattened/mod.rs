@@ -4,6 +4,7 @@
 //! back into its raw form.
 
 pub mod format;
+#[cfg(feature = "file")]
 pub(crate) mod reader;
 mod rearrange;
 pub(crate) mod writer;

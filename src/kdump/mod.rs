@@ -7,6 +7,7 @@ pub mod format;
 pub mod layout;
 mod pages;
 mod placement;
+#[cfg(feature = "file")]
 pub(crate) mod reader;
 mod sample;
 mod seen;

@@ -1,7 +1,9 @@
 //! Guest memory: what a virtual machine monitor implements ([`GuestMemory`]),
 //! and implementations for slices, files and mappings.
 
+#[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "file")]
 pub(crate) mod file_data;
 #[cfg(feature = "mapped")]
 mod mapped;
@@ -14,6 +16,7 @@ mod zero;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(feature = "mapped")]
 pub use mapped::MappedMemory;

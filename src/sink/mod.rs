@@ -6,19 +6,25 @@
 //! stream before anything is written.
 
 mod buffer;
+#[cfg(feature = "file")]
 mod file;
 mod output;
+#[cfg(feature = "file")]
 mod output_file;
+#[cfg(feature = "file")]
 mod raw_fd;
 mod stream;
+#[cfg(feature = "file")]
 mod target;
 
 use std::io;
 
 pub use buffer::BufferSink;
+#[cfg(feature = "file")]
 pub use file::{FdSink, FileSink, FileSinkOptions};
 pub(crate) use output::{ForwardOutput, Output};
 pub use stream::StreamSink;
+#[cfg(feature = "file")]
 pub use target::{Target, TargetError};
 
 /// Where a dump goes.

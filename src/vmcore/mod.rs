@@ -20,7 +20,7 @@ use crate::dump::DumpOptions;
 use crate::elf::format::{FileHeader, ProgramHeader};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::elf::reader::ElfDump;
-use crate::elf::sections;
+use crate::elf::sections_reader::read_sections;
 use crate::encoding::Encoding;
 use crate::format::Format;
 use crate::kdump::Utsname;
@@ -326,7 +326,7 @@ impl Vmcore {
         if let Contents::Elf(elf) = &self.contents
             && format == Format::Elf
         {
-            options = options.sections(sections::read(&self.input, &elf.header));
+            options = options.sections(read_sections(&self.input, &elf.header));
         }
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)

@@ -13,8 +13,10 @@ use std::fmt;
 
 use crate::kdump::UTS_LEN;
 
+#[cfg(feature = "file")]
+pub(crate) use locate::find_all;
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
-pub(crate) use locate::{find_all, locate, read_note_bytes};
+pub(crate) use locate::{locate, read_note_bytes};
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.

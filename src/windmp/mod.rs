@@ -17,12 +17,14 @@ mod header;
 mod options;
 mod overlay;
 mod plan;
+#[cfg(feature = "file")]
+mod read_context;
+#[cfg(feature = "file")]
 pub(crate) mod reader;
 mod runs;
 mod source;
 mod writer;
 
-pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
 pub use discover::{SkipReason, SkippedCpu};
 pub use error::{KernelList, ListFault, WinDmpError};
@@ -30,4 +32,6 @@ pub use header::Header;
 pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
 pub(crate) use plan::WinDmpPlan;
 pub use plan::WindowsSummary;
+#[cfg(feature = "file")]
+pub(crate) use read_context::decode_context;
 pub use source::HeaderOrigin;
