@@ -4,6 +4,38 @@
 //! to which several threads write at any offset, or a *stream*, which takes
 //! bytes strictly forward. Formats that need positions are refused for a
 //! stream before anything is written.
+//!
+//! ```
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::sink::StreamSink;
+//! use guestdump::{DumpOptions, Format, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let ram = vec![1; 1 << 20];
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! // Any `io::Write`: a pipe, a socket, an upload.
+//! let mut sink = StreamSink::new(Vec::new());
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//! assert!(sink.into_inner().starts_with(b"\x7fELF"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! As a user names it, `file:PATH`, `fd:N`, `-` or a path, and on the disk before
+//! it has its name:
+//!
+//! ```no_run
+//! # #[cfg(feature = "file")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use guestdump::sink::{FileSinkOptions, Target};
+//!
+//! let target: Target = "file:/var/crash/guest.vmcore".parse()?;
+//! let sink = target.open(FileSinkOptions::new().sync(true))?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "file"))]
+//! # fn main() {}
+//! ```
 
 mod buffer;
 #[cfg(feature = "file")]
