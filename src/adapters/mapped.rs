@@ -96,11 +96,13 @@ impl Mapped {
         })
     }
 
-    /// Only what lies in `ranges`.
+    /// Only what lies in `ranges`, in any order.
     pub(super) fn within(mut self, ranges: &[MemoryRange]) -> Result<Self, VmMemoryError> {
-        validate_ranges(ranges)?;
+        let mut ranges = ranges.to_vec();
+        ranges.sort_by_key(MemoryRange::start);
+        validate_ranges(&ranges)?;
         let mut parts = Vec::new();
-        for range in ranges {
+        for range in &ranges {
             let first = self
                 .parts
                 .partition_point(|p| p.range.end() <= range.start());
@@ -112,7 +114,7 @@ impl Mapped {
                 return Err(VmMemoryError::NotInRegions { range: *range });
             }
         }
-        self.ranges = ranges.to_vec();
+        self.ranges = ranges;
         self.parts = parts;
         self.known = OnceLock::new();
         Ok(self)
