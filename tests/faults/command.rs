@@ -110,8 +110,14 @@ fn a_name_that_cannot_be_given_leaves_what_was_there() {
 }
 
 fn has_strace() -> bool {
-    let found = std::process::Command::new("strace").arg("-V").output().is_ok();
-    assert!(found || std::env::var_os("CI").is_none(), "there is no strace");
+    let found = std::process::Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok();
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "there is no strace"
+    );
     if !found {
         eprintln!("skipped: there is no strace");
     }

@@ -11,13 +11,14 @@ use std::os::unix::fs::FileExt;
 use guestdump::memory::{FileMemory, MappedMemory, MemoryRange, RangeError};
 use guestdump::sink::BufferSink;
 use guestdump::{Error, Format, GuestMemory, OnReadError, Progress, dump};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::mm::{
     Advice, MapFlags, ProtFlags, UserfaultfdFlags, madvise, mmap, munmap, userfaultfd,
 };
 
-use super::support::{PAGE, Page, range};
 use super::memory::can_skip;
+use super::support::{PAGE, Page, range};
 use super::{open, options, page_of};
 
 const PAGES: u64 = 64;
@@ -44,9 +45,9 @@ fn unmap(address: usize) {
     unsafe { munmap(address as *mut _, (PAGES * PAGE) as usize) }.unwrap();
 }
 
-/// A file of different pages.
+/// A file in memory, of different pages.
 fn pages() -> File {
-    let file = tempfile::tempfile().unwrap();
+    let file: File = memfd_create("pages", MemfdFlags::CLOEXEC).unwrap().into();
     for page in 0..PAGES {
         file.write_all_at(&Page::Text(page as u8).bytes(), page * PAGE)
             .unwrap();
@@ -143,8 +144,10 @@ fn poison_by_userfaultfd(address: usize) -> io::Result<OwnedFd> {
     const POISON: Opcode = opcode::read_write::<[u64; 4]>(GROUP, 8);
     const FEATURE_POISON: u64 = 1 << 14;
     const MODE_MISSING: u64 = 1;
+    // So that nobody needs a right for it.
+    const USER_MODE_ONLY: UserfaultfdFlags = UserfaultfdFlags::from_bits_retain(1);
     // SAFETY: a new descriptor; it is told of no faults.
-    let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | UserfaultfdFlags::USER_MODE_ONLY) }?;
+    let fd = unsafe { userfaultfd(UserfaultfdFlags::CLOEXEC | USER_MODE_ONLY) }?;
     let at = address as u64;
     // SAFETY: the structures that these calls take: API and features; start,
     // length and mode of a range of this test's own mapping.
@@ -179,7 +182,9 @@ fn a_page_with_a_hardware_error_is_an_error_and_no_signal() {
     let file = pages();
     let address = map(&file);
     let memory = MappedMemory::new([(range(0, PAGES * PAGE), address)]).unwrap();
-    memory.read(0, &mut vec![0; (PAGES * PAGE) as usize]).unwrap();
+    memory
+        .read(0, &mut vec![0; (PAGES * PAGE) as usize])
+        .unwrap();
     let page = (address + (BROKEN * PAGE) as usize) as *mut c_void;
     // SAFETY: a page of this test's own mapping, which only the kernel reads.
     match unsafe { madvise(page, PAGE as usize, Advice::LinuxHwPoison) } {

@@ -382,7 +382,9 @@ fn arbitrary(seeds: &mut Seeds) {
     let raw = |format: &Format| format.codec().is_some() && format.needs_positions();
     for (n, format) in (0u8..).zip(Format::available()).filter(|(_, f)| raw(f)) {
         let how = [n, 0, 3, 0, 0, 1, 4, 1, 1, 250, 0];
-        let guest = [0, 0, 2, 2, 3, 7, 0, 100, 2, 9, 0, 180, 3, 8, 0, 20, 6, 0, 50];
+        let guest = [
+            0, 0, 2, 2, 3, 7, 0, 100, 2, 9, 0, 180, 3, 8, 0, 20, 6, 0, 50,
+        ];
         let input = [&how[..], &guest, &[1; 4]].concat();
         seeds.push(("round_trip", format!("full-{format}"), input));
     }
