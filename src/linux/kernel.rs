@@ -323,6 +323,11 @@ impl<'a> Kernel<'a> {
         Ok(self.number(bytes))
     }
 
+    /// RAM in bytes: no array of the kernel's is larger.
+    pub(crate) fn ram_size(&self) -> u64 {
+        self.ranges.iter().map(MemoryRange::size).sum()
+    }
+
     pub(crate) fn symbol(&self, name: &str) -> Result<u64, KernelError> {
         self.need(self.info.symbol(name), "SYMBOL", name)
     }
