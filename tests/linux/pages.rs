@@ -14,21 +14,21 @@ const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
 const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
-const RAM: usize = 4 << 20;
+pub(super) const RAM: usize = 4 << 20;
 
-const LRU: u64 = 1 << 4;
+pub(super) const LRU: u64 = 1 << 4;
 const SLAB: u64 = 1 << 9;
 const SWAPCACHE: u64 = 1 << 10;
-const PRIVATE: u64 = 1 << 13;
+pub(super) const PRIVATE: u64 = 1 << 13;
 const HEAD: u64 = 1 << 16;
-const SWAPBACKED: u64 = 1 << 19;
-const HWPOISON: u64 = 1 << 22;
-const BUDDY: i32 = -129;
+pub(super) const SWAPBACKED: u64 = 1 << 19;
+pub(super) const HWPOISON: u64 = 1 << 22;
+pub(super) const BUDDY: i32 = -129;
 const OFFLINE: i32 = -257;
 
 /// How the kernel finds its `struct page`s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Model {
+pub(crate) enum Model {
     Flat,
     Static,
     /// The root's address, or that of a pointer to it, is in VMCOREINFO.
@@ -39,7 +39,7 @@ enum Model {
 
 /// Which kernels tell a large page's order in that way.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Generation {
+pub(crate) enum Generation {
     /// Before 6.6.
     Destructor,
     /// 6.6 to 6.8.
@@ -48,8 +48,8 @@ enum Generation {
     PageType,
 }
 
-struct Kern {
-    guest: Guest,
+pub(crate) struct Kern {
+    pub(crate) guest: Guest,
     generation: Generation,
 }
 
@@ -64,7 +64,7 @@ struct Offsets {
 }
 
 impl Kern {
-    fn new(machine: Machine, model: Model, generation: Generation) -> Self {
+    pub(super) fn new(machine: Machine, model: Model, generation: Generation) -> Self {
         let guest = Guest::new(machine, RAM);
         let mut kern = Self { guest, generation };
         let o = kern.offsets();
@@ -173,7 +173,7 @@ impl Kern {
         }
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         frame: u64,
         flags: u64,
@@ -224,6 +224,21 @@ impl Kern {
         self.put(frame, flags, mapping, mapcount, 0, 0);
     }
 
+    /// Leaves zeroes of what says of a page only that the kernel has it.
+    pub(crate) fn forget_plain(&mut self) {
+        let size = self.offsets().size as usize;
+        self.put(0, 0, 0, -1, 0, 0);
+        let first = self.at(0) as usize;
+        let plain = self.guest.ram[first..first + size].to_vec();
+        for frame in 0..1024 {
+            let at = self.at(frame) as usize;
+            let page = &mut self.guest.ram[at..at + size];
+            if page == plain {
+                page.fill(0);
+            }
+        }
+    }
+
     fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
         let options = DumpOptions::new(Format::Elf)
             .machine(self.guest.machine)
@@ -247,11 +262,18 @@ impl Kern {
     }
 }
 
-const KINDS: [(Machine, Model, Generation); 7] = [
+type Kind = (Machine, Model, Generation);
+
+pub(crate) const KINDS: [Kind; 8] = [
     (Machine::Arm, Model::Flat, Generation::Flag),
     (Machine::Ppc64, Model::Flat, Generation::PageType),
     (Machine::Ppc64le, Model::Flat, Generation::Destructor),
     (Machine::Ppc64le, Model::Static, Generation::PageType),
+    (
+        Machine::X86_64,
+        Model::Extreme { pointer: true },
+        Generation::PageType,
+    ),
     (
         Machine::Arm,
         Model::Extreme { pointer: false },
@@ -269,27 +291,33 @@ const KINDS: [(Machine, Model, Generation); 7] = [
     ),
 ];
 
+/// A kernel with pages of every kind.
+pub(crate) fn eventful((machine, model, generation): Kind) -> Kern {
+    let mut kern = Kern::new(machine, model, generation);
+    let file = 0xc000_0000u64 & !1;
+    kern.put(8, LRU, file, -1, 0, 0); // Cache.
+    kern.put(9, LRU | PRIVATE, file, -1, 0, 0); // With buffers.
+    kern.put(10, SWAPCACHE | SWAPBACKED, file, -1, 0, 0);
+    kern.put(11, SWAPCACHE, file, -1, 0, 0); // Means something else.
+    kern.put(12, LRU | SWAPBACKED, file | 1, 0, 0, 0); // Anonymous.
+    kern.put_slab(13, LRU, file | 1); // What looks like mapping is not.
+    kern.put(14, 0, 0, -1, 0, 0); // The kernel's own.
+    kern.put(16, 0, 0, BUDDY, 3, 0); // Free, and what is in it is stale.
+    kern.put(17, 0, file | 1, -1, 0, 0);
+    kern.put(24, HWPOISON, 0, -1, 0, 0);
+    kern.put(25, 0, 0, OFFLINE, 0, 0);
+    kern.put(26, LRU | HWPOISON, file, -1, 0, 0); // Cache first.
+    kern.put_large(32, 4, LRU, file, false); // A folio of cache.
+    kern.put_large(64, 5, 0, 0, true); // Of hugetlbfs.
+    kern.put_large(128, 7, LRU | SWAPBACKED, file | 1, false); // Transparent.
+    kern.put(800, LRU, file, -1, 0, 0);
+    kern
+}
+
 #[test]
 fn each_bit_leaves_out_its_pages() {
     for (machine, model, generation) in KINDS {
-        let mut kern = Kern::new(machine, model, generation);
-        let file = 0xc000_0000u64 & !1;
-        kern.put(8, LRU, file, -1, 0, 0); // Cache.
-        kern.put(9, LRU | PRIVATE, file, -1, 0, 0); // With buffers.
-        kern.put(10, SWAPCACHE | SWAPBACKED, file, -1, 0, 0);
-        kern.put(11, SWAPCACHE, file, -1, 0, 0); // Means something else.
-        kern.put(12, LRU | SWAPBACKED, file | 1, 0, 0, 0); // Anonymous.
-        kern.put_slab(13, LRU, file | 1); // What looks like mapping is not.
-        kern.put(14, 0, 0, -1, 0, 0); // The kernel's own.
-        kern.put(16, 0, 0, BUDDY, 3, 0); // Free, and what is in it is stale.
-        kern.put(17, 0, file | 1, -1, 0, 0);
-        kern.put(24, HWPOISON, 0, -1, 0, 0);
-        kern.put(25, 0, 0, OFFLINE, 0, 0);
-        kern.put(26, LRU | HWPOISON, file, -1, 0, 0); // Cache first.
-        kern.put_large(32, 4, LRU, file, false); // A folio of cache.
-        kern.put_large(64, 5, 0, 0, true); // Of hugetlbfs.
-        kern.put_large(128, 7, LRU | SWAPBACKED, file | 1, false); // Transparent.
-        kern.put(800, LRU, file, -1, 0, 0);
+        let kern = eventful((machine, model, generation));
         let always = [24, 25];
         let with = |frames: &[u64]| {
             let mut all = [frames, &always[..]].concat();
