@@ -103,6 +103,7 @@ fn each_feature_brings_the_documented_crates_and_no_others() {
     // For the command nobody counts.
     rows.insert("cli".into());
     assert_eq!(rows, features());
+    assert!(!names("default", "normal,build").contains("cc"));
     let always = names("", "normal,no-proc-macro");
     for (feature, row) in &documented {
         let linked = names(feature, "normal,no-proc-macro");
