@@ -16,6 +16,7 @@ use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
 
 use super::pages::{DumpLevel, Exclusion, excluded};
+use super::vmemmap::Vmemmap;
 
 /// Translations that are remembered, of 4 KiB each.
 const MAX_TRANSLATIONS: usize = 4096;
@@ -32,6 +33,8 @@ pub struct Kernel<'a> {
     machine: Machine,
     info: Vmcoreinfo,
     space: Option<AddressSpace>,
+    /// Where there are no page tables.
+    vmemmap: Vmemmap,
     threads: Threads<'a>,
     progress: Progress,
     /// Guest-physical addresses of pages, by their virtual ones.
@@ -112,8 +115,10 @@ impl<'a> Kernel<'a> {
             &options.progress,
         )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        Ok(Self {
-            space: kernel_address_space(machine, &located.info),
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        let mut kernel = Self {
+            space: kernel_address_space(machine, &located.info, &read),
+            vmemmap: Vmemmap::default(),
             memory,
             ranges,
             machine,
@@ -121,7 +126,13 @@ impl<'a> Kernel<'a> {
             threads: options.workers(),
             progress: options.progress.clone(),
             translations: Mutex::default(),
-        })
+        };
+        if kernel.space.is_none() {
+            // What is not found there is reported when it is looked for: the
+            // log does not need it.
+            kernel.vmemmap = Vmemmap::of(&kernel).unwrap_or_default();
+        }
+        Ok(kernel)
     }
 
     /// VMCOREINFO.
@@ -145,6 +156,12 @@ impl<'a> Kernel<'a> {
             .unwrap_or_else(|| self.machine.default_page_size());
         let ram = Selection::new(&self.ranges, page_size, None)?.ram;
         excluded(self, &ram, page_size, level, self.threads, &self.progress)
+    }
+
+    /// Bytes of RAM.
+    pub(super) fn ram_size(&self) -> u64 {
+        let sizes = self.ranges.iter().map(MemoryRange::size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     fn guest(&self) -> Guest<'_> {
@@ -203,6 +220,9 @@ impl<'a> Kernel<'a> {
                 vaddr,
                 source: Some(source),
             });
+        }
+        if let Some(found) = self.vmemmap.extent(vaddr) {
+            return Ok(found);
         }
         let ram_start = self.ranges.first().map_or(0, MemoryRange::start);
         let direct = || {
