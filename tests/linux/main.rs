@@ -7,3 +7,4 @@ mod guest;
 mod pages;
 mod records;
 mod ring;
+mod walked;
