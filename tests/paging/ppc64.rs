@@ -50,7 +50,7 @@ fn pages_of_both_sizes() {
         let at = |base| below_root.map(|(vaddr, gpa, size)| (base | vaddr, gpa, size));
         let high = KERNEL | 0x1fff << 39;
         assert_eq!(guest.mappings(&space), [at(KERNEL), at(high)].concat());
-        let page = KERNEL | 0x20_0000 + 7 * size;
+        let page = KERNEL | (0x20_0000 + 7 * size);
         assert_eq!(
             guest.translate(&space, page + 0x234),
             Some(0x000f_ffff_ffff_0234)

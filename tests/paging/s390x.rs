@@ -130,7 +130,7 @@ fn only_the_quarters_that_there_are_count() {
     // An entry in each quarter of the segment table: 512 MiB apart.
     let mut guest = guest();
     for quarter in 0..4u64 {
-        let segment = 0x4000_0000 + (quarter << 20) | LARGE;
+        let segment = (0x4000_0000 + (quarter << 20)) | LARGE;
         guest.set_be(0x1_0000, 512 * quarter as usize, segment);
         guest.set_be(
             0x1_0000,
