@@ -10,7 +10,9 @@ use crate::encoding::Class;
 use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
-use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
+use crate::paging::{
+    AddressSpace, ReadPhysical, RecentPages, TranslateError, kernel_address_space,
+};
 use crate::pipeline::{Selection, Threads};
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
@@ -184,7 +186,8 @@ impl<'a> Kernel<'a> {
         if let Some(gpa) = self.translations().get(&page) {
             return Ok(gpa + offset);
         }
-        let (gpa, _) = self.extent(page)?;
+        let guest = self.guest();
+        let (gpa, _) = self.extent(page, &|gpa, buf| guest.read(gpa, buf))?;
         // So that what is remembered has no end beyond all addresses.
         let behind = gpa.checked_add(SMALLEST_PAGE);
         behind.ok_or(KernelError::Unmapped {
@@ -210,12 +213,11 @@ impl<'a> Kernel<'a> {
     }
 
     /// The guest-physical address of the byte at `vaddr`, and how many bytes
-    /// from there on are as contiguous in guest-physical memory.
-    fn extent(&self, vaddr: u64) -> Result<(u64, u64), KernelError> {
+    /// from there on are as contiguous in guest-physical memory. `read` reads
+    /// page tables.
+    fn extent(&self, vaddr: u64, read: &ReadPhysical<'_>) -> Result<(u64, u64), KernelError> {
         if let Some(space) = self.space {
-            let guest = self.guest();
-            let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-            let found = space.extent(&read, vaddr);
+            let found = space.extent(read, vaddr);
             return found.map_err(|source| KernelError::Unmapped {
                 vaddr,
                 source: Some(source),
@@ -253,10 +255,15 @@ impl<'a> Kernel<'a> {
     }
 
     /// As [`read`](Self::read), for much at once: page tables are walked once
-    /// for each of the kernel's pages, large ones too, and nothing is
+    /// for each of the kernel's pages, large ones too, and no translation is
     /// remembered.
     pub(crate) fn read_large(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
-        self.read_by(vaddr, buf, |at| self.extent(at))
+        let guest = self.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        // The kernel's pages may be small, and so many.
+        let tables = RecentPages::new(&read);
+        let read = |gpa, buf: &mut [u8]| tables.read(gpa, buf);
+        self.read_by(vaddr, buf, |at| self.extent(at, &read))
     }
 
     /// Reads by `extent`, which gives a guest-physical address and how many

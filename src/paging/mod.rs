@@ -14,6 +14,7 @@
 mod aarch64;
 mod guest;
 mod ppc64;
+mod recent;
 mod riscv;
 mod s390x;
 mod walk;
@@ -24,6 +25,7 @@ use std::io;
 pub use aarch64::Aarch64;
 pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};
 pub use ppc64::Ppc64Radix;
+pub(crate) use recent::RecentPages;
 pub use riscv::Riscv;
 pub use s390x::S390x;
 pub use walk::{Budget, Mapping, Mappings, mappings};

@@ -1,6 +1,8 @@
 //! `struct page`s that lie scattered in RAM, found through what the kernels of
 //! s390x and 64-bit PowerPC have in place of a direct mapping of them.
 
+use std::sync::atomic::Ordering;
+
 use guestdump::linux::{Kernel, KernelError};
 use guestdump::{Error, Machine};
 
@@ -48,7 +50,7 @@ fn expected() -> Vec<u64> {
     frames
 }
 
-/// All is found, and with what `spoil` does to it an error says what is wrong.
+/// All is found, and the array reads as it is.
 fn check(kern: &mut Kern, vmemmap: u64) {
     assert_eq!(kern.excluded(31).0, expected());
     let guest = &kern.guest;
@@ -123,6 +125,15 @@ mod s390x {
     #[test]
     fn the_array_is_found_through_the_kernels_tables() {
         check(&mut mapped(0, 0), VMEMMAP + 0x40_0000);
+    }
+
+    #[test]
+    fn tables_are_read_once_for_many_pages() {
+        let kern = mapped(0, 0);
+        kern.exclusion(31, 1).unwrap();
+        let reads = kern.guest.reads.load(Ordering::Relaxed);
+        // The array's pages, three tables, and what leads to both.
+        assert!(reads < COUNT + 16, "{reads}");
     }
 
     /// Since Linux 6.10.
@@ -284,7 +295,7 @@ mod ppc64 {
                 matches!(error, KernelError::Read { .. }),
                 "{at:#x} {value:#x}: {error}"
             );
-            let reads = kern.guest.reads.load(std::sync::atomic::Ordering::Relaxed);
+            let reads = kern.guest.reads.load(Ordering::Relaxed);
             assert!(reads < 4000, "{reads}");
         }
         // A page that is nowhere spoils nothing else.
