@@ -233,7 +233,7 @@ pub mod vmcoreinfo;
 pub mod windmp;
 
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, PagingSummary, Summary, dump};
+pub use dump::{DumpOptions, ExclusionSummary, OnUnknownKernel, PagingSummary, Summary, dump};
 pub use encoding::{ByteOrder, Class, Encoding};
 pub use error::{Error, Result, error_chain};
 pub use format::{Format, UnknownFormat};

@@ -58,6 +58,14 @@ pub enum KernelError {
         /// The kernel's release.
         osrelease: String,
     },
+    /// The dump has larger pages than the kernel.
+    #[error("the kernel's pages have {kernel} bytes, the dump's {dump}: leave the page size away")]
+    PageSize {
+        /// Bytes in a page of the kernel.
+        kernel: u64,
+        /// Bytes in a page of the dump.
+        dump: u64,
+    },
     /// A virtual address cannot be found in guest memory.
     #[error("cannot follow the kernel's address {vaddr:#x}")]
     Unmapped {
@@ -117,24 +125,38 @@ impl<'a> Kernel<'a> {
             &options.progress,
         )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        Ok(Self::new(memory, ranges, located.info, options))
+    }
+
+    /// The kernel of the guest with this memory, whose ranges are checked, and
+    /// this VMCOREINFO.
+    pub(crate) fn new(
+        memory: &'a dyn GuestMemory,
+        ranges: Vec<MemoryRange>,
+        info: Vmcoreinfo,
+        options: &'a DumpOptions,
+    ) -> Self {
+        let machine = options.machine;
         let mut kernel = Self {
-            space: kernel_address_space(machine, &located.info, &read),
+            space: None,
             vmemmap: Vmemmap::default(),
             memory,
             ranges,
             machine,
-            info: located.info,
+            info,
             threads: options.workers(),
             progress: options.progress.clone(),
             translations: Mutex::default(),
         };
+        let guest = kernel.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        kernel.space = kernel_address_space(machine, &kernel.info, &read);
         if kernel.space.is_none() {
             // What is not found there is reported when it is looked for: the
             // log does not need it.
             kernel.vmemmap = Vmemmap::of(&kernel).unwrap_or_default();
         }
-        Ok(kernel)
+        kernel
     }
 
     /// VMCOREINFO.
@@ -152,12 +174,24 @@ impl<'a> Kernel<'a> {
     ///   cannot be understood;
     /// - [`Error::Cancelled`](crate::Error::Cancelled).
     pub fn exclusion(&self, level: DumpLevel) -> DumpResult<Exclusion> {
-        let guests = self.info.page_size();
-        let page_size = guests
-            .filter(|size| self.machine.page_sizes().contains(size))
-            .unwrap_or_else(|| self.machine.default_page_size());
-        let ram = Selection::new(&self.ranges, page_size, None)?.ram;
-        excluded(self, &ram, page_size, level, self.threads, &self.progress)
+        let all = Selection::new(&self.ranges, self.page_size()?, None)?;
+        self.exclude(level, &all)
+    }
+
+    /// As [`exclusion`](Self::exclusion), of `selection`, which has this
+    /// kernel's pages.
+    pub(crate) fn exclude(&self, level: DumpLevel, selection: &Selection) -> DumpResult<Exclusion> {
+        excluded(self, selection, level, self.threads, &self.progress)
+    }
+
+    /// The kernel's page size in bytes.
+    pub(crate) fn page_size(&self) -> Result<u64, KernelError> {
+        let size = self.info.page_size();
+        size.filter(|size| self.machine.page_sizes().contains(size))
+            .ok_or_else(|| KernelError::Missing {
+                what: "PAGESIZE that the architecture has".to_owned(),
+                osrelease: self.info.osrelease(),
+            })
     }
 
     /// Bytes of RAM.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::many_single_char_names)]
 
 mod guest;
+mod levels;
 mod pages;
 mod records;
 mod ring;

@@ -9,25 +9,25 @@ use super::guest::Guest;
 
 /// Guest-physical address of the variable `mem_map` or of `mem_section`, and
 /// of the `struct page`s.
-pub(crate) const TABLE: u64 = 0x1000;
+pub(super) const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
-pub(crate) const PAGES: u64 = 0x1_0000;
+pub(super) const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
-const RAM: usize = 4 << 20;
+pub(super) const RAM: usize = 4 << 20;
 
-pub(crate) const LRU: u64 = 1 << 4;
+pub(super) const LRU: u64 = 1 << 4;
 const SLAB: u64 = 1 << 9;
 const SWAPCACHE: u64 = 1 << 10;
-const PRIVATE: u64 = 1 << 13;
+pub(super) const PRIVATE: u64 = 1 << 13;
 const HEAD: u64 = 1 << 16;
-const SWAPBACKED: u64 = 1 << 19;
-const HWPOISON: u64 = 1 << 22;
-pub(crate) const BUDDY: i32 = -129;
+pub(super) const SWAPBACKED: u64 = 1 << 19;
+pub(super) const HWPOISON: u64 = 1 << 22;
+pub(super) const BUDDY: i32 = -129;
 const OFFLINE: i32 = -257;
 
 /// How the kernel finds its `struct page`s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Model {
+pub(super) enum Model {
     Flat,
     Static,
     /// The root's address, or that of a pointer to it, is in VMCOREINFO.
@@ -38,7 +38,7 @@ pub(crate) enum Model {
 
 /// Which kernels tell a large page's order in that way.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Generation {
+pub(super) enum Generation {
     /// Before 6.6.
     Destructor,
     /// 6.6 to 6.8.
@@ -47,8 +47,8 @@ pub(crate) enum Generation {
     PageType,
 }
 
-pub(crate) struct Kern {
-    pub(crate) guest: Guest,
+pub(super) struct Kern {
+    pub(super) guest: Guest,
     generation: Generation,
 }
 
@@ -63,7 +63,7 @@ struct Offsets {
 }
 
 impl Kern {
-    pub(crate) fn new(machine: Machine, model: Model, generation: Generation) -> Self {
+    pub(super) fn new(machine: Machine, model: Model, generation: Generation) -> Self {
         let guest = Guest::new(machine, RAM);
         let mut kern = Self { guest, generation };
         let o = kern.offsets();
@@ -172,7 +172,7 @@ impl Kern {
         }
     }
 
-    pub(crate) fn put(
+    pub(super) fn put(
         &mut self,
         frame: u64,
         flags: u64,
@@ -191,7 +191,7 @@ impl Kern {
     }
 
     /// A large page, each of whose tails has `tail_flags`.
-    pub(crate) fn put_large(
+    pub(super) fn put_large(
         &mut self,
         frame: u64,
         order: u32,
@@ -230,14 +230,14 @@ impl Kern {
         self.put(frame, flags, mapping, mapcount, 0, 0);
     }
 
-    pub(crate) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
+    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
         let options = self.guest.options().threads(threads);
         let kernel = Kernel::find(&self.guest, &options).unwrap();
         kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 
     /// Page frames that are left out, the same for each number of threads.
-    pub(crate) fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
+    pub(super) fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
         let one = self.exclusion(level, 1).unwrap();
         let three = self.exclusion(level, 3).unwrap();
         let frames = |exclusion: &Exclusion| -> Vec<u64> { exclusion.ranges().flatten().collect() };
