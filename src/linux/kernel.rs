@@ -194,8 +194,8 @@ impl<'a> Kernel<'a> {
             })
     }
 
-    /// Bytes of RAM.
-    pub(super) fn ram_size(&self) -> u64 {
+    /// RAM in bytes: no array of the kernel's is larger.
+    pub(crate) fn ram_size(&self) -> u64 {
         let sizes = self.ranges.iter().map(MemoryRange::size);
         sizes.fold(0, u64::saturating_add)
     }
@@ -350,11 +350,6 @@ impl<'a> Kernel<'a> {
         let bytes = &mut bytes[..len];
         self.read(vaddr, bytes)?;
         Ok(self.number(bytes))
-    }
-
-    /// RAM in bytes: no array of the kernel's is larger.
-    pub(crate) fn ram_size(&self) -> u64 {
-        self.ranges.iter().map(MemoryRange::size).sum()
     }
 
     pub(crate) fn symbol(&self, name: &str) -> Result<u64, KernelError> {
