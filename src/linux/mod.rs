@@ -56,6 +56,7 @@
 mod kernel;
 mod log;
 mod pages;
+mod vmemmap;
 
 pub use kernel::{Kernel, KernelError};
 pub use log::{Caller, Log, LogRecord};

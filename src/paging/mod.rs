@@ -33,7 +33,10 @@
 
 mod aarch64;
 mod guest;
+mod ppc64;
+mod recent;
 mod riscv;
+mod s390x;
 mod walk;
 mod x86;
 
@@ -41,7 +44,10 @@ use std::io;
 
 pub use aarch64::Aarch64;
 pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};
+pub use ppc64::Ppc64Radix;
+pub(crate) use recent::RecentPages;
 pub use riscv::Riscv;
+pub use s390x::S390x;
 pub use walk::{Budget, Mapping, Mappings, mappings};
 pub use x86::{X86, X86Mode};
 
@@ -63,6 +69,10 @@ pub enum AddressSpace {
     Aarch64(Aarch64),
     /// Of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),
+    /// Of z/Architecture.
+    S390x(S390x),
+    /// Of 64-bit PowerPC with the radix MMU: the kernel's.
+    Ppc64(Ppc64Radix),
 }
 
 /// Why a virtual address has no physical one.
@@ -124,6 +134,8 @@ impl AddressSpace {
             Self::X86(x86) => vec![x86.tree()],
             Self::Aarch64(aarch64) => aarch64.trees(),
             Self::Riscv(riscv) => riscv.tree().into_iter().collect(),
+            Self::S390x(s390x) => s390x.tree().into_iter().collect(),
+            Self::Ppc64(ppc64) => ppc64.tree().into_iter().collect(),
         }
     }
 }

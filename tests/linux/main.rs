@@ -12,3 +12,4 @@ mod pieces;
 mod records;
 mod ring;
 mod seeds;
+mod walked;

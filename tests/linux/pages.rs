@@ -3,16 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use guestdump::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Error, Format, Machine};
+use guestdump::{Error, Machine};
 
 use super::guest::Guest;
 
 /// Guest-physical address of the variable `mem_map` or of `mem_section`, and
 /// of the `struct page`s.
-const TABLE: u64 = 0x1000;
+pub(super) const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
-const PAGES: u64 = 0x1_0000;
+pub(super) const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
 pub(super) const RAM: usize = 4 << 20;
 
@@ -192,7 +191,14 @@ impl Kern {
     }
 
     /// A large page, each of whose tails has `tail_flags`.
-    fn put_large(&mut self, frame: u64, order: u32, flags: u64, mapping: u64, hugetlb: bool) {
+    pub(super) fn put_large(
+        &mut self,
+        frame: u64,
+        order: u32,
+        flags: u64,
+        mapping: u64,
+        hugetlb: bool,
+    ) {
         let mapcount = match (self.generation, hugetlb) {
             (Generation::PageType, true) => -400,
             _ => -1,
@@ -239,19 +245,14 @@ impl Kern {
         }
     }
 
-    fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
-        let options = DumpOptions::new(Format::Elf)
-            .machine(self.guest.machine)
-            .threads(threads)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(
-                self.guest.info.clone().into_bytes(),
-            ));
+    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
+        let options = self.guest.options().threads(threads);
         let kernel = Kernel::find(&self.guest, &options).unwrap();
         kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 
     /// Page frames that are left out, the same for each number of threads.
-    fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
+    pub(super) fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
         let one = self.exclusion(level, 1).unwrap();
         let three = self.exclusion(level, 3).unwrap();
         let frames = |exclusion: &Exclusion| -> Vec<u64> { exclusion.ranges().flatten().collect() };
@@ -264,7 +265,13 @@ impl Kern {
 
 type Kind = (Machine, Model, Generation);
 
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 10] = [
+    (Machine::S390x, Model::Flat, Generation::Flag),
+    (
+        Machine::S390x,
+        Model::Extreme { pointer: false },
+        Generation::Destructor,
+    ),
     (Machine::Arm, Model::Flat, Generation::Flag),
     (Machine::Ppc64, Model::Flat, Generation::PageType),
     (Machine::Ppc64le, Model::Flat, Generation::Destructor),
