@@ -67,14 +67,14 @@ def codec_alone(codec):
     return float(result.stdout)
 
 
-def standstill():
+def standstill(*more):
     """Seconds for which a running guest stands still for our dump."""
     OUT.unlink(missing_ok=True)
     Qmp(os.environ["QMP"], 60).command("cont")
     time.sleep(0.5)
     source = ["--from", f"qmp:{os.environ['QMP']}"]
-    command = [GUESTDUMP, "dump", *source, "--to", OUT, "--format", "kdump-raw-snappy", "--json"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [GUESTDUMP, "dump", *source, "--to", OUT, "--format", "kdump-raw-snappy", *more]
+    result = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     return json.loads(result.stdout)["standstill_seconds"]
 
 
@@ -167,6 +167,15 @@ def compression(table):
         3,
         5,
     )
+    for codec in "snappy", "lzo":
+        table.faster(
+            f"kdump-raw-{codec} with --dump-level 31",
+            "makedumpfile -l -d 31 from ELF",
+            lambda: timed(["makedumpfile", "-l", "-d", "31", source, OUT]),
+            dump_of(f"kdump-raw-{codec}", "--dump-level", "31"),
+            1,
+            2,
+        )
     source.unlink()
     for codec in "snappy", "lzo", "zstd":
         alone, own = medians(lambda: codec_alone(codec), dump_of(f"kdump-raw-{codec}"))
@@ -232,6 +241,9 @@ def main():
     # Last, because the guest runs in between.
     work = "standstill, kdump-raw-snappy over QMP"
     table.faster(work, "QEMU kdump-zlib", lambda: qemu("kdump-zlib"), standstill, 10, 20)
+    work += " with --dump-level 31"
+    level = "--dump-level", "31"
+    table.faster(work, "QEMU kdump-zlib", lambda: qemu("kdump-zlib"), lambda: standstill(*level), 20, 40)
     grown_by_qemu = os.stat(GUEST_RAM).st_blocks * 512 >> 20
     table.write(
         Path(os.environ["TABLE"]),

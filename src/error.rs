@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::format::Format;
-use crate::linux::KernelError;
+use crate::linux::{DumpLevel, KernelError};
 use crate::memory::RangeError;
 use crate::vmcoreinfo::VmcoreinfoError;
 use crate::windmp::WinDmpError;
@@ -133,6 +133,29 @@ pub enum Error {
     #[error("the guest's kernel cannot be understood")]
     Kernel(#[from] KernelError),
 
+    /// The kernel does not say which pages a dump level leaves out.
+    #[error(
+        "cannot tell which pages dump level {level} leaves out; without a level all pages are dumped"
+    )]
+    DumpLevel {
+        /// The level that was asked for.
+        level: DumpLevel,
+        /// What is not understood.
+        source: KernelError,
+    },
+    /// A format that has all pages cannot leave out any.
+    #[error("{format} has no dump levels: its readers expect every page")]
+    DumpLevelFormat {
+        /// The format that was asked for.
+        format: Format,
+    },
+    /// A dump level leaves out every page that was asked for.
+    #[error("dump level {level} leaves out every page that was asked for")]
+    NothingLeft {
+        /// The level.
+        level: DumpLevel,
+    },
+
     /// Guest memory cannot be read.
     #[error("cannot read {len} bytes of guest memory at guest-physical address {gpa:#x}")]
     ReadMemory {
@@ -218,6 +241,9 @@ impl Error {
                 | Self::Throttle { .. }
                 | Self::NoPageTables
                 | Self::Kernel(_)
+                | Self::DumpLevel { .. }
+                | Self::DumpLevelFormat { .. }
+                | Self::NothingLeft { .. }
                 | Self::KeepPartialFormat { .. }
                 | Self::SkipFormat { .. }
         )

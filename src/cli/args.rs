@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{Format, Machine, OnReadError};
 
+use super::exclude::ExcludeArgs;
 use super::number::parse_size;
 use super::report::{Failure, Result, print};
 use super::source::SourceName;
@@ -121,6 +122,8 @@ pub(crate) struct DumpArgs {
     /// Bytes to dump from there on
     #[arg(long, value_name = "L", value_parser = parse_size, requires = "begin")]
     pub(crate) length: Option<u64>,
+    #[command(flatten)]
+    pub(crate) exclude: ExcludeArgs,
     /// Also say at which guest-virtual addresses the memory is mapped, by the
     /// page tables of all CPUs; with --format elf only
     #[arg(long)]

@@ -96,8 +96,10 @@ fn write(
 ) -> Result<Summary> {
     source.stop()?;
     let format = args.format.unwrap_or_else(|| default_format(sink));
-    let mut options = source
-        .options(format)?
+    let options = source.options(format)?;
+    let mut options = args
+        .exclude
+        .apply(options)
         .threads(args.threads.into())
         .on_read_error(args.on_read_error.into())
         .keep_partial(args.keep_partial)

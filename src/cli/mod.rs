@@ -4,6 +4,7 @@ mod args;
 mod check;
 mod dmesg;
 mod dump_cmd;
+mod exclude;
 mod formats;
 mod info;
 mod info_text;

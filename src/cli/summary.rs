@@ -9,6 +9,7 @@ use guestdump::windmp::{BugcheckData, HeaderOrigin, SkippedCpu, WindowsSummary};
 use guestdump::{PagingSummary, Summary, Unreadable};
 use serde::Serialize;
 
+use super::exclude::{self, ExclusionEntry};
 use super::missing::MissingEntry;
 use super::report::human;
 
@@ -30,6 +31,8 @@ pub(crate) struct SummaryEntry {
     windows: Option<WindowsEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     paging: Option<PagingEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excluded: Option<ExclusionEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<UnreadableEntry>,
     /// Of a guest that runs.
@@ -161,6 +164,7 @@ impl SummaryEntry {
                 cut_bytes: p.cut_bytes,
                 unreadable_tables: p.unreadable_tables,
             }),
+            excluded: s.excluded.as_ref().map(ExclusionEntry::from),
             unreadable: s.unreadable.as_ref().map(UnreadableEntry::from),
             standstill: standstill.map(|standstill| StandstillEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
@@ -221,6 +225,7 @@ pub(crate) fn lines(
     };
     let mut lines = vec![first];
     lines.extend(second);
+    lines.extend(s.excluded.iter().flat_map(exclude::lines));
     lines.extend(s.paging.as_ref().map(paging_line));
     lines.extend(s.windows.iter().flat_map(windows_lines));
     lines.extend(s.unreadable.iter().flat_map(unreadable_lines));

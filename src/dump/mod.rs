@@ -1,5 +1,6 @@
 //! A dump from end to end: options, checks, writing, summary.
 
+mod exclusion;
 mod options;
 mod plan;
 mod summary;
@@ -7,6 +8,7 @@ mod summary;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+pub use exclusion::{ExclusionSummary, OnUnknownKernel};
 pub use options::DumpOptions;
 pub use summary::{PagingSummary, Summary};
 
@@ -60,7 +62,7 @@ pub fn dump(
         }
     })?;
     let page_size = plan.selection.page_size;
-    let bytes_total = plan.selection.pages() * page_size;
+    let bytes_total = plan.pages(options.format) * page_size;
     let chunks = bytes_total.div_ceil(CHUNK_SIZE);
     let workers = options.workers();
     let threads = Threads {
@@ -99,6 +101,7 @@ pub fn dump(
         file_size: written.file_size,
         threads: threads.count,
         duration: begun.elapsed(),
+        excluded: plan.excluded,
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
         windows: plan.windows.map(|plan| plan.summary),

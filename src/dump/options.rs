@@ -4,10 +4,12 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::OnUnknownKernel;
 use crate::arch::{Machine, Registers};
 use crate::elf::Section;
 use crate::format::Format;
 use crate::kdump::Utsname;
+use crate::linux::DumpLevel;
 use crate::memory::OnReadError;
 use crate::paging::Budget;
 use crate::pipeline::{Executor, Threads};
@@ -31,6 +33,8 @@ pub struct DumpOptions {
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) windows: WindowsOptions,
     pub(crate) paging: Option<Budget>,
+    pub(crate) level: DumpLevel,
+    pub(crate) on_unknown_kernel: OnUnknownKernel,
     pub(crate) on_read_error: OnReadError,
     pub(crate) keep_partial: bool,
     pub(crate) threads: usize,
@@ -58,6 +62,8 @@ impl DumpOptions {
             filter: None,
             windows: WindowsOptions::new(),
             paging: None,
+            level: DumpLevel::NONE,
+            on_unknown_kernel: OnUnknownKernel::default(),
             on_read_error: OnReadError::default(),
             keep_partial: false,
             threads: 1,
@@ -177,6 +183,25 @@ impl DumpOptions {
     #[must_use]
     pub fn paging(mut self, budget: Budget) -> Self {
         self.paging = Some(budget);
+        self
+    }
+
+    /// Leaves out the pages that a Linux guest's kernel uses for what `level`
+    /// names, and those that the hardware reported as broken or that the guest
+    /// gave back. A kdump dump does not list them; in an ELF dump they are
+    /// holes. Which pages that are is found by VMCOREINFO alone. Windows formats
+    /// are refused with a level.
+    #[must_use]
+    pub fn dump_level(mut self, level: DumpLevel) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// What [`dump_level`](Self::dump_level) does about a kernel that is not
+    /// understood.
+    #[must_use]
+    pub fn on_unknown_kernel(mut self, policy: OnUnknownKernel) -> Self {
+        self.on_unknown_kernel = policy;
         self
     }
 

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::DumpOptions;
+use super::exclusion::{ExclusionSummary, exclude};
 use crate::elf::sections;
 use crate::elf::writer::{ElfContents, ElfWriter};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::kdump::writer::{KdumpContents, KdumpWriter};
+use crate::linux::DumpLevel;
 use crate::memory::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
 };
@@ -25,6 +27,8 @@ pub(super) struct Plan {
     /// The guest's RAM, if it is not made of whole pages.
     pub(super) partial_pages: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
+    /// What a dump level leaves out.
+    pub(super) excluded: Option<ExclusionSummary>,
     pub(super) mappings: Option<Mappings>,
     pub(super) notes: NoteSegment,
     pub(super) vmcoreinfo: Option<Located>,
@@ -81,6 +85,7 @@ impl Plan {
             _ => page_size,
         };
         let mut selection = Selection::new(&ranges, page_size, options.filter)?;
+        let excluded = exclude(guest, &mut selection, info, options)?;
         let windows = format
             .is_windows()
             .then(|| WinDmpPlan::new(guest, options, &mut selection))
@@ -113,12 +118,22 @@ impl Plan {
         Ok(Self {
             partial_pages: (!whole_pages).then_some(ranges),
             selection,
+            excluded,
             mappings,
             notes,
             vmcoreinfo,
             facts,
             windows,
         })
+    }
+
+    /// Pages that are gone through.
+    pub(super) fn pages(&self, format: Format) -> u64 {
+        match format {
+            // What is left out has its place, as a hole.
+            Format::Elf => self.selection.wanted_pages(),
+            _ => self.selection.pages(),
+        }
     }
 
     /// Writes the dump.
@@ -134,7 +149,7 @@ impl Plan {
             format, machine, ..
         } = options;
         let progress = &options.progress;
-        let total = self.selection.pages() * self.selection.page_size;
+        let total = self.pages(format) * self.selection.page_size;
         if let Some(windows) = &self.windows {
             progress.start(total);
             return windows.write(
@@ -179,6 +194,10 @@ impl Plan {
                     format,
                     codec,
                     machine,
+                    level: self
+                        .excluded
+                        .as_ref()
+                        .map_or(DumpLevel::NONE, |excluded| excluded.level),
                     keep_partial: options.keep_partial,
                 })?;
                 progress.start(total);
@@ -195,13 +214,13 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
+    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info, &read)?;
     let ram: Vec<_> = selection
-        .dumped
+        .wanted
         .iter()
         .map(|run| run.range(selection.page_size))
         .collect();
-    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
     mappings(&spaces, &read, &ram, budget, &options.progress)
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::ExclusionSummary;
 use crate::arch::Machine;
 use crate::format::Format;
 use crate::memory::Unreadable;
@@ -41,6 +42,8 @@ pub struct Summary {
     pub windows: Option<WindowsSummary>,
     /// What the page tables gave, if they were asked for.
     pub paging: Option<PagingSummary>,
+    /// What the dump level left out; `None` without one.
+    pub excluded: Option<ExclusionSummary>,
     /// Guest memory that could not be read: zeroes in the dump, or left out
     /// of it, as [`DumpOptions::on_read_error`](crate::DumpOptions::on_read_error) says.
     pub unreadable: Option<Unreadable>,

@@ -21,7 +21,7 @@ use crate::format::Format;
 use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::notes::NoteSegment;
 use crate::paging::Mapping;
-use crate::pipeline::{self, Chunks, RawLayout, RawPages, Selection, Threads, Written};
+use crate::pipeline::{self, Chunks, LeftOut, RawLayout, RawPages, Selection, Threads, Written};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -72,7 +72,7 @@ impl ElfContents<'_> {
             iter::once(low).chain(high)
         };
         let page_size = self.selection.page_size;
-        let runs = self.selection.dumped.iter();
+        let runs = self.selection.wanted.iter();
         runs.flat_map(move |run| cut(run.range(page_size)))
     }
 
@@ -87,12 +87,12 @@ impl ElfContents<'_> {
         let page_size = self.selection.page_size;
         let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
         let ram_end = self.selection.max_mapnr().checked_mul(page_size)?;
-        let size = self.selection.pages().checked_mul(page_size)?;
+        let size = self.selection.wanted_pages().checked_mul(page_size)?;
         let behind = sections::size(class, self.sections);
         let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
         let fits = match class {
             Class::Bits32 => {
-                let runs = self.selection.dumped.iter();
+                let runs = self.selection.wanted.iter();
                 let mut sizes = runs.map(|run| run.range(page_size).size());
                 let end = |m: &Mapping| m.vaddr.saturating_add(m.size);
                 ram_end <= 1 << 32
@@ -155,12 +155,8 @@ impl<'a> ElfWriter<'a> {
             unreadable: None,
             output: &output,
         };
-        let runs = &self.contents.selection.dumped;
-        let chunks = Chunks::new(
-            self.contents.memory,
-            runs,
-            self.contents.selection.page_size,
-        );
+        let selection = self.contents.selection;
+        let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Zeroes);
         let (end, result) = pipeline::run(&memory, RawLayout::default(), chunks, threads, progress);
         result?;
 
@@ -179,8 +175,8 @@ impl<'a> ElfWriter<'a> {
             output.write_at(0, &self.file_header(false))?;
         }
         Ok(Written {
-            pages: self.contents.selection.pages(),
-            zero_pages: end.zero_pages,
+            pages: selection.pages(),
+            zero_pages: end.zero_pages - selection.left_out.len(),
             file_size,
         })
     }
@@ -193,7 +189,8 @@ impl<'a> ElfWriter<'a> {
     }
 
     fn memory_end(&self) -> u64 {
-        self.layout.memory_at + self.contents.selection.pages() * self.contents.selection.page_size
+        self.layout.memory_at
+            + self.contents.selection.wanted_pages() * self.contents.selection.page_size
     }
 
     /// What section header 0 says of the number of program headers.

@@ -22,9 +22,12 @@ use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
 use crate::format::Format;
 use crate::guest::HeaderFacts;
+use crate::linux::DumpLevel;
 use crate::memory::{GuestMemory, UnreadableLog};
 use crate::notes::NoteSegment;
-use crate::pipeline::{self, Chunks, FrameRun, Selection, Threads, Written, first_pages};
+use crate::pipeline::{
+    self, Chunks, FrameRun, FrameSet, LeftOut, Selection, Threads, Written, first_pages,
+};
 use crate::progress::Progress;
 use crate::sink::{ForwardOutput, Output, SinkAccess};
 
@@ -40,6 +43,8 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) format: Format,
     pub(crate) codec: Codec,
     pub(crate) machine: Machine,
+    /// By which `selection` leaves pages out.
+    pub(crate) level: DumpLevel,
     /// After a failure the dump becomes one of what there is. Of raw dumps.
     pub(crate) keep_partial: bool,
 }
@@ -116,6 +121,7 @@ impl<'a> KdumpWriter<'a> {
         let vmcoreinfo_len = vmcoreinfo.end - vmcoreinfo.start;
         let sub = SubHeader {
             phys_base,
+            dump_level: contents.level.number().into(),
             offset_vmcoreinfo: place(vmcoreinfo_len) + vmcoreinfo.start,
             size_vmcoreinfo: vmcoreinfo_len,
             offset_note: place(notes_len),
@@ -162,11 +168,12 @@ impl<'a> KdumpWriter<'a> {
         // one does so by the end record that is not there yet.
         self.write_main_header(&target, selection.pages(), raw)?;
         self.write_sub_header(&target)?;
-        self.write_bitmap(&target, Bitmap::First, &selection.ram, Some(progress))?;
+        let ram = selection.ram.iter().copied();
+        self.write_bitmap(&target, Bitmap::First, ram, Some(progress))?;
         // A stream cannot take it back.
         let bitmap_later = !raw && self.contents.unreadable.may_leave_out();
         if !bitmap_later {
-            self.write_bitmap(&target, Bitmap::Second, &selection.dumped, Some(progress))?;
+            self.write_bitmap(&target, Bitmap::Second, selection.dumped(), Some(progress))?;
         }
         target.write_at(self.layout.data, &vec![0; page_size as usize])?;
 
@@ -181,17 +188,14 @@ impl<'a> KdumpWriter<'a> {
             placement: Placement::new(zero_page, self.layout.descriptors, self.order),
             seen: Seen::new(page_size as usize),
         };
-        let chunks = Chunks::new(
-            self.contents.memory,
-            &self.contents.selection.dumped,
-            page_size,
-        );
+        let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Missing);
         let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
         let end = end.placement;
-        let result = result.and_then(|()| self.finish(&target, &end, bitmap_later));
+        let missing = selection.unreadable(self.contents.unreadable);
+        let result = result.and_then(|()| self.finish(&target, &end, &missing, bitmap_later));
         match (result, &target) {
             (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
-                Err(self.close_incomplete(&target, output, &end, pages.written(), error))
+                Err(self.close_incomplete(&target, output, &end, pages.written(), &missing, error))
             }
             (result, _) => result.map(|()| Written {
                 pages: end.pages,
@@ -201,12 +205,19 @@ impl<'a> KdumpWriter<'a> {
         }
     }
 
-    /// Writes what is known only when all pages are.
-    fn finish(&self, target: &Target<'_>, end: &Placement, bitmap_later: bool) -> Result<()> {
+    /// Writes what is known only when all pages are: `missing` are those that
+    /// turned out not to be in the dump.
+    fn finish(
+        &self,
+        target: &Target<'_>,
+        end: &Placement,
+        missing: &FrameSet,
+        bitmap_later: bool,
+    ) -> Result<()> {
         target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
         if bitmap_later || end.pages < self.contents.selection.pages() {
-            let readable = self.contents.selection.readable(self.contents.unreadable);
-            self.write_bitmap(target, Bitmap::Second, &readable, None)?;
+            let dumped = self.contents.selection.dumped_without(missing);
+            self.write_bitmap(target, Bitmap::Second, dumped, None)?;
         }
         match target {
             Target::Flattened(output) => output.end(),
@@ -226,6 +237,7 @@ impl<'a> KdumpWriter<'a> {
         output: &Output<'_>,
         end: &Placement,
         written: pages::Written,
+        missing: &FrameSet,
         error: Error,
     ) -> Error {
         // Descriptors that were due and not written are nowhere, and so are
@@ -240,12 +252,12 @@ impl<'a> KdumpWriter<'a> {
         if stored == 0 {
             return error;
         }
-        let readable = self.contents.selection.readable(self.contents.unreadable);
-        let pages = first_pages(&readable, stored);
+        let dumped = self.contents.selection.dumped_without(missing);
+        let pages = first_pages(dumped, stored);
         let close = || {
             output.set_len(written.end)?;
             target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
-            self.write_bitmap(target, Bitmap::Second, &pages, None)?;
+            self.write_bitmap(target, Bitmap::Second, pages, None)?;
             self.write_main_header(target, stored, true)
         };
         match close() {
@@ -286,7 +298,7 @@ impl<'a> KdumpWriter<'a> {
         &self,
         target: &Target<'_>,
         bitmap: Bitmap,
-        runs: &[FrameRun],
+        runs: impl Iterator<Item = FrameRun>,
         cancel: Option<&Progress>,
     ) -> Result<()> {
         let selection = self.contents.selection;
@@ -294,14 +306,14 @@ impl<'a> KdumpWriter<'a> {
             Bitmap::First => (self.layout.bitmaps, &selection.ram),
             Bitmap::Second => (
                 self.layout.bitmaps + self.layout.bitmap_size,
-                &selection.dumped,
+                &selection.wanted,
             ),
         };
-        let bits = |run: &FrameRun| FrameRun {
+        let bits = |run: FrameRun| FrameRun {
             start: run.start - self.first_frame,
-            ..*run
+            ..run
         };
-        let (all, runs) = (all.iter().map(bits), runs.iter().map(bits));
+        let (all, runs) = (all.iter().copied().map(bits), runs.map(bits));
         for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
             if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Error::Cancelled);

@@ -10,12 +10,15 @@ use crate::encoding::Class;
 use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
-use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
+use crate::paging::{
+    AddressSpace, ReadPhysical, RecentPages, TranslateError, kernel_address_space,
+};
 use crate::pipeline::{Selection, Threads};
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
 
 use super::pages::{DumpLevel, Exclusion, excluded};
+use super::vmemmap::Vmemmap;
 
 /// Translations that are remembered, of 4 KiB each.
 const MAX_TRANSLATIONS: usize = 4096;
@@ -32,6 +35,8 @@ pub struct Kernel<'a> {
     machine: Machine,
     info: Vmcoreinfo,
     space: Option<AddressSpace>,
+    /// Where there are no page tables.
+    vmemmap: Vmemmap,
     threads: Threads<'a>,
     progress: Progress,
     /// Guest-physical addresses of pages, by their virtual ones.
@@ -52,6 +57,14 @@ pub enum KernelError {
         what: String,
         /// The kernel's release.
         osrelease: String,
+    },
+    /// The dump has larger pages than the kernel.
+    #[error("the kernel's pages have {kernel} bytes, the dump's {dump}: leave the page size away")]
+    PageSize {
+        /// Bytes in a page of the kernel.
+        kernel: u64,
+        /// Bytes in a page of the dump.
+        dump: u64,
     },
     /// A virtual address cannot be found in guest memory.
     #[error("cannot follow the kernel's address {vaddr:#x}")]
@@ -112,16 +125,38 @@ impl<'a> Kernel<'a> {
             &options.progress,
         )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        Ok(Self {
-            space: kernel_address_space(machine, &located.info),
+        Ok(Self::new(memory, ranges, located.info, options))
+    }
+
+    /// The kernel of the guest with this memory, whose ranges are checked, and
+    /// this VMCOREINFO.
+    pub(crate) fn new(
+        memory: &'a dyn GuestMemory,
+        ranges: Vec<MemoryRange>,
+        info: Vmcoreinfo,
+        options: &'a DumpOptions,
+    ) -> Self {
+        let machine = options.machine;
+        let mut kernel = Self {
+            space: None,
+            vmemmap: Vmemmap::default(),
             memory,
             ranges,
             machine,
-            info: located.info,
+            info,
             threads: options.workers(),
             progress: options.progress.clone(),
             translations: Mutex::default(),
-        })
+        };
+        let guest = kernel.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        kernel.space = kernel_address_space(machine, &kernel.info, &read);
+        if kernel.space.is_none() {
+            // What is not found there is reported when it is looked for: the
+            // log does not need it.
+            kernel.vmemmap = Vmemmap::of(&kernel).unwrap_or_default();
+        }
+        kernel
     }
 
     /// VMCOREINFO.
@@ -139,12 +174,30 @@ impl<'a> Kernel<'a> {
     ///   cannot be understood;
     /// - [`Error::Cancelled`](crate::Error::Cancelled).
     pub fn exclusion(&self, level: DumpLevel) -> DumpResult<Exclusion> {
-        let guests = self.info.page_size();
-        let page_size = guests
-            .filter(|size| self.machine.page_sizes().contains(size))
-            .unwrap_or_else(|| self.machine.default_page_size());
-        let ram = Selection::new(&self.ranges, page_size, None)?.ram;
-        excluded(self, &ram, page_size, level, self.threads, &self.progress)
+        let all = Selection::new(&self.ranges, self.page_size()?, None)?;
+        self.exclude(level, &all)
+    }
+
+    /// As [`exclusion`](Self::exclusion), of `selection`, which has this
+    /// kernel's pages.
+    pub(crate) fn exclude(&self, level: DumpLevel, selection: &Selection) -> DumpResult<Exclusion> {
+        excluded(self, selection, level, self.threads, &self.progress)
+    }
+
+    /// The kernel's page size in bytes.
+    pub(crate) fn page_size(&self) -> Result<u64, KernelError> {
+        let size = self.info.page_size();
+        size.filter(|size| self.machine.page_sizes().contains(size))
+            .ok_or_else(|| KernelError::Missing {
+                what: "PAGESIZE that the architecture has".to_owned(),
+                osrelease: self.info.osrelease(),
+            })
+    }
+
+    /// RAM in bytes: no array of the kernel's is larger.
+    pub(crate) fn ram_size(&self) -> u64 {
+        let sizes = self.ranges.iter().map(MemoryRange::size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     fn guest(&self) -> Guest<'_> {
@@ -167,7 +220,8 @@ impl<'a> Kernel<'a> {
         if let Some(gpa) = self.translations().get(&page) {
             return Ok(gpa + offset);
         }
-        let (gpa, _) = self.extent(page)?;
+        let guest = self.guest();
+        let (gpa, _) = self.extent(page, &|gpa, buf| guest.read(gpa, buf))?;
         // So that what is remembered has no end beyond all addresses.
         let behind = gpa.checked_add(SMALLEST_PAGE);
         behind.ok_or(KernelError::Unmapped {
@@ -193,16 +247,18 @@ impl<'a> Kernel<'a> {
     }
 
     /// The guest-physical address of the byte at `vaddr`, and how many bytes
-    /// from there on are as contiguous in guest-physical memory.
-    fn extent(&self, vaddr: u64) -> Result<(u64, u64), KernelError> {
+    /// from there on are as contiguous in guest-physical memory. `read` reads
+    /// page tables.
+    fn extent(&self, vaddr: u64, read: &ReadPhysical<'_>) -> Result<(u64, u64), KernelError> {
         if let Some(space) = self.space {
-            let guest = self.guest();
-            let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-            let found = space.extent(&read, vaddr);
+            let found = space.extent(read, vaddr);
             return found.map_err(|source| KernelError::Unmapped {
                 vaddr,
                 source: Some(source),
             });
+        }
+        if let Some(found) = self.vmemmap.extent(vaddr) {
+            return Ok(found);
         }
         let ram_start = self.ranges.first().map_or(0, MemoryRange::start);
         let direct = || {
@@ -233,10 +289,15 @@ impl<'a> Kernel<'a> {
     }
 
     /// As [`read`](Self::read), for much at once: page tables are walked once
-    /// for each of the kernel's pages, large ones too, and nothing is
+    /// for each of the kernel's pages, large ones too, and no translation is
     /// remembered.
     pub(crate) fn read_large(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
-        self.read_by(vaddr, buf, |at| self.extent(at))
+        let guest = self.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        // The kernel's pages may be small, and so many.
+        let tables = RecentPages::new(&read);
+        let read = |gpa, buf: &mut [u8]| tables.read(gpa, buf);
+        self.read_by(vaddr, buf, |at| self.extent(at, &read))
     }
 
     /// Reads by `extent`, which gives a guest-physical address and how many
@@ -289,11 +350,6 @@ impl<'a> Kernel<'a> {
         let bytes = &mut bytes[..len];
         self.read(vaddr, bytes)?;
         Ok(self.number(bytes))
-    }
-
-    /// RAM in bytes: no array of the kernel's is larger.
-    pub(crate) fn ram_size(&self) -> u64 {
-        self.ranges.iter().map(MemoryRange::size).sum()
     }
 
     pub(crate) fn symbol(&self, name: &str) -> Result<u64, KernelError> {

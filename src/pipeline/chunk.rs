@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::FrameRun;
+use super::{FrameRun, Selection};
 use crate::error::{Error, Result};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
 
@@ -98,14 +98,24 @@ impl Part {
     }
 }
 
+/// What becomes of pages that a dump level leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeftOut {
+    /// They are in no chunk.
+    Missing,
+    /// They are as if they were not populated.
+    Zeroes,
+}
+
 /// All chunks of a dump, in order.
 ///
 /// The memory is asked for its extents in one pass over each run: on tmpfs
 /// the answer can take as long as the extent is large.
 pub(crate) struct Chunks<'a> {
     memory: &'a dyn GuestMemory,
+    selection: &'a Selection,
+    left_out: LeftOut,
     runs: std::slice::Iter<'a, FrameRun>,
-    page_size: u64,
     /// What is left of the present run.
     rest: Option<MemoryRange>,
     ahead: Ahead,
@@ -126,11 +136,16 @@ enum Ahead {
 }
 
 impl<'a> Chunks<'a> {
-    pub(crate) fn new(memory: &'a dyn GuestMemory, runs: &'a [FrameRun], page_size: u64) -> Self {
+    pub(crate) fn new(
+        memory: &'a dyn GuestMemory,
+        selection: &'a Selection,
+        left_out: LeftOut,
+    ) -> Self {
         Self {
             memory,
-            runs: runs.iter(),
-            page_size,
+            selection,
+            left_out,
+            runs: selection.wanted.iter(),
             rest: None,
             ahead: Ahead::NotAsked,
             next_page: 0,
@@ -153,26 +168,21 @@ impl<'a> Chunks<'a> {
             }
             chunk.parts.push(part);
         }
-        self.next_page += chunk.size / self.page_size;
+        self.next_page += chunk.size / self.selection.page_size;
         Ok((chunk.size > 0).then_some(chunk))
     }
 
     /// The next part, no longer than `chunk` has room.
     fn next_part(&mut self, chunk: &Chunk) -> Result<Option<Part>> {
-        let rest = match self.rest {
-            Some(rest) => rest,
-            None => match self.runs.next() {
-                Some(run) => run.range(self.page_size),
-                None => return Ok(None),
-            },
+        let Some((rest, left_out, same_until)) = self.next_rest() else {
+            return Ok(None);
         };
-        if let Ahead::NotAsked = self.ahead {
-            self.ahead = self.ask(rest)?;
-        }
-        let (end, known) = match self.ahead {
-            Ahead::Extent { pages, .. } if pages.start() > rest.start() => (pages.start(), None),
-            Ahead::Extent { known, pages } => (pages.end(), Some(known)),
-            Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
+        let (end, known) = match left_out {
+            true => (same_until, None),
+            false => {
+                let (end, known) = self.look_ahead(rest)?;
+                (end.min(same_until), known)
+            }
         };
         let populated = known.is_some();
         let len = end - rest.start();
@@ -181,15 +191,58 @@ impl<'a> Chunks<'a> {
             false => LONGEST.min(len - len % CHUNK_SIZE),
         };
         let (range, rest) = rest.split_at(max.min(len));
-        self.rest = rest;
-        if rest.is_none() || (populated && range.end() == end) {
-            self.ahead = Ahead::NotAsked;
-        }
+        self.go_on(rest);
         Ok(Some(Part {
             range,
             populated,
             known: known.and_then(|known| known.intersection(&range)),
         }))
+    }
+
+    /// What is left of the present run, or the next one; whether its first
+    /// page is left out of the dump, and the end of the pages of which the
+    /// same is true.
+    fn next_rest(&mut self) -> Option<(MemoryRange, bool, u64)> {
+        let page_size = self.selection.page_size;
+        loop {
+            let rest = match self.rest {
+                Some(rest) => rest,
+                None => self.runs.next()?.range(page_size),
+            };
+            let (start, end) = (rest.start() / page_size, rest.end() / page_size);
+            let (left_out, until) = self.selection.left_out.next_change(start, end);
+            let until = until * page_size;
+            if !left_out || self.left_out == LeftOut::Zeroes {
+                return Some((rest, left_out, until));
+            }
+            self.go_on(rest.starting_at(until));
+        }
+    }
+
+    /// What is left of the present run is `rest`.
+    fn go_on(&mut self, rest: Option<MemoryRange>) {
+        self.rest = rest;
+        let still_known = match (rest, self.ahead) {
+            (None, _) => false,
+            (Some(rest), Ahead::Extent { pages, .. }) => rest.start() < pages.end(),
+            (Some(_), Ahead::NotAsked | Ahead::Nothing) => true,
+        };
+        if !still_known {
+            self.ahead = Ahead::NotAsked;
+        }
+    }
+
+    /// Up to where the beginning of `rest` is populated, and what is known to
+    /// be so; `None` if it is not populated.
+    fn look_ahead(&mut self, rest: MemoryRange) -> Result<(u64, Option<MemoryRange>)> {
+        if let Ahead::NotAsked = self.ahead {
+            self.ahead = self.ask(rest)?;
+        }
+        Ok(match self.ahead {
+            Ahead::Extent { pages, .. } if pages.start() > rest.start() => (pages.start(), None),
+            Ahead::Extent { known, pages } => (pages.end(), Some(known)),
+            Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
+        })
     }
 
     fn ask(&self, rest: MemoryRange) -> Result<Ahead> {
@@ -208,7 +261,7 @@ impl<'a> Chunks<'a> {
             )))
         })?;
         // Extents are made of the host's pages, the dump of the guest's.
-        let pages = known.expand_to(self.page_size, &rest);
+        let pages = known.expand_to(self.selection.page_size, &rest);
         Ok(Ahead::Extent { known, pages })
     }
 }
@@ -216,6 +269,7 @@ impl<'a> Chunks<'a> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::FrameSet;
     use super::*;
 
     /// Populated in three places.
@@ -245,11 +299,31 @@ mod tests {
     type Shape = (u64, Vec<(u64, u64, bool)>);
 
     fn chunks(runs: &[(u64, u64)], page_size: u64) -> Vec<Shape> {
-        let runs: Vec<_> = runs
-            .iter()
-            .map(|&(start, count)| FrameRun { start, count })
-            .collect();
-        let mut chunks = Chunks::new(&Sparse, &runs, page_size);
+        chunks_without(runs, page_size, &[], LeftOut::Missing)
+    }
+
+    fn chunks_without(
+        runs: &[(u64, u64)],
+        page_size: u64,
+        without: &[(u64, u64)],
+        left_out: LeftOut,
+    ) -> Vec<Shape> {
+        let to_runs = |list: &[(u64, u64)]| {
+            let run = |&(start, count): &(u64, u64)| FrameRun { start, count };
+            list.iter().map(run).collect::<Vec<_>>()
+        };
+        let wanted = to_runs(runs);
+        let mut set = FrameSet::new(&wanted);
+        for run in to_runs(without) {
+            set.insert(run);
+        }
+        let selection = Selection {
+            page_size,
+            ram: wanted.clone(),
+            wanted,
+            left_out: set,
+        };
+        let mut chunks = Chunks::new(&Sparse, &selection, left_out);
         std::iter::from_fn(|| chunks.next().unwrap())
             .map(|chunk| {
                 let parts: Vec<_> = chunk
@@ -315,5 +389,42 @@ mod tests {
             chunks(&[(0, 3)], 16384),
             [(0, vec![(0, 0x8000, true), (0x8000, 0x4000, false)])]
         );
+    }
+
+    #[test]
+    fn what_is_left_out_is_missing_or_zeroes() {
+        let (runs, without) = (
+            &[(0, 9), (0x100, 300)],
+            &[(0, 1), (3, 1), (5, 99), (0x110, 9)],
+        );
+        assert_eq!(
+            chunks_without(runs, 4096, without, LeftOut::Missing),
+            [
+                (
+                    0,
+                    vec![
+                        (0x1000, 0x1000, false),
+                        (0x2000, 0x1000, true),
+                        (0x4000, 0x1000, true),
+                        (0x10_0000, 0x1_0000, false),
+                        (0x11_9000, 237 << 12, false),
+                    ]
+                ),
+                (256, vec![(0x11_9000 + (237 << 12), 38 << 12, false)]),
+            ]
+        );
+        assert_eq!(
+            chunks_without(runs, 4096, without, LeftOut::Zeroes)[0].1[..6],
+            [
+                (0, 0x1000, false),
+                (0x1000, 0x1000, false),
+                (0x2000, 0x1000, true),
+                (0x3000, 0x1000, false),
+                (0x4000, 0x1000, true),
+                (0x5000, 0x4000, false),
+            ]
+        );
+        let nothing = &[(0, 9), (0x100, 300)];
+        assert_eq!(chunks_without(runs, 4096, nothing, LeftOut::Missing), []);
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
+mod frames;
 mod raw;
 mod select;
 mod threads;
@@ -16,7 +17,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST};
+pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, LeftOut};
+pub(crate) use frames::FrameSet;
 pub(crate) use raw::{RawLayout, RawPages};
 pub(crate) use select::{FrameRun, Selection, first_pages};
 pub use threads::Executor;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::FrameSet;
 use crate::error::{Error, Result};
 use crate::memory::{MemoryRange, RangeError, UnreadableLog, validate_ranges};
 
@@ -33,40 +34,20 @@ impl FrameRun {
     }
 }
 
-/// What of `runs` is not in `holes`. Both ascend.
-fn without(runs: &[FrameRun], holes: &[FrameRun]) -> Vec<FrameRun> {
-    let mut left = Vec::new();
-    let mut first = 0;
-    for run in runs {
-        let mut start = run.start;
-        while let Some(hole) = holes.get(first).filter(|hole| hole.start < run.end()) {
-            left.extend(run.clipped(&(start..hole.start.max(start))));
-            start = start.max(hole.end());
-            if hole.end() > run.end() {
-                break;
-            }
-            first += 1;
-        }
-        left.extend(run.clipped(&(start..run.end().max(start))));
-    }
-    left
-}
-
 /// The first `pages` pages of `runs`.
-pub(crate) fn first_pages(runs: &[FrameRun], pages: u64) -> Vec<FrameRun> {
+pub(crate) fn first_pages(
+    runs: impl Iterator<Item = FrameRun>,
+    pages: u64,
+) -> impl Iterator<Item = FrameRun> {
     let mut rest = pages;
-    let mut first = Vec::new();
-    for run in runs {
+    runs.map_while(move |run| {
         let count = run.count.min(rest);
         rest -= count;
-        if count > 0 {
-            first.push(FrameRun { count, ..*run });
-        }
-    }
-    first
+        (count > 0).then_some(FrameRun { count, ..run })
+    })
 }
 
-/// The page frames of a dump. Both lists ascend; their runs neither overlap
+/// The page frames of a dump. All lists ascend; their runs neither overlap
 /// nor touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Selection {
@@ -75,8 +56,11 @@ pub(crate) struct Selection {
     /// All RAM up to the end of what goes into the dump: kdump's first
     /// bitmap.
     pub(crate) ram: Vec<FrameRun>,
-    /// What goes into the dump: kdump's second bitmap, ELF's PT_LOADs.
-    pub(crate) dumped: Vec<FrameRun>,
+    /// What of it was asked for: ELF's PT_LOADs.
+    pub(crate) wanted: Vec<FrameRun>,
+    /// What of that a dump level leaves out: holes of an ELF dump, no bits of
+    /// kdump's second bitmap.
+    pub(crate) left_out: FrameSet,
 }
 
 impl Selection {
@@ -105,43 +89,69 @@ impl Selection {
                 }),
             }
         }
-        let dumped: Vec<_> = match filter {
+        let wanted: Vec<_> = match filter {
             None => ram.clone(),
             Some((begin, length)) => {
                 let end = begin.saturating_add(length).div_ceil(page_size);
                 let frames = begin / page_size..end;
-                let dumped: Vec<_> = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
-                if length == 0 || dumped.is_empty() {
+                let wanted: Vec<_> = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
+                if length == 0 || wanted.is_empty() {
                     return Err(Error::EmptyFilter { begin, length });
                 }
-                dumped
+                wanted
             }
         };
         // makedumpfile wants max_mapnr to be that of the pages there are.
-        let frames = 0..dumped.last().map_or(0, FrameRun::end);
+        let frames = 0..wanted.last().map_or(0, FrameRun::end);
         let ram = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
         Ok(Self {
             page_size,
             ram,
-            dumped,
+            wanted,
+            left_out: FrameSet::default(),
         })
     }
 
-    /// What goes into the dump and could be read.
-    pub(crate) fn readable(&self, unreadable: &UnreadableLog) -> Vec<FrameRun> {
-        let left_out = unreadable.left_out().into_iter();
-        let holes: Vec<_> = left_out
-            .map(|range| FrameRun {
+    /// What goes into the dump, but for `missing`.
+    pub(crate) fn dumped_without<'a>(
+        &'a self,
+        missing: &'a FrameSet,
+    ) -> impl Iterator<Item = FrameRun> + 'a {
+        self.dumped().flat_map(|run| missing.runs_of(run, false))
+    }
+
+    /// What goes into the dump: kdump's second bitmap.
+    pub(crate) fn dumped(&self) -> impl Iterator<Item = FrameRun> + '_ {
+        let left_out = &self.left_out;
+        self.wanted
+            .iter()
+            .flat_map(|run| left_out.runs_of(*run, false))
+    }
+
+    /// What of the dump cannot be read.
+    pub(crate) fn unreadable(&self, log: &UnreadableLog) -> FrameSet {
+        let ranges = log.left_out();
+        if ranges.is_empty() {
+            return FrameSet::default();
+        }
+        let mut set = FrameSet::new(&self.wanted);
+        for range in ranges {
+            set.insert(FrameRun {
                 start: range.start() / self.page_size,
                 count: range.size() / self.page_size,
-            })
-            .collect();
-        without(&self.dumped, &holes)
+            });
+        }
+        set
     }
 
     /// Pages in the dump.
     pub(crate) fn pages(&self) -> u64 {
-        self.dumped.iter().map(|run| run.count).sum()
+        self.wanted_pages() - self.left_out.len()
+    }
+
+    /// Pages that were asked for.
+    pub(crate) fn wanted_pages(&self) -> u64 {
+        self.wanted.iter().map(|run| run.count).sum()
     }
 
     /// Pages of RAM.
@@ -176,31 +186,48 @@ mod tests {
     fn touching_ranges_are_one_run() {
         let all = Selection::new(&ranges(), 4096, None).unwrap();
         assert_eq!(all.ram, runs(&[(0, 3), (0x100, 4)]));
-        assert_eq!(all.dumped, all.ram);
+        assert_eq!(all.wanted, all.ram);
         assert_eq!((all.pages(), all.max_mapnr()), (7, 0x104));
     }
 
     #[test]
-    fn holes_are_cut_out_of_runs() {
+    fn what_is_left_out_or_missing_is_cut_out_of_runs() {
+        let mut all = Selection::new(&ranges(), 4096, None).unwrap();
+        let list = |all: &Selection, missing: &FrameSet| -> Vec<_> {
+            all.dumped_without(missing).collect()
+        };
+        let nothing = FrameSet::default();
+        assert_eq!(list(&all, &nothing), all.wanted);
+        all.left_out = FrameSet::new(&all.wanted);
+        all.left_out.insert(FrameRun { start: 1, count: 1 });
+        let mut missing = FrameSet::new(&all.wanted);
+        missing.insert(FrameRun {
+            start: 0x101,
+            count: 2,
+        });
+        let left = runs(&[(0, 1), (2, 1), (0x100, 1), (0x103, 1)]);
+        assert_eq!(list(&all, &missing), left);
+        assert_eq!((all.pages(), all.wanted_pages()), (6, 7));
+    }
+
+    #[test]
+    fn the_first_pages() {
         let all = runs(&[(0, 10), (20, 10), (40, 1)]);
-        assert_eq!(without(&all, &[]), all);
-        let holes = runs(&[(0, 1), (3, 2), (8, 13), (25, 1), (29, 5), (40, 1)]);
-        let left = runs(&[(1, 2), (5, 3), (21, 4), (26, 3)]);
-        assert_eq!(without(&all, &holes), left);
-        assert_eq!(without(&all, &runs(&[(0, 100)])), []);
-        assert_eq!(first_pages(&all, 13), runs(&[(0, 10), (20, 3)]));
-        assert_eq!(first_pages(&all, 0), []);
-        assert_eq!(first_pages(&all, 99), all);
+        let first = |pages| first_pages(all.iter().copied(), pages).collect::<Vec<_>>();
+        assert_eq!(first(13), runs(&[(0, 10), (20, 3)]));
+        assert_eq!(first(20), runs(&[(0, 10), (20, 10)]));
+        assert_eq!(first(0), []);
+        assert_eq!(first(99), all);
     }
 
     #[test]
     fn a_filter_is_rounded_out_to_pages() {
         let some = Selection::new(&ranges(), 4096, Some((0x2fff, 0xf_f002))).unwrap();
-        assert_eq!(some.dumped, runs(&[(2, 1), (0x100, 3)]));
+        assert_eq!(some.wanted, runs(&[(2, 1), (0x100, 3)]));
         assert_eq!((some.pages(), some.ram_pages()), (4, 6));
         assert_eq!(some.max_mapnr(), 0x103);
         let to_the_end = Selection::new(&ranges(), 4096, Some((0x10_3000, u64::MAX))).unwrap();
-        assert_eq!(to_the_end.dumped, runs(&[(0x103, 1)]));
+        assert_eq!(to_the_end.wanted, runs(&[(0x103, 1)]));
     }
 
     #[test]
@@ -218,7 +245,7 @@ mod tests {
         let all = Selection::new(&ranges, 65536, None).unwrap();
         assert_eq!(all.ram, runs(&[(0, 1), (2, 2)]));
         let some = Selection::new(&ranges, 65536, Some((0x3_0000, 1))).unwrap();
-        assert_eq!(some.dumped, runs(&[(3, 1)]));
+        assert_eq!(some.wanted, runs(&[(3, 1)]));
         let last = MemoryRange::new(u64::MAX - 0x3fff, 0x1000).unwrap();
         assert!(Selection::new(&[last], 4096, None).is_ok());
         let refused = Selection::new(&[last], 65536, None).unwrap_err();

@@ -82,7 +82,7 @@ impl WinDmpPlan {
         } = find_header(guest, options, cpus)?;
         let full = options.format == Format::WinDmp;
         if full {
-            selection.dumped = fit_runs(&selection.dumped, header.max_runs())?;
+            selection.wanted = fit_runs(&selection.wanted, header.max_runs())?;
         }
         let layout = Layout::new(&header, selection, full).ok_or(Error::AddressTooHigh {
             format: options.format,
@@ -102,7 +102,7 @@ impl WinDmpPlan {
             DUMP_TYPE_BITMAP_FULL
         };
         header.set_dump(dump_type, layout.file_size);
-        header.set_runs(&selection.dumped, selection.pages());
+        header.set_runs(&selection.wanted, selection.pages());
         let bugcheck = windows.bugcheck.or(findings.bugcheck);
         let bugcheck = bugcheck.or(windows.crash_registers);
         header.set_bugcheck(match bugcheck.unwrap_or_else(|| header.bugcheck()) {

@@ -13,7 +13,9 @@ use super::plan::WinDmpPlan;
 use crate::error::{Error, Result};
 use crate::kdump::bitmap::for_each_piece;
 use crate::memory::{GuestMemory, UnreadableLog, WholePages};
-use crate::pipeline::{self, Chunks, FrameRun, RawLayout, RawPages, Selection, Threads, Written};
+use crate::pipeline::{
+    self, Chunks, FrameRun, LeftOut, RawLayout, RawPages, Selection, Threads, Written,
+};
 use crate::progress::Progress;
 use crate::sink::{Output, SinkAccess};
 
@@ -36,7 +38,14 @@ impl WinDmpPlan {
             output.write_at(0, self.header.as_bytes())?;
         }
         if let Some((at, header)) = &self.layout.bitmap {
-            write_bitmap(&output, *at, header, selection, &selection.dumped, progress)?;
+            write_bitmap(
+                &output,
+                *at,
+                header,
+                selection,
+                selection.dumped(),
+                progress,
+            )?;
         }
         let memory = Overlay {
             memory,
@@ -51,7 +60,7 @@ impl WinDmpPlan {
             unreadable: Some(unreadable),
             output: &output,
         };
-        let chunks = Chunks::new(&memory, &selection.dumped, PAGE_SIZE);
+        let chunks = Chunks::new(&memory, selection, LeftOut::Missing);
         let (end, result) = pipeline::run(&pages, RawLayout::default(), chunks, threads, progress);
         result?;
 
@@ -62,8 +71,9 @@ impl WinDmpPlan {
             header.set_dump(DUMP_TYPE_BITMAP_FULL, file_size);
             let present = selection.pages() - end.left_out;
             bitmap.total_present_pages = present.into();
-            let readable = selection.readable(unreadable);
-            write_bitmap(&output, at, &bitmap, selection, &readable, progress)?;
+            let missing = selection.unreadable(unreadable);
+            let readable = selection.dumped_without(&missing);
+            write_bitmap(&output, at, &bitmap, selection, readable, progress)?;
         }
         output.set_len(file_size)?;
         if positioned {
@@ -82,14 +92,14 @@ fn write_bitmap(
     at: u64,
     header: &BitmapHeader,
     selection: &Selection,
-    present: &[FrameRun],
+    present: impl Iterator<Item = FrameRun>,
     progress: &Progress,
 ) -> Result<()> {
     output.write_at(at, header.as_bytes())?;
     let bitmap = at + BitmapHeader::SIZE as u64;
     let size = header.pages.get() / 8;
-    let all = selection.dumped.iter().copied();
-    for_each_piece(all, present.iter().copied(), size, |start, piece| {
+    let all = selection.wanted.iter().copied();
+    for_each_piece(all, present, size, |start, piece| {
         if progress.is_cancelled() {
             return Err(Error::Cancelled);
         }

@@ -8,6 +8,7 @@ mod core_file;
 mod dmesg;
 mod dump;
 mod files;
+mod levels;
 mod paging;
 mod process_core;
 mod raw;

@@ -167,7 +167,9 @@ fn a_terminal_gets_no_dump() {
 fn a_terminal_gets_a_progress_bar() {
     let folder = Folder::new();
     let (mut user, program) = terminal();
-    let mut command = folder.command(["dump", "--from", "demo:64M", "--to", "x", "--threads", "1"]);
+    // Slow enough for a bar to be drawn on a busy machine.
+    let line = "dump --from demo:64M --to x --throttle 16M";
+    let mut command = folder.command(line.split(' '));
     command.stderr(program);
     let mut child = command.spawn().unwrap();
     drop(command);

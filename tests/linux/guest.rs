@@ -55,6 +55,8 @@ impl Guest {
         match self.machine {
             Machine::Arm => 0xc000_0000 + gpa,
             Machine::X86_64 => X86_64 + gpa,
+            // Before Linux 6.10, or where tables say else.
+            Machine::S390x => gpa,
             _ => KERNEL + gpa,
         }
     }
@@ -80,11 +82,16 @@ impl Guest {
         self.put(gpa, self.word_size(), value);
     }
 
+    pub(crate) fn options(&self) -> DumpOptions {
+        let info = self.info.clone().into_bytes();
+        DumpOptions::new(Format::Elf)
+            .machine(self.machine)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(info))
+    }
+
     /// Each record of the log, or the first error.
     pub(crate) fn log(&self) -> Result<Vec<LogRecord>, KernelError> {
-        let options = DumpOptions::new(Format::Elf)
-            .machine(self.machine)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone().into_bytes()));
+        let options = self.options();
         let kernel = Kernel::find(self, &options).unwrap();
         kernel.log()?.collect()
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::many_single_char_names)]
 
 mod guest;
+mod levels;
 mod pages;
 #[allow(dead_code, missing_docs, unreachable_pub)]
 #[path = "../../fuzz/src/pieces.rs"]
@@ -11,3 +12,4 @@ mod pieces;
 mod records;
 mod ring;
 mod seeds;
+mod walked;

@@ -3,27 +3,26 @@
 use std::sync::atomic::Ordering;
 
 use guestdump::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Error, Format, Machine};
+use guestdump::{Error, Machine};
 
 use super::guest::Guest;
 
 /// Guest-physical address of the variable `mem_map` or of `mem_section`, and
 /// of the `struct page`s.
-const TABLE: u64 = 0x1000;
+pub(super) const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
-const PAGES: u64 = 0x1_0000;
+pub(super) const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
-const RAM: usize = 4 << 20;
+pub(super) const RAM: usize = 4 << 20;
 
-const LRU: u64 = 1 << 4;
+pub(super) const LRU: u64 = 1 << 4;
 const SLAB: u64 = 1 << 9;
 const SWAPCACHE: u64 = 1 << 10;
-const PRIVATE: u64 = 1 << 13;
+pub(super) const PRIVATE: u64 = 1 << 13;
 const HEAD: u64 = 1 << 16;
-const SWAPBACKED: u64 = 1 << 19;
-const HWPOISON: u64 = 1 << 22;
-const BUDDY: i32 = -129;
+pub(super) const SWAPBACKED: u64 = 1 << 19;
+pub(super) const HWPOISON: u64 = 1 << 22;
+pub(super) const BUDDY: i32 = -129;
 const OFFLINE: i32 = -257;
 
 /// How the kernel finds its `struct page`s.
@@ -64,7 +63,7 @@ struct Offsets {
 }
 
 impl Kern {
-    fn new(machine: Machine, model: Model, generation: Generation) -> Self {
+    pub(super) fn new(machine: Machine, model: Model, generation: Generation) -> Self {
         let guest = Guest::new(machine, RAM);
         let mut kern = Self { guest, generation };
         let o = kern.offsets();
@@ -173,7 +172,7 @@ impl Kern {
         }
     }
 
-    fn put(
+    pub(super) fn put(
         &mut self,
         frame: u64,
         flags: u64,
@@ -192,7 +191,14 @@ impl Kern {
     }
 
     /// A large page, each of whose tails has `tail_flags`.
-    fn put_large(&mut self, frame: u64, order: u32, flags: u64, mapping: u64, hugetlb: bool) {
+    pub(super) fn put_large(
+        &mut self,
+        frame: u64,
+        order: u32,
+        flags: u64,
+        mapping: u64,
+        hugetlb: bool,
+    ) {
         let mapcount = match (self.generation, hugetlb) {
             (Generation::PageType, true) => -400,
             _ => -1,
@@ -239,19 +245,14 @@ impl Kern {
         }
     }
 
-    fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
-        let options = DumpOptions::new(Format::Elf)
-            .machine(self.guest.machine)
-            .threads(threads)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(
-                self.guest.info.clone().into_bytes(),
-            ));
+    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
+        let options = self.guest.options().threads(threads);
         let kernel = Kernel::find(&self.guest, &options).unwrap();
         kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 
     /// Page frames that are left out, the same for each number of threads.
-    fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
+    pub(super) fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
         let one = self.exclusion(level, 1).unwrap();
         let three = self.exclusion(level, 3).unwrap();
         let frames = |exclusion: &Exclusion| -> Vec<u64> { exclusion.ranges().flatten().collect() };
@@ -264,7 +265,13 @@ impl Kern {
 
 type Kind = (Machine, Model, Generation);
 
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 10] = [
+    (Machine::S390x, Model::Flat, Generation::Flag),
+    (
+        Machine::S390x,
+        Model::Extreme { pointer: false },
+        Generation::Destructor,
+    ),
     (Machine::Arm, Model::Flat, Generation::Flag),
     (Machine::Ppc64, Model::Flat, Generation::PageType),
     (Machine::Ppc64le, Model::Flat, Generation::Destructor),

@@ -10,7 +10,9 @@ pub struct DumpLevel(u8);
 impl DumpLevel {
     /// All pages.
     pub const NONE: Self = Self(0);
-    /// Pages that are all zero.
+    /// Pages that are all zero. makedumpfile keeps them in kdump dumps, all with
+    /// the same stored page, and leaves them out of ELF dumps. Here both are so
+    /// at every level: in an ELF dump they are holes.
     pub const ZERO: Self = Self(1);
     /// Page cache without private data.
     pub const CACHE: Self = Self(2);
@@ -30,7 +32,7 @@ impl DumpLevel {
         }
     }
 
-    /// As makedumpfile and dump headers have it, 0 to 31.
+    /// The sum of the bits, as makedumpfile and dump headers have it, 0 to 31.
     #[must_use]
     pub const fn number(self) -> u8 {
         self.0
@@ -40,6 +42,12 @@ impl DumpLevel {
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// What both levels leave out.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether all bits of `other` are in it.

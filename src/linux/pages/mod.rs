@@ -4,7 +4,6 @@
 //! Every `struct page` is looked at once, in large pieces, on as many threads
 //! as there are. What is left out does not depend on their number.
 
-mod frames;
 mod layout;
 mod level;
 mod rules;
@@ -12,7 +11,6 @@ mod sections;
 
 use std::ops::Range;
 
-pub(crate) use frames::FrameSet;
 pub use level::{DumpLevel, ExcludedPages};
 
 use layout::PageLayout;
@@ -21,7 +19,7 @@ use sections::{Section, sections};
 
 use super::Kernel;
 use crate::error::{Error, Result};
-use crate::pipeline::{FrameRun, Threads};
+use crate::pipeline::{FrameRun, FrameSet, Selection, Threads};
 use crate::progress::Progress;
 
 /// Page frames whose `struct page`s are read at once.
@@ -34,7 +32,7 @@ const WAVE: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Exclusion {
     pub(crate) frames: FrameSet,
-    counts: ExcludedPages,
+    pub(crate) counts: ExcludedPages,
 }
 
 impl Exclusion {
@@ -53,7 +51,8 @@ impl Exclusion {
 /// Page frames in a row that are left out for the same reason.
 type Found = Vec<(FrameRun, Reason)>;
 
-/// Which page frames of `ram`, which ascends, `level` leaves out.
+/// Which page frames of `selection` are left out by `level`. A block counts
+/// also where it begins in RAM that was not asked for.
 ///
 /// # Errors
 ///
@@ -61,16 +60,20 @@ type Found = Vec<(FrameRun, Reason)>;
 /// [`Error::Cancelled`].
 pub(crate) fn excluded(
     kernel: &Kernel<'_>,
-    ram: &[FrameRun],
-    page_size: u64,
+    selection: &Selection,
     level: DumpLevel,
     threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Exclusion> {
     let layout = PageLayout::of(kernel)?;
-    let sections = sections(kernel, ram, page_size, layout.size as u64)?;
+    let sections = sections(
+        kernel,
+        &selection.ram,
+        selection.page_size,
+        layout.size as u64,
+    )?;
     let mut exclusion = Exclusion {
-        frames: FrameSet::new(ram),
+        frames: FrameSet::new(&selection.wanted),
         counts: ExcludedPages::default(),
     };
     let walk = Walk {

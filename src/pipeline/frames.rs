@@ -1,13 +1,15 @@
 //! A set of page frames of RAM: one bit for each.
 
-use crate::pipeline::FrameRun;
+use super::FrameRun;
 
-/// Page frames, of those that are RAM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Page frames, of those that are RAM. The default is an empty set, to which
+/// nothing can be added.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FrameSet {
     /// RAM, and the number of the first bit of each run.
     ram: Vec<(FrameRun, u64)>,
     bits: Vec<u64>,
+    len: u64,
 }
 
 impl FrameSet {
@@ -23,7 +25,13 @@ impl FrameSet {
         Self {
             ram,
             bits: vec![0; next.div_ceil(64) as usize],
+            len: 0,
         }
+    }
+
+    /// How many page frames it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
     }
 
     /// Adds what of `frames` is RAM. Gives the number of those that are new.
@@ -40,6 +48,7 @@ impl FrameSet {
             let start = bit + (part.start - run.start);
             new += self.set(start, start + part.count);
         }
+        self.len += new;
         new
     }
 
@@ -89,7 +98,7 @@ impl FrameSet {
     }
 
     /// Whether `frame` is in the set, and where that ends, at most at `end`.
-    fn next_change(&self, frame: u64, end: u64) -> (bool, u64) {
+    pub(crate) fn next_change(&self, frame: u64, end: u64) -> (bool, u64) {
         let index = self.ram.partition_point(|(run, _)| run.end() <= frame);
         let Some((run, first)) = self.ram.get(index).filter(|(run, _)| run.start < end) else {
             return (false, end);
@@ -141,6 +150,7 @@ mod tests {
                 let new = set.insert(run(start, count));
                 prop_assert_eq!(new, (model.len() - before) as u64);
             }
+            prop_assert_eq!(set.len(), model.len() as u64);
             prop_assert_eq!(set.runs().map(|r| r.count).sum::<u64>(), model.len() as u64);
             for inside in [true, false] {
                 let runs: Vec<_> = set.runs_of(run(from, len), inside).collect();

@@ -1,0 +1,131 @@
+//! What a dump level leaves out of a dump.
+
+use super::DumpOptions;
+use crate::error::{Error, Result, error_chain};
+use crate::guest::Guest;
+use crate::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
+use crate::pipeline::{FrameRun, FrameSet, Selection};
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// What a dump with a [`DumpLevel`] does about a guest whose kernel does not
+/// say what its pages are used for: it has no VMCOREINFO, runs no Linux, or
+/// its memory map is damaged or of an unknown kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnUnknownKernel {
+    /// The dump is refused, with [`Error::DumpLevel`].
+    #[default]
+    Fail,
+    /// All pages are dumped, and the summary says why.
+    DumpAll,
+}
+
+impl OnUnknownKernel {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Fail, Self::DumpAll];
+
+    /// The name, as the command spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::DumpAll => "dump-all",
+        }
+    }
+}
+
+/// What a dump with a [`DumpLevel`] left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExclusionSummary {
+    /// The dump's level, as its header has it: less than what was asked for if
+    /// the kernel is not understood.
+    pub level: DumpLevel,
+    /// How many pages are not in the dump, by the reason. Zero pages are in it,
+    /// see [`DumpLevel::ZERO`].
+    pub pages: ExcludedPages,
+    /// Why the kernel is not understood, so that nothing was left out; `None`
+    /// if it is.
+    pub not_understood: Option<String>,
+}
+
+/// Takes the pages that the options' level leaves out off `selection`; `None`
+/// without a level.
+pub(super) fn exclude(
+    guest: Guest<'_>,
+    selection: &mut Selection,
+    info: Option<&Vmcoreinfo>,
+    options: &DumpOptions,
+) -> Result<Option<ExclusionSummary>> {
+    let level = options.level;
+    if level == DumpLevel::NONE {
+        return Ok(None);
+    }
+    if options.format.is_windows() {
+        let format = options.format;
+        return Err(Error::DumpLevelFormat { format });
+    }
+    let (level, pages, not_understood) = match used_for(guest, selection, info, options) {
+        Ok((left_out, pages)) => {
+            selection.left_out = left_out;
+            (level, pages, None)
+        }
+        // Zero pages need no kernel.
+        Err(Error::Kernel(_)) if level == DumpLevel::ZERO => {
+            (level, ExcludedPages::default(), None)
+        }
+        Err(Error::Kernel(source)) => match options.on_unknown_kernel {
+            OnUnknownKernel::Fail => return Err(Error::DumpLevel { level, source }),
+            OnUnknownKernel::DumpAll => {
+                let rest = level.and(DumpLevel::ZERO);
+                (rest, ExcludedPages::default(), Some(error_chain(&source)))
+            }
+        },
+        Err(error) => return Err(error),
+    };
+    if selection.pages() == 0 {
+        return Err(Error::NothingLeft { level });
+    }
+    Ok(Some(ExclusionSummary {
+        level,
+        pages,
+        not_understood,
+    }))
+}
+
+/// What the kernel uses for something that the level leaves out: page frames
+/// of `selection`, and how many of the kernel's pages that are.
+fn used_for(
+    guest: Guest<'_>,
+    selection: &Selection,
+    info: Option<&Vmcoreinfo>,
+    options: &DumpOptions,
+) -> Result<(FrameSet, ExcludedPages)> {
+    let info = info.ok_or(KernelError::NoVmcoreinfo)?;
+    let ranges = guest.ranges.to_vec();
+    let kernel = Kernel::new(guest.memory, ranges, info.clone(), options);
+    let page_size = kernel.page_size()?;
+    if page_size < selection.page_size {
+        return Err(Error::Kernel(KernelError::PageSize {
+            kernel: page_size,
+            dump: selection.page_size,
+        }));
+    }
+    let of_kernel = Selection::new(guest.ranges, page_size, options.filter)?;
+    let Exclusion { frames, counts } = kernel.exclude(options.level, &of_kernel)?;
+    // An ELF dump of RAM that is not whole pages has smaller ones.
+    let left_out = match page_size / selection.page_size {
+        1 => frames,
+        ratio => {
+            let mut smaller = FrameSet::new(&selection.wanted);
+            for run in frames.runs() {
+                smaller.insert(FrameRun {
+                    start: run.start * ratio,
+                    count: run.count * ratio,
+                });
+            }
+            smaller
+        }
+    };
+    Ok((left_out, counts))
+}

@@ -1,0 +1,321 @@
+//! Dumps with a dump level: what is in them, and what is never read.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use guestdump::linux::DumpLevel;
+use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::vmcore::{Headers, Vmcore};
+use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::{
+    DumpOptions, Error, Format, GuestMemory, Machine, MemoryRange, OnReadError, OnUnknownKernel,
+    Summary, dump,
+};
+
+use super::pages::{BUDDY, Generation, HWPOISON, Kern, LRU, Model, PRIVATE, RAM, SWAPBACKED};
+
+const PAGE: u64 = 4096;
+const FRAMES: u64 = RAM as u64 / PAGE;
+
+/// A guest that keeps every kind of pages.
+fn kernel() -> Kern {
+    let mut kern = Kern::new(Machine::Ppc64le, Model::Flat, Generation::Destructor);
+    // Behind the `struct page`s, in frames 16 to 31.
+    for frame in 40..FRAMES {
+        let at = (frame * PAGE) as usize;
+        kern.guest.ram[at..at + 8].copy_from_slice(&frame.to_le_bytes());
+    }
+    kern.put(300, LRU, 0, -1, 0, 0);
+    kern.put(301, LRU | PRIVATE, 0, -1, 0, 0);
+    kern.put(303, LRU | SWAPBACKED, 1, 0, 0, 0);
+    kern.put(305, HWPOISON, 0, -1, 0, 0);
+    kern.put(512, 0, 0, BUDDY, 8, 0);
+    // Every second page: as many runs as there can be.
+    for frame in (800..1000).step_by(2) {
+        kern.put(frame, LRU, 0, -1, 0, 0);
+    }
+    kern
+}
+
+/// What level 31 leaves out of it.
+fn left_out() -> BTreeSet<u64> {
+    let mut frames: BTreeSet<u64> = (512..768).chain([300, 301, 303, 305]).collect();
+    frames.extend((800..1000).step_by(2));
+    frames
+}
+
+/// Memory of which some pages must not be read.
+struct Forbidden<'a> {
+    kern: &'a Kern,
+    frames: &'a BTreeSet<u64>,
+}
+
+impl GuestMemory for Forbidden<'_> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.kern.guest.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let end = gpa + buf.len() as u64;
+        if let Some(frame) = self.frames.range(gpa / PAGE..end.div_ceil(PAGE)).next() {
+            return Err(io::Error::other(format!("page frame {frame} was read")));
+        }
+        self.kern.guest.read(gpa, buf)
+    }
+}
+
+fn options(kern: &Kern, format: Format, level: u8) -> DumpOptions {
+    let info = kern.guest.info.clone().into_bytes();
+    DumpOptions::new(format)
+        .machine(kern.guest.machine)
+        .vmcoreinfo(VmcoreinfoSource::Bytes(info))
+        .dump_level(DumpLevel::new(level).unwrap())
+}
+
+fn open(bytes: &[u8]) -> Vmcore {
+    let mut file = tempfile::tempfile().unwrap();
+    io::Write::write_all(&mut file, bytes).unwrap();
+    Vmcore::open(file).unwrap()
+}
+
+fn to_bytes(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
+    let mut sink = BufferSink::new();
+    let summary = dump(memory, &mut sink, options).unwrap();
+    (sink.into_bytes(), summary)
+}
+
+fn to_stream(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    dump(memory, &mut StreamSink::new(&mut bytes), options).unwrap();
+    bytes
+}
+
+/// The page frames that a dump lists.
+fn frames_in(core: &Vmcore) -> BTreeSet<u64> {
+    let ranges = core.ranges();
+    let frames = ranges.iter().map(|r| r.start() / PAGE..r.end() / PAGE);
+    frames.flatten().collect()
+}
+
+fn check_pages(core: &Vmcore, kern: &Kern, frames: &BTreeSet<u64>) {
+    let mut page = [0; PAGE as usize];
+    for frame in frames {
+        core.read(frame * PAGE, &mut page).unwrap();
+        let at = (frame * PAGE) as usize;
+        assert!(page == kern.guest.ram[at..at + PAGE as usize], "{frame}");
+    }
+}
+
+fn linux_formats() -> impl Iterator<Item = Format> {
+    Format::available().filter(|format| !format.is_windows())
+}
+
+#[test]
+fn pages_that_are_left_out_are_neither_read_nor_dumped() {
+    let kern = kernel();
+    let left_out = left_out();
+    let memory = Forbidden {
+        kern: &kern,
+        frames: &left_out,
+    };
+    let all: BTreeSet<u64> = (0..FRAMES).collect();
+    let kept: BTreeSet<u64> = all.difference(&left_out).copied().collect();
+    for format in linux_formats() {
+        let what = options(&kern, format, 31);
+        let (bytes, summary) = to_bytes(&memory, &what);
+        let (again, _) = to_bytes(&memory, &what.clone().threads(3));
+        assert!(bytes == again, "{format}");
+        let core = open(&bytes);
+        check_pages(&core, &kern, &kept);
+        match core.headers() {
+            Headers::Kdump { sub, .. } => {
+                assert_eq!(sub.dump_level, 31, "{format}");
+                assert_eq!(frames_in(&core), kept, "{format}");
+            }
+            _ => {
+                // Holes that read as zeroes.
+                assert_eq!(frames_in(&core), all, "{format}");
+                let mut page = [1; PAGE as usize];
+                for frame in &left_out {
+                    core.read(frame * PAGE, &mut page).unwrap();
+                    assert!(page.iter().all(|byte| *byte == 0), "{frame}");
+                }
+            }
+        }
+        assert_eq!(summary.pages, kept.len() as u64, "{format}");
+        let zero = kept.iter().filter(|frame| {
+            let at = (**frame * PAGE) as usize;
+            kern.guest.ram[at..at + PAGE as usize]
+                .iter()
+                .all(|b| *b == 0)
+        });
+        assert_eq!(summary.zero_pages, zero.count() as u64, "{format}");
+        let excluded = summary.excluded.unwrap();
+        assert_eq!(excluded.level, DumpLevel::new(31).unwrap());
+        assert_eq!(excluded.not_understood, None);
+        assert_eq!(excluded.pages.total(), left_out.len() as u64);
+        let pages = excluded.pages;
+        assert_eq!((pages.cache, pages.cache_private), (101, 1));
+        assert_eq!((pages.user, pages.free, pages.hwpoison), (1, 256, 1));
+        core.check(&guestdump::Progress::new()).unwrap();
+        if !format.needs_positions() {
+            let streamed = open(&to_stream(&memory, &what));
+            check_pages(&streamed, &kern, &kept);
+            assert_eq!(frames_in(&streamed), frames_in(&core), "{format}");
+        }
+    }
+}
+
+#[test]
+fn without_a_level_nothing_is_left_out_nor_said() {
+    let kern = kernel();
+    for format in linux_formats() {
+        let (bytes, summary) = to_bytes(&kern.guest, &options(&kern, format, 0));
+        assert_eq!(summary.excluded, None);
+        let core = open(&bytes);
+        assert_eq!(core.pages(), FRAMES, "{format}");
+        if let Headers::Kdump { sub, .. } = core.headers() {
+            assert_eq!(sub.dump_level, 0, "{format}");
+        }
+    }
+}
+
+#[test]
+fn only_what_was_asked_for_is_counted() {
+    let kern = kernel();
+    // From the middle of the free block on.
+    let some = options(&kern, Format::KdumpRawZlib, 16).filter(600 * PAGE, 200 * PAGE);
+    let (bytes, summary) = to_bytes(&kern.guest, &some);
+    assert_eq!(frames_in(&open(&bytes)), (768..800).collect());
+    assert_eq!(summary.excluded.unwrap().pages.free, 168);
+    assert_eq!(summary.pages, 32);
+    for format in linux_formats() {
+        let none = options(&kern, format, 16).filter(600 * PAGE, PAGE);
+        let mut sink = BufferSink::new();
+        let refused = dump(&kern.guest, &mut sink, &none).unwrap_err();
+        assert!(matches!(refused, Error::NothingLeft { .. }), "{refused}");
+        assert!(refused.is_refusal() && sink.into_bytes().is_empty());
+    }
+}
+
+#[test]
+fn a_page_that_cannot_be_read_is_left_out_as_well() {
+    let kern = kernel();
+    let bad = BTreeSet::from([100, 101, 303, 700]);
+    let memory = Forbidden {
+        kern: &kern,
+        frames: &bad,
+    };
+    let mut gone = left_out();
+    gone.extend(&bad);
+    for format in linux_formats().filter(|format| format.codec().is_some()) {
+        let skip = options(&kern, format, 31).on_read_error(OnReadError::Skip);
+        let (bytes, summary) = to_bytes(&memory, &skip);
+        let kept: BTreeSet<u64> = (0..FRAMES).filter(|frame| !gone.contains(frame)).collect();
+        let core = open(&bytes);
+        assert_eq!(frames_in(&core), kept, "{format}");
+        check_pages(&core, &kern, &kept);
+        // What is left out is not read, so it is not counted here.
+        assert_eq!(summary.unreadable.unwrap().bytes, 2 * PAGE);
+        assert_eq!(summary.pages, kept.len() as u64);
+    }
+}
+
+#[test]
+fn a_kernel_that_is_not_understood() {
+    let mut kern = kernel();
+    kern.guest.info = kern.guest.info.replace("SIZE(page)=64\n", "");
+    for format in linux_formats() {
+        for level in [2, 31] {
+            let what = options(&kern, format, level);
+            let mut sink = BufferSink::new();
+            let refused = dump(&kern.guest, &mut sink, &what).unwrap_err();
+            assert!(refused.is_refusal() && sink.into_bytes().is_empty());
+            match &refused {
+                Error::DumpLevel { level: asked, .. } => assert_eq!(asked.number(), level),
+                other => panic!("{other}"),
+            }
+            let anyway = what.on_unknown_kernel(OnUnknownKernel::DumpAll);
+            let (bytes, summary) = to_bytes(&kern.guest, &anyway);
+            let excluded = summary.excluded.unwrap();
+            let why = excluded.not_understood.unwrap();
+            assert!(why.contains("no SIZE(page)"), "{why}");
+            assert_eq!(excluded.level.number(), level & 1);
+            assert_eq!(excluded.pages.total(), 0);
+            let core = open(&bytes);
+            assert_eq!(core.pages(), FRAMES, "{format}");
+            if let Headers::Kdump { sub, .. } = core.headers() {
+                assert_eq!(sub.dump_level, u32::from(level & 1));
+            }
+        }
+        // Zero pages need no kernel.
+        let (_, summary) = to_bytes(&kern.guest, &options(&kern, format, 1));
+        assert_eq!(summary.excluded.unwrap().not_understood, None);
+        assert_eq!(summary.pages, FRAMES);
+    }
+}
+
+#[test]
+fn a_guest_without_vmcoreinfo_is_not_understood() {
+    let kern = kernel();
+    let what = options(&kern, Format::Elf, 31).vmcoreinfo(VmcoreinfoSource::None);
+    let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
+    let text = guestdump::error_chain(&refused);
+    assert!(text.contains("the guest has no VMCOREINFO"), "{text}");
+    assert!(text.contains("dump level 31"), "{text}");
+}
+
+#[test]
+fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
+    let kern = kernel();
+    let what = options(&kern, Format::KdumpRawZlib, 16).page_size(65536);
+    let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
+    let text = guestdump::error_chain(&refused);
+    assert!(text.contains("4096 bytes, the dump's 65536"), "{text}");
+}
+
+#[test]
+fn windows_formats_have_no_levels() {
+    let kern = kernel();
+    for format in [Format::WinDmp, Format::WinDmpBitmap] {
+        let what = options(&kern, format, 1).machine(Machine::X86_64);
+        let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
+        assert!(
+            matches!(refused, Error::DumpLevelFormat { .. }),
+            "{refused}"
+        );
+        assert!(refused.is_refusal());
+    }
+}
+
+/// RAM without its last 4 KiB, of a guest with pages of 64 KiB.
+struct Odd<'a>(&'a Kern);
+
+impl GuestMemory for Odd<'_> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        vec![MemoryRange::new(0, RAM as u64 - PAGE).unwrap()]
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.0.guest.read(gpa, buf)
+    }
+}
+
+#[test]
+fn an_elf_dump_of_ram_that_is_not_whole_pages() {
+    let mut kern = kernel();
+    kern.guest.info = kern.guest.info.replace("PAGESIZE=4096", "PAGESIZE=65536");
+    // Page frames of 64 KiB: the last one, and the one before.
+    for frame in 0..FRAMES {
+        kern.put(frame, 0, 0, -1, 0, 0);
+    }
+    kern.put(62, LRU, 0, -1, 0, 0);
+    kern.put(63, LRU, 0, -1, 0, 0);
+    let (bytes, summary) = to_bytes(&Odd(&kern), &options(&kern, Format::Elf, 2));
+    assert_eq!(summary.page_size, PAGE);
+    assert_eq!(summary.pages, FRAMES - 32);
+    assert_eq!(summary.excluded.unwrap().pages.cache, 2);
+    let core = open(&bytes);
+    check_pages(&core, &kern, &(0..FRAMES - 32).collect());
+    let mut last = [1; PAGE as usize];
+    core.read(RAM as u64 - 2 * PAGE, &mut last).unwrap();
+    assert_eq!(last, [0; PAGE as usize]);
+}
