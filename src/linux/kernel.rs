@@ -194,8 +194,8 @@ impl<'a> Kernel<'a> {
             })
     }
 
-    /// Bytes of RAM.
-    pub(super) fn ram_size(&self) -> u64 {
+    /// RAM in bytes: no array of the kernel's is larger.
+    pub(crate) fn ram_size(&self) -> u64 {
         let sizes = self.ranges.iter().map(MemoryRange::size);
         sizes.fold(0, u64::saturating_add)
     }

@@ -9,6 +9,26 @@
 //! tables are the guest's, so nothing is believed: loops, tables that map
 //! themselves, tables outside RAM and trees of any size end within a
 //! [`Budget`].
+//!
+//! ```
+//! use guestdump::GuestMemory;
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::paging::{AddressSpace, X86, X86Mode};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut ram = vec![0; 0x4000];
+//! // At 0x1000, 0x2000: tables whose first entry leads on; at 0x3000 one with
+//! // a page of 2 MiB.
+//! ram[0x1000..0x1008].copy_from_slice(&0x2003u64.to_le_bytes());
+//! ram[0x2000..0x2008].copy_from_slice(&0x3003u64.to_le_bytes());
+//! ram[0x3000..0x3008].copy_from_slice(&0x4000_0083u64.to_le_bytes());
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! let space = AddressSpace::X86(X86 { cr3: 0x1000, mode: X86Mode::FourLevel });
+//! let read = |gpa, buf: &mut [u8]| memory.read(gpa, buf);
+//! assert_eq!(space.translate(&read, 0x1234)?, 0x4000_1234);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod aarch64;

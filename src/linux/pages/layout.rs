@@ -141,7 +141,9 @@ impl PageLayout {
             mapping: offset("page.mapping", word)?,
             mapcount: offset("page._mapcount", 4)?,
             private: offset("page.private", word)?,
-            compound_head: offset("page.compound_head", word)?,
+            // As Linux 7.1 and later call it.
+            compound_head: offset("page.compound_info", word)
+                .or_else(|_| offset("page.compound_head", word))?,
             flag,
             value,
             large,

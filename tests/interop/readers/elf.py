@@ -22,6 +22,10 @@ class Segment(NamedTuple):
     paddr: int
     size: int  # p_filesz
 
+    def read_at(self, elf, at, size):
+        """Bytes of it, from its byte `at` on."""
+        return elf.read(self.offset + at, size)
+
 
 class Elf:
     """An open dump."""

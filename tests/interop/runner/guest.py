@@ -72,9 +72,9 @@ class Dump:
         return Check(self.source, self.format, reader, what, command, **more)
 
 
-def dump_with_us(checks, guest, source, name):
+def dump_with_us(checks, guest, source, name, path=None):
     """Writes a dump, replacing the last source's, and has guestdump check it."""
-    path = guest.folder / name
+    path = path or guest.folder / name
     dump = Dump(guest, source.name, name, path, source.memory)
     write = (GUESTDUMP, "dump", "--progress", "never", "--force", "--json", "--format", name)
     if not checks.run(dump.check("guestdump", "dump", *write, "--to", path, *source.arguments)):

@@ -82,9 +82,13 @@ def table(results, names, known):
 
 
 def cell(results, reader, known):
-    """What this reader does, and the numbers of its limits. The kernel's log is
-    a matter of our command, not of a format."""
-    of_reader = [r for r in results if r["reader"] == reader and r["check"] != "log"]
+    """What this reader does, and the numbers of its limits. The kernel's log and
+    what pages are for is a matter of the kernel, not of a format."""
+    of_reader = [
+        r
+        for r in results
+        if r["reader"] == reader and r["check"] not in ("log", "frames", "walk")
+    ]
     does = dict.fromkeys(r["check"] for r in of_reader if r["verdict"] == "ok")
     numbers = sorted({known[note_of(r)] for r in of_reader if r["limit"]})
     notes = f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else ""

@@ -98,6 +98,13 @@ def crash(dump):
     )
 
 
+def drgn_walk(dump):
+    """Tasks, stacks, slab memory: what of the kernel must be in any dump."""
+    guest = dump.guest
+    program = (PYTHON, READERS / "drgn_walk.py", dump.path, guest.vmlinux)
+    return dump.check("drgn", "walk", *program, *guest.reference("walk"))
+
+
 def leechcore(dump):
     program = READERS / "leechcore_pages.py"
     return dump.check("LeechCore", "pages", PYTHON, program, dump.path, *dump.memory.arguments())

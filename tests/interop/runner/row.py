@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 
+import exclusion
 import formats
 import readers
 from checks import CACHE, CHECKOUT, Check, Checks
@@ -42,7 +43,7 @@ def run_on(row, checks, booted, boot):
                 of_qemu = Dump(guest, "qemu", name, booted / f"qemu-{name}", qemu_memory(booted))
                 read(checks, of_qemu)
         checks.run(decoded_and_encoded(booted))
-        for source in sources(booted):
+        for source in sources(row, booted):
             for name in source.formats:
                 dump = dump_with_us(checks, guest, source, name)
                 if dump:
@@ -56,6 +57,7 @@ def run_on(row, checks, booted, boot):
             out_of_core(checks, row, guest, booted)
         if row.paging:
             with_mappings(checks, guest, booted)
+        exclusion.run(checks, row, guest, booted)
         if row.name == "x86_64":
             on_a_full_disk(checks, guest, booted)
     repaired(checks)
@@ -109,18 +111,18 @@ def peeks(ram, regions):
                         break
 
 
-def sources(booted):
+def sources(row, booted):
     """What our dumps are made from."""
     ram = ram_memory(booted)
-    yield Source(
-        "raw:ram", ("--from", f"raw:{booted}/ram", "--map", booted / "map.json"), ram, formats.ALL
-    )
+    of_ram = ("--from", f"raw:{booted}/ram", "--map", booted / "map.json")
+    yield Source("raw:ram", of_ram, ram, formats.FEW if row.few else formats.ALL)
     for name in QEMU_FORMATS:
         file = booted / f"qemu-{name}"
         if not file.exists():
             continue
         convert = ("--from", f"vmcore:{file}")
-        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), formats.FEW)
+        again = [name] if row.few else formats.FEW
+        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), again)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
             cut = (*convert, *only(ram))
             yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])

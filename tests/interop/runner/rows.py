@@ -15,14 +15,37 @@ class Row:
     paging: bool = True  # `--paging` knows its page tables.
     core: bool = True  # Also out of a core file of QEMU.
     crash: bool = False  # Debian's crash knows this machine's architecture only.
+    few: bool = False  # Of the formats one of each kind, and converted only the same.
+    # What must be in its /proc/meminfo when it is dumped.
+    memory: tuple = ("MemFree", "Cached", "Slab", "AnonPages")
+    planted: bool = False  # Secrets, by guest/memory.c.
+    # drgn finds each struct page, by the kernel's types or by VMCOREINFO.
+    drgn_frames: bool = True
+
+
+# What guest/memory.c sees to.
+ALL_KINDS = (
+    *Row.memory,
+    *("Buffers", "Dirty", "SwapCached", "Mlocked", "KsmPages"),
+    *("AnonHugePages", "ShmemHugePages", "HugePages_Free", "HugePages_Used"),
+)
+X86_64 = {
+    "platform": "X86_64",
+    "symbols": True,
+    "gdb": "gdb",
+    "crash": True,
+    "memory": ALL_KINDS,
+    "planted": True,
+}
 
 
 ROWS = [
-    Row("x86_64", "X86_64", symbols=True, core=False, gdb="gdb", crash=True),
-    Row("x86_64-nokaslr", "X86_64", symbols=True, gdb="gdb", crash=True),
-    Row("x86_64-la57", "X86_64", symbols=True, gdb="gdb", crash=True),
-    Row("i386", "I386", 32),
-    Row("i386-nopae", "I386", 32),
+    Row("x86_64", **X86_64, core=False),
+    Row("x86_64-nokaslr", **X86_64),
+    Row("x86_64-la57", **X86_64),
+    Row("x86_64-6.12", **X86_64, core=False, paging=False, few=True),
+    Row("i386", "I386", 32, drgn_frames=False),
+    Row("i386-nopae", "I386", 32, drgn_frames=False),
     Row("arm64", "AARCH64", symbols=True),
     Row("s390x", "S390X", symbols=True),
     Row("ppc64el", "PPC64", symbols=True),
