@@ -14,8 +14,8 @@ use crate::memory::MemoryRange;
 /// 2 to the power of this bytes are in the smallest and the largest page that
 /// the hash MMU has: 4 KiB, 16 GiB.
 const PAGE_SHIFTS: std::ops::RangeInclusive<u64> = 12..=34;
-/// `MMU_PAGE_COUNT` is less in every kernel.
-const MOST_PAGE_SIZES: u64 = 32;
+/// `MMU_PAGE_COUNT` of Linux `arch/powerpc/include/asm/mmu.h`; it was less.
+const PAGE_KINDS: u64 = 16;
 
 /// Pages at guest-virtual addresses.
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl Vmemmap {
         let definition = kernel.size("mmu_psize_def")?;
         let shift = kernel.offset("mmu_psize_def.shift")?;
         let definitions = kernel.symbol("mmu_psize_defs")?;
-        if kind >= MOST_PAGE_SIZES {
+        if kind >= PAGE_KINDS {
             return Err(damaged(head, format!("its pages are of kind {kind}")));
         }
         let shift = definitions

@@ -95,7 +95,7 @@ pub(crate) fn of_kernel(
             let space = AddressSpace::S390x(S390x::of_kernel(root, read)?);
             maps(space, vaddr, root, read)
         }
-        // 0: the hash MMU. Kernels before 6.11 do not say.
+        // 0: the hash MMU. Older kernels do not say.
         Machine::Ppc64 | Machine::Ppc64le if info.number("RADIX_MMU") != Some(0) => {
             let (vaddr, root) = swapper(machine, info)?;
             let page_size = info.page_size()?;
@@ -129,8 +129,9 @@ fn maps(
 
 /// By the program status word: bit 5 says whether addresses are translated,
 /// bits 16 and 17 which control register leads to the tables of the
-/// primary, secondary or home space (z/Architecture Principles of Operation,
-/// chapter 4, "Program-Status-Word Format").
+/// primary, secondary or home space (`PSW_MASK_DAT`, `PSW_MASK_ASC` in Linux
+/// `arch/s390/include/uapi/asm/ptrace.h`; the registers in QEMU
+/// `target/s390x/mmu_helper.c`).
 fn of_s390x(r: &s390x::Registers) -> Option<AddressSpace> {
     const TRANSLATION: u64 = 1 << 58;
     const SPACE_SHIFT: u32 = 46;

@@ -1,10 +1,11 @@
 //! Page tables of 64-bit PowerPC: the radix tree of the Linux kernel.
 //!
-//! Source: Power ISA version 3.0, book III, "Radix Tree Translation": page
-//! directory and page table entries, quadrants. Which tables Linux has:
-//! `arch/powerpc/include/asm/book3s/64/radix-{4k,64k}.h`, `radix.h`
-//! (`RADIX_PGD_VAL_BITS` and the others), `arch/powerpc/mm/book3s64/radix_pgtable.c`.
-//! Entries are big-endian on little-endian guests too.
+//! Defined in Power ISA version 3.0, book III, "Radix Tree Translation". Source
+//! of the bits: QEMU `target/ppc/mmu-radix64.h` and Linux
+//! `arch/powerpc/include/asm/book3s/64/pgtable.h`; of which tables Linux makes:
+//! `radix-4k.h`, `radix-64k.h` and `radix.h` (`RADIX_PGD_VAL_BITS` and the
+//! others) beside it, `arch/powerpc/mm/book3s64/radix_pgtable.c`. Entries are
+//! big-endian on little-endian guests too.
 //!
 //! The hash MMU has no tree: where such a kernel has its memory is not found
 //! by walking (`linux/vmemmap.rs`).

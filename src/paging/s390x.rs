@@ -1,10 +1,10 @@
 //! Page tables of z/Architecture: dynamic address translation (DAT).
 //!
-//! Source: z/Architecture Principles of Operation (SA22-7832), chapter 3,
-//! "Dynamic Address Translation": address-space-control element, region-table,
-//! segment-table and page-table entries, "Translation Process". What Linux
-//! says about its tables: `arch/s390/boot/vmem.c` (`setup_vmem`) and
-//! `arch/s390/include/asm/pgtable.h`.
+//! Defined in z/Architecture Principles of Operation (SA22-7832), chapter 3,
+//! "Dynamic Address Translation". Source of the bits: Linux
+//! `arch/s390/include/asm/pgtable.h`; of what lengths, offsets and types are
+//! checked: QEMU `target/s390x/mmu_helper.c`; of which tables Linux makes:
+//! `setup_vmem` in its `arch/s390/boot/vmem.c`.
 //!
 //! The addresses that come out are real ones; the two pages of each CPU that
 //! its prefix register exchanges are not exchanged.

@@ -282,7 +282,7 @@ mod ppc64 {
             (LIST, 8, 0),
             (NODES + 8, 8, u64::MAX - 7),
             (NODES + 16, 8, u64::MAX - 7),
-            (SIZE_KIND, 4, 32),
+            (SIZE_KIND, 4, 16),
             (SIZE_KIND, 4, u64::from(u32::MAX)),
             (SIZES + 5 * 96 + 4, 4, 11),
             (SIZES + 5 * 96 + 4, 4, 35),
