@@ -25,7 +25,7 @@ class Dumps:
 
     checks: Checks
     guest: Guest
-    ram: tuple  # Arguments of guestdump: where the RAM is.
+    ram: tuple  # Arguments of guestdump, behind `--from`.
     made: dict = field(default_factory=dict)
 
     def of(self, level, name):
@@ -34,7 +34,9 @@ class Dumps:
             options = NAMES.get(level, ("--dump-level", str(level)))
             if level == 0:
                 options = ()
-            source = Source(" ".join(("raw:ram", *options)), (*options, *self.ram), None, [name])
+            source = Source(
+                " ".join(("raw:ram", *options)), (*options, "--from", *self.ram), None, [name]
+            )
             path = self.guest.folder / f"{name}-{level}"
             self.made[level, name] = dump_with_us(self.checks, self.guest, source, name, path)
         return self.made[level, name]
@@ -48,11 +50,10 @@ def run(checks, row, guest, booted):
     folder = guest.folder / "levels"
     folder.mkdir()
     guest = replace(guest, folder=folder, peeks=())
-    ram = ("--from", f"raw:{booted}/ram", "--map", booted / "map.json")
-    dumps = Dumps(checks, guest, ram)
+    dumps = Dumps(checks, guest, (f"raw:{booted}/ram", "--map", booted / "map.json"))
     full = dumps.of(0, "elf")
     if full and all(dumps.of(level, KDUMP) for level in LEVELS):
-        checks.run(*kernel(full, ram))
+        checks.run(*kernel(full, dumps.ram))
         checks.run(*(frames(dumps.of(level, KDUMP), level, full) for level in LEVELS))
         if row.drgn_frames:
             checks.run(drgn_frames(dumps, full))
