@@ -17,6 +17,11 @@ const PAGE_SHIFTS: std::ops::RangeInclusive<u64> = 12..=34;
 /// `MMU_PAGE_COUNT` of Linux `arch/powerpc/include/asm/mmu.h`; it was less.
 const PAGE_KINDS: u64 = 16;
 
+/// Bytes of RAM whose `struct page`s fill the smallest page: 64 of 4 KiB each.
+const RAM_OF_EACH: u64 = 256 << 10;
+/// Pages that are not filled, since parts of a section are no RAM; generous.
+const PARTLY_USED: u64 = 1024;
+
 /// Pages at guest-virtual addresses.
 #[derive(Debug, Default)]
 pub(super) struct Vmemmap {
@@ -61,13 +66,12 @@ impl Vmemmap {
         let next = kernel.offset("vmemmap_backing.list")?;
         let physical = kernel.offset("vmemmap_backing.phys")?;
         let virtual_ = kernel.offset("vmemmap_backing.virt_addr")?;
-        // All of them are RAM.
-        let most = kernel.ram_size() / size;
+        let most = kernel.ram_size() / RAM_OF_EACH + PARTLY_USED;
         let mut pages = Vec::new();
         let mut at = kernel.word_at(head)?;
         while at != 0 {
             if pages.len() as u64 == most {
-                let why = format!("it has more than the {most} pages that fit into RAM");
+                let why = format!("it has more than {most} pages, which all RAM does not need");
                 return Err(damaged(at, why));
             }
             let gpa = kernel.word_at(at.wrapping_add(physical))?;
