@@ -108,58 +108,10 @@
 //! # }
 //! ```
 //!
-//! The guest out of a core file of its monitor ([`process_core`]):
-//!
-//! ```no_run
-//! use guestdump::process_core::ProcessCore;
-//! use guestdump::sink::{FileSink, FileSinkOptions};
-//! use guestdump::{DumpOptions, Format, Progress, dump};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let core = ProcessCore::open(std::fs::File::open("core.qemu")?)?;
-//! let ram = core.find_qemu_ram(None, &Progress::new())?;
-//! let memory = core.extract(&ram.blocks)?.into_memory()?;
-//! let mut sink = FileSink::create("guest.vmcore", FileSinkOptions::default())?;
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf).machine(ram.machine))?;
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! A guest-virtual address by the guest's page tables ([`paging`]):
-//!
-//! ```
-//! use guestdump::GuestMemory;
-//! use guestdump::memory::SliceMemory;
-//! use guestdump::paging::{AddressSpace, X86, X86Mode};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut ram = vec![0; 0x4000];
-//! // At 0x1000, 0x2000: tables whose first entry leads on; at 0x3000 one with
-//! // a page of 2 MiB.
-//! ram[0x1000..0x1008].copy_from_slice(&0x2003u64.to_le_bytes());
-//! ram[0x2000..0x2008].copy_from_slice(&0x3003u64.to_le_bytes());
-//! ram[0x3000..0x3008].copy_from_slice(&0x4000_0083u64.to_le_bytes());
-//! let memory = SliceMemory::new([(0, &ram[..])])?;
-//! let space = AddressSpace::X86(X86 { cr3: 0x1000, mode: X86Mode::FourLevel });
-//! let read = |gpa, buf: &mut [u8]| memory.read(gpa, buf);
-//! assert_eq!(space.translate(&read, 0x1234)?, 0x4000_1234);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! The flattened format back into its raw form ([`flattened::rearrange`], what
-//! `makedumpfile -R` does):
-//!
-//! ```no_run
-//! use guestdump::flattened::rearrange;
-//! use guestdump::sink::{FileSink, FileSinkOptions};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut sink = FileSink::create("raw.vmcore", FileSinkOptions::default())?;
-//! rearrange(&mut std::io::stdin(), &mut sink, &guestdump::Progress::new())?;
-//! # Ok(())
-//! # }
-//! ```
+//! More, with an example in each module: [`process_core`] has the guest out of
+//! a core file of its monitor, [`paging`] the guest's page tables, [`linux`] a
+//! Linux guest's kernel and its log, [`windmp`] Windows's own dumps,
+//! [`flattened::rearrange`] what `makedumpfile -R` does.
 //!
 //! With features: `guestdump::qemu` dumps a guest under QEMU from outside,
 //! `guestdump::qapi` is QEMU's dump commands for a monitor's own API, and
@@ -168,10 +120,13 @@
 //! # Features
 //!
 //! Each codec is a feature; [`Format::available`] lists the formats that the
-//! present build can write.
+//! present build can write. Without any feature the crate links thiserror and
+//! zerocopy alone, and dumps into what the caller has: a [`sink::StreamSink`], a
+//! [`sink::BufferSink`], a [`DumpSink`] of its own.
 //!
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
+//! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], [`vmcore`], [`process_core`] | MIT or Apache-2.0 |
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
 //! | `libdeflate` | no | zlib dumps 8% smaller for 5% more processor time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, by lzokay | MIT |
@@ -182,7 +137,6 @@
 //! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
 //! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
-//! | `mapped` | no | guest memory at addresses of this process | MIT |
 //! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
 //! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
@@ -197,6 +151,8 @@
 //!   be kept ([`DumpOptions::keep_partial`]), and says that it is incomplete.
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod adapters;
 pub mod arch;
@@ -217,9 +173,11 @@ pub mod memory;
 mod notes;
 #[cfg(feature = "serde")]
 pub mod number;
+#[cfg(feature = "file")]
 mod page_cache;
 pub mod paging;
 mod pipeline;
+#[cfg(feature = "file")]
 pub mod process_core;
 mod progress;
 #[cfg(feature = "serde")]
@@ -228,6 +186,7 @@ pub mod qapi;
 pub mod qemu;
 pub mod sink;
 mod throttle;
+#[cfg(feature = "file")]
 pub mod vmcore;
 pub mod vmcoreinfo;
 pub mod windmp;

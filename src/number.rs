@@ -1,4 +1,15 @@
 //! Numbers in JSON: integers or strings, so that no reader rounds them.
+//!
+//! ```
+//! use guestdump::number::{Number, parse_number};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! assert_eq!(parse_number("0x10"), Some(16));
+//! let Number(address): Number = serde_json::from_str(r#""0xffffffff81000000""#)?;
+//! assert_eq!(address, 0xffff_ffff_8100_0000);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 use std::fmt;

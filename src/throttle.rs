@@ -92,12 +92,21 @@ impl<'a> Throttled<'a> {
     /// for.
     fn book(&self, bytes: u64) -> Duration {
         let earliest = self.clock.now().saturating_sub(CREDIT);
-        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
-        let price = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         let begin = earliest.max(*next);
-        *next = begin.saturating_add(price);
+        *next = begin.saturating_add(self.price(bytes));
         begin
+    }
+
+    /// Gives back what was paid for `bytes` that could not be read.
+    fn refund(&self, bytes: u64) {
+        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = next.saturating_sub(self.price(bytes));
+    }
+
+    fn price(&self, bytes: u64) -> Duration {
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 }
 
@@ -107,8 +116,14 @@ impl GuestMemory for Throttled<'_> {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.wait(buf.len() as u64);
-        self.memory.read(gpa, buf)
+        let bytes = buf.len() as u64;
+        self.wait(bytes);
+        let result = self.memory.read(gpa, buf);
+        if result.is_err() {
+            // A dump that goes on reads it again, page by page.
+            self.refund(bytes);
+        }
+        result
     }
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
@@ -263,6 +278,34 @@ mod tests {
         (0..100).for_each(|_| throttled.wait(4096));
         let slept: Duration = clock.sleeps.lock().unwrap().iter().sum();
         assert_eq!(slept, Duration::from_millis(99));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_paid_for() {
+        struct Bad;
+        impl GuestMemory for Bad {
+            fn ranges(&self) -> Vec<MemoryRange> {
+                vec![MemoryRange::new(0, 16 * MIB).unwrap()]
+            }
+            fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+                // The first page of each MiB.
+                if gpa.is_multiple_of(MIB) {
+                    return Err(io::ErrorKind::Other.into());
+                }
+                buf.fill(1);
+                Ok(())
+            }
+        }
+        let progress = Progress::new();
+        let clock = FakeClock::default();
+        let throttled = Throttled::new(&Bad, MIB, &progress, &clock).unwrap();
+        let options = options(1).on_read_error(crate::OnReadError::Zero);
+        dump(&throttled, &mut BufferSink::new(), &options).unwrap();
+        // A second for each MiB, not one for the read of all and one more for
+        // its pages.
+        let slept: Duration = clock.sleeps.lock().unwrap().iter().sum();
+        assert!(slept <= Duration::from_secs(16), "{slept:?}");
+        assert!(slept >= Duration::from_secs(14), "{slept:?}");
     }
 
     #[test]

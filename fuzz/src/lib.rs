@@ -4,7 +4,9 @@
 #![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 pub mod allocator;
+mod any_guest;
 mod dumps;
+mod linux;
 mod map;
 mod notes;
 mod page_tables;
@@ -37,6 +39,8 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("windows_guest", windows_guest::windows_guest),
     ("vmcoreinfo_scan", vmcoreinfo::scan),
     ("round_trip", round_trip::round_trip),
+    ("linux_log", linux::log),
+    ("linux_pages", linux::pages),
 ];
 
 /// Has the target `name` look at `input`.

@@ -1,152 +1,34 @@
 //! Any guest and any way to dump it, to a dump, and back.
 
-use std::io;
+use std::collections::BTreeSet;
+use std::fs;
 
 use arbitrary::{Result, Unstructured};
 use guestdump::elf::Notes;
 use guestdump::flattened::rearrange;
 use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
 use guestdump::paging::Budget;
-use guestdump::sink::{BufferSink, FdSink, StreamSink};
-use guestdump::vmcore::Vmcore;
+use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
+use guestdump::vmcore::{Vmcore, VmcoreError};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::format::{DumpHeader64, IMAGE_FILE_MACHINE_AMD64, SIGNATURE, VALID_DUMP_64};
+use guestdump::windmp::format::{
+    DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386, SIGNATURE,
+    VALID_DUMP_32, VALID_DUMP_64,
+};
 use guestdump::windmp::{HeaderSource, WindowsOptions};
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Registers, Summary, dump};
+use guestdump::{
+    DumpOptions, Error, Format, GuestMemory, Machine, OnReadError, Progress, Registers, Summary,
+    dump,
+};
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::allocator::bounded;
+use super::any_guest::Guest;
 use super::pieces;
-use super::sinks::SlowStream;
+use super::sinks::{Disk, SlowStream};
 
-/// About as many pages has a guest at most: two chunks. LZO is slow.
-const MAX_PAGES: usize = 300;
-
-/// What a page holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Page {
-    Zero,
-    /// Never populated; reading it is a panic.
-    Untouched,
-    Text(u8),
-    Random(u8),
-    /// Zero but for one byte.
-    Nearly(u16),
-}
-
-impl Page {
-    fn any(u: &mut Unstructured<'_>) -> Result<Self> {
-        Ok(match u.int_in_range(0..=4)? {
-            0 => Self::Zero,
-            1 => Self::Untouched,
-            2 => Self::Text(u.arbitrary()?),
-            3 => Self::Random(u.arbitrary()?),
-            _ => Self::Nearly(u.arbitrary()?),
-        })
-    }
-
-    fn fill(self, page: &mut [u8]) {
-        page.fill(0);
-        match self {
-            Self::Zero | Self::Untouched => {}
-            Self::Nearly(at) => page[usize::from(at) % page.len()] = 1,
-            Self::Text(seed) => {
-                for (byte, n) in page.iter_mut().zip(0usize..) {
-                    *byte = seed ^ (n / 7 % 13) as u8;
-                }
-            }
-            Self::Random(seed) => {
-                let mut state = 0x9e37_79b9_7f4a_7c15u64 ^ (u64::from(seed) << 20);
-                for byte in page {
-                    state = state
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
-                    *byte = (state >> 56) as u8;
-                }
-            }
-        }
-    }
-}
-
-/// Guest-physical address and pages of each range, in ascending order.
-struct Guest(Vec<(u64, Vec<Page>)>);
-
-impl Guest {
-    fn any(u: &mut Unstructured<'_>) -> Result<Self> {
-        let mut at = *u.choose(&[0, 1 << 20, 1 << 30, 2 << 30, (4 << 30) - 0x3000, 1 << 40])?;
-        let (mut ranges, mut total) = (Vec::new(), 0);
-        for _ in 0..u.int_in_range(1..=5)? {
-            at += match u.int_in_range(0..=9)? {
-                0 => 1 << 30,
-                1 => 1 << 32,
-                pages => (pages - 2) * PAGE,
-            };
-            let mut pages = Vec::new();
-            for _ in 0..u.int_in_range(1..=12)? {
-                let page = Page::any(u)?;
-                // Runs, so that there is more than one chunk.
-                let count = if u.ratio(1, 4)? { u.arbitrary()? } else { 1u8 };
-                let room = MAX_PAGES.saturating_sub(total);
-                let count = usize::from(count).clamp(1, room.max(1));
-                total += count;
-                pages.extend(vec![page; count]);
-            }
-            let len = pages.len() as u64 * PAGE;
-            ranges.push((at, pages));
-            at += len;
-        }
-        Ok(Self(ranges))
-    }
-
-    fn pages(&self) -> impl Iterator<Item = (u64, Page)> {
-        self.0
-            .iter()
-            .flat_map(|(start, pages)| (*start..).step_by(PAGE as usize).zip(pages.iter().copied()))
-    }
-
-    fn page(&self, gpa: u64) -> Option<Page> {
-        self.0.iter().find_map(|(start, pages)| {
-            let index = gpa.checked_sub(*start)? / PAGE;
-            pages.get(index as usize).copied()
-        })
-    }
-}
-
-impl GuestMemory for Guest {
-    fn ranges(&self) -> Vec<MemoryRange> {
-        let range = |(start, pages): &(u64, Vec<Page>)| {
-            MemoryRange::new(*start, pages.len() as u64 * PAGE).unwrap()
-        };
-        self.0.iter().map(range).collect()
-    }
-
-    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        let mut bytes = [0; PAGE as usize];
-        let mut done = 0;
-        while done < buf.len() {
-            let at = gpa + done as u64;
-            let page = self.page(at).ok_or(io::ErrorKind::InvalidInput)?;
-            assert!(page != Page::Untouched, "{at:#x} was never touched");
-            page.fill(&mut bytes);
-            let from = (at % PAGE) as usize;
-            let n = (PAGE as usize - from).min(buf.len() - done);
-            buf[done..done + n].copy_from_slice(&bytes[from..from + n]);
-            done += n;
-        }
-        Ok(())
-    }
-
-    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        let touched = |gpa: &u64| self.page(*gpa).is_some_and(|p| p != Page::Untouched);
-        let pages = |from: u64| (from..range.end()).step_by(PAGE as usize);
-        let Some(first) = pages(range.start()).find(touched) else {
-            return Ok(None);
-        };
-        let end = pages(first)
-            .find(|gpa| !touched(gpa))
-            .unwrap_or(range.end());
-        Ok(MemoryRange::new(first, end - first).ok())
-    }
+fn open(bytes: &[u8]) -> Vmcore {
+    Vmcore::open(pieces::file_of_bytes(bytes)).unwrap()
 }
 
 pub fn round_trip(input: &[u8]) {
@@ -161,14 +43,17 @@ struct Case {
     options: DumpOptions,
     threads: usize,
     filter: Option<(u64, u64)>,
+    policy: OnReadError,
     sink: u8,
+    /// A disk that the dump is written to as well: what of it is there, of 256.
+    disk: Option<u8>,
 }
 
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let formats: Vec<Format> = Format::available().collect();
     let format = *u.choose(&formats)?;
     let machine = match format.is_windows() {
-        true => Machine::X86_64,
+        true => *u.choose(&[Machine::X86_64, Machine::I386])?,
         false => *u.choose(Machine::ALL)?,
     };
     let page_size = *u.choose(machine.page_sizes())?;
@@ -184,10 +69,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     if u.arbitrary()? {
         options = options.page_size(page_size);
     }
-    if format.is_windows() {
-        let header = HeaderSource::Given(windows_header(u.arbitrary()?));
-        options = options.windows(WindowsOptions::new().header(header));
-    } else {
+    if !format.is_windows() {
         options = options.cpus(cpus(u, machine)?);
     }
     if format == Format::Elf && u.arbitrary()? {
@@ -198,7 +80,23 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     }
     let threads = u.int_in_range(1..=4)?;
     let sink = u.arbitrary()?;
-    let guest = Guest::any(u)?;
+    let policy = *u.choose(&OnReadError::ALL)?;
+    let disk = match u.int_in_range(0..=2)? {
+        1 => Some(u.arbitrary()?),
+        _ => None,
+    };
+    let pae = u.arbitrary()?;
+    // Page tables may be looked for where nothing was ever.
+    let guest = Guest::any(u, !format.is_windows())?;
+    if format.is_windows() {
+        let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
+        let cr3 = u.choose(&pages)? + u.int_in_range(0..=1)?;
+        let header = HeaderSource::Given(match machine {
+            Machine::I386 => windows_header_32(cr3 as u32, pae),
+            _ => windows_header(cr3),
+        });
+        options = options.windows(WindowsOptions::new().header(header));
+    }
     let filter = match u.ratio(1, 3)? {
         true => {
             let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
@@ -214,10 +112,12 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         guest,
         format,
         machine,
-        options,
+        options: options.on_read_error(policy),
         threads,
         filter,
+        policy,
         sink,
+        disk,
     };
     case.run();
     Ok(())
@@ -250,6 +150,17 @@ fn windows_header(cr3: u64) -> Vec<u8> {
     header.as_bytes().to_vec()
 }
 
+fn windows_header_32(cr3: u32, pae: bool) -> Vec<u8> {
+    let mut header = Box::new(DumpHeader32::new_zeroed());
+    header.signature = SIGNATURE;
+    header.valid_dump = VALID_DUMP_32;
+    header.directory_table_base = cr3.into();
+    header.machine_image_type = IMAGE_FILE_MACHINE_I386.into();
+    header.number_processors = 1.into();
+    header.pae_enabled = pae.into();
+    header.as_bytes().to_vec()
+}
+
 impl Case {
     fn run(&self) {
         // A bitmap has a bit for each page frame below the last one.
@@ -262,11 +173,11 @@ impl Case {
         let summary = match result {
             Ok(summary) => summary,
             Err(error) => {
-                assert!(error.is_refusal() && bytes.is_empty(), "{error}");
+                self.failed(&error, &bytes);
                 return;
             }
         };
-        let vmcore = Vmcore::open(pieces::file_of_bytes(&bytes)).unwrap();
+        let vmcore = open(&bytes);
         self.same(&vmcore, &summary);
 
         // Not a byte depends on threads or sink.
@@ -283,14 +194,54 @@ impl Case {
         if vmcore.is_flattened() {
             let mut raw = BufferSink::new();
             rearrange(&mut &bytes[..], &mut raw, &Progress::new()).unwrap();
-            let plain = Vmcore::open(pieces::file_of_bytes(&raw.into_bytes())).unwrap();
-            self.same(&plain, &summary);
+            self.same(&open(&raw.into_bytes()), &summary);
+        }
+        if let Some(part) = self.disk {
+            let blocks = bytes.len().div_ceil(4096) * usize::from(part) / 256;
+            self.fill(blocks, &summary);
+        }
+    }
+
+    /// A refusal wrote nothing; other errors are of memory that cannot be
+    /// read, where that is one.
+    fn failed(&self, error: &Error, bytes: &[u8]) {
+        match error {
+            Error::ReadMemory { gpa, .. } => {
+                assert_eq!(self.policy, OnReadError::Fail);
+                assert!(self.guest.is_lost(gpa - gpa % PAGE), "{error}");
+            }
+            error => assert!(error.is_refusal() && bytes.is_empty(), "{error}"),
+        }
+    }
+
+    /// Onto a small disk: all of it, its first pages, or nothing.
+    fn fill(&self, blocks: usize, summary: &Summary) {
+        let raw = self.format.codec().is_some() && self.format.needs_positions();
+        let mut disk = Disk::new(blocks);
+        let options = self.options.clone().threads(self.threads).keep_partial(raw);
+        match dump(&self.guest, &mut disk, &options) {
+            Ok(again) => {
+                assert!(disk.finished);
+                self.same(&open(&disk.bytes()), &again);
+            }
+            Err(Error::Incomplete { pages, cause, .. }) => {
+                assert!(raw && disk.finished);
+                assert!(matches!(*cause, Error::Write { .. }), "{cause}");
+                let kept = open(&disk.bytes());
+                let error = kept.check(&Progress::new()).unwrap_err();
+                assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+                assert!(pages <= summary.pages && kept.pages() == pages);
+                self.same_pages(&kept, summary.page_size, pages);
+            }
+            Err(error) => {
+                assert!(!disk.finished && matches!(error, Error::Write { .. }));
+            }
         }
     }
 
     fn write(&self, options: &DumpOptions) -> (guestdump::Result<Summary>, Vec<u8>) {
         let streams = !self.format.needs_positions();
-        match self.sink % 4 {
+        match self.sink % 6 {
             0 if streams => {
                 let mut sink = SlowStream::default();
                 (dump(&self.guest, &mut sink, options), sink.bytes)
@@ -299,7 +250,8 @@ impl Case {
                 let mut sink = StreamSink::new(Vec::new());
                 (dump(&self.guest, &mut sink, options), sink.into_inner())
             }
-            2 => {
+            2 | 3 => self.write_file(self.sink % 6 == 3, options),
+            4 => {
                 let mut sink = BufferSink::new();
                 (dump(&self.guest, &mut sink, options), sink.into_bytes())
             }
@@ -312,7 +264,36 @@ impl Case {
         }
     }
 
-    /// The dump has the pages that the filter leaves, and what is in them.
+    /// To a file, or over another. If the dump fails, there is what was.
+    fn write_file(
+        &self,
+        exists: bool,
+        options: &DumpOptions,
+    ) -> (guestdump::Result<Summary>, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        if exists {
+            fs::write(&path, b"old").unwrap();
+        }
+        let how = FileSinkOptions::new().overwrite(exists);
+        let mut sink = FileSink::create(&path, how).unwrap();
+        let result = dump(&self.guest, &mut sink, options);
+        drop(sink);
+        let names = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, usize::from(exists || result.is_ok()));
+        let bytes = match exists || result.is_ok() {
+            true => fs::read(&path).unwrap(),
+            false => Vec::new(),
+        };
+        if result.is_err() && exists {
+            assert_eq!(bytes, b"old");
+            return (result, Vec::new());
+        }
+        (result, bytes)
+    }
+
+    /// The dump has the pages that the filter leaves and that can be read, and
+    /// what is in them.
     fn same(&self, vmcore: &Vmcore, summary: &Summary) {
         vmcore.check(&Progress::new()).unwrap();
         assert!(vmcore.is_complete());
@@ -320,24 +301,59 @@ impl Case {
         if self.format.codec().is_some() {
             assert_eq!(vmcore.machine(), Some(self.machine));
         }
-        let unit = summary.page_size;
+        let (in_dump, lost) = self.same_pages(vmcore, summary.page_size, summary.pages);
+        // kdump's pages are whole, with zeroes where there is no RAM.
+        let total: u64 = vmcore.ranges().iter().map(MemoryRange::size).sum();
+        assert!(total >= in_dump && total == summary.bytes_total);
+        let unreadable = summary.unreadable.as_ref().map_or(0, |lost| lost.bytes);
+        match self.policy {
+            OnReadError::Skip => assert!(unreadable >= lost),
+            _ => assert_eq!(unreadable, lost),
+        }
+    }
+
+    /// The first `count` page frames of `unit` bytes that are wanted, and no
+    /// others. Gives the bytes that are in the dump, and those of them, or of
+    /// those left out, that cannot be read.
+    fn same_pages(&self, vmcore: &Vmcore, unit: u64, count: u64) -> (u64, u64) {
+        let frame_of = |gpa: u64| gpa - gpa % unit;
+        let left_out: BTreeSet<u64> = match self.policy {
+            OnReadError::Skip => {
+                let lost = self
+                    .guest
+                    .bad
+                    .iter()
+                    .filter(|gpa| self.guest.is_lost(**gpa));
+                lost.map(|gpa| frame_of(*gpa)).collect()
+            }
+            _ => BTreeSet::new(),
+        };
         let (mut expected, mut read) = ([0; PAGE as usize], [0; PAGE as usize]);
-        let mut in_dump = 0;
+        let (mut in_dump, mut lost) = (0, 0);
+        let (mut last, mut frames) = (None, 0);
         for (gpa, page) in self.guest.pages() {
-            let frame = gpa - gpa % unit;
-            let wanted = self.filter.is_none_or(|(begin, length)| {
+            let frame = frame_of(gpa);
+            let inside = self.filter.is_none_or(|(begin, length)| {
                 frame < begin.saturating_add(length) && begin < frame + unit
             });
+            let is_lost = inside && self.guest.is_lost(gpa);
+            lost += if is_lost { PAGE } else { 0 };
+            let mut wanted = inside && !left_out.contains(&frame);
+            if wanted && last.replace(frame) != Some(frame) {
+                frames += 1;
+            }
+            wanted &= frames <= count;
             let found = vmcore.read(gpa, &mut read);
             assert_eq!(found.is_ok(), wanted, "{gpa:#x}: {found:?}");
             if wanted {
                 page.fill(&mut expected);
+                if is_lost {
+                    expected.fill(0);
+                }
                 assert!(read == expected, "the page at {gpa:#x}");
                 in_dump += PAGE;
             }
         }
-        // kdump's pages are whole, with zeroes where there is no RAM.
-        let total: u64 = vmcore.ranges().iter().map(MemoryRange::size).sum();
-        assert!(total >= in_dump && total == summary.bytes_total);
+        (in_dump, lost)
     }
 }

@@ -1,15 +1,14 @@
-//! The synthetic Windows guest with other bytes here and there: what the
-//! search for its kernel makes of it.
+//! The synthetic Windows guests, of 64 bits and 32, with other bytes here and
+//! there: what the search for their kernel makes of it.
 
 use std::io;
 use std::sync::OnceLock;
 
 use arbitrary::{Result, Unstructured};
-use guestdump::arch::x86_64;
-use guestdump::demo::{PageKind, WindowsGuest};
+use guestdump::demo::{PageKind, WindowsGuest, WindowsKind};
 use guestdump::memory::MemoryRange;
 use guestdump::windmp::{HeaderSource, WindowsOptions};
-use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
+use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Registers, dump};
 
 use super::allocator::bounded;
 use super::sinks::FullSink;
@@ -21,7 +20,6 @@ const PAGE: u64 = 4096;
 struct Guest {
     ranges: Vec<MemoryRange>,
     bytes: Vec<Vec<u8>>,
-    cpus: Vec<x86_64::Registers>,
     /// Guest-physical addresses of the pages that are not filler: page tables,
     /// the kernel's image, its structures.
     kernel: Vec<u64>,
@@ -48,6 +46,9 @@ impl Guest {
             guest.kdbg(),
             guest.processor_block(),
             guest.bugcheck_data(),
+            guest.modules(),
+            guest.processes(),
+            guest.memory_block(),
         ];
         for cpu in 0..2 {
             places.extend([
@@ -58,7 +59,6 @@ impl Guest {
         }
         Self {
             bytes: ranges.iter().map(read).collect(),
-            cpus: guest.cpus(),
             kernel: pages.filter(is_kernel).collect(),
             places,
             ranges,
@@ -66,11 +66,33 @@ impl Guest {
         }
     }
 
-    /// A crashed guest, one that was crashed with KDBG encoded, a live one.
-    fn all() -> &'static [Self; 3] {
-        static ALL: OnceLock<[Guest; 3]> = OnceLock::new();
-        let crashed = || WindowsGuest::new(SIZE).unwrap();
-        ALL.get_or_init(|| [crashed(), crashed().encoded(true), crashed().live()].map(Self::new))
+    /// Crashed guests, one that was crashed with KDBG encoded, live ones.
+    fn all() -> &'static [Self; 6] {
+        static ALL: OnceLock<[Guest; 6]> = OnceLock::new();
+        let crashed = |kind| WindowsGuest::of_kind(kind, SIZE).unwrap();
+        ALL.get_or_init(|| {
+            [
+                crashed(WindowsKind::X86_64),
+                crashed(WindowsKind::X86_64).encoded(true),
+                crashed(WindowsKind::X86_64).live(),
+                crashed(WindowsKind::I386),
+                crashed(WindowsKind::I386NoPae),
+                crashed(WindowsKind::I386).live(),
+            ]
+            .map(Self::new)
+        })
+    }
+
+    /// Registers, and the machine that has them: one of 64 bits can run
+    /// Windows of 32.
+    fn cpus(&self, wide: bool) -> (Machine, Vec<Registers>) {
+        match wide {
+            true => {
+                let cpus = self.guest.cpus().into_iter().map(Registers::from);
+                (Machine::X86_64, cpus.collect())
+            }
+            false => (self.guest.kind().machine(), self.guest.registers()),
+        }
     }
 }
 
@@ -107,7 +129,7 @@ pub fn windows_guest(input: &[u8]) {
 }
 
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
-    let guest = &Guest::all()[u.int_in_range(0..=2)?];
+    let guest = &Guest::all()[u.int_in_range(0..=5)?];
     let format = match u.arbitrary()? {
         true => Format::WinDmp,
         false => Format::WinDmpBitmap,
@@ -117,7 +139,8 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         1 => HeaderSource::Note,
         _ => HeaderSource::Guest,
     };
-    let mut cpus = guest.cpus.clone();
+    let (machine, mut cpus) = guest.cpus(u.arbitrary()?);
+    let damaged = u.arbitrary()?;
     if u.ratio(1, 4)? {
         for registers in &mut cpus {
             alter(u, registers)?;
@@ -129,8 +152,10 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     }
     let memory = Altered { guest, patches };
     let options = DumpOptions::new(format)
+        .machine(machine)
         .cpus(cpus)
-        .windows(WindowsOptions::new().header(header));
+        .windows(WindowsOptions::new().header(header))
+        .windows_damaged(damaged);
     // Nothing of the guest is kept but its image's directories and lists.
     bounded(40 << 20, || match dump(&memory, &mut FullSink, &options) {
         Ok(_) => panic!("the sink takes nothing"),
@@ -162,12 +187,23 @@ fn patch(u: &mut Unstructured<'_>, guest: &Guest) -> Result<(u64, Vec<u8>)> {
     Ok((gpa, word.to_le_bytes().to_vec()))
 }
 
-fn alter(u: &mut Unstructured<'_>, registers: &mut x86_64::Registers) -> Result<()> {
-    match u.int_in_range(0..=4)? {
-        0 => registers.cr3 = u.arbitrary()?,
-        1 => registers.cr4 = u.arbitrary()?,
-        2 => registers.idt.base = u.arbitrary()?,
-        3 => registers.kernel_gs_base = u.arbitrary()?,
+fn alter(u: &mut Unstructured<'_>, registers: &mut Registers) -> Result<()> {
+    let which = u.int_in_range(0..=4)?;
+    match registers {
+        Registers::X86_64(r) => match which {
+            0 => r.cr3 = u.arbitrary()?,
+            1 => r.cr4 = u.arbitrary()?,
+            2 => r.idt.base = u.arbitrary()?,
+            3 => r.kernel_gs_base = u.arbitrary()?,
+            _ => {}
+        },
+        Registers::I386(r) => match which {
+            0 => r.cr3 = u.arbitrary()?,
+            1 => r.cr4 = u.arbitrary()?,
+            2 => r.idt.base = u.arbitrary()?,
+            3 => r.fs.base = u.arbitrary()?,
+            _ => {}
+        },
         _ => {}
     }
     Ok(())

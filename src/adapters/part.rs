@@ -77,10 +77,10 @@ impl Part {
                 break;
             };
             let mapping = piece.addresses().and_then(|addresses| {
-                let mapping = mappings
-                    .iter()
-                    .find(|m| m.addresses.end > addresses.start)?;
-                Some(mapping).filter(|m| m.addresses.contains(&addresses.start))
+                let behind = mappings.partition_point(|m| m.addresses.end <= addresses.start);
+                mappings
+                    .get(behind)
+                    .filter(|m| m.addresses.contains(&addresses.start))
             });
             let Some(mapping) = mapping else {
                 out.push(piece);

@@ -28,18 +28,27 @@ pub(super) struct Mapping {
 }
 
 /// The mappings, in ascending order, that have any of the addresses that
-/// `wanted` asks for.
-pub(super) fn mappings(wanted: impl Fn(&Range<u64>) -> bool) -> io::Result<Vec<Mapping>> {
-    parse_smaps(BufReader::new(File::open("/proc/self/smaps")?), wanted)
+/// `wanted` asks for. With `served` it is found out which of them are: the
+/// kernel walks all page tables for that.
+pub(super) fn mappings(
+    served: bool,
+    wanted: impl Fn(&Range<u64>) -> bool,
+) -> io::Result<Vec<Mapping>> {
+    let path = match served {
+        true => "/proc/self/smaps",
+        false => "/proc/self/maps",
+    };
+    parse_maps(BufReader::new(File::open(path)?), wanted)
 }
 
-fn parse_smaps(
-    smaps: impl BufRead,
+/// `maps`, or `smaps`, which has lines more for each mapping.
+fn parse_maps(
+    maps: impl BufRead,
     wanted: impl Fn(&Range<u64>) -> bool,
 ) -> io::Result<Vec<Mapping>> {
     let mut mappings: Vec<Mapping> = Vec::new();
     let mut skip = true;
-    for line in smaps.lines() {
+    for line in maps.lines() {
         let line = line?;
         if let Some(mapping) = parse_first_line(&line) {
             skip = !wanted(&mapping.addresses);
@@ -165,7 +174,7 @@ VmFlags: mr mw me
 
     #[test]
     fn mappings_are_read_as_the_kernel_writes_them() {
-        let found = parse_smaps(SMAPS.as_bytes(), |a| a.start >= 0x7f00_0000_0000).unwrap();
+        let found = parse_maps(SMAPS.as_bytes(), |a| a.start >= 0x7f00_0000_0000).unwrap();
         let mapping = |start, shared, offset, inode, served| Mapping {
             addresses: start..start + 0x20_0000,
             shared,
@@ -221,8 +230,9 @@ VmFlags: mr mw me
     fn this_process_has_mappings_and_pages() {
         let local = vec![1u8; 1 << 20];
         let at = local.as_ptr().addr() as u64;
-        let found = mappings(|a| a.contains(&at)).unwrap();
+        let found = mappings(true, |a| a.contains(&at)).unwrap();
         assert_eq!(found.len(), 1);
+        assert_eq!(mappings(false, |a| a.contains(&at)).unwrap(), found);
         assert!(!found[0].shared && !found[0].served);
         let range = at..at + (1 << 20);
         let populated = Pagemap::open().unwrap().next_populated(&range).unwrap();

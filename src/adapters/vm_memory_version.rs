@@ -47,12 +47,12 @@ macro_rules! vm_memory_adapter {
                 Ok(Self { memory, mapped })
             }
 
-            /// Only what lies in `ranges`, in ascending order: the plugged
-            /// part of memory that can be hot-plugged, for example.
+            /// Only what lies in `ranges`, in any order: the plugged part of
+            /// memory that can be hot-plugged, for example.
             ///
             /// # Errors
             ///
-            /// If the ranges are in the wrong order, or outside the regions.
+            /// If ranges overlap, or one is not all in the regions.
             pub fn within(self, ranges: &[MemoryRange]) -> Result<Self, VmMemoryError> {
                 let mapped = self.mapped.within(ranges)?;
                 Ok(Self { mapped, ..self })

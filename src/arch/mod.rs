@@ -2,6 +2,20 @@
 //!
 //! Each architecture is a file: its registers, its CPU notes, and how its
 //! kernel's addresses relate to guest-physical ones.
+//!
+//! ```
+//! use guestdump::arch::aarch64;
+//! use guestdump::{Machine, Registers};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let machine: Machine = "aarch64".parse()?;
+//! let vcpu0 = aarch64::Registers { pc: 0xffff_8000_0801_0000, ..Default::default() };
+//! let vcpu0 = Registers::from(vcpu0);
+//! assert!(vcpu0.fit(machine));
+//! assert_eq!(vcpu0.program_counter(), 0xffff_8000_0801_0000);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod aarch64;
@@ -128,7 +142,8 @@ impl Machine {
 
     /// The architecture whose `NT_PRSTATUS` notes have the size of those in
     /// `notes`, for dumps that do not say.
-    pub(crate) fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
+    #[must_use]
+    pub fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
         let size = notes
             .flatten()
             .find_map(|(_, n)| n.is(CORE, NT_PRSTATUS).then_some(n.desc.len()))?;

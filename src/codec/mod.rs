@@ -5,6 +5,25 @@
 //! snappy (no framing), one zstd frame. The readers decompress with zlib's
 //! `uncompress`, `lzo1x_decompress_safe`, `snappy_uncompress` and
 //! `ZSTD_decompress` (libkdumpfile `src/kdumpfile/diskdump.c`).
+//!
+//! ```
+//! use guestdump::codec::Codec;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let page = [7; 4096];
+//! for codec in Codec::ALL {
+//!     let Some(mut compressor) = codec.compressor()? else {
+//!         continue; // not in this build
+//!     };
+//!     let mut compressed = Vec::new();
+//!     assert!(compressor.compress(&page, &mut compressed)?);
+//!     let mut back = [0; 4096];
+//!     codec.decompress(&compressed, &mut back)?;
+//!     assert_eq!(back, page);
+//! }
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "lzo")]

@@ -9,6 +9,20 @@
 //! `init_uts_ns`, VMCOREINFO. There are no processes, no log and no debug
 //! symbols, and each `struct page` says that the page is the kernel's, so a
 //! filter of dumps leaves out zero pages only.
+//!
+//! ```
+//! use guestdump::demo::DemoGuest;
+//! use guestdump::sink::BufferSink;
+//! use guestdump::{DumpOptions, Format, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let guest = DemoGuest::new(16 << 20)?;
+//! let options = DumpOptions::new(Format::Elf).cpus(guest.cpus());
+//! let summary = dump(&guest, &mut BufferSink::new(), &options)?;
+//! assert_eq!(summary.pages, 4096);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod content;

@@ -214,13 +214,13 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info)?;
+    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info, &read)?;
     let ram: Vec<_> = selection
         .wanted
         .iter()
         .map(|run| run.range(selection.page_size))
         .collect();
-    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
     mappings(&spaces, &read, &ram, budget, &options.progress)
 }
 

@@ -10,12 +10,15 @@ use crate::encoding::Class;
 use crate::error::Result as DumpResult;
 use crate::guest::Guest;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
-use crate::paging::{AddressSpace, TranslateError, kernel_address_space};
+use crate::paging::{
+    AddressSpace, ReadPhysical, RecentPages, TranslateError, kernel_address_space,
+};
 use crate::pipeline::{Selection, Threads};
 use crate::progress::Progress;
 use crate::vmcoreinfo::{Vmcoreinfo, locate};
 
 use super::pages::{DumpLevel, Exclusion, excluded};
+use super::vmemmap::Vmemmap;
 
 /// Translations that are remembered, of 4 KiB each.
 const MAX_TRANSLATIONS: usize = 4096;
@@ -32,6 +35,8 @@ pub struct Kernel<'a> {
     machine: Machine,
     info: Vmcoreinfo,
     space: Option<AddressSpace>,
+    /// Where there are no page tables.
+    vmemmap: Vmemmap,
     threads: Threads<'a>,
     progress: Progress,
     /// Guest-physical addresses of pages, by their virtual ones.
@@ -132,8 +137,9 @@ impl<'a> Kernel<'a> {
         options: &'a DumpOptions,
     ) -> Self {
         let machine = options.machine;
-        Self {
-            space: kernel_address_space(machine, &info),
+        let mut kernel = Self {
+            space: None,
+            vmemmap: Vmemmap::default(),
             memory,
             ranges,
             machine,
@@ -141,7 +147,16 @@ impl<'a> Kernel<'a> {
             threads: options.workers(),
             progress: options.progress.clone(),
             translations: Mutex::default(),
+        };
+        let guest = kernel.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        kernel.space = kernel_address_space(machine, &kernel.info, &read);
+        if kernel.space.is_none() {
+            // What is not found there is reported when it is looked for: the
+            // log does not need it.
+            kernel.vmemmap = Vmemmap::of(&kernel).unwrap_or_default();
         }
+        kernel
     }
 
     /// VMCOREINFO.
@@ -179,6 +194,12 @@ impl<'a> Kernel<'a> {
             })
     }
 
+    /// RAM in bytes: no array of the kernel's is larger.
+    pub(crate) fn ram_size(&self) -> u64 {
+        let sizes = self.ranges.iter().map(MemoryRange::size);
+        sizes.fold(0, u64::saturating_add)
+    }
+
     fn guest(&self) -> Guest<'_> {
         Guest {
             memory: self.memory,
@@ -199,7 +220,8 @@ impl<'a> Kernel<'a> {
         if let Some(gpa) = self.translations().get(&page) {
             return Ok(gpa + offset);
         }
-        let (gpa, _) = self.extent(page)?;
+        let guest = self.guest();
+        let (gpa, _) = self.extent(page, &|gpa, buf| guest.read(gpa, buf))?;
         // So that what is remembered has no end beyond all addresses.
         let behind = gpa.checked_add(SMALLEST_PAGE);
         behind.ok_or(KernelError::Unmapped {
@@ -225,16 +247,18 @@ impl<'a> Kernel<'a> {
     }
 
     /// The guest-physical address of the byte at `vaddr`, and how many bytes
-    /// from there on are as contiguous in guest-physical memory.
-    fn extent(&self, vaddr: u64) -> Result<(u64, u64), KernelError> {
+    /// from there on are as contiguous in guest-physical memory. `read` reads
+    /// page tables.
+    fn extent(&self, vaddr: u64, read: &ReadPhysical<'_>) -> Result<(u64, u64), KernelError> {
         if let Some(space) = self.space {
-            let guest = self.guest();
-            let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-            let found = space.extent(&read, vaddr);
+            let found = space.extent(read, vaddr);
             return found.map_err(|source| KernelError::Unmapped {
                 vaddr,
                 source: Some(source),
             });
+        }
+        if let Some(found) = self.vmemmap.extent(vaddr) {
+            return Ok(found);
         }
         let ram_start = self.ranges.first().map_or(0, MemoryRange::start);
         let direct = || {
@@ -265,10 +289,15 @@ impl<'a> Kernel<'a> {
     }
 
     /// As [`read`](Self::read), for much at once: page tables are walked once
-    /// for each of the kernel's pages, large ones too, and nothing is
+    /// for each of the kernel's pages, large ones too, and no translation is
     /// remembered.
     pub(crate) fn read_large(&self, vaddr: u64, buf: &mut [u8]) -> Result<(), KernelError> {
-        self.read_by(vaddr, buf, |at| self.extent(at))
+        let guest = self.guest();
+        let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+        // The kernel's pages may be small, and so many.
+        let tables = RecentPages::new(&read);
+        let read = |gpa, buf: &mut [u8]| tables.read(gpa, buf);
+        self.read_by(vaddr, buf, |at| self.extent(at, &read))
     }
 
     /// Reads by `extent`, which gives a guest-physical address and how many

@@ -28,6 +28,25 @@ pub struct FileRegion {
 /// The files are read with `pread`, not mapped: a file that shrinks gives an
 /// error instead of a signal. Their holes (`SEEK_HOLE`) count as not populated and are never
 /// read.
+///
+/// ```no_run
+/// use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
+/// use std::{fs::File, sync::Arc};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // A PC's RAM of 4 GiB, of which 1 GiB lies above the hole below 4 GiB.
+/// let ram = Arc::new(File::open("/dev/shm/guest-ram")?);
+/// let region = |start, size, offset| {
+///     let (range, file) = (MemoryRange::new(start, size)?, Arc::clone(&ram));
+///     Ok::<_, guestdump::memory::RangeError>(FileRegion { range, file, offset })
+/// };
+/// let memory = FileMemory::new(vec![
+///     region(0, 3 << 30, 0)?,
+///     region(4 << 30, 1 << 30, 3 << 30)?,
+/// ])?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FileMemory {
     regions: Vec<FileRegion>,

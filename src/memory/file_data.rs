@@ -13,7 +13,9 @@ use super::{MIN_PAGE_SIZE, MemoryRange};
 /// `file` at `offset`. Bytes that share a page with data count as data.
 pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Result<Option<u64>> {
     let data = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(data) => data,
+        Ok(data) if data >= offset => data,
+        // A device that does not seek, as those of persistent memory.
+        Ok(_) => return Ok(Some(range.start())),
         // A hole up to the file's end, or the file is shorter than it was: what
         // it has lost is not zeroes, and reading it fails.
         Err(Errno::NXIO) => {
@@ -40,10 +42,12 @@ pub(crate) fn next_extent(
         return Ok(None);
     };
     // The page's beginning may lie in a hole of the file, before the data.
-    let data = match rustix::fs::seek(file, SeekFrom::Data(offset + (start - range.start()))) {
-        Ok(data) => data,
+    let at = offset + (start - range.start());
+    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) if data >= at => data,
+        Ok(_) => return Ok(Some(range)),
         // What the file has lost, or a file that cannot tell.
-        Err(_) => offset + (start - range.start()),
+        Err(_) => at,
     };
     // Somebody may punch a hole between the two calls: at least a page counts.
     let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
@@ -58,4 +62,26 @@ pub(crate) fn next_extent(
         .next_multiple_of(MIN_PAGE_SIZE);
     let extent = MemoryRange::new(start, size).map_err(io::Error::other)?;
     Ok(extent.intersection(&range))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// It answers each seek with its position, 0.
+    #[test]
+    fn of_a_device_that_does_not_seek_all_is_data() {
+        let device = File::open("/dev/zero").unwrap();
+        let mut rest = MemoryRange::new(0x10_0000, 0x4000).ok();
+        let mut found = 0;
+        while let Some(range) = rest {
+            let offset = range.start() - 0x10_0000;
+            let extent = next_extent(&device, offset, range).unwrap().unwrap();
+            assert_eq!(extent.start(), range.start());
+            found += extent.size();
+            rest = range.starting_at(extent.end());
+        }
+        assert_eq!(found, 0x4000);
+    }
 }

@@ -19,6 +19,20 @@ use super::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_
 ///
 /// All counts as populated. Where the mapping is of a file or a memory file,
 /// [`FileMemory`](super::FileMemory) reads as safely and passes over holes.
+///
+/// ```
+/// use guestdump::memory::{GuestMemory, MappedMemory, MemoryRange};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mapping = vec![7u8; 0x4000]; // stands for what mmap(2) gave
+/// let range = MemoryRange::new(1 << 20, 0x4000)?;
+/// let memory = MappedMemory::new([(range, mapping.as_ptr().addr())])?;
+/// let mut bytes = [0; 2];
+/// memory.read((1 << 20) + 0x3ffe, &mut bytes)?;
+/// assert_eq!(bytes, [7, 7]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct MappedMemory {
     regions: Vec<(MemoryRange, usize)>,

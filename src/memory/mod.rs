@@ -1,7 +1,22 @@
 //! Guest memory: what a virtual machine monitor implements ([`GuestMemory`]),
 //! and implementations for slices, files and mappings.
+//!
+//! ```
+//! use guestdump::memory::{GuestMemory, SliceMemory};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (low, high) = (vec![1; 0x2000], vec![2; 0x1000]);
+//! let memory = SliceMemory::new([(0, &low[..]), (4 << 30, &high[..])])?;
+//! let mut byte = [0];
+//! memory.read((4 << 30) + 0xfff, &mut byte)?;
+//! assert_eq!(byte, [2]);
+//! # Ok(())
+//! # }
+//! ```
 
+#[cfg(feature = "file")]
 mod file;
+#[cfg(feature = "file")]
 pub(crate) mod file_data;
 #[cfg(feature = "mapped")]
 mod mapped;
@@ -14,6 +29,7 @@ mod zero;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "file")]
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(feature = "mapped")]
 pub use mapped::MappedMemory;

@@ -89,6 +89,7 @@ impl MemoryRange {
     }
 
     /// This range and `next`, which begins where this one ends.
+    #[cfg(feature = "file")]
     pub(crate) fn joined(&self, next: &Self) -> Self {
         debug_assert!(self.end == next.start);
         Self {

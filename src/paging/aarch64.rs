@@ -7,7 +7,7 @@
 //! where it puts them in a kernel for 52-bit addresses on a CPU without:
 //! `offset_ttbr1` in `arch/arm64/include/asm/assembler.h`.
 
-use super::walk::{Entry, Format, Tree, UpperBits};
+use super::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -144,7 +144,7 @@ impl Aarch64 {
             ttbr & 0x0000_ffff_ffff_fffe
         };
         Some(Tree {
-            root,
+            root: Table::whole(root),
             levels: Tree::levels(address_bits, page_shift, page_shift - 3),
             entry_size: 8,
             order: self.order,
@@ -162,7 +162,7 @@ impl Descriptors {
         let last = shift == self.page_shift;
         match descriptor & 3 {
             0b11 if last => Entry::Page(address),
-            0b11 => Entry::Table(address),
+            0b11 => Entry::Table(Table::whole(address)),
             0b01 if !last && shift <= self.largest_block() => {
                 Entry::Page(address & (u64::MAX << shift))
             }

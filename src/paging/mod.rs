@@ -9,11 +9,34 @@
 //! tables are the guest's, so nothing is believed: loops, tables that map
 //! themselves, tables outside RAM and trees of any size end within a
 //! [`Budget`].
+//!
+//! ```
+//! use guestdump::GuestMemory;
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::paging::{AddressSpace, X86, X86Mode};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut ram = vec![0; 0x4000];
+//! // At 0x1000, 0x2000: tables whose first entry leads on; at 0x3000 one with
+//! // a page of 2 MiB.
+//! ram[0x1000..0x1008].copy_from_slice(&0x2003u64.to_le_bytes());
+//! ram[0x2000..0x2008].copy_from_slice(&0x3003u64.to_le_bytes());
+//! ram[0x3000..0x3008].copy_from_slice(&0x4000_0083u64.to_le_bytes());
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! let space = AddressSpace::X86(X86 { cr3: 0x1000, mode: X86Mode::FourLevel });
+//! let read = |gpa, buf: &mut [u8]| memory.read(gpa, buf);
+//! assert_eq!(space.translate(&read, 0x1234)?, 0x4000_1234);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod aarch64;
 mod guest;
+mod ppc64;
+mod recent;
 mod riscv;
+mod s390x;
 mod walk;
 mod x86;
 
@@ -21,7 +44,10 @@ use std::io;
 
 pub use aarch64::Aarch64;
 pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};
+pub use ppc64::Ppc64Radix;
+pub(crate) use recent::RecentPages;
 pub use riscv::Riscv;
+pub use s390x::S390x;
 pub use walk::{Budget, Mapping, Mappings, mappings};
 pub use x86::{X86, X86Mode};
 
@@ -43,6 +69,10 @@ pub enum AddressSpace {
     Aarch64(Aarch64),
     /// Of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),
+    /// Of z/Architecture.
+    S390x(S390x),
+    /// Of 64-bit PowerPC with the radix MMU: the kernel's.
+    Ppc64(Ppc64Radix),
 }
 
 /// Why a virtual address has no physical one.
@@ -104,6 +134,8 @@ impl AddressSpace {
             Self::X86(x86) => vec![x86.tree()],
             Self::Aarch64(aarch64) => aarch64.trees(),
             Self::Riscv(riscv) => riscv.tree().into_iter().collect(),
+            Self::S390x(s390x) => s390x.tree().into_iter().collect(),
+            Self::Ppc64(ppc64) => ppc64.tree().into_iter().collect(),
         }
     }
 }

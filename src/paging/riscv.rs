@@ -5,7 +5,7 @@
 //! and Svpbmt. What Linux says about its tables:
 //! `arch/riscv/kernel/vmcore_info.c`.
 
-use super::walk::{Entry, Format, Tree, UpperBits};
+use super::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -67,7 +67,7 @@ impl Riscv {
     pub(super) fn tree(&self) -> Option<Tree> {
         match *self {
             Self::Bits32 { satp } => (satp >> 31 == 1).then(|| Tree {
-                root: u64::from(satp & 0x003f_ffff) << 12,
+                root: Table::whole(u64::from(satp & 0x003f_ffff) << 12),
                 levels: Tree::levels(32, 12, 10),
                 entry_size: 4,
                 order: ByteOrder::Little,
@@ -82,7 +82,7 @@ impl Riscv {
                     _ => return None,
                 };
                 Some(Tree {
-                    root: (satp & 0xfff_ffff_ffff) << 12,
+                    root: Table::whole((satp & 0xfff_ffff_ffff) << 12),
                     levels: Tree::levels(address_bits, 12, 9),
                     entry_size: 8,
                     order: ByteOrder::Little,
@@ -106,7 +106,7 @@ pub(super) fn decode(mode: Mode, entry: u64, shift: u32, vaddr: u64) -> Entry {
         permissions if permissions & V == 0 => Entry::Absent,
         // Reserved.
         permissions if permissions & (R | W) == W => Entry::Absent,
-        V => Entry::Table(frame << 12),
+        V => Entry::Table(Table::whole(frame << 12)),
         // The low bits of the frame number say how many pages there are.
         _ if contiguous && shift == 12 => Entry::Page((frame & !0xf | vaddr >> 12 & 0xf) << 12),
         // A large page must be aligned to its size.

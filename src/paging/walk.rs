@@ -1,8 +1,9 @@
 //! The walk down a tree of page tables.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
-use super::{AddressSpace, ReadPhysical, TranslateError, aarch64, riscv, x86};
+use super::{AddressSpace, ReadPhysical, TranslateError, aarch64, ppc64, riscv, s390x, x86};
 use crate::encoding::ByteOrder;
 use crate::error::{Error, Result};
 use crate::memory::MemoryRange;
@@ -80,10 +81,44 @@ impl Mappings {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Entry {
     Absent,
-    /// Guest-physical address of the next table.
-    Table(u64),
+    /// The next table.
+    Table(Table),
     /// Guest-physical address of a page, of the size of the entry's level.
     Page(u64),
+}
+
+/// A table of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Table {
+    /// Guest-physical address that its first entry has or would have.
+    pub(super) gpa: u64,
+    /// The quarters of it that there are: the first and the last one. Only
+    /// z/Architecture has tables that are not whole.
+    pub(super) quarters: (u8, u8),
+}
+
+impl Table {
+    /// All of a table.
+    pub(super) const fn whole(gpa: u64) -> Self {
+        Self {
+            gpa,
+            quarters: (0, 3),
+        }
+    }
+
+    /// The entries that there are, of a table of `level`.
+    fn indexes(self, level: Level) -> Range<usize> {
+        let (first, last) = self.quarters;
+        let entries = 1usize << level.bits;
+        let start = entries * usize::from(first) / 4;
+        start..(entries * (usize::from(last) + 1) / 4).max(start)
+    }
+
+    /// Guest-physical address of the entry `index`.
+    fn entry(self, index: usize, entry_size: usize) -> u64 {
+        // What would lie behind the last address is no RAM either.
+        self.gpa.saturating_add((index * entry_size) as u64)
+    }
 }
 
 /// What the entries of a tree's tables mean.
@@ -92,6 +127,8 @@ pub(super) enum Format {
     X86(x86::X86Mode),
     Aarch64(aarch64::Descriptors),
     Riscv(riscv::Mode),
+    S390x,
+    Ppc64(ppc64::Entries),
 }
 
 impl Format {
@@ -101,6 +138,8 @@ impl Format {
             Self::X86(mode) => x86::decode(*mode, entry, level.shift),
             Self::Aarch64(descriptors) => descriptors.decode(entry, level.shift),
             Self::Riscv(mode) => riscv::decode(*mode, entry, level.shift, vaddr),
+            Self::S390x => s390x::decode(entry, level.shift),
+            Self::Ppc64(entries) => entries.decode(entry, level.shift),
         }
     }
 }
@@ -117,8 +156,8 @@ pub(super) struct Level {
 /// A tree of page tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tree {
-    /// Guest-physical address of the first table.
-    pub(super) root: u64,
+    /// The first table.
+    pub(super) root: Table,
     /// The tables' levels, the root's first.
     pub(super) levels: Vec<Level>,
     /// Bytes of an entry, 4 or 8.
@@ -136,6 +175,8 @@ pub(super) enum UpperBits {
     Ones,
     /// Copies of the highest bit that is translated.
     SignExtension,
+    /// These.
+    Value(u64),
 }
 
 impl Tree {
@@ -159,12 +200,14 @@ impl Tree {
         let root = self.levels[0];
         let address_bits = root.shift + root.bits;
         let above = u64::MAX.checked_shl(address_bits).unwrap_or(0);
-        let ones = match self.upper_bits {
-            UpperBits::Zeroes => false,
-            UpperBits::Ones => true,
-            UpperBits::SignExtension => vaddr >> (address_bits - 1) & 1 == 1,
+        let sign = vaddr >> (address_bits - 1) & 1;
+        let upper = match self.upper_bits {
+            UpperBits::Zeroes => 0,
+            UpperBits::Ones => above,
+            UpperBits::SignExtension => above & 0u64.wrapping_sub(sign),
+            UpperBits::Value(upper) => upper,
         };
-        if ones { vaddr | above } else { vaddr & !above }
+        vaddr & !above | upper
     }
 
     /// The entry that these bytes are.
@@ -183,8 +226,11 @@ impl Tree {
     ) -> Result<(u64, u64), TranslateError> {
         let mut table = self.root;
         for level in &self.levels {
-            let index = vaddr >> level.shift & ((1 << level.bits) - 1);
-            let gpa = table + index * self.entry_size as u64;
+            let index = (vaddr >> level.shift & ((1 << level.bits) - 1)) as usize;
+            if !table.indexes(*level).contains(&index) {
+                break;
+            }
+            let gpa = table.entry(index, self.entry_size);
             let mut bytes = [0; 8];
             let bytes = &mut bytes[..self.entry_size];
             read(gpa, bytes).map_err(|source| TranslateError::Table { vaddr, gpa, source })?;
@@ -280,9 +326,9 @@ struct Walk<'a> {
     full: bool,
     /// How often each table of the present tree was walked.
     visits: HashMap<u64, u32>,
-    /// Virtual and guest-physical address of each table directly below a
-    /// root. Kernels share them among all address spaces.
-    walked: HashSet<(u64, u64)>,
+    /// Virtual address and table of each one directly below a root. Kernels
+    /// share them among all address spaces.
+    walked: HashSet<(u64, Table)>,
     found: Mappings,
 }
 
@@ -292,31 +338,36 @@ impl Walk<'_> {
         self.table(tree, 0, tree.root, 0)
     }
 
-    /// Walks the table at `gpa`, whose first entry is for `vaddr`.
-    fn table(&mut self, tree: &Tree, depth: usize, gpa: u64, vaddr: u64) -> Result<()> {
+    /// Walks `table`, whose first entry is for `vaddr`.
+    fn table(&mut self, tree: &Tree, depth: usize, table: Table, vaddr: u64) -> Result<()> {
         if self.progress.is_cancelled() {
             return Err(Error::Cancelled);
         }
-        if depth == 1 && !self.walked.insert((tree.complete(vaddr), gpa)) {
+        if depth == 1 && !self.walked.insert((tree.complete(vaddr), table)) {
             return Ok(());
         }
         let level = tree.levels[depth];
-        let len = tree.entry_size << level.bits;
+        let indexes = table.indexes(level);
+        let len = tree.entry_size * indexes.len();
+        let gpa = table.entry(indexes.start, tree.entry_size);
         if !self.admit(gpa, len as u64) {
             self.found.cut_tables += 1;
             return Ok(());
         }
-        let mut table = vec![0; len];
-        if (self.read)(gpa, &mut table).is_err() {
+        let mut bytes = vec![0; len];
+        if (self.read)(gpa, &mut bytes).is_err() {
             self.found.unreadable_tables += 1;
             return Ok(());
         }
         self.found.tables += 1;
-        let entries = 1usize << level.bits;
-        let first = if depth == 0 { entries / 2 } else { 0 };
-        for index in (first..entries).chain(0..first) {
-            let at = index * tree.entry_size;
-            let entry = tree.entry(&table[at..at + tree.entry_size]);
+        let Range { start, end } = indexes;
+        let middle = match depth {
+            0 => (1 << level.bits >> 1).clamp(start, end),
+            _ => start,
+        };
+        for index in (middle..end).chain(start..middle) {
+            let at = (index - start) * tree.entry_size;
+            let entry = tree.entry(&bytes[at..at + tree.entry_size]);
             let vaddr = vaddr | (index as u64) << level.shift;
             match tree.format.decode(entry, level, vaddr) {
                 Entry::Table(next) if depth + 1 < tree.levels.len() => {

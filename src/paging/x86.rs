@@ -4,7 +4,7 @@
 //! "PAE Paging" and "4-Level Paging and 5-Level Paging"; AMD APM volume 2,
 //! chapter "Page Translation and Protection". Reserved bits are not checked.
 
-use super::walk::{Entry, Format, Tree, UpperBits};
+use super::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::encoding::ByteOrder;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -103,7 +103,7 @@ impl X86 {
             X86Mode::FiveLevel => (self.cr3 & ADDRESS, 57, 9, UpperBits::SignExtension),
         };
         Tree {
-            root,
+            root: Table::whole(root),
             levels: Tree::levels(address_bits, 12, table_bits),
             entry_size: if table_bits == 10 { 4 } else { 8 },
             order: ByteOrder::Little,
@@ -127,7 +127,7 @@ pub(super) fn decode(mode: X86Mode, entry: u64, shift: u32) -> Entry {
         return Entry::Page(address);
     }
     if !large || entry & LARGE == 0 {
-        return Entry::Table(address);
+        return Entry::Table(Table::whole(address));
     }
     let page = address & (u64::MAX << shift);
     Entry::Page(match mode {

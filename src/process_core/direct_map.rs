@@ -84,8 +84,8 @@ fn direct_map(
     budget: &mut Budget,
     progress: &Progress,
 ) -> Option<Vec<MemoryRange>> {
-    let spaces = address_spaces(guest.machine, &[], &[], Some(info)).ok()?;
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
+    let spaces = address_spaces(guest.machine, &[], &[], Some(info), &read).ok()?;
     let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
     // The direct map comes first in what the budget allows.
     let found = mappings(&spaces, &read, &all, *budget, progress).ok()?;

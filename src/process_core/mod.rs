@@ -9,6 +9,21 @@
 //! [`ProcessCore::find_qemu_ram`] finds the RAM by itself if it can prove
 //! where it belongs.
 //!
+//! ```no_run
+//! use guestdump::process_core::ProcessCore;
+//! use guestdump::sink::{FileSink, FileSinkOptions};
+//! use guestdump::{DumpOptions, Format, Progress, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let core = ProcessCore::open(std::fs::File::open("core.qemu")?)?;
+//! let ram = core.find_qemu_ram(None, &Progress::new())?;
+//! let memory = core.extract(&ram.blocks)?.into_memory()?;
+//! let mut sink = FileSink::create("guest.vmcore", FileSinkOptions::default())?;
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf).machine(ram.machine))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Source: core(5) and elf(5); Linux `fs/binfmt_elf.c` for segments that the
 //! kernel leaves out (`p_filesz` less than `p_memsz`).
 #![forbid(unsafe_code)]

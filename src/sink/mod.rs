@@ -4,21 +4,59 @@
 //! to which several threads write at any offset, or a *stream*, which takes
 //! bytes strictly forward. Formats that need positions are refused for a
 //! stream before anything is written.
+//!
+//! ```
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::sink::StreamSink;
+//! use guestdump::{DumpOptions, Format, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let ram = vec![1; 1 << 20];
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! // Any `io::Write`: a pipe, a socket, an upload.
+//! let mut sink = StreamSink::new(Vec::new());
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//! assert!(sink.into_inner().starts_with(b"\x7fELF"));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! As a user names it, `file:PATH`, `fd:N`, `-` or a path, and on the disk before
+//! it has its name:
+//!
+//! ```no_run
+//! # #[cfg(feature = "file")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use guestdump::sink::{FileSinkOptions, Target};
+//!
+//! let target: Target = "file:/var/crash/guest.vmcore".parse()?;
+//! let sink = target.open(FileSinkOptions::new().sync(true))?;
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "file"))]
+//! # fn main() {}
+//! ```
 
 mod buffer;
+#[cfg(feature = "file")]
 mod file;
 mod output;
+#[cfg(feature = "file")]
 mod output_file;
+#[cfg(feature = "file")]
 mod raw_fd;
 mod stream;
+#[cfg(feature = "file")]
 mod target;
 
 use std::io;
 
 pub use buffer::BufferSink;
+#[cfg(feature = "file")]
 pub use file::{FdSink, FileSink, FileSinkOptions};
 pub(crate) use output::{ForwardOutput, Output};
 pub use stream::StreamSink;
+#[cfg(feature = "file")]
 pub use target::{Target, TargetError};
 
 /// Where a dump goes.

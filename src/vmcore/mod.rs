@@ -1,6 +1,28 @@
 //! Reading dumps: any ELF or kdump file, raw or flattened, and Windows's full
 //! and bitmap dumps, by any writer, as guest memory again. The one decoder: `guestdump info`, `guestdump check`
 //! and the source `vmcore:` are made of it.
+//!
+//! ```
+//! use guestdump::memory::SliceMemory;
+//! use guestdump::sink::FdSink;
+//! use guestdump::vmcore::Vmcore;
+//! use guestdump::{DumpOptions, Format, GuestMemory, Progress, dump};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let file = tempfile::tempfile()?;
+//! let ram = vec![7; 1 << 20];
+//! let memory = SliceMemory::new([(0, &ram[..])])?;
+//! let mut sink = FdSink::new(file.try_clone()?.into())?;
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//!
+//! let vmcore = Vmcore::open(file)?;
+//! vmcore.check(&Progress::new())?; // every page can be read
+//! let mut byte = [0];
+//! vmcore.read(0x1234, &mut byte)?;
+//! assert_eq!((vmcore.pages(), byte), (256, [7]));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod check;
@@ -20,7 +42,7 @@ use crate::dump::DumpOptions;
 use crate::elf::format::{FileHeader, ProgramHeader};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::elf::reader::ElfDump;
-use crate::elf::sections;
+use crate::elf::sections_reader::read_sections;
 use crate::encoding::Encoding;
 use crate::format::Format;
 use crate::kdump::Utsname;
@@ -326,7 +348,7 @@ impl Vmcore {
         if let Contents::Elf(elf) = &self.contents
             && format == Format::Elf
         {
-            options = options.sections(sections::read(&self.input, &elf.header));
+            options = options.sections(read_sections(&self.input, &elf.header));
         }
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)

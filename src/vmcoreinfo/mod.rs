@@ -3,6 +3,17 @@
 //!
 //! Source: Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst` and
 //! `include/linux/vmcore_info.h` (the macros that format each kind of line).
+//!
+//! ```
+//! use guestdump::vmcoreinfo::Vmcoreinfo;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let info = Vmcoreinfo::parse(b"OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(prb)=ffffffff82a5c440\n")?;
+//! assert_eq!(info.osrelease(), "6.1.0");
+//! assert_eq!(info.symbol("prb"), Some(0xffff_ffff_82a5_c440));
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod finds;
@@ -13,8 +24,10 @@ use std::fmt;
 
 use crate::kdump::UTS_LEN;
 
+#[cfg(feature = "file")]
+pub(crate) use locate::find_all;
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
-pub(crate) use locate::{find_all, locate, read_note_bytes};
+pub(crate) use locate::{locate, read_note_bytes};
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.

@@ -8,6 +8,40 @@
 //! say what the dump holds.
 //!
 //! docs/formats/windmp.md has the layouts and their sources.
+//!
+//! A dump of a Windows guest that has no driver in it, by its memory and its
+//! CPUs' registers alone, and what its header says:
+//!
+//! ```
+//! # #[cfg(all(feature = "demo", feature = "file"))]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use guestdump::demo::WindowsGuest;
+//! use guestdump::sink::FdSink;
+//! use guestdump::vmcore::{Headers, Vmcore};
+//! use guestdump::windmp::{HeaderSource, WindowsOptions};
+//! use guestdump::{DumpOptions, Format, dump};
+//!
+//! let guest = WindowsGuest::new(32 << 20)?; // stands for the monitor's own
+//! let file = tempfile::tempfile()?;
+//! let mut sink = FdSink::new(file.try_clone()?.into())?;
+//! let windows = WindowsOptions::new().header(HeaderSource::Guest);
+//! let options = DumpOptions::new(Format::WinDmp)
+//!     .cpus(guest.registers())
+//!     .windows(windows);
+//! let summary = dump(&guest, &mut sink, &options)?;
+//! let bugcheck = summary.windows.ok_or("a Windows dump")?.bugcheck;
+//! assert_eq!(Some(bugcheck), guest.crash());
+//!
+//! let vmcore = Vmcore::open(file)?;
+//! let Headers::WinDmp { header, .. } = vmcore.headers() else {
+//!     return Err("a Windows dump".into());
+//! };
+//! assert_eq!(header.number_processors(), 2);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(all(feature = "demo", feature = "file")))]
+//! # fn main() {}
+//! ```
 
 mod context;
 pub(crate) mod discover;
@@ -17,12 +51,14 @@ mod header;
 mod options;
 mod overlay;
 mod plan;
+#[cfg(feature = "file")]
+mod read_context;
+#[cfg(feature = "file")]
 pub(crate) mod reader;
 mod runs;
 mod source;
 mod writer;
 
-pub(crate) use context::decode as decode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
 pub use discover::{SkipReason, SkippedCpu};
 pub use error::{KernelList, ListFault, WinDmpError};
@@ -30,4 +66,6 @@ pub use header::Header;
 pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
 pub(crate) use plan::WinDmpPlan;
 pub use plan::WindowsSummary;
+#[cfg(feature = "file")]
+pub(crate) use read_context::decode_context;
 pub use source::HeaderOrigin;

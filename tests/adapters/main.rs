@@ -10,6 +10,8 @@ mod vm_memory_0_18 {
     use guestdump::adapters::vm_memory as adapter;
     use vmm::GuestMemoryBackend as Backend;
 
+    #[path = "vm_memory_regions.rs"]
+    mod regions;
     #[path = "vm_memory_tests.rs"]
     mod tests;
 }
@@ -21,6 +23,8 @@ mod vm_memory_0_17 {
     use guestdump::adapters::vm_memory_0_17 as adapter;
     use vmm::GuestMemory as Backend;
 
+    #[path = "vm_memory_regions.rs"]
+    mod regions;
     #[path = "vm_memory_tests.rs"]
     mod tests;
 }

@@ -64,6 +64,66 @@ fn what_there_is_is_kept_under_the_name_and_says_so() {
         .fails(1, &["kdump-zlib", "kdump-raw"]);
 }
 
+/// The call that gives the dump its name fails, or one beside it, by strace.
+#[test]
+fn a_name_that_cannot_be_given_leaves_what_was_there() {
+    if !has_strace() {
+        return;
+    }
+    let mut runs = 0;
+    for format in ["elf", "kdump-zlib", "kdump-raw-zlib"] {
+        for (calls, option) in [
+            ("renameat,renameat2", "--fsync"),
+            ("renameat,renameat2", "--fsync --force"),
+            ("fsync", "--fsync"),
+            ("fsync", "--fsync --force"),
+        ] {
+            let folder = Folder::new();
+            let force = option.contains("force");
+            if force {
+                folder.write("x", "what was there");
+            }
+            let run = folder.shell(&format!(
+                "strace -f -qq -o /dev/null -e trace={calls} -e inject={calls}:error=EIO \
+                 guestdump dump --from demo:16M --format {format} --to x {option}"
+            ));
+            run.fails(1, &["Input/output error"]);
+            match force {
+                true => {
+                    assert_eq!(folder.names(), ["x"]);
+                    assert_eq!(folder.read("x"), b"what was there");
+                }
+                false => assert_eq!(folder.names(), [""; 0], "{format} {calls}"),
+            }
+            runs += 1;
+        }
+    }
+    // The name is there, and the folder cannot be synced: the dump is whole.
+    let folder = Folder::new();
+    let run = folder.shell(
+        "strace -f -qq -o /dev/null -e trace=fsync -e inject=fsync:error=EIO:when=2 \
+         guestdump dump --from demo:16M --format elf --to x --fsync",
+    );
+    run.fails(1, &["Input/output error"]);
+    folder.run("check x").ok();
+    eprintln!("{runs} names that could not be given");
+}
+
+fn has_strace() -> bool {
+    let found = std::process::Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok();
+    assert!(
+        found || std::env::var_os("CI").is_none(),
+        "there is no strace"
+    );
+    if !found {
+        eprintln!("skipped: there is no strace");
+    }
+    found
+}
+
 #[test]
 fn a_device_that_is_full_is_an_error() {
     let folder = Folder::new();

@@ -59,7 +59,7 @@ fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summa
     (sink.into_bytes(), summary)
 }
 
-fn can_skip(format: Format) -> bool {
+pub(crate) fn can_skip(format: Format) -> bool {
     format.codec().is_some() || format == Format::WinDmpBitmap
 }
 

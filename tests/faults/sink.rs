@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use guestdump::memory::MemoryRange;
-use guestdump::sink::SinkAccess;
+use guestdump::sink::{FileSink, FileSinkOptions, SinkAccess};
 use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Format, GuestMemory, dump};
 
 use super::scripted::{Fault, Other, Scripted};
@@ -223,4 +223,50 @@ fn a_job_calls_back_once_when_all_is_gone() {
     }
     eprintln!("{jobs} jobs with a fault");
     assert!(jobs > 100, "{jobs}");
+}
+
+/// A file that fails when it should get its name.
+struct Unnamed {
+    file: FileSink,
+    panics: bool,
+}
+
+impl DumpSink for Unnamed {
+    fn access(&mut self) -> SinkAccess<'_> {
+        self.file.access()
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        if self.panics {
+            std::panic::resume_unwind(Box::new("no name"));
+        }
+        Err(io::Error::from_raw_os_error(EIO))
+    }
+}
+
+#[test]
+fn a_file_that_gets_no_name_leaves_what_was_there() {
+    let guest = guest();
+    for format in Format::available() {
+        for (panics, exists) in [(false, false), (false, true), (true, false), (true, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x");
+            if exists {
+                std::fs::write(&path, b"what was there").unwrap();
+            }
+            let how = FileSinkOptions::new().overwrite(exists);
+            let file = FileSink::create(&path, how).unwrap();
+            let mut sink = Unnamed { file, panics };
+            let error = dump(&guest, &mut sink, &options(format)).unwrap_err();
+            let right = match panics {
+                true => matches!(error, Error::Panicked(_)),
+                false => matches!(error, Error::Finish(_)),
+            };
+            assert!(right, "{format}: {error}");
+            drop(sink);
+            let left = std::fs::read_dir(folder.path()).unwrap().count();
+            assert_eq!(left, usize::from(exists), "{format}");
+            let old = std::fs::read(&path).ok();
+            assert_eq!(old, exists.then(|| b"what was there".to_vec()));
+        }
+    }
 }

@@ -371,19 +371,33 @@ fn arbitrary(seeds: &mut Seeds) {
         bytes
     };
     for format in 0..Format::available().count() as u8 {
-        for machine in [0, 6] {
-            let input = bytes(&[format, machine], 200);
+        for machine in [0, 1, 6, 7, 9] {
+            let input = bytes(&[format, machine], 250);
             seeds.push(("round_trip", format!("{format}-{machine}"), input));
         }
+    }
+    // Two chunks, written to a disk that has room for the first: x86_64,
+    // VMCOREINFO, no CPUs, two threads, zeroes for what cannot be read. One
+    // range from address 0 on, of three runs of pages, of which one is bad.
+    let raw = |format: &Format| format.codec().is_some() && format.needs_positions();
+    for (n, format) in (0u8..).zip(Format::available()).filter(|(_, f)| raw(f)) {
+        let how = [n, 0, 3, 0, 0, 1, 4, 1, 1, 250, 0];
+        let guest = [
+            0, 0, 2, 2, 3, 7, 0, 100, 2, 9, 0, 180, 3, 8, 0, 20, 6, 0, 50,
+        ];
+        let input = [&how[..], &guest, &[1; 4]].concat();
+        seeds.push(("round_trip", format!("full-{format}"), input));
     }
     for kind in 0..6 {
         // No registers and no bytes are other than they were.
         seeds.push((
             "windows_guest",
             format!("as-it-is-{kind}"),
-            vec![kind, 1, 2, 1, 0],
+            vec![kind, 1, 2, 0, 0, 1, 0],
         ));
-        let input = bytes(&[kind, 1, 2, 1], 200);
-        seeds.push(("windows_guest", format!("altered-{kind}"), input));
+        for (n, wide, damaged) in [(0, 0, 0), (1, 0, 1), (2, 1, 1)] {
+            let input = bytes(&[kind, 1, 2, wide, damaged, 1], 200);
+            seeds.push(("windows_guest", format!("altered-{kind}-{n}"), input));
+        }
     }
 }

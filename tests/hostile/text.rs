@@ -251,23 +251,106 @@ fn a_peer_on_the_socket() {
     let evil = serde_json::to_string(EVIL).unwrap();
     let error = format!("{{\"error\": {{\"class\": {evil}, \"desc\": {evil}}}, \"id\": 1}}\n");
     let greeting = "{\"QMP\": {}}\n";
+    let hello = format!("{greeting}{{\"return\": {{}}, \"id\": 1}}\n");
     for said in [
         format!("{EVIL}\n"),
         format!("{{{evil}: {evil}}}\n"),
         format!("{greeting}{error}"),
         format!("{greeting}{{\"event\": {evil}}}\n{error}"),
-        format!("{greeting}{{\"return\": {{}}, \"id\": 1}}\n{{\"return\": {evil}, \"id\": 2}}\n"),
+        format!("{hello}{{\"return\": {evil}, \"id\": 2}}\n"),
         format!("{greeting}{{\"x\": {evil}, \"id\": 1}}\n"),
+        format!("{hello}{{\"return\": {{\"status\": {evil}, \"running\": false}}, \"id\": 2}}\n"),
     ] {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let listener = UnixListener::bind(folder.join("qmp")).unwrap();
-        let peer = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.write_all(said.as_bytes()).unwrap();
-            let _ = std::io::copy(&mut stream, &mut std::io::sink());
-        });
-        says(folder, false, &["dump", "--from", "qmp:qmp", "--to", "x"]);
-        peer.join().unwrap();
+        for args in [
+            &["dump", "--from", "qmp:qmp", "--to", "x"][..],
+            &["dmesg", "qmp:qmp"],
+            &["qmp-resume", "qmp"],
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let peer = peer(&folder.path().join("qmp"), said.clone());
+            says(folder.path(), false, args);
+            peer.join().unwrap();
+        }
     }
+}
+
+/// Says it to the first who comes.
+fn peer(socket: &Path, said: String) -> std::thread::JoinHandle<()> {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.write_all(said.as_bytes());
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    })
+}
+
+/// The socket's name, in what is said of a guest that runs again.
+#[test]
+fn sockets() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    says(folder, false, &["qmp-resume", EVIL]);
+    says(folder, false, &["qmp-resume", &format!("--{EVIL}")]);
+    let mut said = "{\"QMP\": {}}\n{\"return\": {}, \"id\": 1}\n".to_owned();
+    said.push_str("{\"return\": {\"status\": \"running\", \"running\": true}, \"id\": 2}\n");
+    let peer = peer(&folder.join(EVIL), said);
+    let text = says(folder, true, &["qmp-resume", EVIL]);
+    assert!(text.contains("FORGED"), "{text}");
+    peer.join().unwrap();
+}
+
+/// A kernel's log, its release, and where they come from.
+#[test]
+fn logs() {
+    let _meter = Meter::new();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let kernel = 0xc000_0000_0000_0000u64;
+    // Of a PowerPC guest: where the log is, and its only record.
+    let mut ram = vec![0; 0x2000];
+    let mut put = |at: usize, bytes: &[u8]| ram[at..at + bytes.len()].copy_from_slice(bytes);
+    let (text_len, len) = (EVIL.len() as u16, EVIL.len() as u16 + 16);
+    put(0x100, &(kernel + 0x1000).to_le_bytes());
+    put(0x108, &0x1000u32.to_le_bytes());
+    put(0x118, &u32::from(len).to_le_bytes());
+    put(0x1008, &len.to_le_bytes());
+    put(0x100a, &text_len.to_le_bytes());
+    put(0x1010, EVIL.as_bytes());
+    std::fs::write(folder.join("ram"), &ram).unwrap();
+    let release = EVIL.replace('\n', "\u{2028}");
+    let head = format!("OSRELEASE={release}\n");
+    std::fs::write(folder.join("nothing"), &head).unwrap();
+    let info = format!(
+        "{head}SIZE(printk_log)=16\nOFFSET(printk_log.ts_nsec)=0\nOFFSET(printk_log.len)=8\n\
+         OFFSET(printk_log.text_len)=10\nSYMBOL(log_buf)={:x}\nSYMBOL(log_buf_len)={:x}\n\
+         SYMBOL(log_first_idx)={:x}\nSYMBOL(log_next_idx)={:x}\n",
+        kernel + 0x100,
+        kernel + 0x108,
+        kernel + 0x110,
+        kernel + 0x118
+    );
+    std::fs::write(folder.join(EVIL), info).unwrap();
+    let dmesg = ["dmesg", "raw:ram", "--machine", "ppc64le", "--vmcoreinfo"];
+    let with = |more: &[&'static str]| [&dmesg[..], more].concat();
+    let text = says(folder, true, &with(&[EVIL]));
+    assert!(text.contains("FORGED"), "{text}");
+    says(folder, true, &with(&[EVIL, "--caller"]));
+    let (_, json) = run(folder, &with(&[EVIL, "--json"]));
+    assert!(json.is_ascii() && json.matches('\n').count() == 1, "{json}");
+    says(folder, false, &with(&["nothing"]));
+    for source in ["raw:", "vmcore:", "process-core:", "qmp:", "demo:", ""] {
+        says(folder, false, &["dmesg", &format!("{source}{EVIL}x")]);
+    }
+    for option in ["--machine", "--vmcoreinfo", "--map"] {
+        says(
+            folder,
+            false,
+            &["dmesg", "raw:ram", option, &format!("{EVIL}x")],
+        );
+    }
+    // The record is cut short, so that an error follows.
+    ram[0x1008] = 1;
+    std::fs::write(folder.join("ram"), ram).unwrap();
+    says(folder, false, &with(&[EVIL]));
 }

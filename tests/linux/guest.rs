@@ -1,5 +1,5 @@
-//! A guest with nothing but some variables of its kernel, on architectures
-//! whose kernels map memory linearly.
+//! A guest with nothing but some variables of its kernel, which maps memory
+//! linearly.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +9,8 @@ use guestdump::{ByteOrder, Class, DumpOptions, Format, GuestMemory, Machine, Mem
 
 /// Guest-virtual address of guest-physical address 0 on 64-bit PowerPC.
 pub(crate) const KERNEL: u64 = 0xc000_0000_0000_0000;
+/// The same of x86_64 (`__PAGE_OFFSET_BASE_L4` of Linux), by page tables.
+const X86_64: u64 = 0xffff_8880_0000_0000;
 
 pub(crate) struct Guest {
     pub(crate) machine: Machine,
@@ -20,17 +22,29 @@ pub(crate) struct Guest {
 }
 
 impl Guest {
+    /// The last two pages of x86_64's RAM are page tables.
     pub(crate) fn new(machine: Machine, size: usize) -> Self {
-        Self {
+        let mut guest = Self {
             machine,
             ram: vec![0; size],
-            info: format!(
-                "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n{}",
-                addresses(machine)
-            ),
+            info: "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n".to_owned(),
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+        };
+        match machine {
+            Machine::Arm => guest.line("SYMBOL(_stext)=c0008000"),
+            Machine::X86_64 => {
+                let (root, next) = (size as u64 - 0x2000, size as u64 - 0x1000);
+                let vaddr = 0xffff_ffff_8000_0000 + root;
+                guest.line(format_args!("SYMBOL(init_top_pgt)={vaddr:x}"));
+                guest.line("NUMBER(phys_base)=0");
+                guest.put_word(root + (X86_64 >> 39 & 511) * 8, next | 0x63);
+                // The first GiB in one page.
+                guest.put_word(next, 0x1e3);
+            }
+            _ => {}
         }
+        guest
     }
 
     pub(crate) fn line(&mut self, line: impl std::fmt::Display) {
@@ -40,6 +54,9 @@ impl Guest {
     pub(crate) fn vaddr(&self, gpa: u64) -> u64 {
         match self.machine {
             Machine::Arm => 0xc000_0000 + gpa,
+            Machine::X86_64 => X86_64 + gpa,
+            // Before Linux 6.10, or where tables say else.
+            Machine::S390x => gpa,
             _ => KERNEL + gpa,
         }
     }
@@ -65,11 +82,16 @@ impl Guest {
         self.put(gpa, self.word_size(), value);
     }
 
+    pub(crate) fn options(&self) -> DumpOptions {
+        let info = self.info.clone().into_bytes();
+        DumpOptions::new(Format::Elf)
+            .machine(self.machine)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(info))
+    }
+
     /// Each record of the log, or the first error.
     pub(crate) fn log(&self) -> Result<Vec<LogRecord>, KernelError> {
-        let options = DumpOptions::new(Format::Elf)
-            .machine(self.machine)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone().into_bytes()));
+        let options = self.options();
         let kernel = Kernel::find(self, &options).unwrap();
         kernel.log()?.collect()
     }
@@ -79,14 +101,6 @@ impl Guest {
         log.iter()
             .map(|record| String::from_utf8(record.text.clone()).unwrap())
             .collect()
-    }
-}
-
-/// What leads from the kernel's addresses to physical ones.
-fn addresses(machine: Machine) -> &'static str {
-    match machine {
-        Machine::Arm => "SYMBOL(_stext)=c0008000\n",
-        _ => "",
     }
 }
 

@@ -6,5 +6,10 @@
 mod guest;
 mod levels;
 mod pages;
+#[allow(dead_code, missing_docs, unreachable_pub)]
+#[path = "../../fuzz/src/pieces.rs"]
+mod pieces;
 mod records;
 mod ring;
+mod seeds;
+mod walked;

@@ -3,16 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use guestdump::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Error, Format, Machine};
+use guestdump::{Error, Machine};
 
 use super::guest::Guest;
 
 /// Guest-physical address of the variable `mem_map` or of `mem_section`, and
 /// of the `struct page`s.
-const TABLE: u64 = 0x1000;
+pub(super) const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
-const PAGES: u64 = 0x1_0000;
+pub(super) const PAGES: u64 = 0x1_0000;
 /// 1024 page frames, in four sections where there are any.
 pub(super) const RAM: usize = 4 << 20;
 
@@ -28,7 +27,7 @@ const OFFLINE: i32 = -257;
 
 /// How the kernel finds its `struct page`s.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Model {
+pub(crate) enum Model {
     Flat,
     Static,
     /// The root's address, or that of a pointer to it, is in VMCOREINFO.
@@ -39,7 +38,7 @@ pub(super) enum Model {
 
 /// Which kernels tell a large page's order in that way.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Generation {
+pub(crate) enum Generation {
     /// Before 6.6.
     Destructor,
     /// 6.6 to 6.8.
@@ -48,8 +47,8 @@ pub(super) enum Generation {
     PageType,
 }
 
-pub(super) struct Kern {
-    pub(super) guest: Guest,
+pub(crate) struct Kern {
+    pub(crate) guest: Guest,
     generation: Generation,
 }
 
@@ -192,7 +191,14 @@ impl Kern {
     }
 
     /// A large page, each of whose tails has `tail_flags`.
-    fn put_large(&mut self, frame: u64, order: u32, flags: u64, mapping: u64, hugetlb: bool) {
+    pub(super) fn put_large(
+        &mut self,
+        frame: u64,
+        order: u32,
+        flags: u64,
+        mapping: u64,
+        hugetlb: bool,
+    ) {
         let mapcount = match (self.generation, hugetlb) {
             (Generation::PageType, true) => -400,
             _ => -1,
@@ -224,19 +230,29 @@ impl Kern {
         self.put(frame, flags, mapping, mapcount, 0, 0);
     }
 
-    fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
-        let options = DumpOptions::new(Format::Elf)
-            .machine(self.guest.machine)
-            .threads(threads)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(
-                self.guest.info.clone().into_bytes(),
-            ));
+    /// Leaves zeroes of what says of a page only that the kernel has it.
+    pub(crate) fn forget_plain(&mut self) {
+        let size = self.offsets().size as usize;
+        self.put(0, 0, 0, -1, 0, 0);
+        let first = self.at(0) as usize;
+        let plain = self.guest.ram[first..first + size].to_vec();
+        for frame in 0..1024 {
+            let at = self.at(frame) as usize;
+            let page = &mut self.guest.ram[at..at + size];
+            if page == plain {
+                page.fill(0);
+            }
+        }
+    }
+
+    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
+        let options = self.guest.options().threads(threads);
         let kernel = Kernel::find(&self.guest, &options).unwrap();
         kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 
     /// Page frames that are left out, the same for each number of threads.
-    fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
+    pub(super) fn excluded(&self, level: u8) -> (Vec<u64>, ExcludedPages) {
         let one = self.exclusion(level, 1).unwrap();
         let three = self.exclusion(level, 3).unwrap();
         let frames = |exclusion: &Exclusion| -> Vec<u64> { exclusion.ranges().flatten().collect() };
@@ -247,11 +263,24 @@ impl Kern {
     }
 }
 
-const KINDS: [(Machine, Model, Generation); 7] = [
+type Kind = (Machine, Model, Generation);
+
+pub(crate) const KINDS: [Kind; 10] = [
+    (Machine::S390x, Model::Flat, Generation::Flag),
+    (
+        Machine::S390x,
+        Model::Extreme { pointer: false },
+        Generation::Destructor,
+    ),
     (Machine::Arm, Model::Flat, Generation::Flag),
     (Machine::Ppc64, Model::Flat, Generation::PageType),
     (Machine::Ppc64le, Model::Flat, Generation::Destructor),
     (Machine::Ppc64le, Model::Static, Generation::PageType),
+    (
+        Machine::X86_64,
+        Model::Extreme { pointer: true },
+        Generation::PageType,
+    ),
     (
         Machine::Arm,
         Model::Extreme { pointer: false },
@@ -269,27 +298,33 @@ const KINDS: [(Machine, Model, Generation); 7] = [
     ),
 ];
 
+/// A kernel with pages of every kind.
+pub(crate) fn eventful((machine, model, generation): Kind) -> Kern {
+    let mut kern = Kern::new(machine, model, generation);
+    let file = 0xc000_0000u64 & !1;
+    kern.put(8, LRU, file, -1, 0, 0); // Cache.
+    kern.put(9, LRU | PRIVATE, file, -1, 0, 0); // With buffers.
+    kern.put(10, SWAPCACHE | SWAPBACKED, file, -1, 0, 0);
+    kern.put(11, SWAPCACHE, file, -1, 0, 0); // Means something else.
+    kern.put(12, LRU | SWAPBACKED, file | 1, 0, 0, 0); // Anonymous.
+    kern.put_slab(13, LRU, file | 1); // What looks like mapping is not.
+    kern.put(14, 0, 0, -1, 0, 0); // The kernel's own.
+    kern.put(16, 0, 0, BUDDY, 3, 0); // Free, and what is in it is stale.
+    kern.put(17, 0, file | 1, -1, 0, 0);
+    kern.put(24, HWPOISON, 0, -1, 0, 0);
+    kern.put(25, 0, 0, OFFLINE, 0, 0);
+    kern.put(26, LRU | HWPOISON, file, -1, 0, 0); // Cache first.
+    kern.put_large(32, 4, LRU, file, false); // A folio of cache.
+    kern.put_large(64, 5, 0, 0, true); // Of hugetlbfs.
+    kern.put_large(128, 7, LRU | SWAPBACKED, file | 1, false); // Transparent.
+    kern.put(800, LRU, file, -1, 0, 0);
+    kern
+}
+
 #[test]
 fn each_bit_leaves_out_its_pages() {
     for (machine, model, generation) in KINDS {
-        let mut kern = Kern::new(machine, model, generation);
-        let file = 0xc000_0000u64 & !1;
-        kern.put(8, LRU, file, -1, 0, 0); // Cache.
-        kern.put(9, LRU | PRIVATE, file, -1, 0, 0); // With buffers.
-        kern.put(10, SWAPCACHE | SWAPBACKED, file, -1, 0, 0);
-        kern.put(11, SWAPCACHE, file, -1, 0, 0); // Means something else.
-        kern.put(12, LRU | SWAPBACKED, file | 1, 0, 0, 0); // Anonymous.
-        kern.put_slab(13, LRU, file | 1); // What looks like mapping is not.
-        kern.put(14, 0, 0, -1, 0, 0); // The kernel's own.
-        kern.put(16, 0, 0, BUDDY, 3, 0); // Free, and what is in it is stale.
-        kern.put(17, 0, file | 1, -1, 0, 0);
-        kern.put(24, HWPOISON, 0, -1, 0, 0);
-        kern.put(25, 0, 0, OFFLINE, 0, 0);
-        kern.put(26, LRU | HWPOISON, file, -1, 0, 0); // Cache first.
-        kern.put_large(32, 4, LRU, file, false); // A folio of cache.
-        kern.put_large(64, 5, 0, 0, true); // Of hugetlbfs.
-        kern.put_large(128, 7, LRU | SWAPBACKED, file | 1, false); // Transparent.
-        kern.put(800, LRU, file, -1, 0, 0);
+        let kern = eventful((machine, model, generation));
         let always = [24, 25];
         let with = |frames: &[u64]| {
             let mut all = [frames, &always[..]].concat();

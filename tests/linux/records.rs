@@ -1,11 +1,13 @@
 //! The log of kernels before 5.10.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use guestdump::Machine;
 use guestdump::linux::KernelError;
 
 use super::guest::Guest;
+use super::ring::MACHINES;
 
 const VARIABLES: u64 = 0x100;
 const BUF: u64 = 0x1000;
@@ -52,17 +54,23 @@ fn put(guest: &mut Guest, at: u64, nanoseconds: u64, text: &str) -> u64 {
     at + len
 }
 
+/// Three records, of which the last lies in front of the others.
+pub(crate) fn wrapped(machine: Machine) -> Guest {
+    let mut guest = guest(machine);
+    let second = put(&mut guest, 40, 1_500_000_000, "first");
+    let third = put(&mut guest, second, 2_000_000_000, "second");
+    // What is left at the end is too small, as a record of length 0 says.
+    guest.put(BUF + third + 8, 2, 0);
+    let end = put(&mut guest, 0, 3_000_000_000, "third");
+    set_indexes(&mut guest, 40, end);
+    guest
+}
+
 #[test]
 fn records_come_oldest_first_and_wrap() {
-    for machine in [Machine::Ppc64, Machine::Ppc64le, Machine::Arm] {
-        let mut guest = guest(machine);
-        assert_eq!(guest.texts(), [""; 0]);
-        let second = put(&mut guest, 40, 1_500_000_000, "first");
-        let third = put(&mut guest, second, 2_000_000_000, "second");
-        // What is left at the end is too small, as a record of length 0 says.
-        guest.put(BUF + third + 8, 2, 0);
-        let end = put(&mut guest, 0, 3_000_000_000, "third");
-        set_indexes(&mut guest, 40, end);
+    for machine in MACHINES {
+        assert_eq!(guest(machine).texts(), [""; 0]);
+        let guest = wrapped(machine);
         assert_eq!(guest.texts(), ["first", "second", "third"]);
         let log = guest.log().unwrap();
         assert_eq!(log[0].time, Duration::from_millis(1500));
@@ -87,7 +95,20 @@ fn damage_ends_it() {
         set_indexes(&mut guest, 0, 64);
         assert!(damaged(&guest), "{len} {text_len}");
     }
-    // Records without any bytes, again and again.
+    // Records without any bytes, again and again, in a log larger than RAM.
+    let mut guest = fresh();
+    guest.info = guest
+        .info
+        .replace("SIZE(printk_log)=16", "SIZE(printk_log)=0");
+    guest.put(VARIABLES + 8, 4, 1 << 31);
+    guest.put(BUF + 8, 2, 1);
+    set_indexes(&mut guest, 0, 1 << 30);
+    assert!(damaged(&guest));
+    assert!(guest.reads.load(Ordering::Relaxed) < 10);
+    guest.put(VARIABLES + 8, 4, LEN);
+    set_indexes(&mut guest, 0, 64);
+    assert!(damaged(&guest));
+    // The same of length 0.
     let mut guest = fresh();
     guest.info = guest
         .info

@@ -18,20 +18,20 @@ const TEXT_BITS: u32 = 8;
 
 const RESERVED: u64 = 0;
 const COMMITTED: u64 = 1;
-const FINALIZED: u64 = 2;
+pub(crate) const FINALIZED: u64 = 2;
 const REUSABLE: u64 = 3;
 
 /// A guest with an empty ring of 8 records and 256 bytes, laid out as Linux
 /// does, by the size of its words.
-struct Ring {
-    guest: Guest,
+pub(crate) struct Ring {
+    pub(crate) guest: Guest,
     /// Number of the next record, and logical position of its text.
     id: u64,
     position: u64,
 }
 
 impl Ring {
-    fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine) -> Self {
         let mut guest = Guest::new(machine, 0x8000);
         let w = guest.word_size();
         let info_ts = 8;
@@ -123,7 +123,7 @@ impl Ring {
     }
 
     /// Writes a record as Linux does. `exact_fit`: as Linux 6.18 does.
-    fn write(&mut self, state: u64, nanoseconds: u64, text: &[u8], exact_fit: bool) {
+    pub(crate) fn write(&mut self, state: u64, nanoseconds: u64, text: &[u8], exact_fit: bool) {
         let w = self.guest.word_size();
         let size = (w + text.len() as u64).next_multiple_of(w);
         let ring = 1u64 << TEXT_BITS;
@@ -148,8 +148,13 @@ impl Ring {
     }
 }
 
-/// 64-bit words of both orders, and 32-bit ones.
-const MACHINES: [Machine; 3] = [Machine::Ppc64, Machine::Ppc64le, Machine::Arm];
+/// 64-bit words of both orders, 32-bit ones, and page tables.
+pub(crate) const MACHINES: [Machine; 4] = [
+    Machine::Ppc64,
+    Machine::Ppc64le,
+    Machine::Arm,
+    Machine::X86_64,
+];
 
 #[test]
 fn an_empty_ring_has_no_records() {
@@ -259,13 +264,27 @@ fn a_hostile_ring_costs_no_more_than_it_holds() {
     );
     assert!(ring.guest.log().map_or(0, |log| log.len()) <= 8);
 
+    // More records than RAM can hold: the same again and again, or not.
+    for size in [0, 1, 23, 24, u64::MAX] {
+        let mut ring = Ring::new(Machine::Ppc64le);
+        ring.set_ids(0, (1 << 26) - 1);
+        ring.guest.put(RING, 4, 26);
+        let info = &mut ring.guest.info;
+        *info = info.replace("SIZE(prb_desc)=24", &format!("SIZE(prb_desc)={size}"));
+        let error = ring.guest.log().unwrap_err().to_string();
+        assert!(error.contains("2^26 times prb_desc"), "{error}");
+        assert!(ring.guest.reads.load(Ordering::Relaxed) < 20);
+    }
+
     // Sizes that are nonsense.
     let mut ring = Ring::new(Machine::Ppc64le);
     ring.guest.put(RING, 4, 27);
     assert!(matches!(ring.guest.log(), Err(KernelError::Damaged { .. })));
     ring.guest.put(RING, 4, 3);
-    ring.guest.put(RING + 48, 4, 32);
-    assert!(matches!(ring.guest.log(), Err(KernelError::Damaged { .. })));
+    for bits in [32, 16] {
+        ring.guest.put(RING + 48, 4, bits);
+        assert!(matches!(ring.guest.log(), Err(KernelError::Damaged { .. })));
+    }
 
     // Pointers out of RAM.
     let mut ring = Ring::new(Machine::Ppc64le);

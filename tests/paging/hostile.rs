@@ -1,7 +1,9 @@
 //! Page tables that want to keep the dump busy for ever.
 
 use guestdump::memory::MemoryRange;
-use guestdump::paging::{Aarch64, AddressSpace, Budget, Mappings, Riscv, X86, X86Mode, mappings};
+use guestdump::paging::{
+    Aarch64, AddressSpace, Budget, Mappings, Ppc64Radix, Riscv, S390x, X86, X86Mode, mappings,
+};
 use guestdump::{ByteOrder, Error, Progress};
 use proptest::prelude::*;
 
@@ -249,7 +251,14 @@ fn any_space(root: u64) -> impl Strategy<Value = AddressSpace> {
     let sv32 = Just(AddressSpace::Riscv(Riscv::Bits32 {
         satp: 1 << 31 | (root >> 12) as u32,
     }));
-    prop_oneof![x86, aarch64, riscv, sv32]
+    // Of every type and length.
+    let s390x = (0u64..16).prop_map(move |bits| {
+        let asce = root | bits;
+        AddressSpace::S390x(S390x { asce })
+    });
+    let ppc64 = prop::sample::select(vec![1u64 << 12, 1 << 16])
+        .prop_map(move |page_size| AddressSpace::Ppc64(Ppc64Radix { root, page_size }));
+    prop_oneof![x86, aarch64, riscv, sv32, s390x, ppc64]
 }
 
 proptest! {
@@ -263,10 +272,12 @@ proptest! {
         entries in prop::collection::vec((0usize..0x4_0000 / 8, any::<u64>()), 0..2000),
         vaddr in any::<u64>(),
     ) {
+        let big = matches!(space, AddressSpace::S390x(_) | AddressSpace::Ppc64(_));
         let mut guest = Guest::new(0x4_0000);
         for (index, entry) in entries {
-            // Addresses mostly in RAM.
-            guest.set(0, index, entry & 0xf800_0000_0003_ffff);
+            // Addresses mostly in RAM, in either byte order.
+            let entry = entry & 0xf800_0000_0003_ffff;
+            guest.set(0, index, if big { entry.swap_bytes() } else { entry });
         }
         let budget = Budget { mappings: 5000, table_bytes: 1 << 20 };
         let ram: Vec<MemoryRange> = vec![range(0, 0x2_0000), range(0x3_0000, 0x1_0000)];

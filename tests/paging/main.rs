@@ -5,7 +5,9 @@
 mod aarch64;
 mod dumps;
 mod hostile;
+mod ppc64;
 mod riscv;
+mod s390x;
 #[path = "../support/mod.rs"]
 mod support;
 mod tables;

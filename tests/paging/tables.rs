@@ -31,6 +31,11 @@ impl Guest {
         self.ram[at..at + 8].copy_from_slice(&entry.to_le_bytes());
     }
 
+    /// Writes the 8-byte big-endian entry `index` of the table at `table`.
+    pub(crate) fn set_be(&mut self, table: u64, index: usize, entry: u64) {
+        self.set(table, index, entry.swap_bytes());
+    }
+
     /// Writes the 4-byte entry `index` of the table at `table`.
     pub(crate) fn set32(&mut self, table: u64, index: usize, entry: u32) {
         let at = table as usize + index * 4;

@@ -1,13 +1,14 @@
 //! What can go wrong with a QEMU, and that the guest runs again.
 
 use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
-use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
 use guestdump::windmp::{BugcheckData, HeaderSource};
-use guestdump::{Error, Format, GuestMemory, Progress};
+use guestdump::{DumpSink, Error, Format, GuestMemory, Progress};
 use serde_json::json;
 
 use super::fake::{Fake, RIP, SIZE, Trick};
@@ -123,16 +124,48 @@ fn a_guest_is_resumed_after_an_error() {
 }
 
 /// A sink that fails at a write, by an error or a panic.
-struct FailsAt(usize, bool);
+struct FailsAt {
+    left: AtomicUsize,
+    panics: bool,
+    stream: bool,
+}
+
+impl FailsAt {
+    fn take(&self, buf: &[u8]) -> io::Result<usize> {
+        let less = |left: usize| left.checked_sub(1);
+        match self.left.fetch_update(SeqCst, SeqCst, less) {
+            Ok(_) => Ok(buf.len()),
+            // A panic without the message.
+            Err(_) if self.panics => resume_unwind(Box::new("on purpose")),
+            Err(_) => Err(io::ErrorKind::StorageFull.into()),
+        }
+    }
+}
+
+impl DumpSink for FailsAt {
+    fn access(&mut self) -> SinkAccess<'_> {
+        match self.stream {
+            true => SinkAccess::Stream(self),
+            false => SinkAccess::Positioned(self),
+        }
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl PositionedSink for FailsAt {
+    fn write_at(&self, _: u64, buf: &[u8]) -> io::Result<usize> {
+        self.take(buf)
+    }
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Write for FailsAt {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self.0.checked_sub(1) {
-            Some(left) => self.0 = left,
-            None if self.1 => panic!("on purpose"),
-            None => return Err(io::ErrorKind::StorageFull.into()),
-        }
-        Ok(buf.len())
+        self.take(buf)
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -142,22 +175,49 @@ impl Write for FailsAt {
 #[test]
 fn a_guest_is_resumed_whatever_write_fails() {
     let mut writes = 0;
+    for format in Format::available() {
+        for stream in [false, true] {
+            if stream && format.needs_positions() {
+                continue;
+            }
+            let failed = dumps_that_fail(format, stream);
+            assert!(failed > 2, "{format}: {failed}");
+            writes += failed;
+        }
+    }
+    eprintln!("{writes} writes of a live guest's dumps failed");
+}
+
+/// Dumps of a live guest, until one succeeds; how many failed.
+fn dumps_that_fail(format: Format, stream: bool) -> usize {
+    let mut failed = 0;
     for panics in [false, true] {
         for at in 0.. {
             let fake = Fake::start("running");
             let guest = stop(&fake).unwrap();
-            let options = guest.options(Format::KdumpZlib).unwrap().threads(2);
-            let result = guest.dump(&mut StreamSink::new(FailsAt(at, panics)), &options);
-            assert_eq!(fake.status(), "running", "write {at}");
-            assert_eq!(fake.count("cont"), 1);
-            if result.is_ok() {
-                break;
+            let mut options = guest.options(format).unwrap().threads(2);
+            if format.is_windows() {
+                let header = HeaderSource::Given(header_64(0x1000).bytes());
+                options = options.windows_header(header);
             }
-            writes += 1;
+            let mut sink = FailsAt {
+                left: at.into(),
+                panics,
+                stream,
+            };
+            let result = guest.dump(&mut sink, &options);
+            assert_eq!(fake.status(), "running", "{format}, write {at}");
+            assert_eq!(fake.count("cont"), 1, "{format}, write {at}");
+            match result {
+                Ok(_) => break,
+                Err(Error::Panicked(_)) => assert!(panics),
+                Err(Error::Write { .. }) => assert!(!panics),
+                Err(error) => panic!("{format}, write {at}: {error}"),
+            }
+            failed += 1;
         }
     }
-    assert!(writes > 10, "{writes}");
-    eprintln!("{writes} writes of a live guest's dump failed");
+    failed
 }
 
 #[test]

@@ -8,6 +8,10 @@ use std::time::Duration;
 use super::LogRecord;
 use crate::linux::{Kernel, KernelError};
 
+/// Bytes of `struct printk_log`: of its time, its three lengths, and its
+/// facility, level and flags. A kernel may have more.
+const MIN_HEADER: u64 = 16;
+
 #[derive(Debug)]
 pub(super) struct Records<'a> {
     kernel: &'a Kernel<'a>,
@@ -38,7 +42,7 @@ impl<'a> Records<'a> {
         let vaddr = kernel.word_at(kernel.symbol("log_buf")?)?;
         let len = variable("log_buf_len")?;
         let (first, next) = (variable("log_first_idx")?, variable("log_next_idx")?);
-        if len > 1 << 31 || first >= len.max(1) || next > len {
+        if len > kernel.ram_size().min(1 << 31) || first >= len.max(1) || next > len {
             return Err(KernelError::Damaged {
                 what: "the log",
                 vaddr,
@@ -84,7 +88,7 @@ impl<'a> Records<'a> {
             vaddr: self.vaddr.wrapping_add(at),
             why,
         };
-        let least = self.header.size.saturating_add(text_len).max(1);
+        let least = self.header.size.max(MIN_HEADER).saturating_add(text_len);
         if len < least || len > self.len - at {
             return Err(damaged(format!(
                 "{len} bytes with {text_len} bytes of text"

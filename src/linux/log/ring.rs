@@ -76,22 +76,32 @@ impl<'a> Ring<'a> {
         let at = kernel.word_at(prb)?;
         let member = |base: u64, name: &str| Ok(base.wrapping_add(kernel.offset(name)?));
         let counter = kernel.offset("atomic_long_t.counter")?;
+        let word = kernel.word_size() as u64;
 
         let descs = member(at, "printk_ringbuffer.desc_ring")?;
         let count_bits = kernel.number_at(member(descs, "prb_desc_ring.count_bits")?, 4)?;
         let text = member(at, "printk_ringbuffer.text_data_ring")?;
         let size_bits = kernel.number_at(member(text, "prb_data_ring.size_bits")?, 4)?;
-        if count_bits > MAX_COUNT_BITS || size_bits > MAX_SIZE_BITS {
-            return Err(KernelError::Damaged {
-                what: "struct printk_ringbuffer",
-                vaddr: at,
-                why: format!("2^{count_bits} records, 2^{size_bits} bytes"),
-            });
+        let ram = kernel.ram_size();
+        let damaged = |why| KernelError::Damaged {
+            what: "struct printk_ringbuffer",
+            vaddr: at,
+            why,
+        };
+        if count_bits > MAX_COUNT_BITS || size_bits > MAX_SIZE_BITS || 1 << size_bits > ram {
+            let why = format!("2^{count_bits} records, 2^{size_bits} bytes");
+            return Err(damaged(why));
         }
-        let array = |pointer, size| {
+        let array = |pointer, name, least| {
+            let size = kernel.size(name)?;
+            let bytes = size.checked_mul(1 << count_bits);
+            if size < least || bytes.is_none_or(|bytes| bytes > ram) {
+                let why = format!("2^{count_bits} times {name} of {size} bytes");
+                return Err(damaged(why));
+            }
             Ok(Array {
                 vaddr: kernel.word_at(member(descs, pointer)?)?,
-                size: kernel.size(size)?,
+                size,
                 count_bits,
             })
         };
@@ -111,8 +121,10 @@ impl<'a> Ring<'a> {
         let position = kernel.offset("prb_desc.text_blk_lpos")?;
         Ok(Self {
             kernel,
-            descs: array("prb_desc_ring.descs", "prb_desc")?,
-            infos: array("prb_desc_ring.infos", "printk_info")?,
+            // `state_var` and the two positions of its text.
+            descs: array("prb_desc_ring.descs", "prb_desc", 3 * word)?,
+            // `seq`, `ts_nsec`, `text_len`.
+            infos: array("prb_desc_ring.infos", "printk_info", 18)?,
             text: Text {
                 vaddr: kernel.word_at(member(text, "prb_data_ring.data")?)?,
                 size_bits,

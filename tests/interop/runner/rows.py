@@ -47,7 +47,7 @@ ROWS = [
     Row("i386", "I386", 32, drgn_frames=False),
     Row("i386-nopae", "I386", 32, drgn_frames=False),
     Row("arm64", "AARCH64", symbols=True),
-    Row("s390x", "S390X", symbols=True, paging=False),
-    Row("ppc64el", "PPC64", symbols=True, paging=False),
+    Row("s390x", "S390X", symbols=True),
+    Row("ppc64el", "PPC64", symbols=True),
     Row("riscv64", "RISCV64"),
 ]
