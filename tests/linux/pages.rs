@@ -43,7 +43,7 @@ pub(crate) enum Generation {
     Destructor,
     /// 6.6 to 6.8.
     Flag,
-    /// Since 6.10.
+    /// Since 6.10; the tests' ones are of 7.1 or later.
     PageType,
 }
 
@@ -68,13 +68,18 @@ impl Kern {
         let mut kern = Self { guest, generation };
         let o = kern.offsets();
         let guest = &mut kern.guest;
+        // The newest ones call it otherwise.
+        let compound = match generation {
+            Generation::PageType => "compound_info",
+            Generation::Destructor | Generation::Flag => "compound_head",
+        };
         for line in [
             format!("SIZE(page)={}", o.size),
             "OFFSET(page.flags)=0".to_owned(),
             format!("OFFSET(page.mapping)={}", o.mapping),
             format!("OFFSET(page._mapcount)={}", o.mapcount),
             format!("OFFSET(page.private)={}", o.private),
-            format!("OFFSET(page.compound_head)={}", o.compound_head),
+            format!("OFFSET(page.{compound})={}", o.compound_head),
             "LENGTH(zone.free_area)=11".to_owned(),
             "NUMBER(PG_lru)=4".to_owned(),
             "NUMBER(PG_private)=13".to_owned(),

@@ -7,6 +7,8 @@ import limits
 import rows
 from checks import RESULTS
 
+# Checks that are a matter of the kernel, not of a dump's format.
+OF_KERNEL = ("log", "frames", "walk")
 READERS = "drgn libkdumpfile makedumpfile crash gdb readelf LeechCore volatility3".split()
 
 
@@ -40,7 +42,8 @@ def render(names):
 def footnotes():
     """Reader and reason of each limit, with a number that does not depend on
     which rows were run."""
-    notes = dict.fromkeys((limit.reader, limit.why) for limit in limits.load())
+    of_formats = [limit for limit in limits.load() if limit.check not in OF_KERNEL]
+    notes = dict.fromkeys((limit.reader, limit.why) for limit in of_formats)
     return {note: number for number, note in enumerate(notes, 1)}
 
 
@@ -56,7 +59,7 @@ def load(name):
     failed = sum(result["verdict"] == "fail" for result in results)
     if failed:
         raise SystemExit(f"table: {failed} checks of {name} failed")
-    return results
+    return [result for result in results if result["check"] not in OF_KERNEL]
 
 
 def table(results, names, known):
@@ -82,13 +85,8 @@ def table(results, names, known):
 
 
 def cell(results, reader, known):
-    """What this reader does, and the numbers of its limits. The kernel's log and
-    what pages are for is a matter of the kernel, not of a format."""
-    of_reader = [
-        r
-        for r in results
-        if r["reader"] == reader and r["check"] not in ("log", "frames", "walk")
-    ]
+    """What this reader does, and the numbers of its limits."""
+    of_reader = [r for r in results if r["reader"] == reader]
     does = dict.fromkeys(r["check"] for r in of_reader if r["verdict"] == "ok")
     numbers = sorted({known[note_of(r)] for r in of_reader if r["limit"]})
     notes = f" <sup>{', '.join(map(str, numbers))}</sup>" if numbers else ""
