@@ -17,6 +17,7 @@ use tempfile::TempDir;
 /// The features that this test was built with, so that nothing is built twice.
 fn features() -> Vec<&'static str> {
     let all = [
+        ("file", cfg!(feature = "file")),
         ("zlib", cfg!(feature = "zlib")),
         ("lzo", cfg!(feature = "lzo")),
         ("snappy", cfg!(feature = "snappy")),

@@ -5,9 +5,11 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::linux::{DumpLevel, Exclusion, Kernel};
-use guestdump::memory::MemoryRange;
+use guestdump::memory::{MemoryRange, is_zero};
+use guestdump::sink::BufferSink;
+use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine};
+use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
 
 use super::allocator::bounded;
 use super::pieces;
@@ -23,6 +25,8 @@ const SIZE: u64 = 4 << 20;
 struct Guest {
     machine: Machine,
     level: DumpLevel,
+    /// Whether a dump is made as well.
+    dump: bool,
     info: Vec<u8>,
     ram: Ram,
     ranges: Vec<MemoryRange>,
@@ -56,6 +60,7 @@ impl Guest {
         Some(Self {
             machine: Machine::ALL[usize::from(machine) % Machine::ALL.len()],
             level: DumpLevel::new(choice & 31).unwrap(),
+            dump: choice >= 0x80,
             info,
             ram: Ram::new(0, SIZE as usize, &pieces::decode(rest)),
             ranges: ranges.iter().map(range).collect(),
@@ -64,8 +69,8 @@ impl Guest {
         })
     }
 
-    fn options(&self, threads: usize) -> DumpOptions {
-        DumpOptions::new(Format::Elf)
+    fn options(&self, format: Format, threads: usize) -> DumpOptions {
+        DumpOptions::new(format)
             .machine(self.machine)
             .threads(threads)
             .vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone()))
@@ -133,7 +138,7 @@ pub fn log(input: &[u8]) {
     let Some(guest) = Guest::parse(input) else {
         return;
     };
-    let options = guest.options(1);
+    let options = guest.options(Format::Elf, 1);
     // A record's text, the guest's addresses and VMCOREINFO.
     bounded(2 << 20, || {
         if let Some(kernel) = guest.kernel(&options) {
@@ -184,11 +189,14 @@ pub fn pages(input: &[u8]) {
     };
     let one = exclusion(&guest, 1);
     assert_eq!(exclusion(&guest, 3), one);
+    if guest.dump {
+        dumped(&guest);
+    }
 }
 
 /// What is left out, or why that cannot be told.
 fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
-    let options = guest.options(threads);
+    let options = guest.options(Format::Elf, threads);
     let before = guest.bytes.load(Ordering::Relaxed);
     // The `struct page`s of 4096 page frames for each thread.
     let found = bounded((4 << 20) + threads * (2 << 20), || {
@@ -207,6 +215,46 @@ fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
     let bytes = guest.bytes.load(Ordering::Relaxed) - before;
     assert!(bytes <= guest.size(), "{bytes} bytes");
     found
+}
+
+/// A dump with the level has all other pages, but for zeroes.
+fn dumped(guest: &Guest) {
+    let options = guest.options(Format::KdumpRawSnappy, 2);
+    let Some(kernel) = guest.kernel(&options) else {
+        return;
+    };
+    let Ok(exclusion) = kernel.exclusion(guest.level) else {
+        return;
+    };
+    let mut sink = BufferSink::new();
+    let with_level = options.clone().dump_level(guest.level);
+    let summary = match dump(guest, &mut sink, &with_level) {
+        Ok(summary) => summary,
+        Err(error) => return assert!(error.is_refusal(), "{error}"),
+    };
+    let vmcore = Vmcore::open(pieces::file_of_bytes(&sink.into_bytes())).unwrap();
+    vmcore.check(&Progress::new()).unwrap();
+    let unit = summary.page_size;
+    let left_out: Vec<_> = exclusion.ranges().collect();
+    let (mut page, mut read) = ([0; 4096], [0; 4096]);
+    for range in &guest.ranges {
+        for gpa in (range.start()..range.end()).step_by(4096) {
+            let frame = gpa / unit;
+            let found = vmcore.read(gpa, &mut read);
+            if left_out.iter().any(|frames| frames.contains(&frame)) {
+                assert!(found.is_err(), "{gpa:#x} should not be there");
+                continue;
+            }
+            guest.read(gpa, &mut page).unwrap();
+            match found {
+                Ok(()) => assert!(read == page, "the page at {gpa:#x}"),
+                Err(error) => assert!(
+                    guest.level.has(DumpLevel::ZERO) && is_zero(&page),
+                    "{gpa:#x}: {error}"
+                ),
+            }
+        }
+    }
 }
 
 /// All of it is RAM, ascends and is counted.

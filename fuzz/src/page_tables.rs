@@ -4,7 +4,9 @@ use std::io;
 
 use arbitrary::{Result, Unstructured};
 use guestdump::memory::MemoryRange;
-use guestdump::paging::{Aarch64, AddressSpace, Budget, Mappings, Riscv, X86, X86Mode, mappings};
+use guestdump::paging::{
+    Aarch64, AddressSpace, Budget, Mappings, Ppc64Radix, Riscv, S390x, X86, X86Mode, mappings,
+};
 use guestdump::{ByteOrder, GuestMemory, Progress};
 
 use super::allocator::bounded;
@@ -19,7 +21,7 @@ const BUDGET: Budget = Budget {
 };
 
 fn address_space(u: &mut Unstructured<'_>) -> Result<AddressSpace> {
-    Ok(match u.int_in_range(0..=7)? {
+    Ok(match u.int_in_range(0..=9)? {
         kind @ 0..=4 => {
             let mode = match kind {
                 0 => X86Mode::TwoLevel { pse: false },
@@ -48,8 +50,15 @@ fn address_space(u: &mut Unstructured<'_>) -> Result<AddressSpace> {
         6 => AddressSpace::Riscv(Riscv::Bits32 {
             satp: u.arbitrary()?,
         }),
-        _ => AddressSpace::Riscv(Riscv::Bits64 {
+        7 => AddressSpace::Riscv(Riscv::Bits64 {
             satp: u.arbitrary()?,
+        }),
+        8 => AddressSpace::S390x(S390x {
+            asce: u.arbitrary()?,
+        }),
+        _ => AddressSpace::Ppc64(Ppc64Radix {
+            root: u.arbitrary()?,
+            page_size: *u.choose(&[0x1000, 0x1_0000])?,
         }),
     })
 }
@@ -71,7 +80,12 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         let words = ram.bytes.chunks_exact_mut(8).skip(at.into());
         for (n, word) in words.take(usize::from(count) + 1).enumerate() {
             let up = u64::from(step).wrapping_mul(n as u64);
-            word.copy_from_slice(&first.wrapping_add(up).to_le_bytes());
+            let entry = first.wrapping_add(up);
+            let bytes = match space {
+                AddressSpace::S390x(_) | AddressSpace::Ppc64(_) => entry.to_be_bytes(),
+                _ => entry.to_le_bytes(),
+            };
+            word.copy_from_slice(&bytes);
         }
     }
     walk(&ram, space, other);

@@ -211,6 +211,7 @@ impl Drop for FileSink {
 /// It is positioned if the descriptor is an empty regular file that is not
 /// open for appending, and a stream from the present position on if it is
 /// anything else: a pipe, a socket, a terminal, a file that holds something.
+/// It may be one that does not block (`O_NONBLOCK`); the dump waits.
 /// If the dump fails, what was written stays, and says that it is
 /// incomplete.
 #[derive(Debug)]
@@ -408,6 +409,27 @@ mod tests {
         pipe().sync(false).unwrap();
         let error = pipe().sync(true).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_pipe_that_does_not_block_is_waited_for() {
+        use std::io::Read;
+        let (mut reader, writer) = io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        let mut sink = FdSink::new(writer.into()).unwrap();
+        let bytes: Vec<u8> = (0..1 << 20).map(|n| (n % 251) as u8).collect();
+        let read = std::thread::scope(|scope| {
+            let reading = scope.spawn(move || {
+                // Until the pipe is full and the writer waits.
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                let mut read = Vec::new();
+                reader.read_to_end(&mut read).map(|_| read)
+            });
+            write(&mut sink, &bytes);
+            drop(sink);
+            reading.join().unwrap().unwrap()
+        });
+        assert!(read == bytes);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
@@ -30,6 +31,12 @@ impl OutputFile {
             behind.wrote(&self.file, bytes as u64)?;
         }
         Ok(bytes)
+    }
+
+    /// Until a pipe or a socket that does not block takes more.
+    fn wait(&self) -> io::Result<()> {
+        poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)?;
+        Ok(())
     }
 
     /// To be called when everything is written.
@@ -62,8 +69,12 @@ impl PositionedSink for OutputFile {
 
 impl Write for OutputFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(buf)?;
-        self.wrote(written)
+        loop {
+            match self.file.write(buf) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                result => return self.wrote(result?),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -424,6 +424,7 @@ fn a_snapshot_of_changing_memory_stays_as_it_was() {
 /// Prints what it takes to find out what was touched.
 #[test]
 #[ignore = "measures"]
+#[allow(clippy::print_stdout)]
 fn how_long_it_takes_to_find_out() {
     let size = 1024 * MIB;
     let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

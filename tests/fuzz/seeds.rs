@@ -320,6 +320,21 @@ fn page_tables(seeds: &mut Seeds) {
         (0x400, 3, 0xf, 0x400),
         (0x403, 0, 0xcf, 0),
     ];
+    // A segment table of all quarters, whose entries are invalid but for four.
+    let s390x = [
+        (0, 255, 0x20u64, 0u32),
+        (0, 3, 0x8000, 0x800),
+        (0x1000, 255, 0x1_0000, 0x1000),
+        (0x1003, 1, 0x400, 0),
+    ];
+    // Pages of 4 KiB, and one of 2 MiB.
+    let ppc64 = [
+        (0, 0, 1 << 63 | 0x1_0009, 0),
+        (0x2000, 0, 1 << 63 | 0x1_1009, 0),
+        (0x2200, 0, 1 << 63 | 0x1_2009, 0),
+        (0x2201, 0, 3 << 62, 0),
+        (0x2400, 255, 3 << 62, 0x1000),
+    ];
     let spaces: Vec<(Vec<u8>, &[Entries])> = (0..5)
         .map(|mode| (x86_space(mode), &x86[..]))
         .chain([
@@ -332,6 +347,8 @@ fn page_tables(seeds: &mut Seeds) {
                 [&[7][..], &(10u64 << 60).to_le_bytes()].concat(),
                 &riscv[..],
             ),
+            ([&[8][..], &3u64.to_le_bytes()].concat(), &s390x[..]),
+            ([&[9][..], &[0; 9]].concat(), &ppc64[..]),
         ])
         .collect();
     for (n, (space, entries)) in spaces.iter().enumerate() {

@@ -30,7 +30,7 @@ fn write_seeds() {
         let mut kern = eventful(kind);
         kern.forget_plain();
         // Every level and layout of memory is among them.
-        let choice = 31 ^ n as u8 * 2 | (n as u8 % 4) << 5;
+        let choice = (31 ^ (n as u8 * 2)) | ((n as u8 % 4) << 5) | ((n as u8 & 1) << 7);
         write("linux_pages", &format!("kind-{n}"), choice, &kern.guest);
     }
 }

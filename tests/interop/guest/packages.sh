@@ -13,7 +13,7 @@ load_guest() {
     MEMORY_MB=256 FILL_MB=16
     APPEND='' NEEDS_CONFIG='' EXPECT_VMCOREINFO='' EXPECT_MAP=''
     DUMPS=(elf kdump-zlib kdump-raw-zlib)
-    MAKEDUMPFILE=no
+    MAKEDUMPFILE=no PROGRAMS_MB=0
     # shellcheck disable=SC1090
     source "$folder/$1"
 }

@@ -58,6 +58,7 @@ def run_on(row, checks, booted, boot):
         if row.paging:
             with_mappings(checks, guest, booted)
         exclusion.run(checks, row, guest, booted)
+        left_out_of_all(checks, row, guest, booted)
         if row.name == "x86_64":
             on_a_full_disk(checks, guest, booted)
     repaired(checks)
@@ -185,6 +186,27 @@ def out_of_core(checks, row, guest, booted):
     dump = dump_with_us(checks, guest, Source("process-core", arguments, ram, ["elf"]), "elf")
     if dump:
         checks.run(readers.drgn_pages(dump))
+
+
+def left_out_of_all(checks, row, guest, booted):
+    """Whatever a dump is made from, a level leaves out the same pages."""
+    name = "kdump-raw-zlib"
+    level = ("--dump-level", "31")
+    ram = ram_memory(booted)
+    sources = {
+        "raw:ram": (f"raw:{ram.file}", "--map", booted / "map.json"),
+        "vmcore:qemu-elf without ROM": (f"vmcore:{booted}/qemu-elf", *only(ram)),
+    }
+    if row.core:
+        sources["process-core"] = (f"process-core:{booted}/core",)
+    dumps = [Dump(guest, "qmp --dump-level 31", name, booted / "live-31", None)]
+    for number, (source, arguments) in enumerate(sources.items()):
+        given = Source(f"{source} --dump-level 31", (*level, "--from", *arguments), None, [name])
+        path = guest.folder / f"left-out-{number}"
+        dumps.append(dump_with_us(checks, guest, given, name, path))
+    of_ram = dumps.pop(1)
+    for dump in filter(None, dumps):
+        checks.run(dump.check("guestdump", "left out", READERS / "same_left_out", dump.path, of_ram.path))
 
 
 def with_mappings(checks, guest, booted):
