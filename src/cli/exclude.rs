@@ -9,7 +9,7 @@ use serde::Serialize;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ExcludeArgs {
     /// Leave out pages by what the guest's Linux uses them for: makedumpfile's
-    /// dump level, a sum of 1 zero pages, 2 page cache, 4 page cache with
+    /// dump level, a sum of 1 zero pages (stored once anyway), 2 page cache, 4 page cache with
     /// private data, 8 user memory, 16 free pages; 31 leaves the kernel's own;
     /// kdump formats and elf only
     #[arg(long, value_name = "N", conflicts_with = "exclude", value_parser = clap::value_parser!(u8).range(0..=31))]
@@ -96,7 +96,7 @@ impl From<&ExclusionSummary> for ExclusionEntry {
 }
 
 /// What was left out, for people.
-pub(crate) fn lines(summary: &ExclusionSummary) -> Vec<String> {
+pub(crate) fn line(summary: &ExclusionSummary) -> String {
     let ExcludedPages {
         cache,
         cache_private,
@@ -119,20 +119,18 @@ pub(crate) fn lines(summary: &ExclusionSummary) -> Vec<String> {
         .filter(|(pages, _)| *pages > 0)
         .map(|(pages, kind)| format!("{pages} {kind}"))
         .collect();
-    let mut lines = Vec::new();
-    if let Some(why) = &summary.not_understood {
-        lines.push(format!(
-            "warning: no page was left out, for the guest's kernel is not understood: {why}"
-        ));
-    }
-    lines.push(match &listed[..] {
-        [] => format!("dump level {} left out no page", summary.level),
-        all => format!(
+    match (&summary.not_understood, &listed[..]) {
+        (Some(why), _) => {
+            format!(
+                "warning: no page was left out, for the guest's kernel is not understood: {why}"
+            )
+        }
+        (None, []) => format!("dump level {} left out no page", summary.level),
+        (None, all) => format!(
             "dump level {} left out {} pages: {}",
             summary.level,
             summary.pages.total(),
             all.join(", ")
         ),
-    });
-    lines
+    }
 }

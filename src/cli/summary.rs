@@ -225,7 +225,7 @@ pub(crate) fn lines(
     };
     let mut lines = vec![first];
     lines.extend(second);
-    lines.extend(s.excluded.iter().flat_map(exclude::lines));
+    lines.extend(s.excluded.as_ref().map(exclude::line));
     lines.extend(s.paging.as_ref().map(paging_line));
     lines.extend(s.windows.iter().flat_map(windows_lines));
     lines.extend(s.unreadable.iter().flat_map(unreadable_lines));

@@ -61,26 +61,19 @@ pub(super) fn exclude(
     if level == DumpLevel::NONE {
         return Ok(None);
     }
-    if options.format.is_windows() {
-        let format = options.format;
-        return Err(Error::DumpLevelFormat { format });
-    }
     let (level, pages, not_understood) = match used_for(guest, selection, info, options) {
         Ok((left_out, pages)) => {
             selection.left_out = left_out;
             (level, pages, None)
         }
-        // Zero pages need no kernel.
-        Err(Error::Kernel(_)) if level == DumpLevel::ZERO => {
-            (level, ExcludedPages::default(), None)
-        }
-        Err(Error::Kernel(source)) => match options.on_unknown_kernel {
-            OnUnknownKernel::Fail => return Err(Error::DumpLevel { level, source }),
-            OnUnknownKernel::DumpAll => {
-                let rest = level.and(DumpLevel::ZERO);
-                (rest, ExcludedPages::default(), Some(error_chain(&source)))
+        Err(Error::Kernel(source)) => {
+            // Zero pages need no kernel.
+            let rest = level.and(DumpLevel::ZERO);
+            if rest != level && options.on_unknown_kernel == OnUnknownKernel::Fail {
+                return Err(Error::DumpLevel { level, source });
             }
-        },
+            (rest, ExcludedPages::default(), Some(error_chain(&source)))
+        }
         Err(error) => return Err(error),
     };
     if selection.pages() == 0 {

@@ -54,11 +54,11 @@ pub fn dump(
         .as_ref()
         .map_or(memory, |throttled| throttled as &dyn GuestMemory);
     let plan = catch_panics(|| match options.on_read_error {
-        OnReadError::Fail => Plan::new(memory, options),
+        OnReadError::Fail => Plan::new(memory, memory, options),
         // What is looked for may be elsewhere.
         policy => {
             let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
-            Plan::new(&Tolerant { memory, log }, options)
+            Plan::new(&Tolerant { memory, log }, memory, options)
         }
     })?;
     let page_size = plan.selection.page_size;

@@ -38,7 +38,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(memory: &dyn GuestMemory, options: &DumpOptions) -> Result<Self> {
+    /// Of a guest with this `memory`. `exact` is the same, but fails where that
+    /// has zeroes for what cannot be read.
+    pub(super) fn new(
+        memory: &dyn GuestMemory,
+        exact: &dyn GuestMemory,
+        options: &DumpOptions,
+    ) -> Result<Self> {
         let &DumpOptions {
             format, machine, ..
         } = options;
@@ -48,6 +54,9 @@ impl Plan {
         }
         if !format.is_for(machine) {
             return Err(WinDmpError::NotX86 { machine }.into());
+        }
+        if options.level != DumpLevel::NONE && format.is_windows() {
+            return Err(Error::DumpLevelFormat { format });
         }
         if options.paging.is_some() && format != Format::Elf {
             return Err(Error::PagingFormat { format });
@@ -85,7 +94,6 @@ impl Plan {
             _ => page_size,
         };
         let mut selection = Selection::new(&ranges, page_size, options.filter)?;
-        let excluded = exclude(guest, &mut selection, info, options)?;
         let windows = format
             .is_windows()
             .then(|| WinDmpPlan::new(guest, options, &mut selection))
@@ -115,6 +123,12 @@ impl Plan {
                 .or_else(|| info?.crash_time().map(Duration::from_secs))
                 .unwrap_or_default(),
         };
+        // Last, for it reads most.
+        let exact = Guest {
+            memory: exact,
+            ..guest
+        };
+        let excluded = exclude(exact, &mut selection, info, options)?;
         Ok(Self {
             partial_pages: (!whole_pages).then_some(ranges),
             selection,

@@ -372,15 +372,6 @@ impl<'a> Kernel<'a> {
         self.need(self.info.number(name), "NUMBER", name)
     }
 
-    /// The page frame that the first `struct page` of a flat memory map is
-    /// for (`ARCH_PFN_OFFSET`): 0 but for Arm, whose RAM begins there.
-    pub(crate) fn first_frame(&self) -> u64 {
-        match self.machine {
-            Machine::Arm => self.ranges.first().map_or(0, |range| range.start() / 4096),
-            _ => 0,
-        }
-    }
-
     fn need<T>(&self, value: Option<T>, kind: &str, name: &str) -> Result<T, KernelError> {
         value.ok_or_else(|| KernelError::Missing {
             what: format!("{kind}({name})"),

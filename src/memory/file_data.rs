@@ -31,6 +31,23 @@ pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Re
     Ok((behind < range.size()).then(|| range.start() + behind / MIN_PAGE_SIZE * MIN_PAGE_SIZE))
 }
 
+/// In a range of at most so many bytes, each page is asked for: on tmpfs it
+/// takes as long to find the end of data as there is data.
+const SHORT: u64 = 1 << 20;
+
+/// Where the data ends that `file` has at `data`. Of a short range, of `size`
+/// bytes up to `limit`, it may say `limit`.
+fn end_of_data(file: &File, data: u64, size: u64, limit: u64) -> Result<u64, Errno> {
+    if size > SHORT {
+        return rustix::fs::seek(file, SeekFrom::Hole(data));
+    }
+    let mut at = data;
+    while at < limit && rustix::fs::seek(file, SeekFrom::Data(at)) == Ok(at) {
+        at = (at / MIN_PAGE_SIZE + 1) * MIN_PAGE_SIZE;
+    }
+    Ok(at.min(limit))
+}
+
 /// The first extent with data in `range`, of which the first byte lies in
 /// `file` at `offset`.
 pub(crate) fn next_extent(
@@ -50,7 +67,7 @@ pub(crate) fn next_extent(
         Err(_) => at,
     };
     // Somebody may punch a hole between the two calls: at least a page counts.
-    let hole = match rustix::fs::seek(file, SeekFrom::Hole(data)) {
+    let hole = match end_of_data(file, data, range.size(), offset + range.size()) {
         Ok(hole) => hole.max(data + 1),
         Err(Errno::NXIO) => return Ok(range.starting_at(start)),
         Err(Errno::INVAL | Errno::SPIPE | Errno::OPNOTSUPP) => return Ok(Some(range)),

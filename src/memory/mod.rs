@@ -131,8 +131,14 @@ pub(crate) fn read_populated(
 ) -> io::Result<()> {
     buf.fill(0);
     let end = gpa + buf.len() as u64;
-    let mut rest = range.starting_at(gpa - gpa % MIN_PAGE_SIZE);
-    while let Some(part) = rest.filter(|part| part.start() < end) {
+    // Only about these pages: an extent may be long, and so may it take to
+    // find its end.
+    let asked = range.starting_at(gpa - gpa % MIN_PAGE_SIZE).map(|rest| {
+        rest.split_at((end - rest.start()).next_multiple_of(MIN_PAGE_SIZE))
+            .0
+    });
+    let mut rest = asked;
+    while let Some(part) = rest {
         let found = memory.next_populated(part)?;
         let Some(extent) = found.and_then(|extent| extent.intersection(&part)) else {
             break;
@@ -169,6 +175,39 @@ pub(crate) fn find_range<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Populated throughout; knows what it was asked for.
+    #[derive(Default)]
+    struct Asked(std::sync::Mutex<Vec<MemoryRange>>);
+
+    impl GuestMemory for Asked {
+        fn ranges(&self) -> Vec<MemoryRange> {
+            MemoryRange::new(0, 1 << 40).into_iter().collect()
+        }
+        fn read(&self, _: u64, buf: &mut [u8]) -> io::Result<()> {
+            buf.fill(7);
+            Ok(())
+        }
+        fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+            self.0.lock().map_err(|_| io::ErrorKind::Other)?.push(range);
+            Ok(Some(range))
+        }
+    }
+
+    #[test]
+    fn a_small_read_asks_about_its_own_pages_only() {
+        let memory = Asked::default();
+        let all = memory.ranges()[0];
+        let mut buf = [0; 16];
+        assert!(read_populated(&memory, all, 0x1ff8, &mut buf).is_ok());
+        assert_eq!(buf, [7; 16]);
+        let asked = memory.0.into_inner().unwrap_or_default();
+        let asked: Vec<_> = asked
+            .iter()
+            .map(|range| (range.start(), range.size()))
+            .collect();
+        assert_eq!(asked, [(0x1000, 0x2000)]);
+    }
 
     #[test]
     fn pointers_pass_everything_on() {

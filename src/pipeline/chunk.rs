@@ -119,6 +119,8 @@ pub(crate) struct Chunks<'a> {
     /// What is left of the present run.
     rest: Option<MemoryRange>,
     ahead: Ahead,
+    /// Whether the pages of the present run up to this address are left out.
+    same: Option<(bool, u64)>,
     next_page: u64,
 }
 
@@ -148,6 +150,7 @@ impl<'a> Chunks<'a> {
             runs: selection.wanted.iter(),
             rest: None,
             ahead: Ahead::NotAsked,
+            same: None,
             next_page: 0,
         }
     }
@@ -209,9 +212,11 @@ impl<'a> Chunks<'a> {
                 Some(rest) => rest,
                 None => self.runs.next()?.range(page_size),
             };
-            let (start, end) = (rest.start() / page_size, rest.end() / page_size);
-            let (left_out, until) = self.selection.left_out.next_change(start, end);
-            let until = until * page_size;
+            let (left_out, until) = *self.same.get_or_insert_with(|| {
+                let (start, end) = (rest.start() / page_size, rest.end() / page_size);
+                let (left_out, until) = self.selection.left_out.next_change(start, end);
+                (left_out, until * page_size)
+            });
             if !left_out || self.left_out == LeftOut::Zeroes {
                 return Some((rest, left_out, until));
             }
@@ -222,6 +227,9 @@ impl<'a> Chunks<'a> {
     /// What is left of the present run is `rest`.
     fn go_on(&mut self, rest: Option<MemoryRange>) {
         self.rest = rest;
+        self.same = self
+            .same
+            .filter(|(_, until)| rest.is_some_and(|rest| rest.start() < *until));
         let still_known = match (rest, self.ahead) {
             (None, _) => false,
             (Some(rest), Ahead::Extent { pages, .. }) => rest.start() < pages.end(),

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io;
 
 use guestdump::linux::DumpLevel;
-use guestdump::sink::{BufferSink, StreamSink};
+use guestdump::sink::{BufferSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::vmcore::{Headers, Vmcore};
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{
     DumpOptions, Error, Format, GuestMemory, Machine, MemoryRange, OnReadError, OnUnknownKernel,
-    Summary, dump,
+    Progress, Summary, dump,
 };
 
 use super::pages::{BUDDY, Generation, HWPOISON, Kern, LRU, Model, PRIVATE, RAM, SWAPBACKED};
@@ -156,7 +156,7 @@ fn pages_that_are_left_out_are_neither_read_nor_dumped() {
         let pages = excluded.pages;
         assert_eq!((pages.cache, pages.cache_private), (101, 1));
         assert_eq!((pages.user, pages.free, pages.hwpoison), (1, 256, 1));
-        core.check(&guestdump::Progress::new()).unwrap();
+        core.check(&Progress::new()).unwrap();
         if !format.needs_positions() {
             let streamed = open(&to_stream(&memory, &what));
             check_pages(&streamed, &kern, &kept);
@@ -247,11 +247,77 @@ fn a_kernel_that_is_not_understood() {
                 assert_eq!(sub.dump_level, u32::from(level & 1));
             }
         }
-        // Zero pages need no kernel.
+        // Zero pages need no kernel; broken ones would.
         let (_, summary) = to_bytes(&kern.guest, &options(&kern, format, 1));
-        assert_eq!(summary.excluded.unwrap().not_understood, None);
+        let excluded = summary.excluded.unwrap();
+        assert_eq!(excluded.level, DumpLevel::ZERO);
+        assert!(excluded.not_understood.unwrap().contains("SIZE(page)"));
         assert_eq!(summary.pages, FRAMES);
     }
+}
+
+#[test]
+fn page_structs_that_cannot_be_read_are_not_understood() {
+    let kern = kernel();
+    let frames = BTreeSet::from([20]);
+    let memory = Forbidden {
+        kern: &kern,
+        frames: &frames,
+    };
+    for policy in OnReadError::ALL {
+        let what = options(&kern, Format::KdumpRawZlib, 31).on_read_error(policy);
+        let refused = dump(&memory, &mut BufferSink::new(), &what).unwrap_err();
+        assert!(matches!(refused, Error::DumpLevel { .. }), "{refused}");
+    }
+}
+
+/// Memory that is read far into it when the dump is cancelled.
+struct Cancels<'a> {
+    kern: &'a Kern,
+    at: u64,
+    progress: &'a Progress,
+}
+
+impl GuestMemory for Cancels<'_> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.kern.guest.ranges()
+    }
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        if gpa >= self.at {
+            self.progress.cancel();
+        }
+        self.kern.guest.read(gpa, buf)
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_dump_that_is_cancelled() {
+    let kern = kernel();
+    let left_out = left_out();
+    let progress = Progress::new();
+    let memory = Cancels {
+        kern: &kern,
+        at: 400 * PAGE,
+        progress: &progress,
+    };
+    let what = options(&kern, Format::KdumpRawZlib, 31)
+        .keep_partial(true)
+        .progress(progress.clone());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("part");
+    let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
+    let error = dump(&memory, &mut sink, &what).unwrap_err();
+    drop(sink);
+    let Error::Incomplete { pages, of, .. } = error else {
+        panic!("{error}");
+    };
+    let kept: BTreeSet<u64> = (0..FRAMES).filter(|f| !left_out.contains(f)).collect();
+    assert_eq!(of, kept.len() as u64);
+    assert!((1..of).contains(&pages), "{pages}");
+    let core = open(&std::fs::read(&path).unwrap());
+    let first = kept.into_iter().take(pages as usize).collect();
+    assert_eq!(frames_in(&core), first);
+    check_pages(&core, &kern, &first);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use guestdump::{Error, Machine};
 
 use super::guest::Guest;
 
-/// Guest-physical address of the variable `mem_map` or of `mem_section`, and
+/// Guest-physical address of the variable `contig_page_data` or `mem_section`, and
 /// of the `struct page`s.
 pub(super) const TABLE: u64 = 0x1000;
 const ROOT: u64 = 0x2000;
@@ -130,8 +130,18 @@ impl Kern {
         let guest = &mut self.guest;
         let (table, root, pages) = (guest.vaddr(TABLE), guest.vaddr(ROOT), guest.vaddr(PAGES));
         if model == Model::Flat {
-            guest.line(format_args!("SYMBOL(mem_map)={table:x}"));
+            let w = guest.word_size();
+            for line in [
+                format!("SYMBOL(contig_page_data)={table:x}"),
+                "OFFSET(pglist_data.node_mem_map)=0".to_owned(),
+                format!("OFFSET(pglist_data.node_start_pfn)={w}"),
+                format!("OFFSET(pglist_data.node_spanned_pages)={}", 2 * w),
+            ] {
+                guest.line(line);
+            }
             guest.put_word(TABLE, pages);
+            guest.put_word(TABLE + w, 0);
+            guest.put_word(TABLE + 2 * w, 1024);
             return;
         }
         // Sections of 1 MiB. The second root's table has no section that is
@@ -155,7 +165,7 @@ impl Kern {
         for section in 0..4u64 {
             // Each section's pages lie elsewhere.
             let first = pages + section * 0x8000;
-            let coded = first.wrapping_sub(section * 256 * size) | 0b1_1111;
+            let coded = first.wrapping_sub(section * 256 * size) | 0b11_1111;
             let coded = if section == 2 { coded & !1 } else { coded };
             guest.put_word(TABLE + section * 2 * w, coded);
         }
@@ -375,6 +385,49 @@ fn a_section_that_is_not_used_stays() {
 }
 
 #[test]
+fn a_broken_page_of_several_that_stay_goes_alone() {
+    for kind in KINDS {
+        let mut kern = Kern::new(kind.0, kind.1, kind.2);
+        kern.put_large(300, 2, 0, 0, false);
+        let head = kern.guest.vaddr(kern.at(300)) | 1;
+        kern.put(302, HWPOISON, 0, -1, 0, head);
+        let (frames, counts) = kern.excluded(31);
+        assert_eq!((frames, counts.hwpoison), (vec![302], 1), "{kind:?}");
+    }
+}
+
+#[test]
+fn sections_that_are_all_not_used_are_not_understood() {
+    let mut kern = Kern::new(Machine::Ppc64le, Model::Static, Generation::Destructor);
+    for section in 0..4 {
+        // Marked as present, and without an address yet.
+        kern.guest.put_word(TABLE + section * 16, 1);
+    }
+    let error = guestdump::error_chain(&kern.exclusion(31, 1).unwrap_err());
+    assert!(error.contains("no section of RAM is present"), "{error}");
+}
+
+#[test]
+fn ram_that_the_only_node_does_not_span_stays() {
+    for machine in [Machine::Arm, Machine::Ppc64, Machine::S390x] {
+        let mut kern = Kern::new(machine, Model::Flat, Generation::Destructor);
+        for frame in [99, 100, 299, 300] {
+            kern.put(frame, LRU, 0, -1, 0, 0);
+        }
+        // Its array begins with the page frame 100.
+        let w = kern.guest.word_size();
+        let map = kern.guest.vaddr(kern.at(100));
+        kern.guest.put_word(TABLE, map);
+        kern.guest.put_word(TABLE + w, 100);
+        kern.guest.put_word(TABLE + 2 * w, 200);
+        assert_eq!(kern.excluded(2).0, [100, 299], "{machine}");
+        kern.guest.put_word(TABLE + w, 5000);
+        let error = guestdump::error_chain(&kern.exclusion(2, 1).unwrap_err());
+        assert!(error.contains("no RAM is in"), "{error}");
+    }
+}
+
+#[test]
 fn memory_that_was_never_accepted_is_free() {
     let mut kern = Kern::new(Machine::Ppc64le, Model::Flat, Generation::Flag);
     kern.guest.info = kern.guest.info.replace("free_area)=11", "free_area)=5");
@@ -463,6 +516,9 @@ fn a_kernel_that_is_not_understood_is_an_error() {
         ("SECTION_SIZE_BITS)=20", "SECTION_SIZE_BITS)=63"),
         ("MAX_PHYSMEM_BITS)=22", "MAX_PHYSMEM_BITS)=-1"),
         ("SIZE(mem_section)=16", "SIZE(mem_section)=0"),
+        ("LENGTH(mem_section)=4", "LENGTH(mem_section)=5"),
+        ("zone.free_area)=11", "zone.free_area)=0"),
+        ("zone.free_area)=11", "zone.free_area)=33"),
     ] {
         let error = refused(from, to);
         assert!(error.contains("makes no sense"), "{to}: {error}");

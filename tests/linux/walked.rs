@@ -114,8 +114,10 @@ mod s390x {
             guest.put_word(PAGE_TABLE + index * 8, scattered(index));
         }
         guest.put_word(TABLE, VMEMMAP + 0x40_0000);
-        let symbols = [("mem_map", TABLE), ("swapper_pg_dir", TABLES)];
-        guest.info = guest.info.replace("SYMBOL(mem_map)", "SYMBOL(old)");
+        let symbols = [("contig_page_data", TABLE), ("swapper_pg_dir", TABLES)];
+        guest.info = guest
+            .info
+            .replace("SYMBOL(contig_page_data)", "SYMBOL(old)");
         for (name, gpa) in symbols {
             guest.line(format_args!("SYMBOL({name})={:x}", image + gpa));
         }

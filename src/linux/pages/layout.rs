@@ -8,6 +8,8 @@ use crate::linux::{Kernel, KernelError};
 /// `PAGE_MAPPING_ANON` of Linux `include/linux/page-flags.h`: in
 /// `page.mapping`, of memory without a file.
 const MAPPING_ANON: u64 = 1;
+/// Kernels have 11, and with large pages 14.
+const MOST_ORDERS: u64 = 32;
 /// In `page.compound_head`: this page belongs to the one before.
 const TAIL: u64 = 1;
 
@@ -147,7 +149,10 @@ impl PageLayout {
             flag,
             value,
             large,
-            free_orders: kernel.length("zone.free_area")?.min(word as u64 * 8),
+            free_orders: match kernel.length("zone.free_area")? {
+                orders @ 1..=MOST_ORDERS => orders,
+                orders => return Err(damaged(format!("free blocks have {orders} orders"))),
+            },
         })
     }
 

@@ -82,11 +82,21 @@ pub(crate) fn excluded(
         level,
         progress,
     };
+    // Sections ascend, and so do their runs. What is behind it is not in the
+    // set, so that no frame is looked at twice, whatever blocks claim to be.
+    let mut done = 0;
     for wave in sections.chunks(WAVE * threads.count.max(1)) {
         for found in threads.map(wave, &|section| walk.section(section)) {
             for (frames, reason) in found? {
+                let Some(frames) = frames.clipped(&(done..u64::MAX)) else {
+                    continue;
+                };
+                done = frames.end();
                 let new = exclusion.frames.insert(frames);
                 exclusion.counts.count(reason, new);
+            }
+            if progress.is_cancelled() {
+                return Err(Error::Cancelled);
             }
         }
     }

@@ -25,11 +25,11 @@ pub(super) fn excluded(
     frame: u64,
     page: &Page<'_>,
 ) -> Option<(u64, Reason)> {
-    if page.is_tail() {
-        // It went with its head, or stays with it.
-        return None;
-    }
     let flags = page.flags();
+    if page.is_tail() {
+        // It went with its head, or stays with it, unless it alone is broken.
+        return (flags & layout.flag.hwpoison != 0).then_some((1, Reason::Hwpoison));
+    }
     let mapcount = page.mapcount();
     let is = |flag: u64| flags & flag != 0;
     let slab = is(layout.flag.slab) || layout.value.slab == Some(mapcount);

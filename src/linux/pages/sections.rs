@@ -9,11 +9,12 @@
 use crate::linux::{Kernel, KernelError};
 use crate::pipeline::FrameRun;
 
-/// `SECTION_MARKED_PRESENT`.
-const PRESENT: u64 = 1;
-/// Below `SECTION_MAP_LAST_BIT` of every kernel up to 6.12; the address is
-/// aligned to more.
-const FLAGS: u64 = (1 << 5) - 1;
+/// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`: before it has the
+/// latter, the rest is no address.
+const PRESENT: u64 = 3;
+/// Below `SECTION_MAP_LAST_BIT`: 6 flags since Linux 6.15, fewer before; the
+/// address is aligned to more.
+const FLAGS: u64 = (1 << 6) - 1;
 
 /// Sections of 1 MiB: kernels have 16 MiB and more.
 const MIN_SECTION_BITS: i64 = 20;
@@ -39,21 +40,42 @@ pub(super) fn sections(
     let info = kernel.vmcoreinfo();
     match info.symbol("mem_section") {
         Some(_) => sparse(kernel, ram, page_size, page_struct),
-        None => flat(kernel, ram),
+        None => flat(kernel, ram, page_struct),
     }
 }
 
-/// One array of all `struct page`s, from page frame 0 on.
-fn flat(kernel: &Kernel<'_>, ram: &[FrameRun]) -> Result<Vec<Section>, KernelError> {
-    let map = kernel.word_at(kernel.symbol("mem_map")?)?;
-    let page_struct = kernel.size("page")?;
-    let first = kernel.first_frame();
+/// One array of all `struct page`s, of the page frames that the only node
+/// spans: `include/linux/mmzone.h`, `struct pglist_data`. RAM that the kernel
+/// does not know, or does not use, has none.
+fn flat(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let node = kernel.symbol("contig_page_data")?;
+    let field = |name: &str| {
+        let offset = kernel.offset(&format!("pglist_data.{name}"))?;
+        kernel.word_at(node.wrapping_add(offset))
+    };
+    let first = field("node_start_pfn")?;
+    let spanned = first..first.saturating_add(field("node_spanned_pages")?);
+    let map = field("node_mem_map")?;
     let base = map.wrapping_sub(first.wrapping_mul(page_struct));
     let mut list = Vec::new();
-    for run in ram {
-        push(&mut list, *run, base, page_struct);
+    for run in ram.iter().filter_map(|run| run.clipped(&spanned)) {
+        push(&mut list, run, base, page_struct);
     }
-    Ok(list)
+    match list.is_empty() {
+        true => Err(KernelError::Damaged {
+            what: "contig_page_data",
+            vaddr: node,
+            why: format!(
+                "no RAM is in the page frames {first:#x} to {:#x}",
+                spanned.end
+            ),
+        }),
+        false => Ok(list),
+    }
 }
 
 /// Appends the sections of `run`, where page frame 0 would have its `struct
@@ -99,28 +121,32 @@ fn sparse(
     let in_section = 1u64 << (section_bits - page_bits);
     let per_root = page_size / entry_size;
     let all = 1u64 << (address_bits - section_bits).min(63);
-    let extreme = kernel.length("mem_section")? == all.div_ceil(per_root);
+    let length = kernel.length("mem_section")?;
+    let extreme = length == all.div_ceil(per_root);
+    if !extreme && length != all {
+        return Err(damaged(format!("{length} entries for {all} sections")));
+    }
     let mut table = Table {
         kernel,
         at: table,
         entry_size,
         map: kernel.offset("mem_section.section_mem_map")?,
         per_root: extreme.then_some(per_root),
+        sections: all,
         in_section,
         page_struct,
     };
     // Kernels since 4.15 have a pointer there; some VMCOREINFO has its address
     // and not its value.
-    let found = table.all(ram);
+    let mut found = table.all(ram);
     if extreme && !found.as_ref().is_ok_and(|list| !list.is_empty()) {
         table.at = kernel.word_at(table.at)?;
-        let found = table.all(ram)?;
-        if found.is_empty() {
-            return Err(damaged("no section of RAM is present".to_owned()));
-        }
-        return Ok(found);
+        found = table.all(ram);
     }
-    found
+    match found? {
+        list if list.is_empty() => Err(damaged("no section of RAM is present".to_owned())),
+        list => Ok(list),
+    }
 }
 
 struct Table<'k, 'm> {
@@ -132,6 +158,8 @@ struct Table<'k, 'm> {
     map: u64,
     /// Entries in each table that the root points to.
     per_root: Option<u64>,
+    /// How many sections there may be.
+    sections: u64,
     /// Page frames in a section.
     in_section: u64,
     page_struct: u64,
@@ -161,6 +189,9 @@ impl Table<'_, '_> {
     /// The address of the `struct page` of page frame 0, as the section has
     /// it; `None` if the kernel does not use the section.
     fn base(&self, number: u64) -> Result<Option<u64>, KernelError> {
+        if number >= self.sections {
+            return Ok(None);
+        }
         let word = self.kernel.word_size() as u64;
         let (table, index) = match self.per_root {
             None => (self.at, number),
@@ -174,6 +205,6 @@ impl Table<'_, '_> {
         }
         let entry = table.wrapping_add(index.wrapping_mul(self.entry_size));
         let coded = self.kernel.word_at(entry.wrapping_add(self.map))?;
-        Ok((coded & PRESENT != 0).then_some(coded & !FLAGS))
+        Ok((coded & PRESENT == PRESENT).then_some(coded & !FLAGS))
     }
 }
