@@ -52,13 +52,13 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     let watch = Watch::start(progress.clone(), true, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let with_all = |options: DumpOptions| {
-        let options = options.progress(progress);
+        let options = options.progress(progress.clone());
         match vmcoreinfo {
             Some(source) => options.vmcoreinfo(source),
             None => options,
         }
     };
-    let result = read(&mut source, with_all);
+    let result = read(&mut source, with_all, &progress);
     // The guest goes on before anything is printed.
     let resumed = source.resume().map(|_| ());
     if let Some(signal) = watch.caught() {
@@ -71,14 +71,20 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     }
 }
 
-fn read(source: &mut Source, with_all: impl FnOnce(DumpOptions) -> DumpOptions) -> Result<LogOf> {
+/// The whole log, or what there is of it when `progress` is cancelled.
+fn read(
+    source: &mut Source,
+    with_all: impl FnOnce(DumpOptions) -> DumpOptions,
+    progress: &Progress,
+) -> Result<LogOf> {
     source.stop()?;
     let options = with_all(source.options(Format::Elf)?);
     let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);
     let kernel = Kernel::find(source.memory(), &options).map_err(|e| failure(&e))?;
     let mut records = Vec::new();
     let mut broken = None;
-    for record in kernel.log().map_err(|e| failure(&e))? {
+    let log = kernel.log().map_err(|e| failure(&e))?;
+    for record in log.take_while(|_| !progress.is_cancelled()) {
         match record {
             Ok(record) => records.push(record),
             Err(e) => broken = Some(failure(&e)),
