@@ -35,17 +35,16 @@ X86_64 = {
     "gdb": "gdb",
     "crash": True,
     "memory": ALL_KINDS,
-    "planted": True,
 }
 
 
 ROWS = [
-    Row("x86_64", **X86_64, core=False),
-    Row("x86_64-nokaslr", **X86_64),
-    Row("x86_64-la57", **X86_64),
-    Row("x86_64-6.12", **X86_64, core=False, paging=False, few=True),
+    Row("x86_64", **X86_64, core=False, planted=True),
+    Row("x86_64-nokaslr", **X86_64, few=True),
+    Row("x86_64-la57", **X86_64, few=True),
+    Row("x86_64-6.12", **X86_64, core=False, paging=False, few=True, planted=True),
     Row("i386", "I386", 32, drgn_frames=False),
-    Row("i386-nopae", "I386", 32, drgn_frames=False),
+    Row("i386-nopae", "I386", 32, few=True, drgn_frames=False),
     Row("arm64", "AARCH64", symbols=True),
     Row("s390x", "S390X", symbols=True),
     Row("ppc64el", "PPC64", symbols=True),
