@@ -122,7 +122,7 @@ def sources(row, booted):
         if not file.exists():
             continue
         convert = ("--from", f"vmcore:{file}")
-        again = [name] if row.few else formats.FEW
+        again = [formats.raw_form(name)] if row.few else formats.FEW
         yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), again)
         if len(ram.ranges) < len(qemu_memory(booted).ranges):
             cut = (*convert, *only(ram))

@@ -15,7 +15,7 @@ class Row:
     paging: bool = True  # `--paging` knows its page tables.
     core: bool = True  # Also out of a core file of QEMU.
     crash: bool = False  # Debian's crash knows this machine's architecture only.
-    few: bool = False  # Of the formats one of each kind, and converted only the same.
+    few: bool = False  # Of the formats one of each kind, and converted only into the raw form.
     # What must be in its /proc/meminfo when it is dumped.
     memory: tuple = ("MemFree", "Cached", "Slab", "AnonPages")
     planted: bool = False  # Secrets, by guest/memory.c.
