@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::file_data::next_extent;
+use super::file_data::{SHORT, next_extent, next_start};
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
@@ -177,8 +177,15 @@ impl GuestMemory for FileMemory {
                 break;
             };
             let offset = region.offset + (here.start() - region.range.start());
-            if let Some(found) = next_extent(&region.file, offset, here)? {
-                return Ok(Some(found));
+            // Where little is asked for, it is not worth while to find where the
+            // data ends: reading a hole does no harm here.
+            let found = match here.size() <= SHORT {
+                true => next_start(&region.file, offset, here)?
+                    .and_then(|start| here.starting_at(start)),
+                false => next_extent(&region.file, offset, here)?,
+            };
+            if found.is_some() {
+                return Ok(found);
             }
             rest = part.starting_at(here.end());
         }

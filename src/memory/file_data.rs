@@ -33,7 +33,7 @@ pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Re
 
 /// In a range of at most so many bytes, each page is asked for: on tmpfs it
 /// takes as long to find the end of data as there is data.
-const SHORT: u64 = 1 << 20;
+pub(super) const SHORT: u64 = 1 << 20;
 
 /// Where the data ends that `file` has at `data`. Of a short range, of `size`
 /// bytes up to `limit`, it may say `limit`.

@@ -34,9 +34,21 @@ def stack(program, task):
         yield str(error)
 
 
+def task_size(program):
+    """Bytes of a task: on x86 fewer than its type has, for the registers at its
+    end take as many as the CPU has."""
+    sizes = [
+        cache.object_size.value_()
+        for cache in slab.for_each_slab_cache(program)
+        if cache.name.string_() == b"task_struct"
+    ]
+    return min([drgn.sizeof(program.type("struct task_struct")), *sizes])
+
+
 def tasks(program):
+    size = task_size(program)
     for task in pid.for_each_task(program):
-        whole = digest(program.read(task, drgn.sizeof(task[0])))
+        whole = digest(program.read(task, size))
         yield f"task {task.pid.value_()} {task.comm.string_().decode()} {whole}"
         yield from stack(program, task)
 
