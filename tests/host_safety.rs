@@ -82,6 +82,8 @@ fn of_two_dumps_without_force_one_wins() {
 #[test]
 fn a_link_that_comes_and_goes_is_not_followed() {
     const ROUNDS: usize = 500;
+    // On a busy machine the link may be there each time for long.
+    const MOST_ROUNDS: usize = 200_000;
     let folder = tempfile::tempdir().unwrap();
     let (victim, path) = (folder.path().join("victim"), folder.path().join("dump"));
     std::fs::write(&victim, b"precious").unwrap();
@@ -98,7 +100,10 @@ fn a_link_that_comes_and_goes_is_not_followed() {
         })
     };
     let (mut finished, mut refused) = (0, 0);
-    for round in 0..ROUNDS {
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && finished > 0 {
+            break;
+        }
         match FileSink::create(&path, FORCE) {
             Ok(mut sink) => {
                 write(&mut sink, &round.to_le_bytes());
