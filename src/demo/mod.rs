@@ -7,8 +7,8 @@
 //! compress well and pages that do not (`content`), and as much of a Linux
 //! kernel as tools need to open a dump (`kernel`): page tables,
 //! `init_uts_ns`, VMCOREINFO. There are no processes, no log and no debug
-//! symbols, and each `struct page` says that the page is the kernel's, so a
-//! filter of dumps leaves out zero pages only.
+//! symbols, and each `struct page` says that the page is the kernel's. There are
+//! no zones, so a dump level above 1 is refused: such a kernel is not understood.
 //!
 //! ```
 //! use guestdump::demo::DemoGuest;
