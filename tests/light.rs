@@ -10,6 +10,7 @@ mod windows;
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, PositionedS
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, Progress, dump};
 use page_cache::{cached, cold_file, on_disk};
+use rustix::fs::{MemfdFlags, memfd_create};
 use support::{FaultySink, Page, PageMemory, range, slice_memory, slices};
 use windows::{given, header_64};
 
@@ -132,6 +134,25 @@ fn no_number_of_threads_means_every_core() {
     assert_eq!(summary.threads, cores);
     let one = to_buffer(&memory, &options(Format::Elf).threads(1));
     assert!(sink.into_bytes() == one);
+}
+
+/// On tmpfs a hole that is read through a mapping is one no more.
+#[test]
+fn memory_that_was_never_touched_stays_so() {
+    let ram = memfd_create("ram", MemfdFlags::CLOEXEC)
+        .map(File::from)
+        .unwrap();
+    ram.set_len(16 * MIB).unwrap();
+    for at in [MIB, 7 * MIB + 0x3000, 15 * MIB] {
+        ram.write_all_at(&Page::Random(7).bytes(), at).unwrap();
+    }
+    let before = ram.metadata().unwrap().blocks();
+    assert!((1..=3 * 512).contains(&(before / 8)), "{before} blocks");
+    for format in Format::available() {
+        let memory = FileMemory::flat(ram.try_clone().unwrap()).unwrap();
+        to_buffer(&memory, &options(format));
+        assert_eq!(ram.metadata().unwrap().blocks(), before, "{format}");
+    }
 }
 
 /// Takes everything and keeps nothing.

@@ -120,6 +120,27 @@ fn regions_are_ranges_and_are_read_across() {
     }
 }
 
+#[test]
+fn what_the_host_has_swapped_out_is_populated() {
+    let Some(swap) = crate::swap::swap() else {
+        return;
+    };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let region = region(0, 2 * MIB, None, READ_WRITE, flags);
+    advise(&region, 0, 2 * MIB, libc::MADV_NOHUGEPAGE);
+    let host = region.as_ptr();
+    let ram = Ram::from_regions(vec![region]).unwrap();
+    let pattern: Vec<u8> = (0..MIB).map(|n| (n / 4096 + n) as u8 | 1).collect();
+    ram.write_slice(&pattern, GuestAddress(MIB / 2)).unwrap();
+    let memory = VmMemory::new(&ram).unwrap();
+    swap.out(host.wrapping_add(MIB as usize / 2), MIB as usize);
+    assert_populated(&memory, &[range(MIB / 2, MIB)]);
+    let mut sink = BufferSink::new();
+    dump(&memory, &mut sink, &DumpOptions::new(Format::Elf)).unwrap();
+    let bytes = sink.into_bytes();
+    assert!(bytes.windows(pattern.len()).any(|w| *w == pattern));
+}
+
 /// A backend that lists its regions from the last to the first.
 struct Backwards(Vec<GuestRegionMmap>);
 

@@ -117,6 +117,12 @@ fn the_number_of_threads_does_not_show() {
         assert!(folder.read("1") == folder.read("2"), "{format}");
         assert!(folder.read("1") == folder.read("5"), "{format}");
     }
+    // As many as there are cores.
+    let cores = std::thread::available_parallelism().unwrap().get();
+    let json = folder
+        .run("dump --from demo:16M --to all --threads 0 --json")
+        .json();
+    assert_eq!(json["threads"], cores);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::fake::{Fake, RIP, SIZE, Trick};
 use super::support::Folder;
+use super::swap::swap;
 use super::windows::{HeaderBytes, header_64};
 
 fn connect(fake: &Fake) -> Result<QemuGuest, QemuError> {
@@ -60,6 +61,20 @@ fn a_guest_is_stopped_dumped_and_resumed() {
             .windows(SIZE - 4096)
             .any(|w| *w == fake.memory[4096..])
     );
+}
+
+#[test]
+fn memory_that_the_host_has_swapped_out_is_dumped() {
+    let Some(swap) = swap() else { return };
+    let fake = Fake::start("running");
+    let guest = stop(&fake).unwrap();
+    let options = guest.options(Format::Elf).unwrap();
+    swap.out(fake.memory.as_ptr(), SIZE);
+    let mut sink = BufferSink::new();
+    let summary = guest.dump(&mut sink, &options).unwrap();
+    assert_eq!(summary.zero_pages, 1);
+    let all = &fake.memory[4096..];
+    assert!(sink.into_bytes().windows(all.len()).any(|w| *w == *all));
 }
 
 /// The bug check of a Windows dump.

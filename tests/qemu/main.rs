@@ -10,5 +10,7 @@ mod real_tests;
 #[allow(dead_code)]
 #[path = "../cli/support.rs"]
 mod support;
+#[path = "../support/swap.rs"]
+mod swap;
 #[path = "../support/windows.rs"]
 mod windows;

@@ -1,0 +1,45 @@
+//! What a dump must do besides its codec, alone and on one core: read all of a
+//! RAM file that is populated, and write as many bytes as a dump has.
+//!     copying_alone RAM DUMP OUT
+//! prints seconds. benches/peers runs it beside the dumps.
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
+
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+use std::time::Instant;
+
+use guestdump::memory::{FileMemory, GuestMemory, MemoryRange};
+
+/// Bytes that are read or written at once.
+const PIECE: usize = 256 << 10;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    // `cargo bench` calls every benchmark with `--bench`.
+    let [_, ram, dump, out] = &arguments[..] else {
+        println!("usage: copying_alone RAM DUMP OUT");
+        return;
+    };
+    let memory = FileMemory::flat(File::open(ram).unwrap()).unwrap();
+    let size = std::fs::metadata(dump).unwrap().len();
+    let out = File::create(out).unwrap();
+    let mut piece = vec![1; PIECE];
+    let begun = Instant::now();
+    for range in memory.ranges() {
+        let mut rest = Some(range);
+        while let Some(extent) = rest.and_then(|rest| memory.next_populated(rest).unwrap()) {
+            for gpa in (extent.start()..extent.end()).step_by(PIECE) {
+                let len = PIECE.min((extent.end() - gpa) as usize);
+                memory.read(gpa, &mut piece[..len]).unwrap();
+                black_box(&piece);
+            }
+            rest = MemoryRange::new(extent.end(), range.end() - extent.end()).ok();
+        }
+    }
+    for at in (0..size).step_by(PIECE) {
+        let len = PIECE.min((size - at) as usize);
+        out.write_all_at(&piece[..len], at).unwrap();
+    }
+    println!("{:.6}", begun.elapsed().as_secs_f64());
+}
