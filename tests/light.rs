@@ -204,7 +204,7 @@ impl GuestMemory for Eager<'_> {
         let page = Page::Random(1).bytes();
         for (page_of, n) in buf.chunks_mut(4096).zip(gpa / 4096..) {
             page_of.copy_from_slice(&page);
-            page_of[0] = n as u8;
+            page_of[..8].copy_from_slice(&n.to_le_bytes());
         }
         self.0.flow.lock().unwrap().read += buf.len() as u64;
         self.0.changed.notify_all();

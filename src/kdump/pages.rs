@@ -73,12 +73,7 @@ enum Page<'m> {
     /// So many pages of zeroes in a row.
     Zeroes(u64),
     /// A page that is the next so many bytes of the data.
-    Data {
-        size: u32,
-        flags: u32,
-        /// `None` if it is not looked for.
-        key: Option<Key<'m>>,
-    },
+    Data { size: u32, flags: u32, key: Key<'m> },
     /// A page that was seen, at the time of looking.
     Same { known: Arc<Known>, gpa: u64 },
 }
@@ -181,21 +176,14 @@ impl<'a, 't> Pages<'a, 't> {
                 continue;
             }
             let before = out.data.len();
-            let (flags, key) = if sample::looks_random(page) {
-                out.data.extend_from_slice(page);
-                (0, None)
-            } else {
-                let flags = self.store(compressor, gpa, page, &mut out.data)?;
-                let key = Key {
-                    hash: *hash,
-                    bytes: place(at),
-                };
-                (flags, Some(key))
-            };
+            let flags = self.store(compressor, gpa, page, &mut out.data)?;
             out.pages.push(Page::Data {
                 size: (out.data.len() - before) as u32,
                 flags,
-                key,
+                key: Key {
+                    hash: *hash,
+                    bytes: place(at),
+                },
             });
         }
         Ok(())
@@ -209,9 +197,10 @@ impl<'a, 't> Pages<'a, 't> {
         page: &[u8],
         data: &mut Vec<u8>,
     ) -> Result<u32> {
-        let shrunk = compressor
-            .compress(page, data)
-            .map_err(|source| Error::Compress { gpa, source })?;
+        let shrunk = !sample::looks_random(page)
+            && compressor
+                .compress(page, data)
+                .map_err(|source| Error::Compress { gpa, source })?;
         if shrunk {
             return Ok(codec_flag(self.contents.codec));
         }
@@ -313,22 +302,17 @@ impl<'a> Encoder for Pages<'a, '_> {
                     continue;
                 }
                 Page::Data { size, flags, key } => {
-                    let key = key.map(|key| {
-                        let bytes = match key.bytes {
-                            Bytes::Read(at) => &read[at..at + self.page_size],
-                            Bytes::InPlace(bytes) => bytes,
-                        };
-                        (key.hash, bytes)
-                    });
-                    if let Some(known) = key.and_then(|(hash, bytes)| seen.find(hash, bytes)) {
+                    let bytes = match key.bytes {
+                        Bytes::Read(at) => &read[at..at + self.page_size],
+                        Bytes::InPlace(bytes) => bytes,
+                    };
+                    if let Some(known) = seen.find(key.hash, bytes) {
                         compaction.skip(size);
                         known.stored
                     } else {
                         compaction.keep(data, size);
                         let stored = placement.store(size, flags);
-                        if let Some((hash, bytes)) = key {
-                            seen.note(hash, bytes, stored);
-                        }
+                        seen.note(key.hash, bytes, stored);
                         stored
                     }
                 }
