@@ -1,11 +1,12 @@
 //! The limit of a dump: how long one codec alone takes for all pages of a RAM
-//! file that are not zero, on one core.
-//!     codec_alone RAM CODEC
+//! file that are not zero, with so many threads that each have a part of them.
+//!     codec_alone RAM CODEC THREADS
 //! prints seconds. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs::File;
 use std::hint::black_box;
+use std::sync::Barrier;
 use std::time::Instant;
 
 use guestdump::codec::Codec;
@@ -16,22 +17,43 @@ const PAGE: usize = 4096;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo bench` calls every benchmark with `--bench`.
-    let [_, ram, codec] = &arguments[..] else {
-        println!("usage: codec_alone RAM CODEC");
+    let [_, ram, codec, threads] = &arguments[..] else {
+        println!("usage: codec_alone RAM CODEC THREADS");
         return;
     };
+    let threads: usize = threads.parse().unwrap();
     let mut codecs = Codec::ALL.iter();
     let codec = codecs.find(|c| c.feature() == codec).unwrap();
     let pages = pages_not_zero(&FileMemory::flat(File::open(ram).unwrap()).unwrap());
-    let mut compressor = codec.compressor().unwrap().unwrap();
-    // Room for a page that does not shrink, so that nothing is allocated.
-    let mut out = Vec::with_capacity(2 * PAGE);
-    let begun = Instant::now();
-    for page in pages.chunks_exact(PAGE) {
-        out.clear();
-        black_box(compressor.compress(black_box(page), &mut out).unwrap());
-    }
-    println!("{:.6}", begun.elapsed().as_secs_f64());
+    let (pages, _) = pages.as_chunks::<PAGE>();
+    let begin = Barrier::new(threads);
+    let compress = |part: &[[u8; PAGE]]| {
+        let mut compressor = codec.compressor().unwrap().unwrap();
+        // Room for a page that does not shrink, so that nothing is allocated.
+        let mut out = Vec::with_capacity(2 * PAGE);
+        begin.wait();
+        let begun = Instant::now();
+        for page in part {
+            out.clear();
+            black_box(compressor.compress(black_box(page), &mut out).unwrap());
+        }
+        begun.elapsed().as_secs_f64()
+    };
+    // Kinds of pages come in long runs; each thread has some of all of them.
+    let parts: Vec<Vec<_>> = (0..threads)
+        .map(|n| pages.iter().skip(n).step_by(threads).copied().collect())
+        .collect();
+    let seconds = std::thread::scope(|scope| {
+        let compress = &compress;
+        let all: Vec<_> = parts
+            .iter()
+            .map(|part| scope.spawn(move || compress(part)))
+            .collect();
+        all.into_iter()
+            .map(|thread| thread.join().unwrap())
+            .fold(0.0, f64::max)
+    });
+    println!("{seconds:.6}");
 }
 
 fn pages_not_zero(memory: &FileMemory) -> Vec<u8> {

@@ -95,7 +95,7 @@ def seconds_of(command):
 
 
 def codec_alone(codec):
-    return seconds_of([os.environ["CODEC_ALONE"], RAM, codec])
+    return seconds_of([os.environ["CODEC_ALONE"], RAM, codec, str(CORES)])
 
 
 def copying_alone(dump):
@@ -223,11 +223,10 @@ def compression(table):
         work = f"kdump-raw-{codec}"
         dump_of(work)()
         dump = OUT.rename(WORK / "dump")
-        alone, copying, own = medians(
+        limit, copying, own = medians(
             lambda: codec_alone(codec), lambda: copying_alone(dump), dump_of(work)
         )
         dump.unlink()
-        limit = alone / CORES
         figures = f"{own:.3f} s, {limit:.3f} s"
         peer = f"the codec alone on {CORES} cores"
         table.add(work, peer, figures, own / limit, 1.35, 1.15, False)
