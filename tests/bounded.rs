@@ -71,5 +71,5 @@ fn a_dump_takes_a_few_mebibytes_whatever_the_guests_size() {
         assert_eq!(summary.pages, (32 << 30) / 4096);
         assert_eq!(summary.pages - summary.zero_pages, (32 << 30) / STEP);
     }
-    assert!(peak_memory() < 64, "{} MiB", peak_memory());
+    assert!(peak_memory() < 48, "{} MiB", peak_memory());
 }

@@ -251,12 +251,9 @@ impl<'a> Encoder for Pages<'a, '_> {
     }
 
     fn encode(&self, worker: &mut Worker, chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
-        let Block {
-            read, encoded, due, ..
-        } = block;
+        let Block { read, encoded, .. } = block;
         encoded.data.clear();
         encoded.pages.clear();
-        due.bytes.clear();
         if read.len() < chunk.populated as usize {
             read.resize(chunk.populated as usize, 0);
         }
@@ -293,6 +290,7 @@ impl<'a> Encoder for Pages<'a, '_> {
             pages_so_far,
             due,
         } = block;
+        placement.take_back(due);
         *data_at = placement.next_data;
         let mut compaction = Compaction::default();
         for page in pages.drain(..) {

@@ -30,6 +30,8 @@ pub(super) struct Placement {
     pub(super) next_data: u64,
     /// Descriptors that are not written yet, and where they go.
     pub(super) descriptors: Due,
+    /// Room for more: of descriptors that were written.
+    spare: Vec<u8>,
     pub(super) pages: u64,
     /// Of these.
     pub(super) zero_pages: u64,
@@ -49,6 +51,7 @@ impl Placement {
                 bytes: Vec::new(),
                 offset: descriptors_at,
             },
+            spare: Vec::new(),
             pages: 0,
             zero_pages: 0,
             zeroes: zeroes.repeat(ZEROES_AT_ONCE),
@@ -89,11 +92,22 @@ impl Placement {
         }
     }
 
+    /// Takes the room of what was due before, so that not every block keeps
+    /// some for the few that need it.
+    pub(super) fn take_back(&mut self, due: &mut Due) {
+        due.bytes.clear();
+        if due.bytes.capacity() > 0 {
+            self.spare = std::mem::take(&mut due.bytes);
+        }
+    }
+
+    /// `due` is empty.
     fn flush_if_full(&mut self, due: &mut Due) {
         if self.descriptors.bytes.len() == DESCRIPTORS_AT_ONCE * PageDescriptor::SIZE {
-            // `due` is empty, but may have been in use.
-            std::mem::swap(&mut self.descriptors, due);
-            self.descriptors.offset = due.offset + due.bytes.len() as u64;
+            due.offset = self.descriptors.offset;
+            due.bytes =
+                std::mem::replace(&mut self.descriptors.bytes, std::mem::take(&mut self.spare));
+            self.descriptors.offset += due.bytes.len() as u64;
         }
     }
 }
