@@ -1,5 +1,5 @@
-//! The limit of a dump: how long one codec alone takes for all pages of a RAM
-//! file that are not zero, with so many threads that each have a part of them.
+//! How long one codec alone takes for all pages of a RAM file that are not zero,
+//! with so many threads that each have a part of them.
 //!     codec_alone RAM CODEC THREADS
 //! prints seconds. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]

@@ -1,6 +1,6 @@
 //! What a dump must do besides its codec, alone and on one core: read all of a
 //! RAM file that is populated, and write as many bytes as a dump has.
-//!     copying_alone RAM DUMP OUT
+//!     copying_alone RAM BYTES OUT
 //! prints seconds. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
@@ -17,12 +17,12 @@ const PIECE: usize = 256 << 10;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo bench` calls every benchmark with `--bench`.
-    let [_, ram, dump, out] = &arguments[..] else {
-        println!("usage: copying_alone RAM DUMP OUT");
+    let [_, ram, size, out] = &arguments[..] else {
+        println!("usage: copying_alone RAM BYTES OUT");
         return;
     };
     let memory = FileMemory::flat(File::open(ram).unwrap()).unwrap();
-    let size = std::fs::metadata(dump).unwrap().len();
+    let size: u64 = size.parse().unwrap();
     let out = File::create(out).unwrap();
     let mut piece = vec![1; PIECE];
     let begun = Instant::now();

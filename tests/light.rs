@@ -1,5 +1,5 @@
 //! A dump is light on its host: the throttle, bounded memory before a slow
-//! sink, and no page cache taken.
+//! sink, no page cache taken, holes of the guest's memory that stay holes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "support/page_cache.rs"]

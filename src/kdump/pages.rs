@@ -1,5 +1,5 @@
-//! Encoding pages: zero pages are stored once and repeated ones twice at
-//! most, the others compressed if that makes them shorter.
+//! Encoding pages: zero pages are stored once, repeated ones twice at most while
+//! they are remembered, and all compressed if that makes them shorter.
 //!
 //! Threads encode chunks at the same time, and look for repeated pages in
 //! what is placed so far: a page that is there need not be compressed.
@@ -85,14 +85,12 @@ pub(super) struct Layout {
 }
 
 /// What a page is found again by.
-#[derive(Clone, Copy)]
 struct Key<'m> {
     hash: u64,
     bytes: Bytes<'m>,
 }
 
 /// The bytes of a page.
-#[derive(Clone, Copy)]
 enum Bytes<'m> {
     /// In `Block::read`, from here on.
     Read(usize),

@@ -125,20 +125,29 @@ fn what_the_host_has_swapped_out_is_populated() {
     let Some(swap) = crate::swap::swap() else {
         return;
     };
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    let region = region(0, 2 * MIB, None, READ_WRITE, flags);
-    advise(&region, 0, 2 * MIB, libc::MADV_NOHUGEPAGE);
-    let host = region.as_ptr();
-    let ram = Ram::from_regions(vec![region]).unwrap();
-    let pattern: Vec<u8> = (0..MIB).map(|n| (n / 4096 + n) as u8 | 1).collect();
-    ram.write_slice(&pattern, GuestAddress(MIB / 2)).unwrap();
-    let memory = VmMemory::new(&ram).unwrap();
-    swap.out(host.wrapping_add(MIB as usize / 2), MIB as usize);
-    assert_populated(&memory, &[range(MIB / 2, MIB)]);
-    let mut sink = BufferSink::new();
-    dump(&memory, &mut sink, &DumpOptions::new(Format::Elf)).unwrap();
-    let bytes = sink.into_bytes();
-    assert!(bytes.windows(pattern.len()).any(|w| *w == pattern));
+    let file = ram_file(2 * MIB);
+    let anonymous = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    for (file, flags) in [
+        (None, anonymous),
+        (Some(&file), libc::MAP_SHARED),
+        (Some(&file), libc::MAP_PRIVATE),
+    ] {
+        let region = region(0, 2 * MIB, file, READ_WRITE, flags);
+        advise(&region, 0, 2 * MIB, libc::MADV_NOHUGEPAGE);
+        let host = region.as_ptr();
+        let ram = Ram::from_regions(vec![region]).unwrap();
+        let pattern: Vec<u8> = (0..MIB).map(|n| (n / 4096 + n) as u8 | 1).collect();
+        ram.write_slice(&pattern, GuestAddress(MIB / 2)).unwrap();
+        let memory = VmMemory::new(&ram).unwrap();
+        if !swap.out(host.wrapping_add(MIB as usize / 2), MIB as usize) {
+            return;
+        }
+        assert_populated(&memory, &[range(MIB / 2, MIB)]);
+        let mut sink = BufferSink::new();
+        dump(&memory, &mut sink, &DumpOptions::new(Format::Elf)).unwrap();
+        let bytes = sink.into_bytes();
+        assert!(bytes.windows(pattern.len()).any(|w| *w == pattern));
+    }
 }
 
 /// A backend that lists its regions from the last to the first.

@@ -1,4 +1,5 @@
-//! Swap space, for tests of memory that the host has swapped out.
+//! Swap space, for tests of memory that the host has swapped out. A run that
+//! is killed leaves its swap file in use: `swapon --show`, `swapoff`.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -6,105 +7,118 @@
     clippy::print_stderr
 )]
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::mm::{Advice, madvise};
 use tempfile::TempDir;
 
 /// The host can swap as long as this lives.
 pub struct Swap {
-    /// The swap file, if the host has no swap space of its own.
+    /// Where the swap file is, if this is not the host's own swap space.
     folder: Option<TempDir>,
     _one: MutexGuard<'static, ()>,
 }
 
-const PAGE: usize = 4096;
 const FILE: &str = "swap";
 
-/// Swap space; `None`, with a message, if there is none and it cannot be made
-/// here. On CI it must be.
+/// Swap space: a file, or what the host has. `None`, with a message, if there
+/// is none; on CI there must be.
 pub fn swap() -> Option<Swap> {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = swap_file();
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if swaps.lines().count() > 1 {
-        return Some(Swap {
-            folder: None,
+    match folder {
+        Err(why) if swaps.lines().count() < 2 => {
+            skip(&format!("no swap space: {why}"));
+            None
+        }
+        folder => Some(Swap {
+            folder: folder.ok(),
             _one: one,
-        });
+        }),
     }
+}
+
+/// A swap file in use. Only root can do it, and not on every file system.
+fn swap_file() -> Result<TempDir, String> {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join(FILE);
     let mut new = OpenOptions::new();
-    let mut file = new
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .unwrap();
-    // A swap file must not have holes.
-    file.write_all(&vec![0; 32 << 20]).unwrap();
-    if !system("mkswap", &path) || !system("swapon", &path) {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "no swap space"
-        );
-        eprintln!("skip: there is no swap space, and only root can make some");
-        return None;
-    }
-    Some(Swap {
-        folder: Some(folder),
-        _one: one,
-    })
+    let new = new.write(true).create_new(true).mode(0o600);
+    // It must not have holes.
+    let zeroes = vec![0; 32 << 20];
+    new.open(&path).unwrap().write_all(&zeroes).unwrap();
+    system("mkswap", &path)?;
+    system("swapon", &path)?;
+    Ok(folder)
 }
 
 impl Drop for Swap {
     fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            system("swapoff", &folder.path().join(FILE));
+        if let Some(folder) = &self.folder
+            && let Err(why) = system("swapoff", &folder.path().join(FILE))
+        {
+            eprintln!("{why}");
         }
     }
 }
 
-/// Runs a command for administrators on `path`, and gives whether it went well.
-fn system(command: &str, path: &Path) -> bool {
+/// Runs a command for administrators on `path`; the error is what it says.
+fn system(command: &str, path: &Path) -> Result<(), String> {
     let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut command = Command::new(command);
-    let output = command.env("PATH", folders).arg(path).output();
-    output.is_ok_and(|output| output.status.success())
+    let output = Command::new(command)
+        .env("PATH", folders)
+        .arg(path)
+        .output();
+    let output = output.map_err(|e| format!("{command}: {e}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{command} {}: {said}", path.display())),
+    }
+}
+
+fn skip(why: &str) {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    eprintln!("skip: {why}");
 }
 
 impl Swap {
     /// Swaps out `len` bytes of this process's memory from `start` on, whole
-    /// pages, and asserts that most are gone. Whoever reads them gets them
-    /// back.
+    /// pages that were touched. Whoever reads them gets them back. False,
+    /// with a message, if fewer than half of them are gone; on CI they must.
     #[allow(unsafe_code)]
-    pub fn out(&self, start: *const u8, len: usize) {
-        let pages = len / PAGE;
+    pub fn out(&self, start: *const u8, len: usize) -> bool {
+        let before = swapped(start.addr());
         for _ in 0..100 {
             // SAFETY: the advice changes no byte.
-            unsafe { madvise(start.cast_mut().cast(), len, Advice::LinuxPageOut) }.unwrap();
-            if 2 * swapped(start, pages) > pages {
-                return;
+            let code = unsafe { libc::madvise(start.cast_mut().cast(), len, libc::MADV_PAGEOUT) };
+            assert_eq!(code, 0, "{}", std::io::Error::last_os_error());
+            if swapped(start.addr()) - before > len / 2 {
+                return true;
             }
         }
-        panic!("{} of {pages} pages are swapped out", swapped(start, pages));
+        skip("the host does not swap out");
+        false
     }
 }
 
-/// Pages that are in swap space. Bit 62 of the kernel's
-/// `Documentation/admin-guide/mm/pagemap.rst`.
-fn swapped(start: *const u8, pages: usize) -> usize {
-    let mut entries = vec![0; 8 * pages];
-    let pagemap = File::open("/proc/self/pagemap").unwrap();
-    let at = 8 * (start.addr() / PAGE) as u64;
-    pagemap.read_exact_at(&mut entries, at).unwrap();
-    let (entries, _) = entries.as_chunks::<8>();
-    let entries = entries.iter().map(|entry| u64::from_le_bytes(*entry));
-    entries.filter(|entry| entry >> 62 == 1).count()
+/// Bytes in swap space of the mapping that has this address: `smaps` of the
+/// kernel's `Documentation/filesystems/proc.rst`.
+fn swapped(address: usize) -> usize {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let hex = |digits: &str| usize::from_str_radix(digits, 16).ok();
+    let begins_here = |line: &str| {
+        let addresses = line.split_once(' ').map_or("", |(first, _)| first);
+        let (start, end) = addresses.split_once('-').unwrap_or_default();
+        hex(start) <= Some(address) && Some(address) < hex(end)
+    };
+    let mut lines = smaps.lines().skip_while(|line| !begins_here(line));
+    let kib = lines.find_map(|line| line.strip_prefix("Swap:")?.strip_suffix("kB"));
+    kib.unwrap().trim().parse::<usize>().unwrap() << 10
 }
