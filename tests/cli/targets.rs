@@ -171,6 +171,8 @@ fn a_terminal_gets_a_progress_bar() {
     let line = "dump --from demo:64M --to x --throttle 16M";
     let mut command = folder.command(line.split(' '));
     command.stderr(program);
+    // Without it the terminal is taken for one that cannot go back.
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
     let mut child = command.spawn().unwrap();
     drop(command);
     let mut seen = Vec::new();
