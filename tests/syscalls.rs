@@ -42,8 +42,16 @@ const AS_IT_COMES: [&str; 10] = [
     "exit",
 ];
 
-fn mark(path: &str) {
-    assert!(fs::metadata(path).is_err());
+fn begin() {
+    // After the first path that does not exist, std may ask whether the system
+    // has statx at all.
+    for _ in 0..2 {
+        assert!(fs::metadata(BEGIN).is_err());
+    }
+}
+
+fn end() {
+    assert!(fs::metadata(END).is_err());
 }
 
 fn options(threads: usize) -> DumpOptions {
@@ -58,10 +66,10 @@ fn to_descriptor(folder: &Path, options: &DumpOptions) {
     let ram = ram();
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let mut sink = FdSink::new(file.into()).unwrap();
     dump(&memory, &mut sink, options).unwrap();
-    mark(END);
+    end();
 }
 
 /// The caller's thread is there already; no other is started.
@@ -78,21 +86,21 @@ fn to_stream(folder: &Path) {
     let ram = ram();
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let mut sink = StreamSink::new(file);
     dump(&memory, &mut sink, &DumpOptions::new(Format::KdumpSnappy)).unwrap();
-    mark(END);
+    end();
 }
 
 fn to_file(folder: &Path) {
     let ram = vec![1; 8 << 20];
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
     let path = folder.join("dump");
-    mark(BEGIN);
+    begin();
     let mut sink = FileSink::create(path, FileSinkOptions::default().sync(true)).unwrap();
     dump(&memory, &mut sink, &options(1)).unwrap();
     drop(sink);
-    mark(END);
+    end();
 }
 
 /// Cannot be read behind 6 MiB.
@@ -114,13 +122,13 @@ fn to_kept_file(folder: &Path) {
     let ram = ram();
     let memory = Broken(SliceMemory::new([(0, &ram[..])]).unwrap());
     let path = folder.join("dump");
-    mark(BEGIN);
+    begin();
     let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
     // The scan for VMCOREINFO would meet the error before the dump begins.
     let options = options(1).vmcoreinfo(VmcoreinfoSource::None);
     let result = dump(&memory, &mut sink, &options.keep_partial(true));
     drop(sink);
-    mark(END);
+    end();
     assert!(
         matches!(result, Err(Error::Incomplete { .. })),
         "{result:?}"
@@ -141,7 +149,7 @@ fn of_file(folder: &Path, nocache: bool) {
     }
     let path = folder.join("dump");
     let file = (!nocache).then(|| File::create_new(&path).unwrap());
-    mark(BEGIN);
+    begin();
     let memory = FileMemory::flat(ram).unwrap().nocache(nocache);
     match file {
         Some(file) => {
@@ -155,7 +163,7 @@ fn of_file(folder: &Path, nocache: bool) {
         }
     }
     drop(memory);
-    mark(END);
+    end();
 }
 
 fn in_the_background(folder: &Path) {
@@ -163,25 +171,25 @@ fn in_the_background(folder: &Path) {
     file.write_all_at(&ram(), 0).unwrap();
     let memory = FileMemory::flat(File::open(folder.join("ram")).unwrap()).unwrap();
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let sink = FdSink::new(file.into()).unwrap();
     let job = DumpJob::start(memory, sink, options(1), |result| {
         assert_eq!(result.unwrap().pages, 2048);
     });
     job.wait();
-    mark(END);
+    end();
 }
 
 #[cfg(feature = "mapped")]
 fn of_mapping(folder: &Path) {
     let ram = ram();
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let range = MemoryRange::new(0, ram.len() as u64).unwrap();
     let memory = guestdump::memory::MappedMemory::new([(range, ram.as_ptr().addr())]).unwrap();
     let mut sink = FdSink::new(file.into()).unwrap();
     dump(&memory, &mut sink, &options(1)).unwrap();
-    mark(END);
+    end();
 }
 
 #[cfg(feature = "vm-memory")]
@@ -212,12 +220,12 @@ fn of_vm_memory(
     ram.write_slice(&[1; 8 << 20], GuestAddress(4 << 20))
         .unwrap();
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let memory = VmMemory::new(&ram).unwrap();
     let memory = memory.populated(populated).reads(reads);
     let mut sink = FdSink::new(file.into()).unwrap();
     dump(&memory, &mut sink, &options(1)).unwrap();
-    mark(END);
+    end();
 }
 
 #[cfg(feature = "qemu")]
@@ -226,7 +234,7 @@ fn of_qemu(folder: &Path) {
 
     let socket = folder.join("qmp");
     let file = File::create_new(folder.join("dump")).unwrap();
-    mark(BEGIN);
+    begin();
     let mut guest = QemuGuest::connect(&socket, QemuOptions::default()).unwrap();
     guest.stop().unwrap();
     let options = guest.options(Format::KdumpRawSnappy).unwrap();
@@ -234,7 +242,7 @@ fn of_qemu(folder: &Path) {
     let dumped = guest.dump(&mut sink, &options);
     let resumed = guest.resume();
     drop(guest);
-    mark(END);
+    end();
     dumped.unwrap();
     resumed.unwrap();
 }
@@ -327,11 +335,9 @@ fn documented() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
 
 /// What strace wrote between the two marks, of all threads.
 fn calls(trace: &str) -> BTreeSet<&str> {
-    let between = trace
-        .lines()
-        .skip_while(|line| !line.contains(BEGIN))
-        .skip(1)
-        .take_while(|line| !line.contains(END));
+    let (_, behind) = trace.rsplit_once(BEGIN).unwrap();
+    let lines = behind.lines().skip(1);
+    let between = lines.take_while(|line| !line.contains(END));
     // `PID call(…`; signals, exits and the second half of a call that another
     // thread interrupted are no calls.
     between
