@@ -81,7 +81,9 @@ enum Page<'m> {
 /// What decides where the next block goes.
 pub(super) struct Layout {
     pub(super) placement: Placement,
-    pub(super) seen: Seen,
+    seen: Seen,
+    /// For the few pages that must be compressed while they get their place.
+    compressor: Compressor,
 }
 
 /// What a page is found again by.
@@ -128,6 +130,14 @@ impl<'a, 't> Pages<'a, 't> {
                 descriptors_end: descriptors_at,
             }),
         }
+    }
+
+    pub(super) fn layout(&self, placement: Placement) -> Result<Layout> {
+        Ok(Layout {
+            placement,
+            seen: Seen::new(self.page_size),
+            compressor: self.compressor()?,
+        })
     }
 
     pub(super) fn written(&self) -> Written {
@@ -280,7 +290,11 @@ impl<'a> Encoder for Pages<'a, '_> {
     }
 
     fn place(&self, layout: &mut Layout, block: &mut Block<'a>) -> Result<()> {
-        let Layout { placement, seen } = layout;
+        let Layout {
+            placement,
+            seen,
+            compressor,
+        } = layout;
         let Block {
             read,
             encoded: Encoded { data, pages },
@@ -319,7 +333,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                     None => {
                         let mut again = Vec::new();
                         let bytes = &known.bytes;
-                        let flags = self.store(&mut self.compressor()?, gpa, bytes, &mut again)?;
+                        let flags = self.store(compressor, gpa, bytes, &mut again)?;
                         let stored = placement.store(again.len() as u32, flags);
                         compaction.add(data, again);
                         seen.note(known.hash, bytes, stored);

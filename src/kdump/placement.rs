@@ -30,8 +30,8 @@ pub(super) struct Placement {
     pub(super) next_data: u64,
     /// Descriptors that are not written yet, and where they go.
     pub(super) descriptors: Due,
-    /// Room for more: of descriptors that were written.
-    spare: Vec<u8>,
+    /// Room for more, of descriptors that were written.
+    spare: Vec<Vec<u8>>,
     pub(super) pages: u64,
     /// Of these.
     pub(super) zero_pages: u64,
@@ -95,9 +95,9 @@ impl Placement {
     /// Takes the room of what was due before, so that not every block keeps
     /// some for the few that need it.
     pub(super) fn take_back(&mut self, due: &mut Due) {
-        due.bytes.clear();
         if due.bytes.capacity() > 0 {
-            self.spare = std::mem::take(&mut due.bytes);
+            due.bytes.clear();
+            self.spare.push(std::mem::take(&mut due.bytes));
         }
     }
 
@@ -105,8 +105,10 @@ impl Placement {
     fn flush_if_full(&mut self, due: &mut Due) {
         if self.descriptors.bytes.len() == DESCRIPTORS_AT_ONCE * PageDescriptor::SIZE {
             due.offset = self.descriptors.offset;
-            due.bytes =
-                std::mem::replace(&mut self.descriptors.bytes, std::mem::take(&mut self.spare));
+            // Of the full size at once: what grows leaves holes behind.
+            let room = self.spare.pop();
+            let room = room.unwrap_or_else(|| Vec::with_capacity(self.descriptors.bytes.len()));
+            due.bytes = std::mem::replace(&mut self.descriptors.bytes, room);
             self.descriptors.offset += due.bytes.len() as u64;
         }
     }

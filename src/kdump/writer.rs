@@ -14,7 +14,7 @@ use super::format::{
 use super::layout::Layout;
 use super::pages::{self, Pages};
 use super::placement::Placement;
-use super::seen::{Seen, Stored};
+use super::seen::Stored;
 use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::encoding::{ByteOrder, Class};
@@ -184,10 +184,8 @@ impl<'a> KdumpWriter<'a> {
         };
         let data = self.layout.data + page_size;
         let pages = Pages::new(&self.contents, &target, data, self.layout.descriptors);
-        let layout = pages::Layout {
-            placement: Placement::new(zero_page, self.layout.descriptors, self.order),
-            seen: Seen::new(page_size as usize),
-        };
+        let placement = Placement::new(zero_page, self.layout.descriptors, self.order);
+        let layout = pages.layout(placement)?;
         let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Missing);
         let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
         let end = end.placement;
