@@ -4,13 +4,15 @@
 //! prints seconds. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod populated;
+
 use std::fs::File;
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
 use guestdump::codec::Codec;
-use guestdump::memory::{FileMemory, GuestMemory, MemoryRange, is_zero};
+use guestdump::memory::{FileMemory, GuestMemory, is_zero};
 
 const PAGE: usize = 4096;
 
@@ -59,16 +61,12 @@ fn main() {
 fn pages_not_zero(memory: &FileMemory) -> Vec<u8> {
     let mut pages = Vec::new();
     let mut page = [0; PAGE];
-    for range in memory.ranges() {
-        let mut rest = Some(range);
-        while let Some(extent) = rest.and_then(|rest| memory.next_populated(rest).unwrap()) {
-            for gpa in (extent.start()..extent.end()).step_by(PAGE) {
-                memory.read(gpa, &mut page).unwrap();
-                if !is_zero(&page) {
-                    pages.extend_from_slice(&page);
-                }
+    for extent in populated::extents(memory) {
+        for gpa in (extent.start()..extent.end()).step_by(PAGE) {
+            memory.read(gpa, &mut page).unwrap();
+            if !is_zero(&page) {
+                pages.extend_from_slice(&page);
             }
-            rest = MemoryRange::new(extent.end(), range.end() - extent.end()).ok();
         }
     }
     pages

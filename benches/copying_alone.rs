@@ -4,12 +4,14 @@
 //! prints seconds. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod populated;
+
 use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
-use guestdump::memory::{FileMemory, GuestMemory, MemoryRange};
+use guestdump::memory::{FileMemory, GuestMemory};
 
 /// Bytes that are read or written at once.
 const PIECE: usize = 256 << 10;
@@ -26,15 +28,11 @@ fn main() {
     let out = File::create(out).unwrap();
     let mut piece = vec![1; PIECE];
     let begun = Instant::now();
-    for range in memory.ranges() {
-        let mut rest = Some(range);
-        while let Some(extent) = rest.and_then(|rest| memory.next_populated(rest).unwrap()) {
-            for gpa in (extent.start()..extent.end()).step_by(PIECE) {
-                let len = PIECE.min((extent.end() - gpa) as usize);
-                memory.read(gpa, &mut piece[..len]).unwrap();
-                black_box(&piece);
-            }
-            rest = MemoryRange::new(extent.end(), range.end() - extent.end()).ok();
+    for extent in populated::extents(&memory) {
+        for gpa in (extent.start()..extent.end()).step_by(PIECE) {
+            let len = PIECE.min((extent.end() - gpa) as usize);
+            memory.read(gpa, &mut piece[..len]).unwrap();
+            black_box(&piece);
         }
     }
     for at in (0..size).step_by(PIECE) {

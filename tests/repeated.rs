@@ -2,6 +2,8 @@
 //! for every number of threads all the same.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod support;
+
 use std::io::Write;
 
 use guestdump::codec::Codec;
@@ -10,6 +12,7 @@ use guestdump::sink::BufferSink;
 use guestdump::vmcore::Vmcore;
 use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use support::Page;
 
 const PAGE: usize = 4096;
 
@@ -17,14 +20,9 @@ const PAGE: usize = 4096;
 /// shrinks.
 fn page(number: usize) -> Vec<u8> {
     if number % 4 == 3 {
-        let mut state = number as u64;
-        let next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (state >> 56) as u8
-        };
-        return std::iter::repeat_with(next).take(PAGE).collect();
+        let mut page = Page::Random(1).bytes();
+        page[..8].copy_from_slice(&number.to_le_bytes());
+        return page;
     }
     let line = format!("{number} is the number of this page. ").into_bytes();
     line.into_iter().cycle().take(PAGE).collect()
