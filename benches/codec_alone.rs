@@ -1,7 +1,8 @@
 //! How long one codec alone takes for all pages of a RAM file that are not zero,
 //! with so many threads that each have a part of them.
 //!     codec_alone RAM CODEC THREADS
-//! prints seconds. benches/peers runs it beside the dumps.
+//! prints seconds. CODEC is a library, `snap` or `minilzo`, or a codec as it is
+//! in this crate. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod populated;
@@ -24,20 +25,15 @@ fn main() {
         return;
     };
     let threads: usize = threads.parse().unwrap();
-    let mut codecs = Codec::ALL.iter();
-    let codec = codecs.find(|c| c.feature() == codec).unwrap();
     let pages = pages_not_zero(&FileMemory::flat(File::open(ram).unwrap()).unwrap());
     let (pages, _) = pages.as_chunks::<PAGE>();
     let begin = Barrier::new(threads);
     let compress = |part: &[[u8; PAGE]]| {
-        let mut compressor = codec.compressor().unwrap().unwrap();
-        // Room for a page that does not shrink, so that nothing is allocated.
-        let mut out = Vec::with_capacity(2 * PAGE);
+        let mut compress = compressor(codec);
         begin.wait();
         let begun = Instant::now();
         for page in part {
-            out.clear();
-            black_box(compressor.compress(black_box(page), &mut out).unwrap());
+            compress(black_box(page));
         }
         begun.elapsed().as_secs_f64()
     };
@@ -56,6 +52,34 @@ fn main() {
             .fold(0.0, f64::max)
     });
     println!("{seconds:.6}");
+}
+
+/// What compresses a page.
+fn compressor(name: &str) -> Box<dyn FnMut(&[u8; PAGE])> {
+    // Room for a page that does not shrink, so that nothing is allocated.
+    let mut out = vec![0; 2 * PAGE];
+    match name {
+        "snap" => {
+            let mut encoder = snap::raw::Encoder::new();
+            Box::new(move |page| {
+                black_box(encoder.compress(page, &mut out).unwrap());
+            })
+        }
+        "minilzo" => {
+            let mut lzo = Box::new(minilzo_rs::LZO::init().unwrap());
+            Box::new(move |page| {
+                black_box(lzo.compress(page).unwrap());
+            })
+        }
+        _ => {
+            let codec = Codec::ALL.iter().find(|c| c.feature() == name).unwrap();
+            let mut compressor = codec.compressor().unwrap().unwrap();
+            Box::new(move |page| {
+                out.clear();
+                black_box(compressor.compress(page, &mut out).unwrap());
+            })
+        }
+    }
 }
 
 fn pages_not_zero(memory: &FileMemory) -> Vec<u8> {

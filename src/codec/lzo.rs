@@ -1,5 +1,5 @@
-//! LZO1X: lzokay (MIT), or minilzo (GPL-3.0-or-later) with the feature
-//! `minilzo`. Decompression is lzokay's in either case: it is safe Rust.
+//! LZO1X. Compression is our own (`lz77`), or minilzo's (GPL-3.0-or-later) with the
+//! feature `minilzo`. Decompression is the crate lzokay's: it is safe Rust.
 
 use std::io;
 
@@ -29,7 +29,7 @@ impl Compress for Lzo {
 
 #[cfg(not(feature = "minilzo"))]
 pub(super) struct Lzo {
-    dictionary: Box<lzokay::compress::Dict>,
+    finder: super::lz77::Finder,
     scratch: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct Lzo {
 impl Lzo {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
-            dictionary: lzokay::compress::Dict::new(),
+            finder: super::lz77::Finder::new(),
             scratch: Vec::new(),
         })
     }
@@ -46,11 +46,11 @@ impl Lzo {
 #[cfg(not(feature = "minilzo"))]
 impl Compress for Lzo {
     fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
-        use lzokay::compress::{compress_no_alloc, compress_worst_size};
-        self.scratch.resize(compress_worst_size(page.len()), 0);
-        let len = compress_no_alloc(page, &mut self.scratch, &mut self.dictionary)
-            .map_err(|e| io::Error::other(format!("lzokay: {e:?}")))?;
-        Ok(keep_if_shorter(&self.scratch[..len], page.len(), out))
+        use super::format::lzo1x::Lzo1x;
+        self.scratch.resize(Lzo1x::room(page.len()), 0);
+        let mut stream = Lzo1x::new(&mut self.scratch);
+        self.finder.tokens(page, &mut stream);
+        Ok(keep_if_shorter(stream.finish(), page.len(), out))
     }
 }
 

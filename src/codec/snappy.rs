@@ -1,18 +1,20 @@
-//! Raw snappy through snap.
+//! Raw snappy. Compression is our own (`lz77`), decompression the crate snap's.
 
 use std::io;
 
+use super::format::snappy::Snappy as Stream;
+use super::lz77::Finder;
 use super::{Compress, invalid, keep_if_shorter};
 
 pub(super) struct Snappy {
-    encoder: snap::raw::Encoder,
+    finder: Finder,
     scratch: Vec<u8>,
 }
 
 impl Snappy {
     pub(super) fn new() -> Self {
         Self {
-            encoder: snap::raw::Encoder::new(),
+            finder: Finder::new(),
             scratch: Vec::new(),
         }
     }
@@ -20,13 +22,12 @@ impl Snappy {
 
 impl Compress for Snappy {
     fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
-        self.scratch
-            .resize(snap::raw::max_compress_len(page.len()), 0);
-        let len = self
-            .encoder
-            .compress(page, &mut self.scratch)
-            .map_err(io::Error::other)?;
-        Ok(keep_if_shorter(&self.scratch[..len], page.len(), out))
+        let len = u32::try_from(page.len())
+            .map_err(|_| io::Error::other("snappy takes at most 4 GiB at once"))?;
+        self.scratch.resize(Stream::room(page.len()), 0);
+        let mut stream = Stream::new(&mut self.scratch, len);
+        self.finder.tokens(page, &mut stream);
+        Ok(keep_if_shorter(stream.finish(), page.len(), out))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::file_data::{SHORT, next_extent, next_start};
+use super::file_data::{SHORT, next_extent_in_steps, next_start};
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
@@ -182,7 +182,7 @@ impl GuestMemory for FileMemory {
             let found = match here.size() <= SHORT {
                 true => next_start(&region.file, offset, here)?
                     .and_then(|start| here.starting_at(start)),
-                false => next_extent(&region.file, offset, here)?,
+                false => next_extent_in_steps(&region.file, offset, here)?,
             };
             if found.is_some() {
                 return Ok(found);
