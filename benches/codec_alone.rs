@@ -54,8 +54,9 @@ fn main() {
     println!("{seconds:.6}");
 }
 
-/// What compresses a page.
-fn compressor(name: &str) -> Box<dyn FnMut(&[u8; PAGE])> {
+type CompressPage = dyn FnMut(&[u8; PAGE]);
+
+fn compressor(name: &str) -> Box<CompressPage> {
     // Room for a page that does not shrink, so that nothing is allocated.
     let mut out = vec![0; 2 * PAGE];
     match name {

@@ -17,6 +17,7 @@ from qmp import Qmp  # noqa: E402
 RUNS = int(os.environ["RUNS"])
 WORK = Path(os.environ["WORK"])
 GUESTDUMP = os.environ["GUESTDUMP"]
+WITH_MINILZO = os.environ["GUESTDUMP_MINILZO"]
 GUEST_RAM = WORK / "guest/ram"
 RAM = WORK / "ram"  # A copy with the same holes.
 MAP = WORK / "map.json"
@@ -39,9 +40,9 @@ def timed(command):
     return time.perf_counter() - begun
 
 
-def ours(file_format, *more):
+def ours(file_format, *more, program=GUESTDUMP):
     source = ["--from", f"raw:{RAM}", "--map", MAP]
-    return [GUESTDUMP, "dump", *source, "--to", OUT, "--format", file_format, *more]
+    return [program, "dump", *source, "--to", OUT, "--format", file_format, *more]
 
 
 def resize(size):
@@ -203,8 +204,8 @@ class Table:
         path.write_text("\n".join([heading, "", head, "|---" * 7 + "|", *self.rows]) + "\n")
 
 
-def dump_of(file_format, *more):
-    return lambda: timed(ours(file_format, *more))
+def dump_of(file_format, *more, program=GUESTDUMP):
+    return lambda: timed(ours(file_format, *more, program=program))
 
 
 def available_memory():
@@ -226,14 +227,15 @@ def compression(table):
         table.faster(file_format, peer, lambda: qemu(file_format), dump_of(file_format), 5, 8)
     timed(ours("elf"))
     source = OUT.rename(WORK / "source.elf")
-    table.faster(
-        "kdump-raw-lzo (minilzo)",
-        "makedumpfile -l -d 0 from ELF",
-        lambda: timed(["makedumpfile", "-l", "-d", "0", source, OUT]),
-        dump_of("kdump-raw-lzo"),
-        3,
-        5,
-    )
+    for work, program in ("kdump-raw-lzo", GUESTDUMP), ("kdump-raw-lzo (minilzo)", WITH_MINILZO):
+        table.faster(
+            work,
+            "makedumpfile -l -d 0 from ELF",
+            lambda: timed(["makedumpfile", "-l", "-d", "0", source, OUT]),
+            dump_of("kdump-raw-lzo", program=program),
+            3,
+            5,
+        )
     for codec in "snappy", "lzo":
         table.faster(
             f"kdump-raw-{codec} with --dump-level 31",
@@ -244,15 +246,21 @@ def compression(table):
             2,
         )
     source.unlink()
-    for codec in "snappy", "lzo", "zstd":
-        work = f"kdump-raw-{codec}"
-        dump_of(work)()
+    for codec, library, program, with_feature in (
+        ("snappy", "snap", GUESTDUMP, ""),
+        ("lzo", "minilzo", GUESTDUMP, ""),
+        ("lzo", "minilzo", WITH_MINILZO, " (minilzo)"),
+        ("zstd", "zstd", GUESTDUMP, ""),
+    ):
+        dump = dump_of(f"kdump-raw-{codec}", program=program)
+        dump()
         size = OUT.stat().st_blocks * 512
         limit, copying, own = medians(
-            lambda: codec_alone(codec), lambda: copying_alone(size), dump_of(work)
+            lambda: codec_alone(library), lambda: copying_alone(size), dump
         )
         figures = f"{own:.3f} s, {limit:.3f} s"
-        peer = f"the codec alone on {CORES} cores"
+        work = f"kdump-raw-{codec}{with_feature}"
+        peer = f"{library} alone on {CORES} cores"
         table.add(work, peer, figures, own / limit, 1.35, 1.15, False)
         limit += copying / CORES
         table.told(work, f"{peer}, and reading and writing alone / {CORES}", f"{own:.3f} s, {limit:.3f} s", own / limit)

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::file_data::{SHORT, next_extent_in_steps, next_start};
+use super::file_data::{SHORT, is_on_tmpfs, next_extent, next_extent_in_steps, next_start};
 use super::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
@@ -26,8 +26,9 @@ pub struct FileRegion {
 /// machine (memfd, tmpfs, hugetlbfs, plain file) or a saved image of it.
 ///
 /// The files are read with `pread`, not mapped: a file that shrinks gives an
-/// error instead of a signal. Their holes (`SEEK_HOLE`) count as not populated and are never
-/// read.
+/// error instead of a signal. Their holes (`SEEK_DATA`, `SEEK_HOLE`) count as not populated
+/// and are not read, but for those of tmpfs beside data in the same 64 KiB, which takes no
+/// memory.
 ///
 /// ```no_run
 /// use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
@@ -50,6 +51,8 @@ pub struct FileRegion {
 #[derive(Debug)]
 pub struct FileMemory {
     regions: Vec<FileRegion>,
+    /// Whether all files are on tmpfs.
+    on_tmpfs: bool,
     read_once: Option<ReadOnce>,
 }
 
@@ -77,6 +80,7 @@ impl FileMemory {
             }
         }
         Ok(Self {
+            on_tmpfs: regions.iter().all(|region| is_on_tmpfs(&region.file)),
             regions,
             read_once: None,
         })
@@ -179,10 +183,13 @@ impl GuestMemory for FileMemory {
             let offset = region.offset + (here.start() - region.range.start());
             // Where little is asked for, it is not worth while to find where the
             // data ends: reading a hole does no harm here.
-            let found = match here.size() <= SHORT {
-                true => next_start(&region.file, offset, here)?
-                    .and_then(|start| here.starting_at(start)),
-                false => next_extent_in_steps(&region.file, offset, here)?,
+            let file = &region.file;
+            let found = if here.size() <= SHORT {
+                next_start(file, offset, here)?.and_then(|start| here.starting_at(start))
+            } else if self.on_tmpfs {
+                next_extent_in_steps(file, offset, here)?
+            } else {
+                next_extent(file, offset, here)?
             };
             if found.is_some() {
                 return Ok(found);
@@ -218,6 +225,47 @@ mod tests {
         let mut buf = [0u8; 4];
         memory.read(0x80_0010, &mut buf).expect("read");
         assert_eq!(&buf, b"data");
+    }
+
+    /// To find the end of all data there takes as long as there is data.
+    #[test]
+    fn on_tmpfs_extents_are_of_steps_and_not_long() {
+        const MIB: u64 = 1 << 20;
+        const KIB: u64 = 1 << 10;
+        let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC);
+        let file = File::from(memfd.expect("memfd"));
+        file.set_len(64 * MIB).expect("set_len");
+        let fill = |at, len| {
+            file.write_all_at(&vec![1; len as usize], at)
+                .expect("write")
+        };
+        // A page, two pages with a hole of one step between, and 5 MiB.
+        fill(3 * MIB + 20 * KIB, 4 * KIB);
+        fill(4 * MIB, 4 * KIB);
+        fill(4 * MIB + 128 * KIB, 4 * KIB);
+        fill(10 * MIB, 5 * MIB);
+        let blocks = || std::os::unix::fs::MetadataExt::blocks(&file.metadata().expect("metadata"));
+        let before = blocks();
+        let memory = FileMemory::flat(file.try_clone().expect("clone")).expect("file memory");
+        let mut extents = Vec::new();
+        let mut rest = Some(range(0, 64 * MIB));
+        while let Some(found) = rest.and_then(|rest| memory.next_populated(rest).expect("seek")) {
+            let mut bytes = vec![0; found.size() as usize];
+            memory.read(found.start(), &mut bytes).expect("read");
+            extents.push((found.start(), found.size()));
+            rest = range(0, 64 * MIB).starting_at(found.end());
+        }
+        let long = (0..5).map(|n| ((10 + n) * MIB, MIB));
+        let expected = [
+            (3 * MIB + 20 * KIB, 44 * KIB),
+            (4 * MIB, 64 * KIB),
+            (4 * MIB + 128 * KIB, 64 * KIB),
+        ];
+        assert_eq!(
+            extents,
+            expected.into_iter().chain(long).collect::<Vec<_>>()
+        );
+        assert_eq!(blocks(), before, "reading filled holes");
     }
 
     #[test]

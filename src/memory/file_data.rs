@@ -81,24 +81,24 @@ pub(crate) fn next_extent(
     Ok(extent.intersection(&range))
 }
 
-/// `include/uapi/linux/magic.h`; memfd has it too.
-const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+/// Whether the file is on tmpfs, as memfds are.
+pub(super) fn is_on_tmpfs(file: &File) -> bool {
+    /// `include/uapi/linux/magic.h`.
+    const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
+}
 
 /// In steps of so many bytes [`next_extent_in_steps`] looks for data.
 const STEP: u64 = 64 << 10;
 
-/// As [`next_extent`], for a file of which holes may be read: an extent may have
-/// holes in it, shorter than 64 KiB. To find where a tmpfs file's data ends takes as
+/// As [`next_extent`], for a file on tmpfs of which holes may be read: an extent
+/// may have holes in it, shorter than 64 KiB. To find there where data ends takes as
 /// long as there is data, and that before any of it can be read.
 pub(super) fn next_extent_in_steps(
     file: &File,
     offset: u64,
     range: MemoryRange,
 ) -> io::Result<Option<MemoryRange>> {
-    let on_tmpfs = rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC);
-    if !on_tmpfs {
-        return next_extent(file, offset, range);
-    }
     let Some(start) = next_start(file, offset, range)? else {
         return Ok(None);
     };
