@@ -5,6 +5,7 @@
 //! in this crate. benches/peers runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
+mod library;
 mod populated;
 
 use std::fs::File;
@@ -12,10 +13,8 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::Instant;
 
-use guestdump::codec::Codec;
 use guestdump::memory::{FileMemory, GuestMemory, is_zero};
-
-const PAGE: usize = 4096;
+use library::{PAGE, ROOM, compressor};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -29,11 +28,11 @@ fn main() {
     let (pages, _) = pages.as_chunks::<PAGE>();
     let begin = Barrier::new(threads);
     let compress = |part: &[[u8; PAGE]]| {
-        let mut compress = compressor(codec);
+        let (mut compress, mut out) = (compressor(codec), [0; ROOM]);
         begin.wait();
         let begun = Instant::now();
         for page in part {
-            compress(black_box(page));
+            black_box(compress(black_box(page), &mut out));
         }
         begun.elapsed().as_secs_f64()
     };
@@ -52,35 +51,6 @@ fn main() {
             .fold(0.0, f64::max)
     });
     println!("{seconds:.6}");
-}
-
-type CompressPage = dyn FnMut(&[u8; PAGE]);
-
-fn compressor(name: &str) -> Box<CompressPage> {
-    // Room for a page that does not shrink, so that nothing is allocated.
-    let mut out = vec![0; 2 * PAGE];
-    match name {
-        "snap" => {
-            let mut encoder = snap::raw::Encoder::new();
-            Box::new(move |page| {
-                black_box(encoder.compress(page, &mut out).unwrap());
-            })
-        }
-        "minilzo" => {
-            let mut lzo = Box::new(minilzo_rs::LZO::init().unwrap());
-            Box::new(move |page| {
-                black_box(lzo.compress(page).unwrap());
-            })
-        }
-        _ => {
-            let codec = Codec::ALL.iter().find(|c| c.feature() == name).unwrap();
-            let mut compressor = codec.compressor().unwrap().unwrap();
-            Box::new(move |page| {
-                out.clear();
-                black_box(compressor.compress(page, &mut out).unwrap());
-            })
-        }
-    }
 }
 
 fn pages_not_zero(memory: &FileMemory) -> Vec<u8> {
