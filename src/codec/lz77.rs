@@ -31,7 +31,7 @@ const _: () = assert!(
     HASHED + 2 == WORD,
     "three positions have their bytes in a word"
 );
-/// A step over what has no match looks at three positions of three.
+/// Positions that are looked at together, and the step to the next ones.
 const STEP: usize = 3;
 /// After so many bytes without a match, as a power of 2, steps are longer by one.
 const PATIENCE: u32 = 6;
