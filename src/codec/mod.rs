@@ -26,9 +26,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
-#[cfg(any(feature = "lzo", feature = "snappy"))]
+// With `minilzo` our own LZO is there for its tests alone.
+#[cfg(any(feature = "snappy", all(feature = "lzo", any(test, not(feature = "minilzo")))))]
 mod format;
-#[cfg(any(feature = "lzo", feature = "snappy"))]
+#[cfg(any(feature = "snappy", all(feature = "lzo", any(test, not(feature = "minilzo")))))]
 mod lz77;
 #[cfg(feature = "lzo")]
 mod lzo;

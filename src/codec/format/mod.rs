@@ -1,7 +1,6 @@
 //! The streams of bytes that codecs of our own write.
 
-#[cfg(feature = "lzo")]
-#[cfg_attr(feature = "minilzo", allow(dead_code))]
+#[cfg(all(feature = "lzo", any(test, not(feature = "minilzo"))))]
 pub(super) mod lzo1x;
 #[cfg(feature = "snappy")]
 pub(super) mod snappy;
