@@ -7,7 +7,7 @@ use arbitrary::{Result, Unstructured};
 use guestdump::GuestMemory;
 use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
 
-/// About as many pages has a guest at most: two chunks. LZO is slow.
+/// About as many pages has a guest at most: two chunks.
 const MAX_PAGES: usize = 300;
 
 /// What a page holds.

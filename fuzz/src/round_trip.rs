@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use arbitrary::{Result, Unstructured};
-use guestdump::codec::Codec;
 use guestdump::elf::Notes;
 use guestdump::flattened::rearrange;
 use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
@@ -197,9 +196,7 @@ impl Case {
             rearrange(&mut &bytes[..], &mut raw, &Progress::new()).unwrap();
             self.same(&open(&raw.into_bytes()), &summary);
         }
-        // LZO takes seconds for what zstd does at once.
-        let slow = self.format.codec() == Some(Codec::Lzo);
-        if let Some(part) = self.disk.filter(|_| !slow) {
+        if let Some(part) = self.disk {
             let blocks = bytes.len().div_ceil(4096) * usize::from(part) / 256;
             self.fill(blocks, &summary);
         }

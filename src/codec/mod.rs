@@ -27,9 +27,15 @@
 #![forbid(unsafe_code)]
 
 // With `minilzo` our own LZO is there for its tests alone.
-#[cfg(any(feature = "snappy", all(feature = "lzo", any(test, not(feature = "minilzo")))))]
+#[cfg(any(
+    feature = "snappy",
+    all(feature = "lzo", any(test, not(feature = "minilzo")))
+))]
 mod format;
-#[cfg(any(feature = "snappy", all(feature = "lzo", any(test, not(feature = "minilzo")))))]
+#[cfg(any(
+    feature = "snappy",
+    all(feature = "lzo", any(test, not(feature = "minilzo")))
+))]
 mod lz77;
 #[cfg(feature = "lzo")]
 mod lzo;
@@ -239,6 +245,38 @@ mod tests {
                 let mut back = vec![0xa5; page.len()];
                 codec.decompress(&out[6..], &mut back).unwrap();
                 assert!(back == page, "{codec:?}");
+            }
+        }
+    }
+
+    proptest::proptest! {
+        /// Also of more than a reach of LZO's and of snappy's copies.
+        #[test]
+        fn pages_of_pieces_are_read_back(
+            pieces in proptest::collection::vec(
+                (proptest::collection::vec(proptest::arbitrary::any::<u8>(), 1..500), 1usize..4, 0usize..40_000),
+                1..60,
+            ),
+        ) {
+            let mut page = Vec::new();
+            for (piece, times, before) in &pieces {
+                for _ in 0..*times {
+                    page.extend_from_slice(piece);
+                }
+                // And something again from far before.
+                let from = page.len().saturating_sub(*before);
+                page.extend_from_within(from..(from + piece.len()).min(page.len()));
+            }
+            for &codec in &[Codec::Lzo, Codec::Snappy] {
+                let Some(mut compressor) = codec.compressor().unwrap() else {
+                    continue;
+                };
+                let mut out = Vec::new();
+                if compressor.compress(&page, &mut out).unwrap() {
+                    let mut back = vec![0; page.len()];
+                    codec.decompress(&out, &mut back).unwrap();
+                    assert!(back == page, "{codec:?}");
+                }
             }
         }
     }

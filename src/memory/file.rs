@@ -268,6 +268,45 @@ mod tests {
         assert_eq!(blocks(), before, "reading filled holes");
     }
 
+    /// A saved image may have a header of any length before memory.
+    #[test]
+    fn on_tmpfs_memory_may_begin_anywhere_in_the_file() {
+        const MIB: u64 = 1 << 20;
+        for offset in [1, 0x6ac, 0xfff, 0x1000, 0x1_0001, 0x1_0800] {
+            let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC);
+            let file = File::from(memfd.expect("memfd"));
+            file.set_len(offset + 16 * MIB).expect("set_len");
+            for (at, len) in [
+                (0, 3),
+                (4 * MIB + 0xffff, 2),
+                (6 * MIB - 1, 3 * MIB + 2),
+                (15 * MIB + 5, 1),
+            ] {
+                let bytes = vec![7; len as usize];
+                file.write_all_at(&bytes, offset + at).expect("write");
+            }
+            let all = range(0, 16 * MIB);
+            let memory = FileMemory::new(vec![FileRegion {
+                range: all,
+                file: Arc::new(file.try_clone().expect("clone")),
+                offset,
+            }])
+            .expect("file memory");
+            let mut found = vec![0; 16 * MIB as usize];
+            let mut rest = Some(all);
+            while let Some(extent) =
+                rest.and_then(|rest| memory.next_populated(rest).expect("seek"))
+            {
+                let part = extent.start() as usize..extent.end() as usize;
+                memory.read(extent.start(), &mut found[part]).expect("read");
+                rest = all.starting_at(extent.end());
+            }
+            let mut expected = vec![0; 16 * MIB as usize];
+            file.read_exact_at(&mut expected, offset).expect("read");
+            assert!(found == expected, "offset {offset:#x}");
+        }
+    }
+
     #[test]
     fn several_files_are_one_memory() {
         let mut a = tempfile::tempfile().expect("temporary file");

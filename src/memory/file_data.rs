@@ -109,7 +109,10 @@ pub(super) fn next_extent_in_steps(
     while end < limit && has_data(offset_of(end)) {
         end = end.saturating_add(STEP);
     }
-    let size = end.min(limit) - start;
+    // Steps are those of the file, which the guest's pages need not be.
+    let size = (end - start)
+        .next_multiple_of(MIN_PAGE_SIZE)
+        .min(limit - start);
     MemoryRange::new(start, size)
         .map(Some)
         .map_err(io::Error::other)
