@@ -22,8 +22,6 @@ pub(super) trait Tokens {
 
 /// The shortest copy.
 pub(super) const SHORTEST: usize = 4;
-/// Literals are copied in steps of so many bytes.
-pub(super) const LITERALS_AT_ONCE: usize = 16;
 
 const WORD: usize = size_of::<u64>();
 const HASHED: usize = 6;

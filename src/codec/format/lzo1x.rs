@@ -5,7 +5,8 @@
 //! many literals follow, 0 to 3, and runs of at least four literals.
 #![forbid(unsafe_code)]
 
-use crate::codec::lz77::{LITERALS_AT_ONCE, Tokens};
+use super::stream::{BEHIND, Stream};
+use crate::codec::lz77::Tokens;
 
 /// A copy of distance 16,384 ends the stream.
 const END: [u8; 3] = [0x11, 0, 0];
@@ -37,8 +38,7 @@ const FAR_HIGH: u8 = 0x08;
 
 /// Writes a stream into a buffer that has room for it.
 pub(in crate::codec) struct Lzo1x<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
+    stream: Stream<'b>,
 }
 
 impl<'b> Lzo1x<'b> {
@@ -46,45 +46,41 @@ impl<'b> Lzo1x<'b> {
     /// its end.
     pub(in crate::codec) fn room(len: usize) -> usize {
         // The most is added by runs of 19 literals and a far copy of 4.
-        len + len / 16 + END.len() + 2 * LITERALS_AT_ONCE + 16
+        len + len / 16 + END.len() + BEHIND + 16
     }
 
     /// `buffer` must have [`room`](Self::room).
     pub(in crate::codec) fn new(buffer: &'b mut [u8]) -> Self {
-        Self { buffer, len: 0 }
+        Self {
+            stream: Stream::new(buffer),
+        }
     }
 
     /// The whole stream.
     pub(in crate::codec) fn finish(mut self) -> &'b [u8] {
-        self.put(END);
-        &self.buffer[..self.len]
-    }
-
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.buffer[self.len..self.len + N].copy_from_slice(&bytes);
-        self.len += N;
+        self.stream.put(END);
+        self.stream.finish()
     }
 
     /// What a length is more than its bits can say.
     fn put_rest(&mut self, mut rest: usize) {
         while rest > usize::from(u8::MAX) {
-            self.put([0]);
+            self.stream.put([0]);
             rest -= usize::from(u8::MAX);
         }
-        self.put([rest as u8]);
+        self.stream.put([rest as u8]);
     }
 
     #[inline(always)]
     fn literals_tag(&mut self, len: usize) {
-        if self.len == 0 && len <= FIRST_MOST {
-            self.put([(FIRST + len) as u8]);
+        if self.stream.is_empty() && len <= FIRST_MOST {
+            self.stream.put([(FIRST + len) as u8]);
         } else if len <= FEW {
-            self.buffer[self.len - 2] |= len as u8;
+            *self.stream.last_but_one() |= len as u8;
         } else if len <= RUN_SHORT {
-            self.put([(len - RUN_LESS) as u8]);
+            self.stream.put([(len - RUN_LESS) as u8]);
         } else {
-            self.put([0]);
+            self.stream.put([0]);
             self.put_rest(len - RUN_SHORT);
         }
     }
@@ -100,12 +96,12 @@ impl<'b> Lzo1x<'b> {
             }
         };
         if len <= short {
-            self.put([tag | (len - 2) as u8]);
+            self.stream.put([tag | (len - 2) as u8]);
         } else {
-            self.put([tag]);
+            self.stream.put([tag]);
             self.put_rest(len - short);
         }
-        self.put(((distance << 2) as u16).to_le_bytes());
+        self.stream.put(((distance << 2) as u16).to_le_bytes());
     }
 }
 
@@ -114,19 +110,8 @@ impl Tokens for Lzo1x<'_> {
 
     #[inline(always)]
     fn literals(&mut self, page: &[u8], from: usize, to: usize) {
-        let len = to - from;
-        self.literals_tag(len);
-        match page[from..].first_chunk::<LITERALS_AT_ONCE>() {
-            // What is too much is written over.
-            Some(literals) if len <= LITERALS_AT_ONCE => {
-                self.put(*literals);
-                self.len -= LITERALS_AT_ONCE - len;
-            }
-            _ => {
-                self.buffer[self.len..self.len + len].copy_from_slice(&page[from..to]);
-                self.len += len;
-            }
-        }
+        self.literals_tag(to - from);
+        self.stream.put_literals(page, from, to);
     }
 
     #[inline(always)]
@@ -134,10 +119,10 @@ impl Tokens for Lzo1x<'_> {
         if len <= NEAR_LONGEST && distance <= NEAR {
             let distance = distance - 1;
             let tag = (len - 1) << 5 | (distance & 7) << 2;
-            self.put([tag as u8, (distance >> 3) as u8]);
+            self.stream.put([tag as u8, (distance >> 3) as u8]);
         } else if len <= MIDDLE_SHORT && distance <= MIDDLE {
             let [low, high] = (((distance - 1) << 2) as u16).to_le_bytes();
-            self.put([MIDDLE_TAG | (len - 2) as u8, low, high]);
+            self.stream.put([MIDDLE_TAG | (len - 2) as u8, low, high]);
         } else {
             self.far_copy(distance, len);
         }

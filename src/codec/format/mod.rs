@@ -4,6 +4,7 @@
 pub(super) mod lzo1x;
 #[cfg(feature = "snappy")]
 pub(super) mod snappy;
+mod stream;
 
 #[cfg(test)]
 mod tests;

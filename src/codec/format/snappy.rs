@@ -4,7 +4,8 @@
 //! 64 bytes. The two lowest bits of an element's first byte say which.
 #![forbid(unsafe_code)]
 
-use crate::codec::lz77::{LITERALS_AT_ONCE, SHORTEST, Tokens};
+use super::stream::{BEHIND, Stream};
+use crate::codec::lz77::{SHORTEST, Tokens};
 
 const LITERAL: u8 = 0;
 /// `OOOLLL01 OOOOOOOO`: 4 to 11 bytes, less than 2 KiB away.
@@ -21,58 +22,52 @@ const LITERALS_SHORT: usize = 60;
 
 /// Writes a stream into a buffer that has room for it.
 pub(in crate::codec) struct Snappy<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
+    stream: Stream<'b>,
 }
 
 impl<'b> Snappy<'b> {
     /// Bytes that a stream of `len` bytes takes at most, and what is written behind
     /// its end.
     pub(in crate::codec) fn room(len: usize) -> usize {
-        len + len / 16 + 2 * LITERALS_AT_ONCE + 16
+        len + len / 16 + BEHIND + 16
     }
 
     /// The stream of a page of `page_len` bytes. `buffer` must have
     /// [`room`](Self::room).
     pub(in crate::codec) fn new(buffer: &'b mut [u8], page_len: u32) -> Self {
-        let mut stream = Self { buffer, len: 0 };
+        let mut stream = Stream::new(buffer);
         let mut rest = page_len;
         while rest >= 0x80 {
             stream.put([rest as u8 | 0x80]);
             rest >>= 7;
         }
         stream.put([rest as u8]);
-        stream
+        Self { stream }
     }
 
     /// The whole stream.
     pub(in crate::codec) fn finish(self) -> &'b [u8] {
-        &self.buffer[..self.len]
-    }
-
-    #[inline(always)]
-    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
-        self.buffer[self.len..self.len + N].copy_from_slice(&bytes);
-        self.len += N;
+        self.stream.finish()
     }
 
     #[inline(always)]
     fn literals_tag(&mut self, len: usize) {
         let less = len - 1;
         if less < LITERALS_SHORT {
-            return self.put([(less as u8) << 2 | LITERAL]);
+            return self.stream.put([(less as u8) << 2 | LITERAL]);
         }
         let bytes = (less as u32).to_le_bytes();
         let needed = (u32::BITS - (less as u32).leading_zeros()).div_ceil(8) as usize;
-        self.put([((LITERALS_SHORT + needed - 1) as u8) << 2 | LITERAL]);
-        self.put(bytes);
-        self.len -= bytes.len() - needed;
+        self.stream
+            .put([((LITERALS_SHORT + needed - 1) as u8) << 2 | LITERAL]);
+        self.stream.put_first(bytes, needed);
     }
 
     #[inline(always)]
     fn copy_2(&mut self, distance: usize, len: usize) {
         let [low, high] = (distance as u16).to_le_bytes();
-        self.put([((len - 1) as u8) << 2 | COPY_2, low, high]);
+        self.stream
+            .put([((len - 1) as u8) << 2 | COPY_2, low, high]);
     }
 }
 
@@ -81,19 +76,8 @@ impl Tokens for Snappy<'_> {
 
     #[inline(always)]
     fn literals(&mut self, page: &[u8], from: usize, to: usize) {
-        let len = to - from;
-        self.literals_tag(len);
-        match page[from..].first_chunk::<LITERALS_AT_ONCE>() {
-            // What is too much is written over.
-            Some(literals) if len <= LITERALS_AT_ONCE => {
-                self.put(*literals);
-                self.len -= LITERALS_AT_ONCE - len;
-            }
-            _ => {
-                self.buffer[self.len..self.len + len].copy_from_slice(&page[from..to]);
-                self.len += len;
-            }
-        }
+        self.literals_tag(to - from);
+        self.stream.put_literals(page, from, to);
     }
 
     #[inline(always)]
@@ -109,7 +93,7 @@ impl Tokens for Snappy<'_> {
         }
         if len <= COPY_1_LONGEST && distance < COPY_1_REACH {
             let tag = ((distance >> 8) << 5 | (len - SHORTEST) << 2) as u8 | COPY_1;
-            self.put([tag, distance as u8]);
+            self.stream.put([tag, distance as u8]);
         } else {
             self.copy_2(distance, len);
         }
