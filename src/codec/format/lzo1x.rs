@@ -73,10 +73,10 @@ impl<'b> Lzo1x<'b> {
 
     #[inline(always)]
     fn literals_tag(&mut self, len: usize) {
-        if self.stream.is_empty() && len <= FIRST_MOST {
+        if self.stream.len == 0 && len <= FIRST_MOST {
             self.stream.put([(FIRST + len) as u8]);
         } else if len <= FEW {
-            *self.stream.last_but_one() |= len as u8;
+            self.stream.buffer[self.stream.len - 2] |= len as u8;
         } else if len <= RUN_SHORT {
             self.stream.put([(len - RUN_LESS) as u8]);
         } else {

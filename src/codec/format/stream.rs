@@ -9,8 +9,8 @@ pub(super) const BEHIND: usize = 2 * LITERALS_AT_ONCE;
 
 /// A stream so far, in a buffer that has room for all of it.
 pub(super) struct Stream<'b> {
-    buffer: &'b mut [u8],
-    len: usize,
+    pub(super) buffer: &'b mut [u8],
+    pub(super) len: usize,
 }
 
 impl<'b> Stream<'b> {
@@ -20,16 +20,6 @@ impl<'b> Stream<'b> {
 
     pub(super) fn finish(self) -> &'b [u8] {
         &self.buffer[..self.len]
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The last byte but one.
-    #[inline(always)]
-    pub(super) fn last_but_one(&mut self) -> &mut u8 {
-        &mut self.buffer[self.len - 2]
     }
 
     #[inline(always)]
