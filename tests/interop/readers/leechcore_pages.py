@@ -38,7 +38,7 @@ def main(dump, source_path, *arguments):
         return 2
     try:
         memory = Memory(dump)
-        # A file that LeechCore does not know is 4 GiB of raw memory to it.
+        # A file that LeechCore does not know is raw memory to it.
         if memory.ranges() != sorted((gpa, size) for gpa, size, _ in ranges):
             found = " ".join(f"{gpa:#x}:{size:#x}" for gpa, size in memory.ranges())
             raise ValueError(f"the memory map is {found}")
