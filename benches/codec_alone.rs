@@ -2,7 +2,8 @@
 //! with so many threads that each have a part of them.
 //!     codec_alone RAM CODEC THREADS
 //! prints seconds. CODEC is a library, `snap` or `minilzo`, or a codec as it is
-//! in this crate. benches/peers runs it beside the dumps.
+//! in this crate; `lzo` is our own without the feature `minilzo`. benches/peers
+//! runs it beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod library;

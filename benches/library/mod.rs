@@ -9,7 +9,7 @@ pub(crate) const ROOM: usize = 2 * PAGE;
 /// Compresses a page into what has [`ROOM`], and returns how many bytes that takes.
 pub(crate) type CompressPage = dyn FnMut(&[u8; PAGE], &mut [u8; ROOM]) -> usize;
 
-/// `snap`, `minilzo`, or a codec as it is in this crate.
+/// `snap`, `minilzo` (with the feature), or a codec as it is in this crate.
 #[allow(clippy::unwrap_used)]
 pub(crate) fn compressor(name: &str) -> Box<CompressPage> {
     match name {
@@ -17,6 +17,7 @@ pub(crate) fn compressor(name: &str) -> Box<CompressPage> {
             let mut encoder = snap::raw::Encoder::new();
             Box::new(move |page, out| encoder.compress(page, out).unwrap())
         }
+        #[cfg(feature = "minilzo")]
         "minilzo" => {
             let mut lzo = Box::new(minilzo_rs::LZO::init().unwrap());
             Box::new(move |page, out| copied(&lzo.compress(page).unwrap(), out))

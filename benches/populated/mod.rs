@@ -2,8 +2,8 @@
 
 use guestdump::memory::{FileMemory, GuestMemory, MemoryRange};
 
-#[allow(unreachable_pub, clippy::unwrap_used)]
-pub fn extents(memory: &FileMemory) -> Vec<MemoryRange> {
+#[allow(clippy::unwrap_used)]
+pub(crate) fn extents(memory: &FileMemory) -> Vec<MemoryRange> {
     let mut extents = Vec::new();
     for range in memory.ranges() {
         let mut rest = Some(range);
