@@ -8,8 +8,8 @@ mod corpus;
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, dump};
 
 fn formats(c: &mut Criterion) {

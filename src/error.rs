@@ -2,11 +2,11 @@
 
 use std::io;
 
-use crate::format::Format;
-use crate::linux::{DumpLevel, KernelError};
+use crate::dump::Format;
+use crate::guest::linux::{DumpLevel, KernelError};
+use crate::guest::vmcoreinfo::VmcoreinfoError;
+use crate::guest::windows::WinDmpError;
 use crate::memory::RangeError;
-use crate::vmcoreinfo::VmcoreinfoError;
-use crate::windmp::WinDmpError;
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -76,7 +76,7 @@ pub enum Error {
     WinDmp(#[from] WinDmpError),
     /// The dump cannot have the sections that the caller gave.
     #[error("the sections are refused: {0}")]
-    Sections(#[from] crate::elf::SectionsError),
+    Sections(#[from] crate::write::SectionsError),
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {

@@ -97,7 +97,7 @@
 //!
 //! ```no_run
 //! use guestdump::sink::{FileSink, FileSinkOptions};
-//! use guestdump::vmcore::Vmcore;
+//! use guestdump::read::Vmcore;
 //! use guestdump::{Format, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -154,6 +154,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod abi;
 pub mod adapters;
 pub mod arch;
 pub mod codec;
@@ -161,46 +162,38 @@ pub mod codec;
 pub mod demo;
 mod dump;
 pub mod elf;
-mod encoding;
 mod error;
-pub mod flattened;
-mod format;
-mod guest;
-mod job;
-pub mod kdump;
-pub mod linux;
-pub mod memory;
-mod notes;
-#[cfg(feature = "serde")]
-pub mod number;
+pub mod guest;
 #[cfg(feature = "file")]
-mod page_cache;
-pub mod paging;
+mod host;
+pub mod kdump;
+pub mod memory;
 mod pipeline;
 #[cfg(feature = "file")]
 pub mod process_core;
-mod progress;
 #[cfg(feature = "serde")]
 pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
-pub mod sink;
-mod throttle;
 #[cfg(feature = "file")]
-pub mod vmcore;
+pub mod read;
+mod selection;
+pub mod sink;
 pub mod vmcoreinfo;
 pub mod windmp;
+mod workers;
+pub mod write;
 
+pub use abi::{ByteOrder, Class, Encoding};
 pub use arch::{Machine, Registers};
-pub use dump::{DumpOptions, ExclusionSummary, OnUnknownKernel, PagingSummary, Summary, dump};
-pub use encoding::{ByteOrder, Class, Encoding};
+pub use dump::{
+    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, ExclusionSummary, Format, OnUnknownKernel,
+    PagingSummary, Summary, UnknownFormat, dump,
+};
 pub use error::{Error, Result, error_chain};
-pub use format::{Format, UnknownFormat};
-pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
-pub use pipeline::Executor;
-pub use progress::{Progress, ProgressSnapshot};
 pub use sink::DumpSink;
+pub use workers::{Executor, Progress, ProgressSnapshot};
 
 /// The README's examples are compiled with the tests.
 #[cfg(doctest)]

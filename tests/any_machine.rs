@@ -7,10 +7,10 @@ mod support;
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
+use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{
     DumpOptions, Error, Format, GuestMemory, Machine, Progress, Registers, arch, dump,
 };

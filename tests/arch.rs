@@ -5,9 +5,9 @@ mod support;
 
 use std::os::unix::fs::FileExt;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{Class, DumpOptions, Format, GuestMemory, Machine, Progress, arch, dump};
 use support::{Page, PageMemory};
 
@@ -69,7 +69,7 @@ fn every_machine_in_every_format() {
                 assert!(page == expected.bytes(), "{machine} {format} {gpa:#x}");
             }
             if let Headers::Kdump { main, .. } = vmcore.headers() {
-                let name = guestdump::kdump::Utsname::text(&main.utsname.machine);
+                let name = guestdump::abi::Utsname::text(&main.utsname.machine);
                 assert_eq!(name, machine.uname());
                 let page_size = machine.default_page_size();
                 assert_eq!(u64::from(main.block_size), page_size);

@@ -9,9 +9,9 @@ mod windows;
 
 use std::io;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 use peak::peak_memory;
 use windows::{given, header_64};

@@ -4,10 +4,10 @@
 
 use std::collections::HashMap;
 
+use guestdump::abi::Utsname;
 use guestdump::demo::{
     DEFAULT_SIZE, DemoError, DemoGuest, MAX_SIZE, MIN_SIZE, PageKind, WindowsGuest, WindowsKind,
 };
-use guestdump::kdump::Utsname;
 use guestdump::memory::validate_ranges;
 use guestdump::vmcoreinfo::Vmcoreinfo;
 use guestdump::{GuestMemory, Machine, MemoryRange};

@@ -8,10 +8,10 @@ mod windows;
 
 use std::io::{self, Write};
 
+use guestdump::guest::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::memory::MemoryRange;
+use guestdump::read::Vmcore;
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Progress, Summary, arch, dump};
 use support::{FaultySink, PAGE, Page, PageMemory, linux_formats, range, slice_memory, slices};
 use windows::{given, header_64};
@@ -347,7 +347,7 @@ fn no_more_threads_than_there_is_work() {
 
 #[test]
 fn pages_larger_than_the_hosts() {
-    use guestdump::vmcore::Vmcore;
+    use guestdump::read::Vmcore;
     use std::os::unix::fs::FileExt;
     let guest = PageMemory::new([
         (0, guest().ranges[0].1[..64].to_vec()),

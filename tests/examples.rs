@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use guestdump::vmcore::Vmcore;
+use guestdump::read::Vmcore;
 use guestdump::{GuestMemory, Progress};
 use serde_json::Value;
 use tempfile::TempDir;

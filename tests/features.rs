@@ -5,7 +5,7 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, dump};
 use support::{FaultySink, Page, PageMemory};
 

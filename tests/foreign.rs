@@ -10,10 +10,10 @@ mod build;
 mod peak;
 
 use build::{Elf, Kdump, LE64, TEXT, content, encodings, file, flatten};
-use guestdump::flattened::format::{RecordHeader, encode_file_header};
-use guestdump::kdump::format::HeaderLayout;
+use guestdump::kdump::HeaderLayout;
+use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Format, GuestMemory, Machine, MemoryRange, Progress, dump};
 use peak::peak_memory;
 

@@ -14,12 +14,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guestdump::arch::x86_64::Registers;
-use guestdump::elf::format::PT_LOAD;
+use guestdump::elf::PT_LOAD;
+use guestdump::guest::paging::Budget;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
-use guestdump::paging::Budget;
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{FileSink, FileSinkOptions, StreamSink};
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Summary, dump};
 use peak::peak_memory;
 

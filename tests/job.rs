@@ -61,7 +61,7 @@ impl Drop for Gated {
 fn options(format: Format) -> DumpOptions {
     DumpOptions::new(format)
         .threads(2)
-        .vmcoreinfo(guestdump::vmcoreinfo::VmcoreinfoSource::None)
+        .vmcoreinfo(guestdump::guest::vmcoreinfo::VmcoreinfoSource::None)
 }
 
 #[test]

@@ -11,8 +11,8 @@
 
 use guestdump::adapters::{kvm::x86_64 as adapter, vm_memory::VmMemory};
 use guestdump::arch::x86_64::Segment;
+use guestdump::read::Vmcore;
 use guestdump::sink::FdSink;
-use guestdump::vmcore::Vmcore;
 use guestdump::{DumpOptions, Format, GuestMemory, Machine, Registers, dump};
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};

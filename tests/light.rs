@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, PositionedSink, SinkAccess};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, Progress, dump};
 use page_cache::{cached, cold_file, on_disk};
 use rustix::fs::{MemfdFlags, memfd_create};

@@ -5,10 +5,10 @@
 use std::fs::File;
 use std::path::Path;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
+use guestdump::read::Vmcore;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, dump};
 
 /// The variable that names a dump by another writer.

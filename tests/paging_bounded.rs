@@ -8,8 +8,8 @@ mod peak;
 use std::io;
 
 use guestdump::Progress;
+use guestdump::guest::paging::{AddressSpace, Budget, X86, X86Mode, mappings};
 use guestdump::memory::MemoryRange;
-use guestdump::paging::{AddressSpace, Budget, X86, X86Mode, mappings};
 use peak::peak_memory;
 
 /// RAM of 2 TiB in which every page is a page table, full of references to

@@ -5,12 +5,12 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use guestdump::abi::Utsname;
 use guestdump::elf::Note;
-use guestdump::kdump::Utsname;
+use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::memory::SliceMemory;
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::{DumpOptions, Format, Machine, dump};
 
 const PAGE: usize = 64 << 10;

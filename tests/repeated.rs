@@ -7,10 +7,10 @@ mod support;
 use std::io::Write;
 
 use guestdump::codec::Codec;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, SliceMemory};
+use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 use support::Page;
 

@@ -7,12 +7,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use guestdump::elf::format::{FileHeader, PN_XNUM, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
-use guestdump::elf::{Section, SectionsError};
+use guestdump::elf::{FileHeader, PN_XNUM, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, SliceMemory};
+use guestdump::read::Vmcore;
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::write::{Section, SectionsError};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
 
 const RAM: [u8; 8192] = [0x5a; 8192];

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, SliceMemory};
 use guestdump::sink::{FdSink, FileSink, FileSinkOptions, StreamSink};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpJob, DumpOptions, Error, Executor, Format, GuestMemory, MemoryRange, dump};
 
 const DOCUMENT: &str = include_str!("../docs/embedding.md");

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use guestdump::arch::x86_64::{Registers, decode_prstatus};
-use guestdump::flattened::{RearrangeError, rearrange};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::{Headers, Vmcore, VmcoreError};
+use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
 use proptest::prelude::*;
 use support::{PAGE, Page, PageMemory, linux_formats};

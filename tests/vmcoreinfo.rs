@@ -3,9 +3,9 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use guestdump::elf::Note;
+use guestdump::guest::vmcoreinfo::{Located, Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
-use guestdump::vmcoreinfo::{Located, Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::{ByteOrder, DumpOptions, Error, Format, dump};
 
 const PAGE: usize = 4096;
@@ -250,7 +250,7 @@ fn a_bad_fw_cfg_entry_is_a_clear_error() {
         locate(fw_cfg(1, 100, u64::MAX - 10)),
         TooLarge { .. }
     ));
-    assert!(matches!(locate(fw_cfg(1, 100, 0)), NotVmcoreinfo));
+    assert!(matches!(locate(fw_cfg(1, 100, 0)), NotVmcoreinfo(_)));
 }
 
 #[test]
@@ -275,8 +275,8 @@ fn nonsense_from_the_guest_does_not_keep_it_from_being_dumped() {
 
 #[test]
 fn the_guests_uname_is_in_the_header_but_for_its_machine() {
-    use guestdump::kdump::Utsname;
-    use guestdump::vmcore::Vmcore;
+    use guestdump::abi::Utsname;
+    use guestdump::read::Vmcore;
     use std::os::unix::fs::FileExt;
 
     let Some(format) = Format::available().find(|f| f.needs_positions()) else {

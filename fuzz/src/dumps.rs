@@ -1,9 +1,9 @@
 //! Dumps, read by the one decoder.
 
-use guestdump::flattened::{RearrangeError, rearrange};
 use guestdump::memory::{MIN_PAGE_SIZE, validate_ranges};
+use guestdump::read::Vmcore;
+use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::FdSink;
-use guestdump::vmcore::Vmcore;
 use guestdump::{Format, GuestMemory, Progress, dump};
 
 use super::allocator::bounded;
@@ -127,7 +127,7 @@ fn same_memory(from: &dyn GuestMemory, copy: &dyn GuestMemory) {
 /// An input is the stream's records, as pieces; if the first byte is odd, a
 /// stream without its end. The seekable reader and `rearrange` must agree.
 pub fn flattened(input: &[u8]) {
-    use guestdump::flattened::format::{RecordHeader, encode_file_header};
+    use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
     let Some((&flags, input)) = input.split_first() else {
         return;
     };

@@ -4,11 +4,11 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use guestdump::linux::{DumpLevel, Exclusion, Kernel};
+use guestdump::guest::linux::{DumpLevel, Exclusion, Kernel};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, is_zero};
+use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
 
 use super::allocator::bounded;

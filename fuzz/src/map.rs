@@ -7,7 +7,7 @@ use super::allocator::bounded;
 
 // The command's own, which no other crate can name.
 #[allow(dead_code)]
-#[path = "../../src/cli/map_file.rs"]
+#[path = "../../src/bin/guestdump/map_file.rs"]
 mod map_file;
 
 /// The first byte chooses a machine that the command line names, if any.

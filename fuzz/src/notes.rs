@@ -1,9 +1,9 @@
 //! Notes to registers and back.
 
 use guestdump::elf::Notes;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
 
 use super::allocator::bounded;

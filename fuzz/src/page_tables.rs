@@ -3,10 +3,10 @@
 use std::io;
 
 use arbitrary::{Result, Unstructured};
-use guestdump::memory::MemoryRange;
-use guestdump::paging::{
+use guestdump::guest::paging::{
     Aarch64, AddressSpace, Budget, Mappings, Ppc64Radix, Riscv, S390x, X86, X86Mode, mappings,
 };
+use guestdump::memory::MemoryRange;
 use guestdump::{ByteOrder, GuestMemory, Progress};
 
 use super::allocator::bounded;

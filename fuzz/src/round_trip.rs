@@ -5,17 +5,17 @@ use std::fs;
 
 use arbitrary::{Result, Unstructured};
 use guestdump::elf::Notes;
-use guestdump::flattened::rearrange;
+use guestdump::guest::paging::Budget;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::{HeaderSource, WindowsOptions};
 use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
-use guestdump::paging::Budget;
+use guestdump::read::rearrange;
+use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
-use guestdump::vmcore::{Vmcore, VmcoreError};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::format::{
+use guestdump::windmp::{
     DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386, SIGNATURE,
     VALID_DUMP_32, VALID_DUMP_64,
 };
-use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{
     DumpOptions, Error, Format, GuestMemory, Machine, OnReadError, Progress, Registers, Summary,
     dump,

@@ -1,7 +1,8 @@
 //! VMCOREINFO: the text, and the search for it in guest memory.
 
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo, VmcoreinfoSource};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::Vmcore;
+use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
 
 use super::allocator::bounded;

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 
 use arbitrary::{Result, Unstructured};
 use guestdump::demo::{PageKind, WindowsGuest, WindowsKind};
+use guestdump::guest::windows::{HeaderSource, WindowsOptions};
 use guestdump::memory::MemoryRange;
-use guestdump::windmp::{HeaderSource, WindowsOptions};
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Registers, dump};
 
 use super::allocator::bounded;

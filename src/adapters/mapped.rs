@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use super::part::{Extents, Part};
-use super::proc_self::{Pagemap, mappings};
+use crate::adapters::part::{Extents, Part};
+use crate::adapters::proc_self::{Pagemap, mappings};
 use crate::memory::{MemoryRange, RangeError, find_range, not_ram, read_process, validate_ranges};
 
 /// Why memory of the VMM cannot be taken.

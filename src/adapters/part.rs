@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use super::proc_self::{Mapping, Pagemap};
+use crate::adapters::proc_self::{Mapping, Pagemap};
 use crate::memory::{MemoryRange, file_data};
 
 /// A part of the guest's memory, all of one kind.

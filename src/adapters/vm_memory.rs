@@ -32,4 +32,4 @@
 //!   ([`Populated`]).
 //! - **Hot-plug**: each `VmMemory` is of one moment. Make one for each dump.
 
-super::vm_memory_version::vm_memory_adapter!(vm_memory, GuestMemoryBackend);
+crate::adapters::vm_memory_version::vm_memory_adapter!(vm_memory, GuestMemoryBackend);

@@ -8,14 +8,14 @@
 
 use std::slice::from_mut;
 
-use super::Architecture;
-use super::json::json_struct;
-use super::prstatus::{
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Architecture;
+use crate::arch::json::json_struct;
+use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRSTATUS, Note};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -116,7 +116,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
     let mut vfp = notes.all(LINUX, NT_ARM_VFP);
     let statuses = notes.all(CORE, NT_PRSTATUS);
     let cpu = |desc| {

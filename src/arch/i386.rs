@@ -7,15 +7,16 @@
 //! `arch/x86/include/asm/page_32.h`.
 #![forbid(unsafe_code)]
 
-pub use super::x86::{DescriptorTable, Segment};
+pub use crate::arch::x86::{DescriptorTable, Segment};
 
-use super::json::json_struct;
-use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size, read_words, words};
-use super::x86::{decode_qemu_state, encode_qemu_note};
-use super::{Architecture, DirectMapping, x86_64};
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::json::json_struct;
+use crate::arch::prstatus;
+use crate::arch::prstatus::{CpuNotes, encode_prstatus, prstatus_size, read_words, words};
+use crate::arch::x86::{decode_qemu_state, encode_qemu_note};
+use crate::arch::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.

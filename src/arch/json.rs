@@ -45,7 +45,7 @@ mod value {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use crate::number::Number;
+    use crate::abi::number::Number;
 
     /// The type of a field of a struct of registers.
     pub(in crate::arch) trait Value: Sized {

@@ -8,14 +8,14 @@
 //! that the kernel's struct has. QEMU writes no vector registers (LSX, LASX).
 #![forbid(unsafe_code)]
 
-use super::Architecture;
-use super::json::json_struct;
-use super::prstatus::{
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Architecture;
+use crate::arch::json::json_struct;
+use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.

@@ -32,9 +32,9 @@ pub mod x86_64;
 
 use std::fmt;
 
+use crate::abi::{Class, Encoding};
 use crate::elf::note::{CORE, NT_PRSTATUS, Notes};
-use crate::encoding::{Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 use prstatus::CpuNotes;
@@ -448,7 +448,7 @@ pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encoding::ByteOrder;
+    use crate::abi::ByteOrder;
 
     #[test]
     fn names_uname_and_aliases_are_of_one_machine_each() {

@@ -9,14 +9,14 @@
 
 use std::slice::from_mut;
 
-use super::json::json_struct;
-use super::prstatus::{
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::json::json_struct;
+use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
-use super::{Architecture, DirectMapping};
+use crate::arch::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 
 /// `e_machine`.
 pub const EM_PPC64: u16 = 21;
@@ -211,7 +211,7 @@ fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<super::Registers> {
+fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
     let of_kind = |kind| notes.all(CORE, kind);
     let (mut floating, mut vmx) = (of_kind(NT_PRFPREG), of_kind(NT_PPC_VMX));
     let (mut vsx, mut spe) = (of_kind(NT_PPC_VSX), of_kind(NT_PPC_SPE));

@@ -6,8 +6,8 @@
 //! `pr_fpvalid`; all others are zero.
 #![forbid(unsafe_code)]
 
+use crate::abi::{ByteOrder, Class, Encoding};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
-use crate::encoding::{ByteOrder, Class, Encoding};
 
 /// Offset of `pr_pid`: behind `pr_info` (12 bytes), `pr_cursig` (2, padded to
 /// 4), `pr_sigpend` and `pr_sighold` (a word each).

@@ -7,14 +7,14 @@
 //! `NT_PRSTATUS`.
 #![forbid(unsafe_code)]
 
-use super::Architecture;
-use super::json::json_struct;
-use super::prstatus::{
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Architecture;
+use crate::arch::json::json_struct;
+use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, NT_PRSTATUS};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -185,7 +185,7 @@ fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(class: Class, notes: &CpuNotes<'_>) -> Vec<super::Registers> {
+fn decode_notes(class: Class, notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
     let statuses = notes.all(CORE, NT_PRSTATUS);
     statuses
         .map(|desc| user_regs(class, desc).unwrap_or([0; USER_REGS]))

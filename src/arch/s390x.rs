@@ -10,14 +10,14 @@
 
 use std::slice::from_mut;
 
-use super::Architecture;
-use super::json::json_struct;
-use super::prstatus::{
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Architecture;
+use crate::arch::json::json_struct;
+use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -176,7 +176,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
     let linux = |kind| notes.all(LINUX, kind);
     let mut floating = notes.all(CORE, NT_PRFPREG);
     let (mut prefix, mut ctrs) = (linux(NT_S390_PREFIX), linux(NT_S390_CTRS));
@@ -203,7 +203,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<super::Registers> {
 }
 
 /// A register set that is a row of words, if there is a note with it.
-fn read<W: super::prstatus::Word>(desc: Option<&[u8]>, registers: &mut [W]) {
+fn read<W: crate::arch::prstatus::Word>(desc: Option<&[u8]>, registers: &mut [W]) {
     desc.and_then(|desc| read_words(ORDER, desc, registers));
 }
 

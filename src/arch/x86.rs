@@ -9,10 +9,10 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::json::json_struct;
-use super::x86_64::Registers;
+use crate::abi::ByteOrder;
+use crate::arch::json::json_struct;
+use crate::arch::x86_64::Registers;
 use crate::elf::note::{Note, QEMU};
-use crate::encoding::ByteOrder;
 
 json_struct! {
     /// A segment register with its hidden part.

@@ -10,15 +10,16 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-pub use super::x86::{DescriptorTable, Segment, SegmentAttributes, decode_qemu_state};
+pub use crate::arch::x86::{DescriptorTable, Segment, SegmentAttributes, decode_qemu_state};
 
-use super::Architecture;
-use super::json::json_struct;
-use super::prstatus::{self, CpuNotes, encode_prstatus, prstatus_size};
-use super::x86::encode_qemu_note;
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Architecture;
+use crate::arch::json::json_struct;
+use crate::arch::prstatus;
+use crate::arch::prstatus::{CpuNotes, encode_prstatus, prstatus_size};
+use crate::arch::x86::encode_qemu_note;
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
-use crate::encoding::{ByteOrder, Class, Encoding};
-use crate::kdump::format::HeaderLayout;
+use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.

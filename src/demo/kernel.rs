@@ -7,8 +7,8 @@
 
 use zerocopy::IntoBytes;
 
-use super::{MIN_PAGE_SIZE, PAGE, PageKind, cpu, vmcoreinfo};
-use crate::kdump::Utsname;
+use crate::abi::Utsname;
+use crate::demo::{MIN_PAGE_SIZE, PAGE, PageKind, cpu, vmcoreinfo};
 use crate::memory::MemoryRange;
 
 /// Virtual address of all RAM: the direct map.

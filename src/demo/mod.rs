@@ -33,8 +33,8 @@ mod windows;
 
 use std::{fmt, io};
 
+use crate::abi::Utsname;
 use crate::arch::x86_64::Registers;
-use crate::kdump::Utsname;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range, not_ram};
 use kernel::Kernel;
 

@@ -5,14 +5,14 @@
 //! `docs/specs/vmcoreinfo.rst`.
 #![forbid(unsafe_code)]
 
-use super::MIN_PAGE_SIZE;
-use super::kernel::{
+use crate::abi::ByteOrder;
+use crate::demo::MIN_PAGE_SIZE;
+use crate::demo::kernel::{
     INIT_TOP_PGT, INIT_UTS_NS, KERNEL_OFFSET, MAX_PHYSMEM_BITS, MEM_SECTION, NODE_ONLINE_MAP,
     PAGE_OFFSET, PHYS_BASE, RELEASE, SECTION_ENTRY, SECTION_ROOTS, SECTION_SIZE_BITS,
     UTS_NAME_OFFSET, VMCOREINFO_NOTE, code, image_vaddr,
 };
 use crate::elf::note::{self, Note};
-use crate::encoding::ByteOrder;
 
 /// Size of the note's buffer in bytes: two note headers, the padded name,
 /// and a page of text.

@@ -1,10 +1,10 @@
 //! What a dump level leaves out of a dump.
 
-use super::DumpOptions;
+use crate::dump::DumpOptions;
 use crate::error::{Error, Result, error_chain};
-use crate::guest::Guest;
-use crate::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
-use crate::pipeline::{FrameRun, FrameSet, Selection};
+use crate::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
+use crate::guest::reader::Guest;
+use crate::selection::{FrameRun, FrameSet, Selection};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// What a dump with a [`DumpLevel`] does about a guest whose kernel does not

@@ -1,6 +1,8 @@
 //! A dump from end to end: options, checks, writing, summary.
 
 mod exclusion;
+mod format;
+mod job;
 mod options;
 mod plan;
 mod summary;
@@ -9,17 +11,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 pub use exclusion::{ExclusionSummary, OnUnknownKernel};
+pub use format::{Format, UnknownFormat};
+#[cfg(feature = "serde")]
+pub(crate) use job::dump_work;
+pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use options::DumpOptions;
 pub use summary::{PagingSummary, Summary};
 
 use plan::Plan;
 
 use crate::error::{Error, Result};
-use crate::format::Format;
+use crate::memory::throttled::{Monotonic, Throttled};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, OnReadError, Tolerant, UnreadableLog};
-use crate::pipeline::{CHUNK_SIZE, Threads, panic_message};
+use crate::pipeline::CHUNK_SIZE;
 use crate::sink::{DumpSink, SinkAccess};
-use crate::throttle::{Monotonic, Throttled};
+use crate::workers::{Threads, panic_message};
 
 /// Writes a dump of `memory` to `sink`.
 ///

@@ -4,18 +4,18 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::OnUnknownKernel;
+use crate::abi::Utsname;
 use crate::arch::{Machine, Registers};
-use crate::elf::Section;
-use crate::format::Format;
-use crate::kdump::Utsname;
-use crate::linux::DumpLevel;
+use crate::dump::OnUnknownKernel;
+use crate::dump::format::Format;
+use crate::guest::linux::DumpLevel;
+use crate::guest::paging::Budget;
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
+use crate::guest::windows::{HeaderSource, WindowsOptions};
 use crate::memory::OnReadError;
-use crate::paging::Budget;
-use crate::pipeline::{Executor, Threads};
-use crate::progress::Progress;
-use crate::vmcoreinfo::VmcoreinfoSource;
-use crate::windmp::{HeaderSource, WindowsOptions};
+use crate::workers::Progress;
+use crate::workers::{Executor, Threads};
+use crate::write::Section;
 
 /// What to dump and how. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]

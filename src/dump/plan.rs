@@ -2,24 +2,28 @@
 
 use std::time::Duration;
 
-use super::DumpOptions;
-use super::exclusion::{ExclusionSummary, exclude};
-use crate::elf::sections;
-use crate::elf::writer::{ElfContents, ElfWriter};
+use crate::dump::DumpOptions;
+use crate::dump::exclusion::{ExclusionSummary, exclude};
+use crate::dump::format::Format;
 use crate::error::{Error, Result};
-use crate::format::Format;
-use crate::guest::{Guest, HeaderFacts, read_utsname, utsname_for_header};
-use crate::kdump::writer::{KdumpContents, KdumpWriter};
-use crate::linux::DumpLevel;
+use crate::guest::linux::DumpLevel;
+use crate::guest::paging::{Budget, Mappings, address_spaces, mappings};
+use crate::guest::reader::{Guest, HeaderFacts, read_utsname, utsname_for_header};
+use crate::guest::vmcoreinfo::{Located, locate};
+use crate::guest::windows::WinDmpError;
 use crate::memory::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
 };
-use crate::notes::{MAX_NOTES, NoteSegment};
-use crate::paging::{Budget, Mappings, address_spaces, mappings};
-use crate::pipeline::{Selection, Threads, Written};
+use crate::pipeline::Written;
+use crate::selection::Selection;
 use crate::sink::SinkAccess;
-use crate::vmcoreinfo::{Located, Vmcoreinfo, locate};
-use crate::windmp::{WinDmpError, WinDmpPlan};
+use crate::vmcoreinfo::Vmcoreinfo;
+use crate::workers::Threads;
+use crate::write::elf::{ElfContents, ElfWriter};
+use crate::write::elf_sections;
+use crate::write::kdump::{KdumpContents, KdumpWriter};
+use crate::write::notes::{MAX_NOTES, NoteSegment};
+use crate::write::windmp::WinDmpPlan;
 
 /// What will be in the dump, checked as far as that is possible without the
 /// sink.
@@ -64,7 +68,7 @@ impl Plan {
         if let Some(cpu) = options.cpus.iter().position(|r| !r.fit(machine)) {
             return Err(Error::WrongRegisters { cpu, machine });
         }
-        sections::check(format, &options.sections)?;
+        elf_sections::check(format, &options.sections)?;
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
         if let Some(size) = options.page_size {

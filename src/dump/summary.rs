@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::ExclusionSummary;
 use crate::arch::Machine;
-use crate::format::Format;
+use crate::dump::ExclusionSummary;
+use crate::dump::format::Format;
+use crate::guest::paging::Mappings;
+use crate::guest::vmcoreinfo::Located;
 use crate::memory::Unreadable;
-use crate::paging::Mappings;
-use crate::vmcoreinfo::Located;
-use crate::windmp::WindowsSummary;
+use crate::write::WindowsSummary;
 
 /// What a finished dump is made of.
 #[derive(Debug, Clone)]

@@ -18,14 +18,14 @@
 //! # }
 //! ```
 
-pub mod format;
+mod constants;
+mod file_header;
 pub mod note;
-#[cfg(feature = "file")]
-pub(crate) mod reader;
-pub(crate) mod sections;
-#[cfg(feature = "file")]
-pub(crate) mod sections_reader;
-pub(crate) mod writer;
+mod program_header;
+mod section_header;
 
+pub use constants::*;
+pub use file_header::{Ehdr32, Ehdr64, FileHeader};
 pub use note::{Note, NoteError, Notes};
-pub use sections::{Section, SectionsError};
+pub use program_header::{Phdr32, Phdr64, ProgramHeader};
+pub use section_header::{SectionHeader, Shdr32, Shdr64, decode_section_zero, encode_section_zero};

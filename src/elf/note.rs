@@ -6,8 +6,8 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::format::Nhdr;
-use crate::encoding::{ByteOrder, with_order};
+use crate::abi::{ByteOrder, with_order};
+use crate::elf::Nhdr;
 
 /// `NT_PRSTATUS`, under the name `CORE`: registers of one CPU.
 pub const NT_PRSTATUS: u32 = 1;

@@ -7,7 +7,7 @@ use std::iter::Peekable;
 use std::ops::Range;
 
 use crate::error::Result;
-use crate::pipeline::FrameRun;
+use crate::selection::FrameRun;
 
 /// Sets the bits from `bits.start` up to `bits.end` in `bitmap`.
 ///

@@ -4,7 +4,7 @@
 //! lie directly behind the sub header, as makedumpfile has them.
 #![forbid(unsafe_code)]
 
-use super::format::{HEADER_BLOCKS, HeaderLayout, PageDescriptor};
+use crate::kdump::{HEADER_BLOCKS, HeaderLayout, PageDescriptor};
 
 /// File offsets and sizes, in bytes unless they say blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //! ```
 //! # #[cfg(feature = "snappy")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use guestdump::kdump::format::MainHeader;
+//! use guestdump::kdump::MainHeader;
 //! use guestdump::memory::SliceMemory;
 //! use guestdump::sink::BufferSink;
 //! use guestdump::{ByteOrder, Class, DumpOptions, Format, dump};
@@ -25,15 +25,14 @@
 //! ```
 
 pub mod bitmap;
-pub mod format;
+mod constants;
+pub mod flattened;
 pub mod layout;
-mod pages;
-mod placement;
-#[cfg(feature = "file")]
-pub(crate) mod reader;
-mod sample;
-mod seen;
-mod utsname;
-pub(crate) mod writer;
+mod main_header;
+mod page_descriptor;
+mod sub_header;
 
-pub use utsname::{UTS_LEN, Utsname};
+pub use constants::*;
+pub use main_header::MainHeader;
+pub use page_descriptor::PageDescriptor;
+pub use sub_header::SubHeader;

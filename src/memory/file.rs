@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::file_data::{SHORT, is_on_tmpfs, next_extent, next_extent_in_steps, next_start};
-use super::{
+use crate::host::page_cache::ReadOnce;
+use crate::memory::file_data::{SHORT, is_on_tmpfs, next_extent, next_extent_in_steps, next_start};
+use crate::memory::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
 };
-use crate::page_cache::ReadOnce;
 
 /// A range of guest memory and the place in a file where its bytes lie.
 #[derive(Debug, Clone)]

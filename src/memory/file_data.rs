@@ -7,7 +7,7 @@ use std::io;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 
 /// Where the first data of `range` begins, of which the first byte lies in
 /// `file` at `offset`. Bytes that share a page with data count as data.
@@ -33,7 +33,7 @@ pub(crate) fn next_start(file: &File, offset: u64, range: MemoryRange) -> io::Re
 
 /// In a range of at most so many bytes, each page is asked for: on tmpfs it
 /// takes as long to find the end of data as there is data.
-pub(super) const SHORT: u64 = 1 << 20;
+pub(crate) const SHORT: u64 = 1 << 20;
 
 /// Where the data ends that `file` has at `data`. Of a short range, of `size`
 /// bytes up to `limit`, it may say `limit`.
@@ -82,7 +82,7 @@ pub(crate) fn next_extent(
 }
 
 /// Whether the file is on tmpfs, as memfds are.
-pub(super) fn is_on_tmpfs(file: &File) -> bool {
+pub(crate) fn is_on_tmpfs(file: &File) -> bool {
     /// `include/uapi/linux/magic.h`.
     const TMPFS_MAGIC: rustix::fs::FsWord = 0x0102_1994;
     rustix::fs::fstatfs(file).is_ok_and(|system| system.f_type == TMPFS_MAGIC)
@@ -94,7 +94,7 @@ const STEP: u64 = 64 << 10;
 /// As [`next_extent`], for a file on tmpfs of which holes may be read: an extent
 /// may have holes in it, shorter than 64 KiB. To find there where data ends takes as
 /// long as there is data, and that before any of it can be read.
-pub(super) fn next_extent_in_steps(
+pub(crate) fn next_extent_in_steps(
     file: &File,
     offset: u64,
     range: MemoryRange,

@@ -6,7 +6,7 @@ use std::io::{self, IoSliceMut};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use super::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
+use crate::memory::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
 
 /// Guest memory at addresses of this process, as a virtual machine monitor
 /// has it mapped. Needs the feature `mapped`, and Linux.
@@ -18,7 +18,7 @@ use super::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_
 /// filter must allow the call.
 ///
 /// All counts as populated. Where the mapping is of a file or a memory file,
-/// [`FileMemory`](super::FileMemory) reads as safely and passes over holes.
+/// [`FileMemory`](crate::memory::FileMemory) reads as safely and passes over holes.
 ///
 /// ```
 /// use guestdump::memory::{GuestMemory, MappedMemory, MemoryRange};

@@ -20,9 +20,11 @@ mod file;
 pub(crate) mod file_data;
 #[cfg(feature = "mapped")]
 mod mapped;
+pub(crate) mod overlay;
 mod range;
 mod slices;
-mod unreadable;
+pub(crate) mod throttled;
+mod tolerant;
 mod whole_pages;
 mod zero;
 
@@ -37,8 +39,8 @@ pub use mapped::MappedMemory;
 pub(crate) use mapped::read_process;
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
 pub use slices::SliceMemory;
-pub use unreadable::{OnReadError, Unreadable};
-pub(crate) use unreadable::{Tolerant, UnreadableLog};
+pub use tolerant::{OnReadError, Unreadable};
+pub(crate) use tolerant::{Tolerant, UnreadableLog};
 pub(crate) use whole_pages::WholePages;
 pub use zero::is_zero;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
+use crate::memory::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
 
 /// Guest memory that lies in byte slices, one for each range. The slices are
 /// borrowed immutably, so nothing can change them during the dump; they are

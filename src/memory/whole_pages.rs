@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::{GuestMemory, MemoryRange};
+use crate::memory::{GuestMemory, MemoryRange};
 
 /// Memory whose pages that are RAM only in part have zeroes for the rest.
 pub(crate) struct WholePages<'a> {

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::{FrameRun, Selection};
 use crate::error::{Error, Result};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
+use crate::selection::{FrameRun, Selection};
 
 /// Bytes of guest memory in a chunk, of whose pages any is populated. Chunks
 /// begin at multiples of it, counted in the dump's pages, whatever is
@@ -277,8 +277,8 @@ impl<'a> Chunks<'a> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::FrameSet;
     use super::*;
+    use crate::selection::FrameSet;
 
     /// Populated in three places.
     struct Sparse;

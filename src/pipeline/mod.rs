@@ -7,25 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod chunk;
-mod frames;
-mod raw;
-mod select;
-mod threads;
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, LeftOut};
-pub(crate) use frames::FrameSet;
-pub(crate) use raw::{RawLayout, RawPages};
-pub(crate) use select::{FrameRun, Selection, first_pages};
-pub use threads::Executor;
-pub(crate) use threads::Threads;
 
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::workers::{Progress, Threads, panic_message};
 
 /// What became of a dump.
 #[derive(Debug, Clone, Copy)]
@@ -240,12 +230,4 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
         let mut layout = layout.unwrap_or_else(PoisonError::into_inner);
         self.encoder.place(&mut layout, block)
     }
-}
-
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "no message".to_owned())
 }

@@ -5,12 +5,12 @@
 //!
 //! Source: Linux `Documentation/arch/x86/x86_64/mm.rst`.
 
-use super::RamBlock;
-use crate::guest::Guest;
+use crate::guest::paging::{Budget, address_spaces, mappings};
+use crate::guest::reader::Guest;
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
-use crate::paging::{Budget, address_spaces, mappings};
-use crate::progress::Progress;
+use crate::process_core::RamBlock;
 use crate::vmcoreinfo::Vmcoreinfo;
+use crate::workers::Progress;
 
 /// The lowest address of the kernel's half, with any number of levels.
 const KERNEL_HALF: u64 = 1 << 63;

@@ -1,10 +1,10 @@
 //! Why a process's core file cannot be used.
 
+use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::memory::{FileMemoryError, RangeError};
-use crate::vmcore::VmcoreError;
-use crate::vmcoreinfo::VmcoreinfoError;
+use crate::read::VmcoreError;
 
-use super::{Missing, RamBlock};
+use crate::process_core::{Missing, RamBlock};
 
 /// Why guest memory cannot be taken from a process's core file.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +51,7 @@ pub enum SearchError {
     /// No segment can be a RAM block.
     #[error(
         "no segment with {} MiB or more of data that is writable and not executable; {hint}",
-        super::find::MIN_BLOCK >> 20
+        crate::process_core::find::MIN_BLOCK >> 20
     )]
     NoCandidates {
         /// What is likely to have happened.

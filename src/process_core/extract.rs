@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{ProcessCore, ProcessCoreError, Segment};
 use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, validate_ranges};
+use crate::process_core::{ProcessCore, ProcessCoreError, Segment};
 
 /// Guest memory and where the process had it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,17 +5,20 @@
 //! have; the one is right in which the kernel lies where VMCOREINFO says,
 //! and its page tables map what is RAM.
 
-use super::layout::layouts;
-use super::{Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map};
+use crate::abi::Utsname;
 use crate::arch::Machine;
 use crate::error::Error;
-use crate::guest::{Guest, read_utsname};
-use crate::kdump::Utsname;
+use crate::guest::paging::Budget;
+use crate::guest::reader::{Guest, read_utsname};
+use crate::guest::vmcoreinfo::find_all;
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
-use crate::paging::Budget;
-use crate::pipeline::Threads;
-use crate::progress::Progress;
-use crate::vmcoreinfo::{Vmcoreinfo, find_all};
+use crate::process_core::layout::layouts;
+use crate::process_core::{
+    Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map,
+};
+use crate::vmcoreinfo::Vmcoreinfo;
+use crate::workers::Progress;
+use crate::workers::Threads;
 
 /// The smallest RAM block that is looked for, in bytes.
 pub(super) const MIN_BLOCK: u64 = 8 << 20;

@@ -8,9 +8,9 @@
 //! begins at 0; `include/hw/loongarch/virt.h`: `VIRT_LOWMEM_SIZE` and
 //! `VIRT_HIGHMEM_BASE`.
 
-use super::RamBlock;
 use crate::arch::Machine;
 use crate::memory::MemoryRange;
+use crate::process_core::RamBlock;
 
 const GIB: u64 = 1 << 30;
 /// Where a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35, q35 with

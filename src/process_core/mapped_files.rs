@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use zerocopy::FromBytes;
 use zerocopy::byteorder::{U32, U64};
 
+use crate::abi::{Class, Encoding, with_order};
 use crate::elf::note::{CORE, Notes};
-use crate::encoding::{Class, Encoding, with_order};
 
 /// Type of the note, under the name `CORE`: "FILE" in ASCII.
 const NT_FILE: u32 = 0x4649_4c45;
@@ -92,8 +92,8 @@ fn word(bytes: &mut &[u8], encoding: Encoding) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::abi::ByteOrder;
     use crate::elf::note::Note;
-    use crate::encoding::ByteOrder;
 
     fn notes(desc: &[u8], order: ByteOrder) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -43,10 +43,10 @@ pub use extract::{Extracted, Missing, MissingReason, RamBlock};
 pub use find::QemuRam;
 pub use mapped_files::MappedFile;
 
-use crate::elf::format::{ET_CORE, FileHeader, PT_LOAD, ProgramHeader};
-use crate::elf::reader::{read_header, read_notes, read_program_headers};
-use crate::encoding::Encoding;
-use crate::vmcore::Input;
+use crate::abi::Encoding;
+use crate::elf::{ET_CORE, FileHeader, PT_LOAD, ProgramHeader};
+use crate::read::Input;
+use crate::read::elf::{read_header, read_notes, read_program_headers};
 
 /// A core file of a process, open for reading.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl ProcessCore {
         input: &Input,
         file: &Arc<File>,
         header: &FileHeader,
-    ) -> Result<Self, crate::vmcore::VmcoreError> {
+    ) -> Result<Self, crate::read::VmcoreError> {
         let headers = read_program_headers(input, header)?;
         // gdb writes the notes behind the memory, so that they are the first
         // to go when the file is cut short. They are needed for hints only.

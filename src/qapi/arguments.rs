@@ -7,12 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::error::{ArgumentsError, Parameter};
-use super::format::{DumpGuestMemoryFormat, FormatName};
-use super::run_state::RunState;
 use crate::arch::Machine;
-use crate::format::Format;
-use crate::job::{Busy, DumpStatus};
+use crate::dump::Format;
+use crate::dump::{Busy, DumpStatus};
+use crate::qapi::error::{ArgumentsError, Parameter};
+use crate::qapi::format::{DumpGuestMemoryFormat, FormatName};
+use crate::qapi::run_state::RunState;
 
 /// The arguments of `dump-guest-memory`, as a client writes them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,7 +139,7 @@ impl DumpGuestMemoryArguments {
     /// - [`ArgumentsError::LengthZero`], [`ArgumentsError::Negative`].
     ///
     /// What needs the target or the guest's memory map is left to
-    /// [`DumpService`](super::DumpService).
+    /// [`DumpService`](crate::qapi::DumpService).
     pub fn check(&self, circumstances: &Circumstances) -> Result<DumpRequest, ArgumentsError> {
         let &Circumstances {
             run_state,

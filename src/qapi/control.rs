@@ -4,7 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::run_state::RunState;
+use crate::qapi::run_state::RunState;
 
 /// How a virtual machine monitor pauses and resumes its guest.
 pub trait GuestControl: Send + Sync {

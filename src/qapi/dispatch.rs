@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 
 use serde_json::{Map, Value};
 
-use super::arguments::DumpGuestMemoryArguments;
-use super::error::{ArgumentsError, CommandError};
-use super::format::DumpGuestMemoryCapability;
-use super::qmp::{Answer, Command, ErrorClass, Outcome, QmpError, Reply};
-use super::service::{DumpService, Guest};
 use crate::error::error_chain;
+use crate::qapi::arguments::DumpGuestMemoryArguments;
+use crate::qapi::error::{ArgumentsError, CommandError};
+use crate::qapi::format::DumpGuestMemoryCapability;
+use crate::qapi::qmp::{Answer, Command, ErrorClass, Outcome, QmpError, Reply};
+use crate::qapi::service::{DumpService, Guest};
 
 const DUMP: &str = "dump-guest-memory";
 const QUERY: &str = "query-dump";

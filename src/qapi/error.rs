@@ -4,10 +4,10 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::format::FormatName;
 use crate::arch::Machine;
-use crate::format::{Format, UnknownFormat};
-use crate::job::Busy;
+use crate::dump::Busy;
+use crate::dump::{Format, UnknownFormat};
+use crate::qapi::format::FormatName;
 
 /// A parameter of `dump-guest-memory`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

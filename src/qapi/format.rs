@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::arch::Machine;
-use crate::format::Format;
+use crate::dump::Format;
 
 /// QEMU's enumeration of dump formats (`qapi/dump.json`), all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -102,4 +102,4 @@ pub use run_state::{
 };
 pub use service::{DumpService, Guest};
 
-pub use crate::job::DumpStatus;
+pub use crate::dump::DumpStatus;

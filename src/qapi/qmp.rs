@@ -9,9 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::format::DumpGuestMemoryCapability;
-use super::run_state::{GuestPanicAction, GuestPanicInformation};
-use crate::job::DumpStatus;
+use crate::dump::DumpStatus;
+use crate::qapi::format::DumpGuestMemoryCapability;
+use crate::qapi::run_state::{GuestPanicAction, GuestPanicInformation};
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

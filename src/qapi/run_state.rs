@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::windmp::BugcheckData;
+use crate::guest::windows::BugcheckData;
 
 /// QEMU's enumeration of a virtual machine's states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -5,19 +5,21 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
-use super::arguments::{Circumstances, DumpGuestMemoryArguments, DumpRequest, Protocol, Rules};
-use super::control::{GuestControl, PausedGuest};
-use super::error::{ArgumentsError, CommandError};
-use super::qmp::{DumpCompleted, DumpQueryResult, Event, EventMessage};
-use super::run_state::GuestPanicInformation;
 use crate::arch::{Machine, Registers};
 use crate::dump::{DumpOptions, Summary};
+use crate::dump::{DumpStatus, Dumper, dump_work};
 use crate::error::{Error, Result, error_chain};
-use crate::job::{DumpStatus, Dumper, dump_work};
+use crate::guest::paging::Budget;
 use crate::memory::{GuestMemory, MemoryRange};
-use crate::paging::Budget;
-use crate::progress::Progress;
+use crate::qapi::arguments::{
+    Circumstances, DumpGuestMemoryArguments, DumpRequest, Protocol, Rules,
+};
+use crate::qapi::control::{GuestControl, PausedGuest};
+use crate::qapi::error::{ArgumentsError, CommandError};
+use crate::qapi::qmp::{DumpCompleted, DumpQueryResult, Event, EventMessage};
+use crate::qapi::run_state::GuestPanicInformation;
 use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions, SinkAccess};
+use crate::workers::Progress;
 
 /// A guest, as a virtual machine monitor gives it to [`DumpService`].
 pub trait Guest: GuestControl + 'static {

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::error::QemuError;
-use super::qmp::{Qmp, answer};
+use crate::qemu::error::QemuError;
+use crate::qemu::qmp::{Qmp, answer};
 
 /// How long each command may take when the guest is resumed, and how long if
 /// that failed before.

@@ -6,8 +6,8 @@
 
 use serde_json::{Value, json};
 
-use super::error::QemuError;
-use super::qmp::Qmp;
+use crate::qemu::error::QemuError;
+use crate::qemu::qmp::Qmp;
 
 /// The first virtual CPU that told of a crash, and Hyper-V's crash registers,
 /// `HV_X64_MSR_CRASH_P0` to `P4`.

@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::memory::{FileMemoryError, RangeError};
-use crate::vmcore::VmcoreError;
+use crate::read::VmcoreError;
 
 /// Why a guest under QEMU cannot be dumped, or not be resumed.
 #[derive(Debug, thiserror::Error)]

@@ -9,12 +9,12 @@ use nix::unistd::Pid;
 
 use zerocopy::IntoBytes;
 
-use super::error::QemuError;
-use super::process::{Mapping, Process};
 use crate::memory::{
     FileMemory, FileRegion, GuestMemory, MemoryRange, find_range, not_ram, read_process,
     validate_ranges,
 };
+use crate::qemu::error::QemuError;
+use crate::qemu::process::{Mapping, Process};
 
 /// Bits of an entry of /proc/PID/pagemap: the page is in memory, or in swap.
 const POPULATED: u64 = 0b11 << 62;

@@ -45,14 +45,14 @@ use std::path::Path;
 use rustix::fs::MemfdFlags;
 use serde_json::{Value, json};
 
+use crate::dump::Format;
 use crate::dump::{DumpOptions, Summary, dump};
 use crate::error::Result as DumpResult;
-use crate::format::Format;
+use crate::guest::windows::WindowsOptions;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
-use crate::progress::Progress;
+use crate::read::{Headers, Vmcore};
 use crate::sink::{DumpSink, SinkAccess};
-use crate::vmcore::{Headers, Vmcore};
-use crate::windmp::WindowsOptions;
+use crate::workers::Progress;
 
 pub use control::{Interference, Resumer, Standstill};
 pub use error::QemuError;

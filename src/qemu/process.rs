@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::error::QemuError;
+use crate::qemu::error::QemuError;
 
 /// A process that is known to be the QEMU behind a socket.
 #[derive(Debug, Clone, Copy)]

@@ -18,8 +18,8 @@ use rustix::net::{
 };
 use serde_json::{Value, json};
 
-use super::error::QemuError;
-use crate::progress::Progress;
+use crate::qemu::error::QemuError;
+use crate::workers::Progress;
 
 type Result<T, E = QemuError> = std::result::Result<T, E>;
 

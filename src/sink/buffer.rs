@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::{DumpSink, PositionedSink, SinkAccess};
+use crate::sink::{DumpSink, PositionedSink, SinkAccess};
 
 /// A positioned sink that keeps the dump in memory, for tests and for small
 /// guests. Holes take memory like everything else.

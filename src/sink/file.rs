@@ -13,8 +13,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::output_file::OutputFile;
-use super::{DumpSink, SinkAccess};
+use crate::sink::output_file::OutputFile;
+use crate::sink::{DumpSink, SinkAccess};
 
 /// A positioned sink that writes a temporary file beside `path` and gives it
 /// its name when the dump is finished. Dropped unfinished, it removes the

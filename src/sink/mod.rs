@@ -43,8 +43,6 @@ mod file;
 mod output;
 #[cfg(feature = "file")]
 mod output_file;
-#[cfg(feature = "file")]
-mod raw_fd;
 mod stream;
 #[cfg(feature = "file")]
 mod target;

@@ -4,10 +4,10 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use super::stream::retry_interrupted;
-use super::{PositionedSink, SinkAccess};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::sink::stream::retry_interrupted;
+use crate::sink::{PositionedSink, SinkAccess};
+use crate::workers::Progress;
 
 /// Zeroes that are written at once, in bytes.
 const RESERVED_AT_ONCE: u64 = 1 << 20;

@@ -8,8 +8,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::PositionedSink;
-use crate::page_cache::WriteBehind;
+use crate::host::page_cache::WriteBehind;
+use crate::sink::PositionedSink;
 
 #[derive(Debug)]
 pub(super) struct OutputFile {

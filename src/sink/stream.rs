@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{DumpSink, SinkAccess};
+use crate::sink::{DumpSink, SinkAccess};
 
 /// A stream sink over any [`io::Write`]: a pipe, a socket, standard output,
 /// an upload. Bytes go strictly forward; [`DumpSink::finish`] flushes.

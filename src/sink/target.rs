@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::raw_fd::duplicate;
-use super::{DumpSink, FdSink, FileSink, FileSinkOptions};
+use crate::host::raw_fd::duplicate;
+use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions};
 
 /// A sink by name: `file:PATH` and `fd:N` as in the `protocol` argument of
 /// QEMU's `dump-guest-memory`, `-` for standard output, and a plain path.

@@ -16,22 +16,20 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod finds;
-mod locate;
-mod scan;
-
 use std::fmt;
 
-use crate::kdump::UTS_LEN;
-
-#[cfg(feature = "file")]
-pub(crate) use locate::find_all;
-pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
-pub(crate) use locate::{locate, read_note_bytes};
+use crate::abi::UTS_LEN;
 
 /// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
 /// note. Kernels write one page or less.
 pub const MAX_SIZE: usize = 1 << 20;
+
+/// The bytes are not VMCOREINFO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the bytes are not VMCOREINFO: give text that begins with OSRELEASE=, of 1 MiB at most, or an ELF note named VMCOREINFO"
+)]
+pub struct NotVmcoreinfo;
 
 /// VMCOREINFO's text with typed look-ups. Where a key occurs twice the first
 /// line counts.
@@ -46,15 +44,15 @@ impl Vmcoreinfo {
     ///
     /// # Errors
     ///
-    /// [`VmcoreinfoError::NotVmcoreinfo`] if there is no `OSRELEASE=` line or
+    /// [`NotVmcoreinfo`] if there is no `OSRELEASE=` line or
     /// the text is larger than [`MAX_SIZE`].
-    pub fn parse(text: &[u8]) -> Result<Self, VmcoreinfoError> {
+    pub fn parse(text: &[u8]) -> Result<Self, NotVmcoreinfo> {
         let len = text.iter().position(|b| *b == 0).unwrap_or(text.len());
         let info = Self {
             text: text[..len.min(MAX_SIZE + 1)].to_vec(),
         };
         if len > MAX_SIZE || info.value("OSRELEASE").is_none_or(<[u8]>::is_empty) {
-            return Err(VmcoreinfoError::NotVmcoreinfo);
+            return Err(NotVmcoreinfo);
         }
         Ok(info)
     }

@@ -1,148 +1,174 @@
-//! `CONTEXT`s from virtual CPUs' registers.
+//! `CONTEXT`: the registers of one CPU, as Windows keeps them.
+//!
+//! Sources: `CONTEXT` of `winnt.h` for x86 and x86_64, whose offsets
+//! vergiliusproject.com lists (`_CONTEXT`); QEMU
+//! `include/qemu/win_dump_defs.h` (`WinContext32`, `WinContext64`, `WIN_CTX_*`);
+//! `XMM_SAVE_AREA32` is the processor's FXSAVE area.
 #![forbid(unsafe_code)]
 
-use zerocopy::{FromZeros, IntoBytes};
+use std::mem::{offset_of, size_of};
 
-use super::format::{
-    CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_DEBUG_REGISTERS, CONTEXT_EXTENDED_REGISTERS,
-    CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS, Context32, Context64,
-    Fxsave,
-};
-use super::header::Header;
-use crate::arch::{Registers, x86_64};
+use zerocopy::byteorder::little_endian::{U16, U32, U64, U128};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Registers of a virtual CPU that a `CONTEXT` has and
-/// [`Registers`](crate::Registers) has not. What is not given is not marked
-/// as valid in the context.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExtraState {
-    /// The debug registers.
-    pub debug: Option<DebugRegisters>,
-    /// MXCSR and the XMM registers.
-    pub sse: Option<SseState>,
+/// `ContextFlags` of every 32-bit context.
+pub const CONTEXT_I386: u32 = 0x0001_0000;
+/// `ContextFlags` of every 64-bit context.
+pub const CONTEXT_AMD64: u32 = 0x0010_0000;
+/// `ContextFlags`: CS, EIP, SS, ESP, EBP and flags are there.
+pub const CONTEXT_CONTROL: u32 = 1;
+/// `ContextFlags`: the general registers are there.
+pub const CONTEXT_INTEGER: u32 = 2;
+/// `ContextFlags`: DS, ES, FS and GS are there.
+pub const CONTEXT_SEGMENTS: u32 = 4;
+/// `ContextFlags`: floating point and XMM registers are there.
+pub const CONTEXT_FLOATING_POINT: u32 = 8;
+/// `ContextFlags`: the debug registers are there.
+pub const CONTEXT_DEBUG_REGISTERS: u32 = 0x10;
+/// `ContextFlags` of a 32-bit context: the FXSAVE area is there.
+pub const CONTEXT_EXTENDED_REGISTERS: u32 = 0x20;
+
+/// `CONTEXT` of x86_64.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)] // The names are Windows's.
+pub struct Context64 {
+    pub home: [U64; 6],
+    pub context_flags: U32,
+    pub mx_csr: U32,
+    pub seg_cs: U16,
+    pub seg_ds: U16,
+    pub seg_es: U16,
+    pub seg_fs: U16,
+    pub seg_gs: U16,
+    pub seg_ss: U16,
+    pub eflags: U32,
+    /// DR0 to DR3, DR6, DR7.
+    pub debug: [U64; 6],
+    pub rax: U64,
+    pub rcx: U64,
+    pub rdx: U64,
+    pub rbx: U64,
+    pub rsp: U64,
+    pub rbp: U64,
+    pub rsi: U64,
+    pub rdi: U64,
+    /// R8 to R15.
+    pub r8_to_r15: [U64; 8],
+    pub rip: U64,
+    pub flt_save: Fxsave,
+    pub vector_register: [U128; 26],
+    pub vector_control: U64,
+    pub debug_control: U64,
+    pub last_branch_to_rip: U64,
+    pub last_branch_from_rip: U64,
+    pub last_exception_to_rip: U64,
+    pub last_exception_from_rip: U64,
 }
 
-/// The debug registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)] // The names are the architecture's.
-pub struct DebugRegisters {
-    pub dr0: u64,
-    pub dr1: u64,
-    pub dr2: u64,
-    pub dr3: u64,
-    pub dr6: u64,
-    pub dr7: u64,
+/// `CONTEXT` of x86 of 32 bits.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Context32 {
+    pub context_flags: U32,
+    /// DR0 to DR3, DR6, DR7.
+    pub debug: [U32; 6],
+    pub float_save: FloatingSave32,
+    pub seg_gs: U32,
+    pub seg_fs: U32,
+    pub seg_es: U32,
+    pub seg_ds: U32,
+    pub edi: U32,
+    pub esi: U32,
+    pub ebx: U32,
+    pub edx: U32,
+    pub ecx: U32,
+    pub eax: U32,
+    pub ebp: U32,
+    pub eip: U32,
+    pub seg_cs: U32,
+    pub eflags: U32,
+    pub esp: U32,
+    pub seg_ss: U32,
+    pub extended_registers: Fxsave,
 }
 
-/// The SSE registers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SseState {
-    /// MXCSR.
-    pub mxcsr: u32,
-    /// XMM0 to XMM15; a 32-bit guest has the first eight.
-    pub xmm: [u128; 16],
+/// `FLOATING_SAVE_AREA`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct FloatingSave32 {
+    pub control_word: U32,
+    pub status_word: U32,
+    pub tag_word: U32,
+    pub error_offset: U32,
+    pub error_selector: U32,
+    pub data_offset: U32,
+    pub data_selector: U32,
+    pub register_area: [u8; 80],
+    pub spare0: U32,
 }
 
-impl DebugRegisters {
-    const fn in_order(&self) -> [u64; 6] {
-        [self.dr0, self.dr1, self.dr2, self.dr3, self.dr6, self.dr7]
-    }
+/// `XMM_SAVE_AREA32`.
+#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+#[allow(missing_docs)]
+pub struct Fxsave {
+    pub control_word: U16,
+    pub status_word: U16,
+    pub tag_word: u8,
+    pub reserved1: u8,
+    pub error_opcode: U16,
+    pub error_offset: U32,
+    pub error_selector: U16,
+    pub reserved2: U16,
+    pub data_offset: U32,
+    pub data_selector: U16,
+    pub reserved3: U16,
+    pub mx_csr: U32,
+    pub mx_csr_mask: U32,
+    pub float_registers: [U128; 8],
+    /// In a 32-bit context only the first eight are used.
+    pub xmm_registers: [U128; 16],
+    pub reserved4: [u8; 96],
 }
 
-impl SseState {
-    fn save(&self, xmm_registers: usize, area: &mut Fxsave) {
-        area.mx_csr = self.mxcsr.into();
-        for (to, from) in area
-            .xmm_registers
-            .iter_mut()
-            .zip(self.xmm)
-            .take(xmm_registers)
-        {
-            *to = from.into();
-        }
-    }
+const _: () = assert!(offset_of!(Context64, context_flags) == 0x30);
+const _: () = assert!(offset_of!(Context64, seg_cs) == 0x38);
+const _: () = assert!(offset_of!(Context64, seg_ss) == 0x42);
+const _: () = assert!(offset_of!(Context64, eflags) == 0x44);
+const _: () = assert!(offset_of!(Context64, debug) == 0x48);
+const _: () = assert!(offset_of!(Context64, rax) == 0x78);
+const _: () = assert!(offset_of!(Context64, rbx) == 0x90);
+const _: () = assert!(offset_of!(Context64, rsp) == 0x98);
+const _: () = assert!(offset_of!(Context64, rdi) == 0xb0);
+const _: () = assert!(offset_of!(Context64, r8_to_r15) == 0xb8);
+const _: () = assert!(offset_of!(Context64, rip) == 0xf8);
+const _: () = assert!(offset_of!(Context64, flt_save) == 0x100);
+const _: () = assert!(offset_of!(Fxsave, mx_csr) == 0x18);
+const _: () = assert!(offset_of!(Fxsave, float_registers) == 0x20);
+const _: () = assert!(offset_of!(Fxsave, xmm_registers) == 0xa0);
+const _: () = assert!(size_of::<Fxsave>() == 512);
+const _: () = assert!(offset_of!(Context64, vector_register) == 0x300);
+const _: () = assert!(offset_of!(Context64, vector_control) == 0x4a0);
+const _: () = assert!(size_of::<Context64>() == Context64::SIZE);
+const _: () = assert!(offset_of!(Context32, float_save) == 0x1c);
+const _: () = assert!(size_of::<FloatingSave32>() == 112);
+const _: () = assert!(offset_of!(Context32, seg_gs) == 0x8c);
+const _: () = assert!(offset_of!(Context32, edi) == 0x9c);
+const _: () = assert!(offset_of!(Context32, eax) == 0xb0);
+const _: () = assert!(offset_of!(Context32, eip) == 0xb8);
+const _: () = assert!(offset_of!(Context32, esp) == 0xc4);
+const _: () = assert!(offset_of!(Context32, extended_registers) == 0xcc);
+const _: () = assert!(size_of::<Context32>() == Context32::SIZE);
+
+impl Context64 {
+    /// Size of the context in bytes.
+    pub const SIZE: usize = 0x4d0;
 }
 
-/// The bytes of the context that a guest with this header has; `None` for
-/// registers of a CPU that runs no Windows with such a header.
-pub(super) fn encode(
-    header: &Header,
-    registers: &Registers,
-    extra: &ExtraState,
-) -> Option<Vec<u8>> {
-    match (registers, header) {
-        (Registers::X86_64(r), Header::Bits64(_)) => Some(encode_64(r, extra)),
-        (Registers::X86_64(r), Header::Bits32(_)) => Some(encode_32(r, extra)),
-        (Registers::I386(r), Header::Bits32(_)) => Some(encode_32(&(&**r).into(), extra)),
-        _ => None,
-    }
-}
-
-/// The bytes of a 64-bit context.
-fn encode_64(r: &x86_64::Registers, extra: &ExtraState) -> Vec<u8> {
-    let mut context = Context64::new_zeroed();
-    let selector = |segment: &x86_64::Segment| (segment.selector as u16).into();
-    let mut flags = CONTEXT_AMD64 | CONTEXT_CONTROL | CONTEXT_INTEGER | CONTEXT_SEGMENTS;
-    context.seg_cs = selector(&r.cs);
-    context.seg_ds = selector(&r.ds);
-    context.seg_es = selector(&r.es);
-    context.seg_fs = selector(&r.fs);
-    context.seg_gs = selector(&r.gs);
-    context.seg_ss = selector(&r.ss);
-    context.eflags = (r.rflags as u32).into();
-    context.rax = r.rax.into();
-    context.rcx = r.rcx.into();
-    context.rdx = r.rdx.into();
-    context.rbx = r.rbx.into();
-    context.rsp = r.rsp.into();
-    context.rbp = r.rbp.into();
-    context.rsi = r.rsi.into();
-    context.rdi = r.rdi.into();
-    context.r8_to_r15 = [r.r8, r.r9, r.r10, r.r11, r.r12, r.r13, r.r14, r.r15].map(Into::into);
-    context.rip = r.rip.into();
-    if let Some(debug) = &extra.debug {
-        flags |= CONTEXT_DEBUG_REGISTERS;
-        context.debug = debug.in_order().map(Into::into);
-    }
-    if let Some(sse) = &extra.sse {
-        flags |= CONTEXT_FLOATING_POINT;
-        context.mx_csr = sse.mxcsr.into();
-        sse.save(16, &mut context.flt_save);
-    }
-    context.context_flags = flags.into();
-    context.as_bytes().to_vec()
-}
-
-/// The bytes of a 32-bit context: the low halves of the registers, which are
-/// all that a 32-bit guest has.
-fn encode_32(r: &x86_64::Registers, extra: &ExtraState) -> Vec<u8> {
-    let mut context = Context32::new_zeroed();
-    let selector = |segment: &x86_64::Segment| segment.selector.into();
-    let mut flags = CONTEXT_I386 | CONTEXT_CONTROL | CONTEXT_INTEGER | CONTEXT_SEGMENTS;
-    context.seg_gs = selector(&r.gs);
-    context.seg_fs = selector(&r.fs);
-    context.seg_es = selector(&r.es);
-    context.seg_ds = selector(&r.ds);
-    context.edi = (r.rdi as u32).into();
-    context.esi = (r.rsi as u32).into();
-    context.ebx = (r.rbx as u32).into();
-    context.edx = (r.rdx as u32).into();
-    context.ecx = (r.rcx as u32).into();
-    context.eax = (r.rax as u32).into();
-    context.ebp = (r.rbp as u32).into();
-    context.eip = (r.rip as u32).into();
-    context.seg_cs = selector(&r.cs);
-    context.eflags = (r.rflags as u32).into();
-    context.esp = (r.rsp as u32).into();
-    context.seg_ss = selector(&r.ss);
-    if let Some(debug) = &extra.debug {
-        flags |= CONTEXT_DEBUG_REGISTERS;
-        context.debug = debug.in_order().map(|dr| (dr as u32).into());
-    }
-    if let Some(sse) = &extra.sse {
-        flags |= CONTEXT_EXTENDED_REGISTERS;
-        sse.save(8, &mut context.extended_registers);
-    }
-    context.context_flags = flags.into();
-    context.as_bytes().to_vec()
+impl Context32 {
+    /// Size of the context in bytes.
+    pub const SIZE: usize = 0x2cc;
 }

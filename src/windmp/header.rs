@@ -6,13 +6,13 @@ use std::fmt;
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::error::WinDmpError;
-use super::format::{
+use crate::guest::windows::BugcheckData;
+use crate::guest::windows::WinDmpError;
+use crate::selection::FrameRun;
+use crate::windmp::{
     DumpHeader32, DumpHeader64, FILLER, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386,
     MAX_RUNS_32, MAX_RUNS_64, Run32, Run64, SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
 };
-use super::options::BugcheckData;
-use crate::pipeline::FrameRun;
 
 /// The header of a Windows dump.
 #[derive(Clone)]

@@ -1,71 +1,21 @@
-//! Windows kernel dumps: full dumps (type 1) and bitmap dumps (type 5), of
-//! 32-bit and 64-bit guests on x86.
-//!
-//! A dump begins with a header that the guest makes, or knows what is in
-//! it. This crate takes it from the note of the guest's driver or from the
-//! caller, or builds it from what the guest's kernel has in memory
-//! ([`HeaderSource`]), checks every field that it uses, and sets those that
-//! say what the dump holds.
-//!
-//! docs/formats/windmp.md has the layouts and their sources.
-//!
-//! A dump of a Windows guest that has no driver in it, by its memory and its
-//! CPUs' registers alone, and what its header says:
-//!
-//! ```
-//! # #[cfg(all(feature = "demo", feature = "file"))]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use guestdump::demo::WindowsGuest;
-//! use guestdump::sink::FdSink;
-//! use guestdump::vmcore::{Headers, Vmcore};
-//! use guestdump::windmp::{HeaderSource, WindowsOptions};
-//! use guestdump::{DumpOptions, Format, dump};
-//!
-//! let guest = WindowsGuest::new(32 << 20)?; // stands for the monitor's own
-//! let file = tempfile::tempfile()?;
-//! let mut sink = FdSink::new(file.try_clone()?.into())?;
-//! let windows = WindowsOptions::new().header(HeaderSource::Guest);
-//! let options = DumpOptions::new(Format::WinDmp)
-//!     .cpus(guest.registers())
-//!     .windows(windows);
-//! let summary = dump(&guest, &mut sink, &options)?;
-//! let bugcheck = summary.windows.ok_or("a Windows dump")?.bugcheck;
-//! assert_eq!(Some(bugcheck), guest.crash());
-//!
-//! let vmcore = Vmcore::open(file)?;
-//! let Headers::WinDmp { header, .. } = vmcore.headers() else {
-//!     return Err("a Windows dump".into());
-//! };
-//! assert_eq!(header.number_processors(), 2);
-//! # Ok(())
-//! # }
-//! # #[cfg(not(all(feature = "demo", feature = "file")))]
-//! # fn main() {}
-//! ```
+//! The bytes of Windows kernel dumps: headers, the bitmap's header, contexts.
+#![forbid(unsafe_code)]
 
+mod bitmap_header;
+mod constants;
 mod context;
-pub(crate) mod discover;
-mod error;
-pub mod format;
 mod header;
-mod options;
-mod overlay;
-mod plan;
-#[cfg(feature = "file")]
-mod read_context;
-#[cfg(feature = "file")]
-pub(crate) mod reader;
-mod runs;
-mod source;
-mod writer;
+mod header32;
+mod header64;
+pub(crate) mod runs;
 
-pub use context::{DebugRegisters, ExtraState, SseState};
-pub use discover::{SkipReason, SkippedCpu};
-pub use error::{KernelList, ListFault, WinDmpError};
+pub use bitmap_header::{BitmapHeader, FULL_BITMAP, KERNEL_BITMAP};
+pub use constants::*;
+pub use context::{
+    CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_DEBUG_REGISTERS, CONTEXT_EXTENDED_REGISTERS,
+    CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS, Context32, Context64,
+    FloatingSave32, Fxsave,
+};
 pub use header::Header;
-pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
-pub(crate) use plan::WinDmpPlan;
-pub use plan::WindowsSummary;
-#[cfg(feature = "file")]
-pub(crate) use read_context::decode_context;
-pub use source::HeaderOrigin;
+pub use header32::{DumpHeader32, ExceptionRecord32, MAX_RUNS_32, MemoryDescriptor32, Run32};
+pub use header64::{DumpHeader64, ExceptionRecord64, MAX_RUNS_64, MemoryDescriptor64, Run64};

@@ -1,11 +1,11 @@
 //! The runs of a full dump, of which the header has room for few.
 #![forbid(unsafe_code)]
 
-use super::error::WinDmpError;
-use super::format::PAGE_SIZE;
-use super::overlay::is_ram;
+use crate::guest::windows::WinDmpError;
 use crate::memory::MemoryRange;
-use crate::pipeline::FrameRun;
+use crate::memory::overlay::is_ram;
+use crate::selection::FrameRun;
+use crate::windmp::PAGE_SIZE;
 
 /// Gaps may be filled up to a part of the memory in the dump, or up to 16 MiB.
 const FILL_PART: u64 = 16;
@@ -19,7 +19,7 @@ const FILL_PAGES: u64 = 4096;
 ///
 /// - [`WinDmpError::RunOrder`] if a run is not above the one before it;
 /// - [`WinDmpError::RunOutsideRam`] if it is not all in `ram`.
-pub(super) fn check_runs(
+pub(crate) fn check_runs(
     runs: impl Iterator<Item = (u64, u64)>,
     ram: &[MemoryRange],
 ) -> Result<(), WinDmpError> {
@@ -49,7 +49,7 @@ pub(super) fn check_runs(
 /// # Errors
 ///
 /// [`WinDmpError::TooManyRuns`] if that takes too many pages of zeroes.
-pub(super) fn fit_runs(runs: &[FrameRun], max: usize) -> Result<Vec<FrameRun>, WinDmpError> {
+pub(crate) fn fit_runs(runs: &[FrameRun], max: usize) -> Result<Vec<FrameRun>, WinDmpError> {
     let surplus = runs.len().saturating_sub(max);
     if surplus == 0 {
         return Ok(runs.to_vec());

@@ -5,9 +5,9 @@ use guestdump::adapters::kvm::x86_64::{
     sse_of_xsave,
 };
 use guestdump::elf::note::Notes;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::DebugRegisters;
 use guestdump::sink::BufferSink;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::DebugRegisters;
 use guestdump::{ByteOrder, DumpOptions, Format, dump, memory::SliceMemory};
 use kvm_bindings::{
     kvm_debugregs, kvm_dtable, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xsave,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use guestdump::GuestMemory;
 use guestdump::demo::WindowsGuest;
-use guestdump::windmp::format::DumpHeader64;
+use guestdump::windmp::DumpHeader64;
 
 use super::support::Folder;
 

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Mutex;
 
 use guestdump::memory::MemoryRange;
+use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
-use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
 use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, OnReadError, Progress, dump};
 
 use super::support::{PAGE, Page, PageMemory, range};

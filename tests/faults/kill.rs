@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use guestdump::vmcore::Vmcore;
+use guestdump::read::Vmcore;
 use guestdump::{Format, Progress};
 
 use super::folder::Folder;

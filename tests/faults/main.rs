@@ -27,9 +27,9 @@ mod windows;
 use std::collections::BTreeMap;
 use std::io;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Format, GuestMemory, arch};
 use support::{Page, PageMemory};
 use windows::{given, header_64};

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, OnReadError, Progress, Summary, dump};
 
 use super::support::{PAGE, Page, PageMemory, range};

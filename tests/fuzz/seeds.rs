@@ -7,11 +7,11 @@ use std::path::Path;
 
 use guestdump::codec::Codec;
 use guestdump::demo::{DemoGuest, PageKind};
-use guestdump::kdump::format::HeaderLayout;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::kdump::HeaderLayout;
 use guestdump::memory::SliceMemory;
+use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{ByteOrder, DumpOptions, Format, GuestMemory, Machine, dump};
 
 use super::build::{Elf, Kdump, TEXT, content, encodings, file};

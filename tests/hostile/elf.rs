@@ -1,11 +1,11 @@
 //! ELF headers and notes that lie.
 
 use guestdump::elf::Note;
-use guestdump::elf::format::{
+use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
     encode_section_zero,
 };
-use guestdump::vmcore::{Vmcore, VmcoreError};
+use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Class, Encoding, Format, GuestMemory, Progress};
 
 use crate::meter::{Cost, Meter, file};

@@ -2,10 +2,10 @@
 
 use std::io::Read;
 
-use guestdump::flattened::format::{RecordHeader, encode_file_header};
-use guestdump::flattened::{RearrangeError, rearrange};
+use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+use guestdump::read::Vmcore;
+use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::vmcore::Vmcore;
 use guestdump::{Error, Progress};
 
 use crate::meter::{Meter, file};

@@ -1,10 +1,10 @@
 //! kdump files whose headers and page descriptors point everywhere.
 
 use guestdump::codec::Codec;
-use guestdump::kdump::format::{PageDescriptor, codec_flag};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::kdump::{PageDescriptor, codec_flag};
+use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{ByteOrder, DumpOptions, Format, GuestMemory, Progress, dump};
 
 use crate::meter::{Counted, Meter, file};

@@ -2,7 +2,7 @@
 
 use guestdump::Progress;
 use guestdump::elf::Note;
-use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
+use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::{ByteOrder, GuestMemory, Machine};

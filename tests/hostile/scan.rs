@@ -1,7 +1,7 @@
 //! A scan of guest memory in which the guest has planted VMCOREINFO.
 
+use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::sink::BufferSink;
-use guestdump::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::{DumpOptions, Error, Format, dump};
 
 use crate::meter::{Counted, Meter};

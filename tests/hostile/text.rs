@@ -6,12 +6,12 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
+use guestdump::abi::Utsname;
 use guestdump::elf::Note;
-use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
-use guestdump::kdump::Utsname;
+use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{ByteOrder, DumpOptions, Format, Registers, dump};
 
 use crate::elf::head;

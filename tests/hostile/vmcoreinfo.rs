@@ -1,8 +1,9 @@
 //! VMCOREINFO of any size, and with lines that are not lines.
 
+use guestdump::guest::vmcoreinfo::{VmcoreinfoError, VmcoreinfoSource};
+use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo, VmcoreinfoError, VmcoreinfoSource};
+use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
 use guestdump::{DumpOptions, Error, Format, dump};
 
 use crate::meter::{Counted, Meter, file};
@@ -200,7 +201,7 @@ fn utsname_without_nul() {
         dump(&guest, &mut sink, &options).unwrap();
         let vmcore = Vmcore::open(file(&sink.into_bytes(), 0)).unwrap();
         let header = vmcore.utsname().unwrap();
-        let node = guestdump::kdump::Utsname::text(&header.nodename).into_owned();
+        let node = guestdump::abi::Utsname::text(&header.nodename).into_owned();
         let whole = broken == 6;
         assert_eq!(node, if whole { "host" } else { "(none)" }, "{broken}");
         for field in [&header.release, &header.version, &header.machine] {

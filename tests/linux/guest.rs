@@ -3,8 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use guestdump::linux::{Kernel, KernelError, LogRecord};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::linux::{Kernel, KernelError, LogRecord};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{ByteOrder, Class, DumpOptions, Format, GuestMemory, Machine, MemoryRange};
 
 /// Guest-virtual address of guest-physical address 0 on 64-bit PowerPC.

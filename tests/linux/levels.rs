@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use guestdump::linux::DumpLevel;
+use guestdump::guest::linux::DumpLevel;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{BufferSink, FileSink, FileSinkOptions, StreamSink};
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{
     DumpOptions, Error, Format, GuestMemory, Machine, MemoryRange, OnReadError, OnUnknownKernel,
     Progress, Summary, dump,

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use guestdump::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
+use guestdump::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
 use guestdump::{Error, Machine};
 
 use super::guest::Guest;

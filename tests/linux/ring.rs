@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use guestdump::Machine;
-use guestdump::linux::KernelError;
+use guestdump::guest::linux::KernelError;
 
 use super::guest::Guest;
 

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use guestdump::linux::{Kernel, KernelError};
+use guestdump::guest::linux::{Kernel, KernelError};
 use guestdump::{Error, Machine};
 
 use super::pages::{BUDDY, Generation, Kern, LRU, Model, PAGES, TABLE};

@@ -1,7 +1,7 @@
 //! AArch64: every granule, blocks, 48-bit and 52-bit addresses.
 
 use guestdump::ByteOrder;
-use guestdump::paging::{Aarch64, AddressSpace};
+use guestdump::guest::paging::{Aarch64, AddressSpace};
 
 use super::tables::Guest;
 

@@ -4,11 +4,11 @@ use std::io::Write;
 
 use guestdump::arch::x86_64::Registers;
 use guestdump::elf::Note;
-use guestdump::elf::format::{PT_LOAD, PT_NOTE, ProgramHeader};
-use guestdump::paging::Budget;
+use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
+use guestdump::guest::paging::Budget;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{ByteOrder, DumpOptions, Error, Format, GuestMemory, Progress, Summary, dump};
 
 use super::support::{FaultySink, range, slice_memory};

@@ -1,9 +1,9 @@
 //! Page tables that want to keep the dump busy for ever.
 
-use guestdump::memory::MemoryRange;
-use guestdump::paging::{
+use guestdump::guest::paging::{
     Aarch64, AddressSpace, Budget, Mappings, Ppc64Radix, Riscv, S390x, X86, X86Mode, mappings,
 };
+use guestdump::memory::MemoryRange;
 use guestdump::{ByteOrder, Error, Progress};
 use proptest::prelude::*;
 

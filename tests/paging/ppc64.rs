@@ -1,6 +1,6 @@
 //! 64-bit PowerPC: the kernel's radix tree, of 4 KiB and of 64 KiB pages.
 
-use guestdump::paging::{AddressSpace, Ppc64Radix};
+use guestdump::guest::paging::{AddressSpace, Ppc64Radix};
 
 use super::tables::Guest;
 
@@ -105,7 +105,7 @@ fn entries_of_another_kind_lead_nowhere() {
 
 #[test]
 fn loops_and_tables_outside_ram_end_the_walk() {
-    use guestdump::paging::Budget;
+    use guestdump::guest::paging::Budget;
     let mut guest = guest(9);
     (0..512).for_each(|index| guest.set_be(0x2_0000, index, 0x2_0000 | VALID | 9));
     guest.set_be(0x1_0000, 1, 0x0fff_ffff_ffff_ff00 | VALID | 9);

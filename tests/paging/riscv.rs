@@ -1,6 +1,6 @@
 //! RISC-V: Sv32, Sv39, Sv48, Sv57.
 
-use guestdump::paging::{AddressSpace, Riscv};
+use guestdump::guest::paging::{AddressSpace, Riscv};
 
 use super::tables::Guest;
 

@@ -1,6 +1,6 @@
 //! z/Architecture: region first, second, third, segment and page tables.
 
-use guestdump::paging::{AddressSpace, S390x};
+use guestdump::guest::paging::{AddressSpace, S390x};
 
 use super::tables::Guest;
 

@@ -4,8 +4,8 @@ use std::cell::Cell;
 use std::io;
 
 use guestdump::Progress;
+use guestdump::guest::paging::{AddressSpace, Budget, Mapping, Mappings, TranslateError, mappings};
 use guestdump::memory::MemoryRange;
-use guestdump::paging::{AddressSpace, Budget, Mapping, Mappings, TranslateError, mappings};
 
 /// RAM from guest-physical address 0 on, with page tables in it.
 pub(crate) struct Guest {

@@ -1,6 +1,6 @@
 //! x86: every kind of page tables.
 
-use guestdump::paging::{AddressSpace, X86, X86Mode};
+use guestdump::guest::paging::{AddressSpace, X86, X86Mode};
 
 use super::tables::Guest;
 

@@ -5,11 +5,11 @@ use std::os::unix::fs::FileExt;
 
 use guestdump::GuestMemory;
 use guestdump::demo::DemoGuest;
-use guestdump::elf::format::{
+use guestdump::elf::note::{CORE, Note};
+use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size, encode_section_zero,
     phdr_size, shdr_size,
 };
-use guestdump::elf::note::{CORE, Note};
 use guestdump::{ByteOrder, Class, Encoding};
 
 pub(crate) const LE64: Encoding = Encoding {

@@ -1,10 +1,10 @@
 //! RAM blocks at known host-virtual addresses.
 
 use guestdump::demo::DemoGuest;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{Extracted, MissingReason, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::sink::BufferSink;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 
 use crate::core_file::{BE32, Core, LE64, Load, RX};

@@ -1,7 +1,7 @@
 //! QEMU's RAM in its core, found without a map.
 
+use guestdump::abi::Utsname;
 use guestdump::demo::DemoGuest;
-use guestdump::kdump::Utsname;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
 use guestdump::{GuestMemory, Machine, MemoryRange, Progress};
 use zerocopy::IntoBytes;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use guestdump::elf::format::{ET_CORE, FileHeader, PN_XNUM, PT_LOAD, ProgramHeader};
+use guestdump::elf::{ET_CORE, FileHeader, PN_XNUM, PT_LOAD, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::{Encoding, Progress};

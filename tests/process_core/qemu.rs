@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use guestdump::GuestMemory;
-use guestdump::vmcore::Vmcore;
+use guestdump::read::Vmcore;
 use serde_json::{Value, json};
 
 use crate::real::{Backend, Qemu, RAM};

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use guestdump::arch::x86_64;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::qapi::{
     DumpCompleted, DumpGuestMemoryArguments, Event, EventMessage, Guest, GuestControl, RunState,
 };
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, GuestMemory, Machine, Registers};
 
 use crate::support::{Page, PageMemory};

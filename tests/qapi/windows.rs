@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use guestdump::guest::windows::{BugcheckData, ExtraState, WinDmpError};
 use guestdump::qapi::{
     ArgumentsError, CommandError, DumpGuestMemoryArguments, DumpGuestMemoryCapability,
     DumpGuestMemoryFormat, DumpService, ExtensionFormat, FormatName, Guest, GuestControl,
     GuestPanicInformation, GuestPanicInformationHyperV, Rules, RunState,
 };
-use guestdump::vmcore::{Headers, Vmcore};
-use guestdump::windmp::{BugcheckData, ExtraState, WinDmpError};
+use guestdump::read::{Headers, Vmcore};
 use guestdump::{DumpOptions, Error, Machine, Registers};
 
 use crate::support::{Page, PageMemory};

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use guestdump::arch::x86_64::Registers;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::StreamSink;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Format, dump};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};

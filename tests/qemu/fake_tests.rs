@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use guestdump::guest::windows::{BugcheckData, HeaderSource};
 use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
 use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
-use guestdump::windmp::{BugcheckData, HeaderSource};
 use guestdump::{DumpSink, Error, Format, GuestMemory, Progress};
 use serde_json::json;
 

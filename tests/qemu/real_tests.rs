@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use guestdump::elf::note::{Note, VMCOREINFO};
 use guestdump::qemu::{QemuGuest, QemuOptions};
-use guestdump::vmcore::Vmcore;
+use guestdump::read::Vmcore;
 use guestdump::{Format, GuestMemory, MemoryRange};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};

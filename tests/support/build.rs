@@ -5,17 +5,17 @@
 use std::fs::File;
 use std::io::Write;
 
+use guestdump::abi::Utsname;
 use guestdump::codec::Codec;
 use guestdump::elf::Note;
-use guestdump::elf::format::{
+use guestdump::elf::{
     ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size,
     encode_section_zero, phdr_size, shdr_size,
 };
-use guestdump::flattened::format::{RecordHeader, encode_file_header};
-use guestdump::kdump::Utsname;
 use guestdump::kdump::bitmap::set_bits;
-use guestdump::kdump::format::{HeaderLayout, MainHeader, PageDescriptor, SubHeader, codec_flag};
+use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
 use guestdump::kdump::layout::Layout;
+use guestdump::kdump::{HeaderLayout, MainHeader, PageDescriptor, SubHeader, codec_flag};
 use guestdump::{ByteOrder, Class, Encoding};
 
 pub const TEXT: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=4096\n";

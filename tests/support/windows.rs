@@ -1,11 +1,11 @@
 //! Windows dump headers with nothing behind their addresses.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use guestdump::windmp::format::{
+use guestdump::guest::windows::{HeaderSource, WindowsOptions};
+use guestdump::windmp::{
     DUMP_TYPE_FULL, DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386,
     SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
 };
-use guestdump::windmp::{HeaderSource, WindowsOptions};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows

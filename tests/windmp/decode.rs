@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 
-use guestdump::vmcore::{Headers, Vmcore, VmcoreError};
-use guestdump::windmp::format::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
+use guestdump::read::{Headers, Vmcore, VmcoreError};
+use guestdump::windmp::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
 use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Registers, dump};
 
 use super::support::{FaultySink, PageMemory};

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 
 use guestdump::arch::x86_64::DescriptorTable;
 use guestdump::demo::WindowsGuest;
-use guestdump::vmcore::Vmcore;
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::format::LIVE_SYSTEM_DUMP;
-use guestdump::windmp::{
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::{
     BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError, WindowsOptions,
 };
+use guestdump::read::Vmcore;
+use guestdump::windmp::LIVE_SYSTEM_DUMP;
 use guestdump::{DumpOptions, Format, GuestMemory};
 use kdmp_parser::gxa::{Gva, Gxa};
 use kdmp_parser::parse::KernelDumpParser;

@@ -7,12 +7,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use guestdump::demo::{WindowsGuest, WindowsKind};
-use guestdump::memory::{FileMemory, FileRegion};
-use guestdump::vmcore::Vmcore;
-use guestdump::windmp::{
-    BugcheckData, Header, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError,
-    WindowsOptions,
+use guestdump::guest::windows::{
+    BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError, WindowsOptions,
 };
+use guestdump::memory::{FileMemory, FileRegion};
+use guestdump::read::Vmcore;
+use guestdump::windmp::Header;
 use guestdump::{DumpOptions, Format, GuestMemory, Machine, Registers};
 
 use super::discover_support::{Altered, NARROW, SIZE, header, refused};

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use guestdump::demo::WindowsGuest;
-use guestdump::windmp::WinDmpError;
+use guestdump::guest::windows::WinDmpError;
 use guestdump::{Format, dump};
 
 use super::discover_support::{Altered, SIZE, refused};

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use guestdump::demo::WindowsKind;
-use guestdump::windmp::{HeaderOrigin, HeaderSource, KernelList, ListFault, WinDmpError};
+use guestdump::guest::windows::{HeaderOrigin, HeaderSource, KernelList, ListFault, WinDmpError};
 use guestdump::{DumpOptions, Format};
 
 use super::discover_support::{Altered, header, refused};

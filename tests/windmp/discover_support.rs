@@ -4,8 +4,9 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::demo::{WindowsGuest, WindowsKind};
+use guestdump::guest::windows::{HeaderSource, WinDmpError, WindowsOptions};
 use guestdump::memory::MemoryRange;
-use guestdump::windmp::{Header, HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::windmp::Header;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
 use kdmp_parser::parse::KernelDumpParser;
 

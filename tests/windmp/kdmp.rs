@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use guestdump::windmp::{BugcheckData, ContextPlace};
+use guestdump::guest::windows::{BugcheckData, ContextPlace};
 use guestdump::{DumpOptions, Format};
 use kdmp_parser::gxa::{Gpa, Gxa};
 use kdmp_parser::parse::KernelDumpParser;

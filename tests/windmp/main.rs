@@ -24,9 +24,9 @@ mod windows;
 mod write;
 
 use guestdump::arch::x86_64::{Registers, Segment};
+use guestdump::guest::windows::{DebugRegisters, ExtraState, SseState};
 use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
-use guestdump::windmp::{DebugRegisters, ExtraState, SseState};
 use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
 use support::{PAGE, Page, PageMemory};
 

@@ -1,8 +1,8 @@
 //! memflow's connector for dumps of 32-bit and 64-bit guests. It has room for
 //! 32 runs of a full dump.
 
+use guestdump::guest::windows::WindowsOptions;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::windmp::WindowsOptions;
 use guestdump::{DumpOptions, GuestMemory, dump};
 use memflow::{Address, ConnectorArgs, PhysicalMemory};
 use memflow_coredump::create_connector;

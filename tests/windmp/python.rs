@@ -9,8 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use guestdump::guest::windows::WindowsOptions;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::windmp::WindowsOptions;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 
 use super::support::{PAGE, Page, PageMemory};

@@ -1,8 +1,8 @@
 //! Bad input is refused before the first byte.
 
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::format::{DumpHeader32, DumpHeader64, Run32, Run64};
-use guestdump::windmp::{ContextPlace, HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::windmp::{DumpHeader32, DumpHeader64, Run32, Run64};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
 
 use super::support::{FaultySink, PAGE, Page, PageMemory};

@@ -3,10 +3,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::BugcheckData;
 use guestdump::sink::{PositionedSink, SinkAccess, StreamSink};
-use guestdump::vmcoreinfo::VmcoreinfoSource;
-use guestdump::windmp::format::{DumpHeader32, DumpHeader64};
-use guestdump::windmp::{BugcheckData, Header};
+use guestdump::windmp::Header;
+use guestdump::windmp::{DumpHeader32, DumpHeader64};
 use guestdump::{DumpOptions, DumpSink, Format, Progress, dump};
 
 use super::support::{Fault, FaultySink, PAGE, PageMemory, slice_memory, slices};
@@ -245,8 +246,8 @@ fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
 
 #[test]
 fn guest_memory_is_not_written() {
+    use guestdump::guest::windows::ContextPlace;
     use guestdump::memory::FileMemory;
-    use guestdump::windmp::ContextPlace;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ram");
     let ram: Vec<u8> = (0..64u8).flat_map(|n| [n; 4096]).collect();

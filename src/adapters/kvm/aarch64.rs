@@ -6,7 +6,7 @@
 //! Linux `arch/arm64/include/asm/sysreg.h`.
 #![forbid(unsafe_code)]
 
-use super::{
+use crate::adapters::kvm::{
     KVM_REG_ARM64, KVM_REG_SIZE_U32, KVM_REG_SIZE_U64, KVM_REG_SIZE_U128, KVM_REG_SIZE_U256,
     KVM_REG_SIZE_U512, KVM_REG_SIZE_U2048, OneRegError, OneRegs,
 };

@@ -5,7 +5,9 @@
 //! and `struct kvm_riscv_csr`.
 #![forbid(unsafe_code)]
 
-use super::{KVM_REG_RISCV, KVM_REG_SIZE_U32, KVM_REG_SIZE_U64, OneRegError, OneRegs};
+use crate::adapters::kvm::{
+    KVM_REG_RISCV, KVM_REG_SIZE_U32, KVM_REG_SIZE_U64, OneRegError, OneRegs,
+};
 use crate::arch::riscv::{Registers, USER_REGS};
 
 /// A register of `struct user_regs_struct`: pc is 0, then x1 (ra) to x31.

@@ -6,7 +6,7 @@ use kvm_bindings::{
 };
 
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment, SegmentAttributes};
-use crate::windmp::{DebugRegisters, SseState};
+use crate::guest::windows::{DebugRegisters, SseState};
 
 /// Linux `arch/x86/include/asm/msr-index.h`.
 pub const MSR_FS_BASE: u32 = 0xc000_0100;

@@ -1,13 +1,13 @@
 //! The registers of the guest's CPUs, which are in the kernel.
 #![forbid(unsafe_code)]
 
-use super::image;
-use super::kernel::{GDT, IDT, kpcr};
-use super::kind::WindowsKind;
-use super::tables;
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment};
 use crate::arch::{self, i386};
-use crate::windmp::discover::width::Width;
+use crate::demo::windows::image;
+use crate::demo::windows::kernel::{GDT, IDT, kpcr};
+use crate::demo::windows::kind::WindowsKind;
+use crate::demo::windows::tables;
+use crate::guest::windows::discover::width::Width;
 
 /// Those of CPU `cpu`.
 pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::Registers {

@@ -5,14 +5,14 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::tables::Tables;
-use crate::memory::MIN_PAGE_SIZE;
-use crate::windmp::discover::format::pe::{
+use crate::demo::windows::tables::Tables;
+use crate::guest::windows::discover::format::pe::{
     CODEVIEW, CodeView, DataDirectory, DebugDirectory, DosHeader, ExportDirectory,
     IMAGE_DIRECTORY_DEBUG, IMAGE_DIRECTORY_EXPORT, MACHINE_AMD64, MACHINE_I386, MZ, NtHeaders,
     NtHeaders32, PE_SIGNATURE, PE32, PE32_PLUS, RSDS,
 };
-use crate::windmp::discover::width::Width;
+use crate::guest::windows::discover::width::Width;
+use crate::memory::MIN_PAGE_SIZE;
 
 /// Its size in bytes.
 pub(super) const SIZE: u64 = 0x10_0000;

@@ -8,13 +8,14 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::image;
-use super::kind::WindowsKind;
-use super::tables::{self, Tables};
+use crate::demo::windows::image;
+use crate::demo::windows::kind::WindowsKind;
+use crate::demo::windows::tables;
+use crate::demo::windows::tables::Tables;
+use crate::guest::windows::BugcheckData;
+use crate::guest::windows::discover::format::{KDBG_TAG, Kdbg, ListEntry, ListEntry32, SharedData};
+use crate::guest::windows::discover::width::Width;
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
-use crate::windmp::BugcheckData;
-use crate::windmp::discover::format::{KDBG_TAG, Kdbg, ListEntry, ListEntry32, SharedData};
-use crate::windmp::discover::width::Width;
 
 pub(super) const CPUS: usize = 2;
 /// The mark of a build without checks for developers.

@@ -7,7 +7,7 @@
 
 use crate::arch::Machine;
 use crate::demo::MAX_SIZE;
-use crate::windmp::discover::width::Width;
+use crate::guest::windows::discover::width::Width;
 
 /// What kind of Windows a synthetic guest looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

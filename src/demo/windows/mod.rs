@@ -6,7 +6,7 @@
 //! frames in no order. There are KDBG, lists of modules and processes, a
 //! `KPCR` with `KPRCB` and `CONTEXT` for each of two CPUs, crash data, the
 //! list of physical memory and `KUSER_SHARED_DATA`. What the kernel does not
-//! use is as in [`DemoGuest`](super::DemoGuest). No Windows runs in it, and
+//! use is as in [`DemoGuest`](crate::demo::DemoGuest). No Windows runs in it, and
 //! nothing of it was taken from one.
 #![forbid(unsafe_code)]
 
@@ -18,12 +18,12 @@ mod tables;
 
 use std::{fmt, io};
 
-use super::{DemoError, MIN_SIZE, PageKind, VGA_HOLE, content, memory_map};
-use super::{next_populated, read_pages};
 use crate::arch::{Registers, x86_64};
+use crate::demo::{DemoError, MIN_SIZE, PageKind, VGA_HOLE, content, memory_map};
+use crate::demo::{next_populated, read_pages};
+use crate::guest::windows::BugcheckData;
+use crate::guest::windows::discover::width::Width;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range};
-use crate::windmp::BugcheckData;
-use crate::windmp::discover::width::Width;
 use tables::Tables;
 
 pub use kind::WindowsKind;

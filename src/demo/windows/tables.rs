@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use super::kind::WindowsKind;
 use crate::demo::PAGE;
+use crate::demo::windows::kind::WindowsKind;
 use crate::memory::MIN_PAGE_SIZE;
 
 /// Page frames for tables and pages, guest-physical.

@@ -1,0 +1,127 @@
+//! `guestdump dmesg`.
+
+use guestdump::guest::linux::{Kernel, LogRecord};
+use guestdump::qemu::Include;
+use guestdump::{DumpOptions, Format, Progress};
+use serde::Serialize;
+
+use crate::args::DmesgArgs;
+use crate::dump_cmd::read_vmcoreinfo;
+use crate::report::{Failure, Result, print, print_json};
+use crate::signals::Watch;
+use crate::source::{Settings, Source};
+
+#[derive(Debug, Serialize)]
+struct Entry {
+    osrelease: String,
+    records: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Record {
+    /// Since the kernel started.
+    nanoseconds: u64,
+    /// `T` and a thread id, or `C` and a CPU.
+    caller: Option<String>,
+    /// What is not UTF-8 is replaced.
+    text: String,
+}
+
+/// The log, as far as it can be read, and why no further.
+struct LogOf {
+    osrelease: String,
+    records: Vec<LogRecord>,
+    broken: Option<Failure>,
+}
+
+pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
+    let progress = Progress::new();
+    let settings = Settings {
+        map: args.map.as_deref(),
+        machine: args.machine,
+        page_size: None,
+        include: Include::default(),
+        nocache: false,
+        progress: progress.clone(),
+    };
+    let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
+    let mut source = Source::open(&args.from, &settings)?;
+    let watch = Watch::start(progress.clone(), true, source.rescue())
+        .map_err(|e| Failure::because("cannot watch for signals", &e))?;
+    let with_all = |options: DumpOptions| {
+        let options = options.progress(progress.clone());
+        match vmcoreinfo {
+            Some(source) => options.vmcoreinfo(source),
+            None => options,
+        }
+    };
+    let result = read(&mut source, with_all, &progress);
+    // The guest goes on before anything is printed.
+    let resumed = source.resume().map(|_| ());
+    if let Some(signal) = watch.caught() {
+        return Err(signal);
+    }
+    let shown = result.and_then(|log| show(log, args));
+    match (shown, resumed) {
+        (Err(failure), Err(more)) => Err(failure.and(&more)),
+        (shown, resumed) => shown.and(resumed),
+    }
+}
+
+/// The whole log, or what there is of it when `progress` is cancelled.
+fn read(
+    source: &mut Source,
+    with_all: impl FnOnce(DumpOptions) -> DumpOptions,
+    progress: &Progress,
+) -> Result<LogOf> {
+    source.stop()?;
+    let options = with_all(source.options(Format::Elf)?);
+    let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);
+    let kernel = Kernel::find(source.memory(), &options).map_err(|e| failure(&e))?;
+    let mut records = Vec::new();
+    let mut broken = None;
+    let log = kernel.log().map_err(|e| failure(&e))?;
+    for record in log.take_while(|_| !progress.is_cancelled()) {
+        match record {
+            Ok(record) => records.push(record),
+            Err(e) => broken = Some(failure(&e)),
+        }
+    }
+    Ok(LogOf {
+        osrelease: kernel.vmcoreinfo().osrelease(),
+        records,
+        broken,
+    })
+}
+
+fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
+    if args.json {
+        let records = log.records.iter().map(|record| Record {
+            nanoseconds: record.time.as_nanos() as u64,
+            caller: record.caller.map(|caller| caller.to_string()),
+            text: String::from_utf8_lossy(&record.text).into_owned(),
+        });
+        print_json(&Entry {
+            osrelease: log.osrelease,
+            records: records.collect(),
+            error: log
+                .broken
+                .as_ref()
+                .map(|failure| failure.message().to_owned()),
+        })?;
+    } else {
+        let mut text = String::new();
+        for record in &log.records {
+            match args.caller {
+                true => text.push_str(&record.with_caller().to_string()),
+                false => text.push_str(&record.to_string()),
+            }
+            text.push('\n');
+        }
+        print(&text)?;
+    }
+    log.broken.map_or(Ok(()), Err)
+}

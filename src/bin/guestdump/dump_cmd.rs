@@ -1,0 +1,199 @@
+//! `guestdump dump`.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use guestdump::guest::paging::Budget;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::windows::HeaderSource;
+use guestdump::process_core::Missing;
+use guestdump::qemu::{Include, Standstill};
+use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
+use guestdump::vmcoreinfo::MAX_SIZE;
+use guestdump::windmp::DumpHeader64;
+use guestdump::{DumpSink, Format, Progress, Summary};
+
+use crate::args::{DumpArgs, Included};
+use crate::missing;
+use crate::progress::Ticker;
+use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
+use crate::signals::Watch;
+use crate::source::{Settings, Source, SourceName};
+use crate::summary::{self, SummaryEntry};
+use crate::target;
+
+/// Room for the headers around VMCOREINFO's text in an ELF note, in bytes.
+const NOTE_HEADERS: usize = 64;
+
+pub(crate) fn run(args: &DumpArgs) -> Result<()> {
+    check_usage(args)?;
+    let progress = Progress::new();
+    let settings = Settings {
+        map: args.map.as_deref(),
+        machine: args.machine,
+        page_size: args.page_size,
+        include: Include {
+            rom: args.include.contains(&Included::Rom),
+            vram: args.include.contains(&Included::Vram),
+        },
+        nocache: args.nocache,
+        progress: progress.clone(),
+    };
+    let vmcoreinfo = args
+        .vmcoreinfo
+        .as_deref()
+        .map(read_vmcoreinfo)
+        .transpose()?;
+    let header = args
+        .windows_header
+        .as_deref()
+        .map(read_header)
+        .transpose()?;
+    let mut source = Source::open(&args.from, &settings)?;
+
+    let is_file = matches!(args.to, Target::File(_));
+    let watch = Watch::start(progress.clone(), !is_file, source.rescue())
+        .map_err(|e| Failure::because("cannot watch for signals", &e))?;
+    let options = FileSinkOptions::from(args.file).nocache(args.nocache);
+    let mut sink = target::open(&args.to, options)?;
+    let ticker = Ticker::start(progress.clone(), args.progress)
+        .map_err(|e| Failure::because("cannot start the progress display", &e))?;
+    let result = write(
+        args,
+        &mut source,
+        &mut *sink,
+        (vmcoreinfo, header),
+        progress,
+    );
+    let resumed = source.resume();
+    drop(ticker);
+    let summary = match (result, &resumed) {
+        (Ok(summary), _) => summary,
+        (Err(failure), resumed) => {
+            let failure = match watch.caught() {
+                Some(signal) if failure.is_kept() => signal.and(&failure),
+                Some(signal) => signal,
+                None => failure,
+            };
+            return Err(match resumed {
+                Ok(_) => failure,
+                Err(more) => failure.and(more),
+            });
+        }
+    };
+    let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
+    report(args, &summary, standstill, source.missing())?;
+    resumed.map(|_| ())
+}
+
+/// Stops the guest if it runs, and writes the dump.
+fn write(
+    args: &DumpArgs,
+    source: &mut Source,
+    sink: &mut dyn DumpSink,
+    (vmcoreinfo, header): (Option<VmcoreinfoSource>, Option<HeaderSource>),
+    progress: Progress,
+) -> Result<Summary> {
+    source.stop()?;
+    let format = args.format.unwrap_or_else(|| default_format(sink));
+    let options = source.options(format)?;
+    let mut options = args
+        .exclude
+        .apply(options)
+        .threads(args.threads.into())
+        .on_read_error(args.on_read_error.into())
+        .keep_partial(args.keep_partial)
+        .progress(progress);
+    if let (Some(begin), Some(length)) = (args.begin, args.length) {
+        options = options.filter(begin, length);
+    }
+    if let Some(rate) = args.throttle {
+        options = options.throttle(rate);
+    }
+    if args.paging {
+        options = options.paging(Budget::default());
+    }
+    if let Some(source) = vmcoreinfo {
+        options = options.vmcoreinfo(source);
+    }
+    if let Some(header) = header {
+        options = options.windows_header(header);
+    }
+    options = options.windows_damaged(args.windows_damaged);
+    source
+        .dump(sink, &options)
+        .map_err(|error| target::failure(&args.to, error))
+}
+
+fn report(
+    args: &DumpArgs,
+    summary: &Summary,
+    standstill: Option<&Standstill>,
+    missing: Option<&[Missing]>,
+) -> Result<()> {
+    let entry = args
+        .json
+        .then(|| SummaryEntry::new(summary, standstill, missing));
+    if let (Some(entry), true) = (&entry, target::is_stdout(&args.to)) {
+        return print_json_to_stderr(entry);
+    }
+    for line in missing::lines(missing.unwrap_or_default()) {
+        note(&line);
+    }
+    if let Some(entry) = entry {
+        return print_json(&entry);
+    }
+    for line in summary::lines(target::Name(&args.to), summary, standstill) {
+        note(&line);
+    }
+    Ok(())
+}
+
+fn check_usage(args: &DumpArgs) -> Result<()> {
+    let raw_only = [
+        ("--map", args.map.is_some()),
+        ("--machine", args.machine.is_some()),
+        ("--page-size", args.page_size.is_some()),
+    ];
+    let given = raw_only.iter().find(|(_, given)| *given);
+    match given {
+        Some((name, _))
+            if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>
+        {
+            Err(Failure::usage(format!(
+                "{name} goes with --from raw:PATH and process-core:CORE only"
+            )))
+        }
+        _ if !args.include.is_empty() && !matches!(args.from, SourceName::Qmp(_)) => {
+            Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn default_format(sink: &mut dyn DumpSink) -> Format {
+    match sink.access() {
+        SinkAccess::Positioned(_) => Format::KdumpRawZlib,
+        _ => Format::KdumpZlib,
+    }
+}
+
+pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
+    let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
+    Ok(VmcoreinfoSource::Bytes(bytes))
+}
+
+fn read_header(path: &Path) -> Result<HeaderSource> {
+    let bytes = read_at_most(path, DumpHeader64::SIZE)?;
+    Ok(HeaderSource::Given(bytes))
+}
+
+/// Reads a file up to a byte more than `limit`: it may be any.
+fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
+    Ok(bytes)
+}

@@ -1,0 +1,294 @@
+//! `guestdump info`: what a dump file says about itself.
+
+use std::path::Path;
+
+use guestdump::abi::Utsname;
+use guestdump::abi::number::Number;
+use guestdump::codec::Codec;
+use guestdump::elf::note::{CORE, NT_PRSTATUS, Note};
+use guestdump::elf::{PT_LOAD, ProgramHeader};
+use guestdump::kdump::{DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec};
+use guestdump::read::{Headers, Vmcore};
+use guestdump::vmcoreinfo::Vmcoreinfo;
+use guestdump::{Format, GuestMemory, Machine, Registers};
+use serde::Serialize;
+
+use crate::args::FileArgs;
+use crate::info_text;
+use crate::report::{Failure, Result, print, print_json};
+use crate::source::open_file;
+
+/// All that is printed, as text or JSON. Sizes are in bytes.
+#[derive(Debug, Serialize)]
+pub(crate) struct Info {
+    pub(crate) file: String,
+    pub(crate) format: String,
+    pub(crate) codec: Option<&'static str>,
+    pub(crate) flattened: bool,
+    pub(crate) complete: bool,
+    pub(crate) machine: Option<&'static str>,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) file_size: u64,
+    pub(crate) raw_size: u64,
+    pub(crate) pages: u64,
+    pub(crate) bytes_total: u64,
+    pub(crate) header: HeaderEntry,
+    pub(crate) utsname: Option<UtsnameEntry>,
+    pub(crate) vmcoreinfo: Option<VmcoreinfoEntry>,
+    pub(crate) cpus: Vec<Cpu>,
+    pub(crate) notes: Vec<NoteEntry>,
+    pub(crate) ranges: Vec<RangeEntry>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum HeaderEntry {
+    Elf {
+        elf_type: u16,
+        elf_machine: u16,
+        program_headers: usize,
+        loads: usize,
+    },
+    Kdump {
+        version: u32,
+        status: u32,
+        dump_level: u32,
+        split: bool,
+        phys_base: i64,
+        max_mapnr: u64,
+        nr_cpus: u32,
+        /// Seconds since 1970; 0 if unknown.
+        timestamp: u64,
+    },
+    WinDmp {
+        bits: u32,
+        dump_type: u32,
+        /// The second is Windows's build.
+        version: (u32, u32),
+        processors: u32,
+        directory_table_base: Number,
+        kd_debugger_data_block: Number,
+        bugcheck_code: Number,
+        bugcheck_parameters: [Number; 4],
+        /// Units of 100 ns since 1601.
+        system_time: u64,
+        product_type: u32,
+    },
+    Other {},
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct UtsnameEntry {
+    pub(crate) sysname: String,
+    pub(crate) nodename: String,
+    pub(crate) release: String,
+    pub(crate) version: String,
+    pub(crate) machine: String,
+    pub(crate) domainname: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct VmcoreinfoEntry {
+    pub(crate) size: usize,
+    pub(crate) osrelease: String,
+    pub(crate) build_id: Option<String>,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) phys_base: Option<i64>,
+    pub(crate) kernel_offset: Option<u64>,
+    pub(crate) crash_time: Option<u64>,
+}
+
+/// What a CPU's notes say; nothing, if the machine is not known.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Cpu {
+    /// `pr_pid` of `NT_PRSTATUS`.
+    pub(crate) pid: Option<u32>,
+    pub(crate) program_counter: Option<Number>,
+    pub(crate) stack_pointer: Option<Number>,
+    pub(crate) page_table_root: Option<Number>,
+    pub(crate) registers: Option<Registers>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct NoteEntry {
+    pub(crate) name: String,
+    #[serde(rename = "type")]
+    pub(crate) kind: u32,
+    pub(crate) size: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RangeEntry {
+    pub(crate) gpa: u64,
+    pub(crate) size: u64,
+}
+
+pub(crate) fn run(args: &FileArgs) -> Result<()> {
+    let info = collect(&args.file)?;
+    if args.json {
+        print_json(&info)
+    } else {
+        print(&info_text::render(&info))
+    }
+}
+
+fn collect(path: &Path) -> Result<Info> {
+    let file = open_file(path)?;
+    let failed = |e: &dyn std::error::Error| Failure::because(path.display(), e);
+    let file_size = file.metadata().map_err(|e| failed(&e))?.len();
+    let vmcore = Vmcore::open(file).map_err(|e| failed(&e))?;
+    let codec = codec(&vmcore.headers());
+    let flattened = vmcore.is_flattened();
+    let ranges = vmcore.ranges();
+    Ok(Info {
+        file: path.display().to_string(),
+        format: format_name(&vmcore.headers(), codec, flattened),
+        codec: codec.map(Codec::feature),
+        flattened,
+        complete: vmcore.is_complete(),
+        machine: vmcore.machine().map(Machine::name),
+        page_size: vmcore.page_size(),
+        file_size,
+        raw_size: vmcore.raw_len(),
+        pages: vmcore.pages(),
+        bytes_total: ranges.iter().map(|range| range.size()).sum(),
+        header: header(&vmcore.headers()),
+        utsname: vmcore.utsname().as_ref().map(utsname),
+        vmcoreinfo: vmcore.vmcoreinfo().as_ref().map(vmcoreinfo),
+        cpus: cpus(&vmcore),
+        notes: notes(&vmcore),
+        ranges: ranges
+            .iter()
+            .map(|range| RangeEntry {
+                gpa: range.start(),
+                size: range.size(),
+            })
+            .collect(),
+    })
+}
+
+/// How pages are compressed, by the header; `None` for ELF, and for kdump
+/// files that are not compressed.
+fn codec(headers: &Headers<'_>) -> Option<Codec> {
+    let Headers::Kdump { main, .. } = headers else {
+        return None;
+    };
+    let other = DUMP_DH_COMPRESSED_INCOMPLETE | DUMP_DH_EXCLUDED_VMEMMAP;
+    flag_codec(main.status & !other).ok().flatten()
+}
+
+/// The name in [`Format`], or for a kdump file that is not compressed, which
+/// has no name there, one of the same kind.
+fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
+    let kdump = matches!(headers, Headers::Kdump { .. });
+    if let Headers::WinDmp { bitmap, .. } = headers {
+        let format = match bitmap {
+            Some(_) => Format::WinDmpBitmap,
+            None => Format::WinDmp,
+        };
+        return format.name().to_owned();
+    }
+    let known = Format::ALL.iter().find(|format| {
+        format.codec() == codec && codec.is_none_or(|_| format.needs_positions() != flattened)
+    });
+    match known {
+        Some(format) if kdump == codec.is_some() => format.name().to_owned(),
+        _ if flattened => "kdump".to_owned(),
+        _ => "kdump-raw".to_owned(),
+    }
+}
+
+fn header(headers: &Headers<'_>) -> HeaderEntry {
+    match *headers {
+        Headers::Elf {
+            header,
+            program_headers,
+        } => {
+            let is_load = |header: &&ProgramHeader| header.kind == PT_LOAD;
+            HeaderEntry::Elf {
+                elf_type: header.e_type,
+                elf_machine: header.machine,
+                program_headers: program_headers.len(),
+                loads: program_headers.iter().filter(is_load).count(),
+            }
+        }
+        Headers::Kdump { main, sub, .. } => HeaderEntry::Kdump {
+            version: main.header_version,
+            status: main.status,
+            dump_level: sub.dump_level,
+            split: sub.split != 0,
+            phys_base: sub.phys_base as i64,
+            max_mapnr: sub.max_mapnr_64.max(main.max_mapnr.into()),
+            nr_cpus: main.nr_cpus,
+            timestamp: main.timestamp_sec,
+        },
+        Headers::WinDmp { header, .. } => HeaderEntry::WinDmp {
+            bits: header.bits(),
+            dump_type: header.dump_type(),
+            version: header.version(),
+            processors: header.number_processors(),
+            directory_table_base: Number(header.directory_table_base()),
+            kd_debugger_data_block: Number(header.kd_debugger_data_block()),
+            bugcheck_code: Number(header.bugcheck().code.into()),
+            bugcheck_parameters: header.bugcheck().parameters.map(Number),
+            system_time: header.system_time(),
+            product_type: header.product_type(),
+        },
+        _ => HeaderEntry::Other {},
+    }
+}
+
+fn utsname(uts: &Utsname) -> UtsnameEntry {
+    let text = |field| Utsname::text(field).into_owned();
+    UtsnameEntry {
+        sysname: text(&uts.sysname),
+        nodename: text(&uts.nodename),
+        release: text(&uts.release),
+        version: text(&uts.version),
+        machine: text(&uts.machine),
+        domainname: text(&uts.domainname),
+    }
+}
+
+fn vmcoreinfo(info: &Vmcoreinfo) -> VmcoreinfoEntry {
+    let text = |key| info.value(key).map(lossy);
+    VmcoreinfoEntry {
+        size: info.text().len(),
+        osrelease: info.osrelease(),
+        build_id: text("BUILD-ID"),
+        page_size: info.page_size(),
+        phys_base: info.number("phys_base"),
+        kernel_offset: info.kernel_offset(),
+        crash_time: info.crash_time(),
+    }
+}
+
+fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
+    let Some(machine) = vmcore.machine() else {
+        return (0..vmcore.cpus()).map(|_| Cpu::default()).collect();
+    };
+    let notes = vmcore.notes().flatten().map(|(_, note)| note);
+    let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
+    let cpu = |(status, registers): (Note<'_>, Registers)| Cpu {
+        pid: machine.prstatus_pid(status.desc),
+        program_counter: Some(Number(registers.program_counter())),
+        stack_pointer: Some(Number(registers.stack_pointer())),
+        page_table_root: registers.page_table_root().map(Number),
+        registers: Some(registers),
+    };
+    let registers = machine.decode_notes(vmcore.notes());
+    statuses.zip(registers).map(cpu).collect()
+}
+
+fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {
+    let entries = vmcore.notes().flatten().map(|(_, note)| NoteEntry {
+        name: lossy(note.name),
+        kind: note.kind,
+        size: note.desc.len(),
+    });
+    entries.collect()
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

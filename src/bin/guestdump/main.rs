@@ -1,0 +1,43 @@
+//! The command `guestdump`: arguments in, calls of the library, text or JSON out.
+
+mod args;
+mod check;
+mod dmesg;
+mod dump_cmd;
+mod exclude;
+mod formats;
+mod info;
+mod info_text;
+mod map;
+mod map_file;
+mod missing;
+mod number;
+mod progress;
+mod qmp_resume;
+mod rearrange;
+mod report;
+mod signals;
+mod source;
+mod summary;
+mod target;
+
+use std::process::ExitCode;
+
+use args::Command;
+
+fn main() -> ExitCode {
+    let result = args::parse().and_then(|command| match command {
+        Some(Command::Dump(args)) => dump_cmd::run(&args),
+        Some(Command::Info(args)) => info::run(&args),
+        Some(Command::Check(args)) => check::run(&args),
+        Some(Command::Dmesg(args)) => dmesg::run(&args),
+        Some(Command::Rearrange(args)) => rearrange::run(&args),
+        Some(Command::QmpResume(args)) => qmp_resume::run(&args),
+        Some(Command::Formats(args)) => formats::run(&args),
+        None => Ok(()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.finish(),
+    }
+}

@@ -1,0 +1,154 @@
+//! A guest in files: what lies where, by a map file.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
+use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
+use guestdump::{Machine, Registers};
+
+use crate::map_file::{self, Region};
+use crate::report::{Failure, Result, chain};
+use crate::source::{Settings, open_file};
+
+/// A guest that lies in files.
+#[derive(Debug)]
+pub(crate) struct RawGuest {
+    pub(crate) memory: FileMemory,
+    pub(crate) machine: Option<Machine>,
+    /// In bytes.
+    pub(crate) page_size: Option<u64>,
+    pub(crate) cpus: Vec<Registers>,
+    pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
+    /// Of a process's core file, what of the guest is not in it.
+    pub(crate) missing: Option<Vec<Missing>>,
+}
+
+/// Where a map's regions lie if it does not name a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Backing<'a> {
+    /// In a file with guest RAM.
+    Ram(&'a Path),
+    /// In a process's core file.
+    Core(&'a ProcessCore),
+}
+
+/// One range of RAM from address 0 on, which is the whole file `ram`.
+pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
+    let memory = FileMemory::flat(open_file(ram)?)
+        .map_err(|e| Failure::because(format_args!("cannot use {}", ram.display()), &e))?;
+    Ok(RawGuest {
+        memory,
+        machine: None,
+        page_size: None,
+        cpus: Vec::new(),
+        vmcoreinfo: None,
+        missing: None,
+    })
+}
+
+/// The guest that QEMU's core file has, if it can be found without a map.
+pub(crate) fn find(
+    core: &ProcessCore,
+    settings: &Settings<'_>,
+) -> Result<RawGuest, ProcessCoreError> {
+    let ram = core.find_qemu_ram(settings.machine, &settings.progress)?;
+    let found = core.extract(&ram.blocks)?;
+    Ok(RawGuest {
+        missing: Some(found.missing.clone()),
+        memory: found.into_memory()?,
+        machine: Some(ram.machine),
+        page_size: None,
+        cpus: Vec::new(),
+        vmcoreinfo: None,
+    })
+}
+
+/// The guest that the map file `map` describes. A `machine` counts more than
+/// the map's.
+pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -> Result<RawGuest> {
+    let bytes = std::fs::read(map)
+        .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
+    let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
+    let file = map_file::parse(&bytes, machine).map_err(bad)?;
+    let folder = map.parent().unwrap_or(Path::new(""));
+    let mut files = Files::default();
+    let mut found = Extracted::default();
+    for (range, region) in file.regions {
+        match place(range, &region, backing, folder).map_err(bad)? {
+            Place::File { path, offset } => found.regions.push(FileRegion {
+                range,
+                file: files.open(&path)?,
+                offset,
+            }),
+            Place::Core { core, hva } => {
+                let part = core.extract(&[RamBlock { range, hva }]);
+                let part = part.map_err(|e| bad(chain(&e)))?;
+                found.regions.extend(part.regions);
+                found.missing.extend(part.missing);
+            }
+        }
+    }
+    let missing = matches!(backing, Backing::Core(_)).then(|| found.missing.clone());
+    Ok(RawGuest {
+        memory: found.into_memory().map_err(|e| bad(chain(&e)))?,
+        machine: file.machine,
+        page_size: file.page_size,
+        cpus: file.cpus,
+        vmcoreinfo: file.vmcoreinfo,
+        missing,
+    })
+}
+
+/// Where a region lies.
+enum Place<'a> {
+    File { path: PathBuf, offset: u64 },
+    Core { core: &'a ProcessCore, hva: u64 },
+}
+
+/// Where the region lies; a relative path begins at the map's `folder`.
+fn place<'a>(
+    range: MemoryRange,
+    region: &Region,
+    backing: Backing<'a>,
+    folder: &Path,
+) -> Result<Place<'a>, String> {
+    let gpa = range.start();
+    let bad = |why: &str| Err(format!("the region at gpa {gpa:#x} {why}"));
+    match (backing, region.hva, region.offset, &region.path) {
+        (Backing::Ram(_), Some(_), ..) => {
+            bad("has `hva`, which goes with --from process-core:CORE only")
+        }
+        (Backing::Ram(_), None, None, _) => bad("has no `offset`"),
+        (Backing::Ram(ram), None, Some(offset), path) => Ok(Place::File {
+            path: path.as_ref().map_or(ram.into(), |path| folder.join(path)),
+            offset: offset.0,
+        }),
+        (Backing::Core(core), Some(hva), None, None) => Ok(Place::Core { core, hva: hva.0 }),
+        (Backing::Core(_), None, Some(offset), Some(path)) => Ok(Place::File {
+            path: folder.join(path),
+            offset: offset.0,
+        }),
+        (Backing::Core(_), ..) => bad(
+            "needs either `hva`, or `path` and `offset` if its bytes are in another file than the core",
+        ),
+    }
+}
+
+/// Files that are open already: regions may share one.
+#[derive(Default)]
+struct Files(HashMap<PathBuf, Arc<File>>);
+
+impl Files {
+    fn open(&mut self, path: &Path) -> Result<Arc<File>> {
+        if let Some(file) = self.0.get(path) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(open_file(path)?);
+        self.0.insert(path.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+}

@@ -1,0 +1,91 @@
+//! The map file's contents: JSON, which names no file until it is sound. See
+//! docs/map.md.
+
+use std::path::PathBuf;
+
+use guestdump::abi::number::Number;
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::memory::{MemoryRange, validate_ranges};
+use guestdump::{Machine, Registers, error_chain};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MapFile {
+    machine: Option<String>,
+    page_size: Option<Number>,
+    regions: Vec<Region>,
+    /// Registers of CPUs of the machine, which may be named further down or
+    /// on the command line.
+    #[serde(default)]
+    cpus: Vec<Box<RawValue>>,
+    vmcoreinfo: Option<Note>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Region {
+    gpa: Number,
+    size: Number,
+    /// In a file.
+    pub(crate) offset: Option<Number>,
+    pub(crate) path: Option<PathBuf>,
+    /// In the process of a core file.
+    pub(crate) hva: Option<Number>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    gpa: Number,
+    size: Number,
+}
+
+/// What a map file says.
+#[derive(Debug)]
+pub(crate) struct Map {
+    pub(crate) machine: Option<Machine>,
+    /// In bytes.
+    pub(crate) page_size: Option<u64>,
+    /// In ascending order.
+    pub(crate) regions: Vec<(MemoryRange, Region)>,
+    pub(crate) cpus: Vec<Registers>,
+    pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
+}
+
+/// A `machine` counts more than the map's. The error is for people.
+pub(crate) fn parse(bytes: &[u8], machine: Option<Machine>) -> Result<Map, String> {
+    let file: MapFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    let named = file.machine.as_deref().map(str::parse).transpose();
+    let machine = machine.or(named.map_err(|e| error_chain(&e))?);
+    let cpus = cpus(machine.unwrap_or_default(), &file.cpus)?;
+    let range = |region: &Region| MemoryRange::new(region.gpa.0, region.size.0);
+    let ranges = file
+        .regions
+        .iter()
+        .map(range)
+        .collect::<Result<Vec<_>, _>>();
+    let ranges = ranges.map_err(|e| error_chain(&e))?;
+    validate_ranges(&ranges).map_err(|e| error_chain(&e))?;
+    Ok(Map {
+        machine,
+        page_size: file.page_size.map(|n| n.0),
+        regions: ranges.into_iter().zip(file.regions).collect(),
+        cpus,
+        vmcoreinfo: file.vmcoreinfo.map(|note| VmcoreinfoSource::NoteAt {
+            gpa: note.gpa.0,
+            size: note.size.0,
+        }),
+    })
+}
+
+/// The error says which CPU it is.
+fn cpus(machine: Machine, entries: &[Box<RawValue>]) -> Result<Vec<Registers>, String> {
+    let one = |cpu: usize, entry: &RawValue| {
+        Registers::deserialize_for(machine, entry)
+            .map_err(|e| format!("CPU {cpu} of a {machine} guest: {e}"))
+    };
+    let entries = entries.iter().enumerate();
+    entries.map(|(cpu, entry)| one(cpu, entry)).collect()
+}

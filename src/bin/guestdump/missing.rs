@@ -1,0 +1,65 @@
+//! What is said about guest memory that is not in a core file.
+
+use guestdump::process_core::{Missing, MissingReason};
+use serde::Serialize;
+
+use crate::report::human;
+
+/// Lines for people at most; JSON has all.
+const MAX_LINES: usize = 8;
+
+/// A range of guest memory that is missing, as JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct MissingEntry {
+    gpa: u64,
+    size: u64,
+    hva: String,
+    reason: &'static str,
+    /// The file that may have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offset: Option<u64>,
+}
+
+impl From<&Missing> for MissingEntry {
+    fn from(missing: &Missing) -> Self {
+        let (path, offset) = match &missing.reason {
+            MissingReason::InFile { path, offset } => {
+                (Some(path.display().to_string()), Some(*offset))
+            }
+            _ => (None, None),
+        };
+        Self {
+            gpa: missing.range.start(),
+            size: missing.range.size(),
+            hva: format!("{:#x}", missing.hva),
+            reason: missing.reason.name(),
+            path,
+            offset,
+        }
+    }
+}
+
+/// The same for people.
+pub(crate) fn lines(missing: &[Missing]) -> Vec<String> {
+    let mut lines: Vec<String> = missing
+        .iter()
+        .take(MAX_LINES)
+        .map(|m| {
+            let size = human(m.range.size());
+            format!(
+                "warning: {size} of guest memory are missing, {} (host-virtual {:#x}): {}",
+                m.range, m.hva, m.reason
+            )
+        })
+        .collect();
+    if let Some(more @ 1..) = missing.len().checked_sub(MAX_LINES) {
+        let rest = missing[MAX_LINES..].iter().map(|m| m.range.size()).sum();
+        lines.push(format!(
+            "warning: {more} more ranges are missing, {}; --json lists all",
+            human(rest)
+        ));
+    }
+    lines
+}

@@ -1,0 +1,87 @@
+//! `guestdump rearrange`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use guestdump::Progress;
+use guestdump::read::{RearrangeError, rearrange};
+use guestdump::sink::Target;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::args::RearrangeArgs;
+use crate::report::{Failure, Result, human, note};
+use crate::signals::Watch;
+use crate::source::open_file;
+use crate::target;
+
+/// How often a wait for input looks whether it was cancelled.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
+    let from_stdin = args.from == Path::new("-");
+    let name = if from_stdin {
+        "standard input".into()
+    } else {
+        args.from.display().to_string()
+    };
+    let progress = Progress::new();
+    let mut input: Box<dyn Read> = if from_stdin {
+        Box::new(
+            Stdin::new(progress.clone())
+                .map_err(|e| Failure::because("cannot use standard input", &e))?,
+        )
+    } else {
+        Box::new(open_file(&args.from)?)
+    };
+    let is_file = matches!(args.to, Target::File(_));
+    let watch = Watch::start(progress.clone(), !is_file, None)
+        .map_err(|e| Failure::because("cannot watch for signals", &e))?;
+    let mut sink = target::open(&args.to, args.file.into())?;
+    let size = rearrange(&mut *input, &mut *sink, &progress).map_err(|error| {
+        let failure = || match error {
+            RearrangeError::Dump(error) => target::failure(&args.to, error),
+            error => Failure::because(name, &error),
+        };
+        watch.caught().unwrap_or_else(failure)
+    })?;
+    note(&format!("{}: {}", target::Name(&args.to), human(size)));
+    Ok(())
+}
+
+/// Standard input that can be cancelled while it waits for the other end of a
+/// pipe.
+struct Stdin {
+    file: File,
+    progress: Progress,
+}
+
+impl Stdin {
+    fn new(progress: Progress) -> io::Result<Self> {
+        let file = rustix::io::dup(io::stdin())?;
+        Ok(Self {
+            file: file.into(),
+            progress,
+        })
+    }
+}
+
+impl Read for Stdin {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let interval = Timespec::try_from(INTERVAL).map_err(io::Error::other)?;
+        loop {
+            if self.progress.is_cancelled() {
+                return Err(io::Error::other("cancelled"));
+            }
+            match poll(
+                &mut [PollFd::new(&self.file, PollFlags::IN)],
+                Some(&interval),
+            ) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return self.file.read(buf),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Opening the target of a dump, with what a terminal user needs on top of
+//! the library's sinks.
+
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+use guestdump::guest::windows::WinDmpError;
+use guestdump::sink::{FileSinkOptions, Target};
+use guestdump::{DumpSink, Error};
+
+use crate::report::{Failure, Result, chain};
+
+/// A target's name in messages.
+pub(crate) struct Name<'a>(pub(crate) &'a Target);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Target::File(path) => path.display().fmt(f),
+            Target::Fd(number) => write!(f, "fd:{number}"),
+            Target::Stdout => f.write_str("standard output"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+/// Whether the dump goes to standard output.
+pub(crate) fn is_stdout(target: &Target) -> bool {
+    matches!(target, Target::Stdout | Target::Fd(1))
+}
+
+/// Opens `target`. A terminal is refused: nobody wants a dump there.
+pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn DumpSink>> {
+    if is_terminal(target) {
+        return Err(Failure::new(format!(
+            "{} is a terminal, and a dump is not text; redirect it or name a file",
+            Name(target)
+        )));
+    }
+    target.open(options).map_err(|error| {
+        if error.kind() == io::ErrorKind::AlreadyExists {
+            return already_there(target);
+        }
+        Failure::new(format!("cannot write {}: {}", Name(target), chain(&error)))
+    })
+}
+
+/// The failure for a dump to `target`, which may have appeared meanwhile.
+pub(crate) fn failure(target: &Target, error: Error) -> Failure {
+    match error {
+        Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
+        Error::WinDmp(e @ WinDmpError::Damaged(_)) => {
+            let text = chain(&Error::WinDmp(e));
+            Failure::new(format!(
+                "{text}: pass --windows-header FILE, or --windows-damaged, or --format elf"
+            ))
+        }
+        Error::WinDmp(e) if e.wants_header() => {
+            let text = chain(&Error::WinDmp(e));
+            Failure::new(format!("{text}: pass it with --windows-header FILE"))
+        }
+        Error::Incomplete { .. } => {
+            Failure::new(format!("{} is kept: {}", Name(target), chain(&error))).kept()
+        }
+        error => Failure::new(chain(&error)),
+    }
+}
+
+fn already_there(target: &Target) -> Failure {
+    Failure::new(format!(
+        "{} exists already; name another file or give --force to replace it",
+        Name(target)
+    ))
+}
+
+fn is_terminal(target: &Target) -> bool {
+    match target {
+        Target::Stdout | Target::Fd(1) => io::stdout().is_terminal(),
+        Target::Fd(0) => io::stdin().is_terminal(),
+        Target::Fd(2) => io::stderr().is_terminal(),
+        Target::Fd(number) => is_terminal_device(&format!("/proc/self/fd/{number}")),
+        _ => false,
+    }
+}
+
+/// Opens only character devices: opening a pipe would wait for its other end.
+fn is_terminal_device(path: &str) -> bool {
+    let device = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_char_device());
+    let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+    device
+        && OpenOptions::new()
+            .write(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)
+            .is_ok_and(|file| file.is_terminal())
+}

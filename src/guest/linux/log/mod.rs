@@ -1,0 +1,56 @@
+//! The kernel's log: what `dmesg` prints, out of guest memory.
+//!
+//! Linux 5.10 and later have a ring of descriptors and a ring of text
+//! (`ring.rs`); older kernels one ring of records (`records.rs`). VMCOREINFO
+//! has the layout of either.
+
+mod record;
+mod records;
+mod ring;
+
+pub use record::{Caller, LogRecord};
+
+use records::Records;
+use ring::Ring;
+
+use crate::guest::linux::{Kernel, KernelError};
+
+impl Kernel<'_> {
+    /// The kernel's log, oldest record first.
+    ///
+    /// # Errors
+    ///
+    /// Any [`KernelError`] if there is no log, or what leads to it cannot be
+    /// read.
+    pub fn log(&self) -> Result<Log<'_>, KernelError> {
+        Ok(Log(match self.vmcoreinfo().symbol("prb") {
+            Some(prb) => Kind::Ring(Ring::open(self, prb)?),
+            None => Kind::Records(Records::open(self)?),
+        }))
+    }
+}
+
+/// The records of a kernel's log. What the kernel was writing when it
+/// stopped, and what it has begun to overwrite, is not among them.
+///
+/// After an error there are no more. The text of all records together is
+/// never more than the log's buffer has.
+#[derive(Debug)]
+pub struct Log<'a>(Kind<'a>);
+
+#[derive(Debug)]
+enum Kind<'a> {
+    Ring(Ring<'a>),
+    Records(Records<'a>),
+}
+
+impl Iterator for Log<'_> {
+    type Item = Result<LogRecord, KernelError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Kind::Ring(ring) => ring.next().transpose(),
+            Kind::Records(records) => records.next().transpose(),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The log of kernels before 5.10: records one behind another in one ring.
+//!
+//! Source: Linux 4.19 `kernel/printk/printk.c`, the comment on `struct
+//! printk_log`; the layout is VMCOREINFO's.
+
+use std::time::Duration;
+
+use crate::guest::linux::log::LogRecord;
+use crate::guest::linux::{Kernel, KernelError};
+
+/// Bytes of `struct printk_log`: of its time, its three lengths, and its
+/// facility, level and flags. A kernel may have more.
+const MIN_HEADER: u64 = 16;
+
+#[derive(Debug)]
+pub(super) struct Records<'a> {
+    kernel: &'a Kernel<'a>,
+    /// Guest-virtual address of the ring.
+    vaddr: u64,
+    /// Its size in bytes.
+    len: u64,
+    header: Header,
+    /// Offset of the next record, and of the one that will be written next;
+    /// `None` at the end.
+    next: Option<(u64, u64)>,
+    /// Bytes of records that may still come.
+    budget: u64,
+}
+
+/// `struct printk_log`.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    size: u64,
+    ts_nsec: u64,
+    len: u64,
+    text_len: u64,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn open(kernel: &'a Kernel<'a>) -> Result<Self, KernelError> {
+        let variable = |name| kernel.number_at(kernel.symbol(name)?, 4);
+        let vaddr = kernel.word_at(kernel.symbol("log_buf")?)?;
+        let len = variable("log_buf_len")?;
+        let (first, next) = (variable("log_first_idx")?, variable("log_next_idx")?);
+        if len > kernel.ram_size().min(1 << 31) || first >= len.max(1) || next > len {
+            return Err(KernelError::Damaged {
+                what: "the log",
+                vaddr,
+                why: format!("{len} bytes, of which {first} to {next} are in use"),
+            });
+        }
+        Ok(Self {
+            kernel,
+            vaddr,
+            len,
+            header: Header {
+                size: kernel.size("printk_log")?,
+                ts_nsec: kernel.offset("printk_log.ts_nsec")?,
+                len: kernel.offset("printk_log.len")?,
+                text_len: kernel.offset("printk_log.text_len")?,
+            },
+            next: (len > 0).then_some((first, next)),
+            budget: len,
+        })
+    }
+
+    pub(super) fn next(&mut self) -> Result<Option<LogRecord>, KernelError> {
+        // Not set again after an error.
+        let Some((mut at, end)) = self.next.take().filter(|(at, end)| at != end) else {
+            return Ok(None);
+        };
+        let kernel = self.kernel;
+        let number = |at: u64, offset: u64, len| {
+            kernel.number_at(self.vaddr.wrapping_add(at).wrapping_add(offset), len)
+        };
+        let mut len = number(at, self.header.len, 2)?;
+        if len == 0 {
+            // Nothing fitted behind the last record; it goes on in front.
+            at = 0;
+            if at == end {
+                return Ok(None);
+            }
+            len = number(at, self.header.len, 2)?;
+        }
+        let text_len = number(at, self.header.text_len, 2)?;
+        let damaged = |why| KernelError::Damaged {
+            what: "a record of the log",
+            vaddr: self.vaddr.wrapping_add(at),
+            why,
+        };
+        let least = self.header.size.max(MIN_HEADER).saturating_add(text_len);
+        if len < least || len > self.len - at {
+            return Err(damaged(format!(
+                "{len} bytes with {text_len} bytes of text"
+            )));
+        }
+        self.budget = self
+            .budget
+            .checked_sub(len)
+            .ok_or_else(|| damaged("the records have no end".to_owned()))?;
+        let nanoseconds = number(at, self.header.ts_nsec, 8)?;
+        let mut text = vec![0; text_len as usize];
+        let text_at = self.vaddr.wrapping_add(at).wrapping_add(self.header.size);
+        kernel.read(text_at, &mut text)?;
+        let behind = at + len;
+        self.next = Some((if behind == self.len { 0 } else { behind }, end));
+        Ok(Some(LogRecord {
+            time: Duration::from_nanos(nanoseconds),
+            caller: None,
+            text,
+        }))
+    }
+}

@@ -1,0 +1,210 @@
+//! Where the `struct page`s of a kernel lie.
+//!
+//! Source: Linux `include/linux/mmzone.h`: with SPARSEMEM, `mem_section` has
+//! an entry for each section of memory, in one table or (EXTREME) in tables of
+//! a page that a root points to. An entry's `section_mem_map` is the address of
+//! the `struct page` that page frame 0 would have, with flags in its lower
+//! bits.
+
+use crate::guest::linux::{Kernel, KernelError};
+use crate::selection::FrameRun;
+
+/// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`: before it has the
+/// latter, the rest is no address.
+const PRESENT: u64 = 3;
+/// Below `SECTION_MAP_LAST_BIT`: 6 flags since Linux 6.15, fewer before; the
+/// address is aligned to more.
+const FLAGS: u64 = (1 << 6) - 1;
+
+/// Sections of 1 MiB: kernels have 16 MiB and more.
+const MIN_SECTION_BITS: i64 = 20;
+/// Page frames in a [`Section`], at most; free blocks of every kernel divide it.
+const MOST_FRAMES: u64 = 1 << 15;
+
+/// Page frames whose `struct page`s lie in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) frames: FrameRun,
+    /// Guest-virtual address of the first one's `struct page`.
+    pub(super) map: u64,
+}
+
+/// The sections that have RAM, by `ram`, which ascends. `page_struct` is the
+/// size of a `struct page` in bytes.
+pub(super) fn sections(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_size: u64,
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let info = kernel.vmcoreinfo();
+    match info.symbol("mem_section") {
+        Some(_) => sparse(kernel, ram, page_size, page_struct),
+        None => flat(kernel, ram, page_struct),
+    }
+}
+
+/// One array of all `struct page`s, of the page frames that the only node
+/// spans: `include/linux/mmzone.h`, `struct pglist_data`. RAM that the kernel
+/// does not know, or does not use, has none.
+fn flat(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let node = kernel.symbol("contig_page_data")?;
+    let field = |name: &str| {
+        let offset = kernel.offset(&format!("pglist_data.{name}"))?;
+        kernel.word_at(node.wrapping_add(offset))
+    };
+    let first = field("node_start_pfn")?;
+    let spanned = first..first.saturating_add(field("node_spanned_pages")?);
+    let map = field("node_mem_map")?;
+    let base = map.wrapping_sub(first.wrapping_mul(page_struct));
+    let mut list = Vec::new();
+    for run in ram.iter().filter_map(|run| run.clipped(&spanned)) {
+        push(&mut list, run, base, page_struct);
+    }
+    match list.is_empty() {
+        true => Err(KernelError::Damaged {
+            what: "contig_page_data",
+            vaddr: node,
+            why: format!(
+                "no RAM is in the page frames {first:#x} to {:#x}",
+                spanned.end
+            ),
+        }),
+        false => Ok(list),
+    }
+}
+
+/// Appends the sections of `run`, where page frame 0 would have its `struct
+/// page` at `base`.
+fn push(list: &mut Vec<Section>, run: FrameRun, base: u64, page_struct: u64) {
+    let mut start = run.start;
+    while start < run.end() {
+        let end = run.end().min((start / MOST_FRAMES + 1) * MOST_FRAMES);
+        let count = end - start;
+        list.push(Section {
+            frames: FrameRun { start, count },
+            map: base.wrapping_add(start.wrapping_mul(page_struct)),
+        });
+        start = end;
+    }
+}
+
+fn sparse(
+    kernel: &Kernel<'_>,
+    ram: &[FrameRun],
+    page_size: u64,
+    page_struct: u64,
+) -> Result<Vec<Section>, KernelError> {
+    let table = kernel.symbol("mem_section")?;
+    let damaged = |why| KernelError::Damaged {
+        what: "mem_section",
+        vaddr: table,
+        why,
+    };
+    let entry_size = kernel.size("mem_section")?;
+    let section_bits = kernel.number_of("SECTION_SIZE_BITS")?;
+    let address_bits = kernel.number_of("MAX_PHYSMEM_BITS")?;
+    let page_bits = i64::from(page_size.trailing_zeros());
+    if !(MIN_SECTION_BITS.max(page_bits + 1)..=40).contains(&section_bits)
+        || !(section_bits..=64).contains(&address_bits)
+        || !(8..=page_size).contains(&entry_size)
+    {
+        return Err(damaged(format!(
+            "sections of 2^{section_bits} bytes, addresses of {address_bits} bits, \
+             entries of {entry_size} bytes"
+        )));
+    }
+    let in_section = 1u64 << (section_bits - page_bits);
+    let per_root = page_size / entry_size;
+    let all = 1u64 << (address_bits - section_bits).min(63);
+    let length = kernel.length("mem_section")?;
+    let extreme = length == all.div_ceil(per_root);
+    if !extreme && length != all {
+        return Err(damaged(format!("{length} entries for {all} sections")));
+    }
+    let mut table = Table {
+        kernel,
+        at: table,
+        entry_size,
+        map: kernel.offset("mem_section.section_mem_map")?,
+        per_root: extreme.then_some(per_root),
+        sections: all,
+        in_section,
+        page_struct,
+    };
+    // Kernels since 4.15 have a pointer there; some VMCOREINFO has its address
+    // and not its value.
+    let mut found = table.all(ram);
+    if extreme && !found.as_ref().is_ok_and(|list| !list.is_empty()) {
+        table.at = kernel.word_at(table.at)?;
+        found = table.all(ram);
+    }
+    match found? {
+        list if list.is_empty() => Err(damaged("no section of RAM is present".to_owned())),
+        list => Ok(list),
+    }
+}
+
+struct Table<'k, 'm> {
+    kernel: &'k Kernel<'m>,
+    /// Guest-virtual address of the table, or of the root.
+    at: u64,
+    entry_size: u64,
+    /// Offset of `section_mem_map` in an entry.
+    map: u64,
+    /// Entries in each table that the root points to.
+    per_root: Option<u64>,
+    /// How many sections there may be.
+    sections: u64,
+    /// Page frames in a section.
+    in_section: u64,
+    page_struct: u64,
+}
+
+impl Table<'_, '_> {
+    fn all(&self, ram: &[FrameRun]) -> Result<Vec<Section>, KernelError> {
+        let mut list: Vec<Section> = Vec::new();
+        for run in ram {
+            let mut at = run.start;
+            while at < run.end() {
+                let number = at / self.in_section;
+                let end = run.end().min((number + 1) * self.in_section);
+                if let Some(base) = self.base(number)? {
+                    let run = FrameRun {
+                        start: at,
+                        count: end - at,
+                    };
+                    push(&mut list, run, base, self.page_struct);
+                }
+                at = end;
+            }
+        }
+        Ok(list)
+    }
+
+    /// The address of the `struct page` of page frame 0, as the section has
+    /// it; `None` if the kernel does not use the section.
+    fn base(&self, number: u64) -> Result<Option<u64>, KernelError> {
+        if number >= self.sections {
+            return Ok(None);
+        }
+        let word = self.kernel.word_size() as u64;
+        let (table, index) = match self.per_root {
+            None => (self.at, number),
+            Some(per_root) => {
+                let root = self.at.wrapping_add((number / per_root).wrapping_mul(word));
+                (self.kernel.word_at(root)?, number % per_root)
+            }
+        };
+        if table == 0 {
+            return Ok(None);
+        }
+        let entry = table.wrapping_add(index.wrapping_mul(self.entry_size));
+        let coded = self.kernel.word_at(entry.wrapping_add(self.map))?;
+        Ok((coded & PRESENT == PRESENT).then_some(coded & !FLAGS))
+    }
+}

@@ -1,0 +1,7 @@
+//! What a guest is, and what its memory says about it.
+
+pub mod linux;
+pub mod paging;
+pub(crate) mod reader;
+pub mod vmcoreinfo;
+pub mod windows;

@@ -1,0 +1,104 @@
+//! What a dump's headers say about the guest, and where it is known from.
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::time::Duration;
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::abi::Utsname;
+use crate::arch::Machine;
+use crate::memory::{GuestMemory, MemoryRange, find_range, not_ram, read_populated};
+use crate::vmcoreinfo::Vmcoreinfo;
+
+/// What kdump's headers say about the guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HeaderFacts {
+    pub(crate) utsname: Utsname,
+    pub(crate) phys_base: Option<u64>,
+    /// Since 1970; 0 if unknown.
+    pub(crate) timestamp: Duration,
+}
+
+/// A guest whose ranges are checked, to be looked into.
+#[derive(Clone, Copy)]
+pub(crate) struct Guest<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) ranges: &'a [MemoryRange],
+    pub(crate) machine: Machine,
+}
+
+impl Guest<'_> {
+    /// Fills `buf` from `gpa` on. Memory that is not populated gives zeroes
+    /// and is not read: the address may be the guest's choice.
+    ///
+    /// # Errors
+    ///
+    /// If not all of it is RAM, or the memory fails.
+    pub(crate) fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let len = buf.len();
+        let mut done = 0;
+        while done < len {
+            let at = gpa
+                .checked_add(done as u64)
+                .ok_or_else(|| not_ram(gpa, len))?;
+            let index = find_range(self.ranges, at, |range| *range);
+            let range = self.ranges[index.ok_or_else(|| not_ram(gpa, len))?];
+            let n = (range.end() - at).min((len - done) as u64) as usize;
+            read_populated(self.memory, range, at, &mut buf[done..done + n])?;
+            done += n;
+        }
+        Ok(())
+    }
+}
+
+/// The guest kernel's `init_uts_ns.name`, if VMCOREINFO gives its address
+/// and it looks like one: each string ends in a NUL, and sysname is `Linux`.
+pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsname> {
+    let vaddr = info
+        .symbol("init_uts_ns")?
+        .checked_add(info.offset("uts_namespace.name")?)?;
+    let ram_start = guest.ranges.first()?.start();
+    let gpa = guest.machine.kernel_image_in_ram(vaddr, info, ram_start)?;
+    let mut uts = Utsname::new_zeroed();
+    guest.read(gpa, uts.as_mut_bytes()).ok()?;
+    let fields = [
+        &uts.sysname,
+        &uts.nodename,
+        &uts.release,
+        &uts.version,
+        &uts.machine,
+        &uts.domainname,
+    ];
+    let sane = fields.iter().all(|field| field.contains(&0))
+        && Utsname::text(&uts.sysname) == "Linux"
+        && !Utsname::text(&uts.release).is_empty();
+    sane.then_some(uts)
+}
+
+/// The six strings for kdump's header: the guest's own where they are known,
+/// and placeholders that libkdumpfile accepts where they are not. It takes
+/// the architecture from here only if sysname is `Linux` and release,
+/// version and machine are not empty.
+pub(crate) fn utsname_for_header(
+    known: Option<Utsname>,
+    machine: Machine,
+    info: Option<&Vmcoreinfo>,
+) -> Utsname {
+    let mut uts = known.unwrap_or_default();
+    let fill = |field: &mut [u8; 65], text: &str| {
+        if field[0] == 0 {
+            *field = Utsname::field(text);
+        }
+        field[64] = 0;
+    };
+    fill(&mut uts.sysname, "Linux");
+    fill(&mut uts.nodename, "(none)");
+    let release = info.map(Vmcoreinfo::osrelease);
+    fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
+    fill(&mut uts.version, "unknown");
+    // Readers choose the architecture by it, so it is not the guest's to say.
+    uts.machine = Utsname::field(machine.uname());
+    fill(&mut uts.domainname, "(none)");
+    uts
+}

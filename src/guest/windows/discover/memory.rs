@@ -1,0 +1,158 @@
+//! Reading the guest's memory by virtual addresses, with a limit on the
+//! work.
+#![forbid(unsafe_code)]
+
+use std::cell::Cell;
+use std::io;
+
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::guest::paging::{AddressSpace, X86};
+use crate::guest::reader::Guest;
+use crate::guest::windows::discover::format::{ListEntry, ListEntry32};
+use crate::guest::windows::discover::width::Width;
+use crate::memory::MIN_PAGE_SIZE;
+
+/// Reads of guest memory that one search may make; a page table's entry is
+/// one. An honest guest takes some hundred thousand.
+pub(crate) const MAX_READS: u64 = 1 << 20;
+/// Bytes of guest memory that one search may read. An honest guest takes
+/// some 30 MiB.
+pub(crate) const MAX_BYTES: u64 = 256 << 20;
+
+/// What is left of the work that a search may make.
+#[derive(Debug)]
+pub(crate) struct Work {
+    reads: Cell<u64>,
+    bytes: Cell<u64>,
+}
+
+impl Work {
+    pub(crate) const fn new() -> Self {
+        Self {
+            reads: Cell::new(MAX_READS),
+            bytes: Cell::new(MAX_BYTES),
+        }
+    }
+
+    /// Takes a read of `len` bytes off; `false` if there is no room for it.
+    fn take(&self, len: usize) -> bool {
+        let reads = self.reads.get().checked_sub(1);
+        let bytes = self.bytes.get().checked_sub(len as u64);
+        let (Some(reads), Some(bytes)) = (reads, bytes) else {
+            // Nothing more is read, so that the search comes to its end.
+            self.reads.set(0);
+            return false;
+        };
+        self.reads.set(reads);
+        self.bytes.set(bytes);
+        true
+    }
+
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.reads.get() == 0
+    }
+}
+
+/// The guest's memory as its page tables show it.
+#[derive(Clone, Copy)]
+pub(crate) struct VirtualMemory<'a> {
+    pub(crate) guest: Guest<'a>,
+    pub(crate) tables: X86,
+    pub(crate) work: &'a Work,
+}
+
+impl VirtualMemory<'_> {
+    /// The word size of a kernel with these page tables.
+    pub(crate) const fn width(&self) -> Width {
+        Width::of(self.tables.mode)
+    }
+
+    pub(crate) fn read_physical(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        if !self.work.take(buf.len()) {
+            return Err(io::ErrorKind::QuotaExceeded.into());
+        }
+        self.guest.read(gpa, buf)
+    }
+
+    /// Guest-physical address of the byte at `vaddr`.
+    pub(crate) fn translate(&self, vaddr: u64) -> Option<u64> {
+        let read = |gpa, buf: &mut [u8]| self.read_physical(gpa, buf);
+        AddressSpace::X86(self.tables).translate(&read, vaddr).ok()
+    }
+
+    /// Where the `len` bytes at `vaddr` lie: guest-physical address and
+    /// length of each piece. `None` if not all of them are mapped to RAM.
+    pub(crate) fn pieces(&self, vaddr: u64, len: usize) -> Option<Vec<(u64, usize)>> {
+        let mut pieces = Vec::new();
+        let mut done = 0;
+        while done < len {
+            let at = vaddr.checked_add(done as u64)?;
+            let room = (MIN_PAGE_SIZE - at % MIN_PAGE_SIZE) as usize;
+            let here = room.min(len - done);
+            let gpa = self.translate(at)?;
+            crate::memory::overlay::is_ram(self.guest.ranges, gpa, here as u64).then_some(())?;
+            pieces.push((gpa, here));
+            done += here;
+        }
+        Some(pieces)
+    }
+
+    /// Fills `buf` from `vaddr` on; `None` if not all of it can be read.
+    pub(crate) fn read(&self, vaddr: u64, buf: &mut [u8]) -> Option<()> {
+        let mut rest = buf;
+        for (gpa, len) in self.pieces(vaddr, rest.len())? {
+            let (here, behind) = rest.split_at_mut(len);
+            self.read_physical(gpa, here).ok()?;
+            rest = behind;
+        }
+        Some(())
+    }
+
+    /// The structure at `vaddr`.
+    pub(crate) fn read_struct<T: FromBytes + IntoBytes>(&self, vaddr: u64) -> Option<T> {
+        let mut value = T::new_zeroed();
+        self.read(vaddr, value.as_mut_bytes())?;
+        Some(value)
+    }
+
+    pub(crate) fn read_u32(&self, vaddr: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.read(vaddr, &mut bytes)?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    /// A word of the kernel's size: a pointer, for example.
+    pub(crate) fn read_word(&self, vaddr: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(vaddr, &mut bytes[..self.width().word()])?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    /// The `N` words from `vaddr` on.
+    pub(crate) fn read_words<const N: usize>(&self, vaddr: u64) -> Option<[u64; N]> {
+        let size = self.width().word();
+        let mut bytes = vec![0; N * size];
+        self.read(vaddr, &mut bytes)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size)) {
+            let mut wide = [0; 8];
+            wide[..size].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(wide);
+        }
+        Some(words)
+    }
+
+    /// The `LIST_ENTRY` at `vaddr`.
+    pub(crate) fn read_list_entry(&self, vaddr: u64) -> Option<ListEntry> {
+        match self.width() {
+            Width::Bits32 => self.read_struct::<ListEntry32>(vaddr).map(Into::into),
+            Width::Bits64 => self.read_struct(vaddr),
+        }
+    }
+
+    /// Whether `vaddr` may be the kernel's.
+    pub(crate) fn is_kernel_address(&self, vaddr: u64) -> bool {
+        self.width().is_kernel_address(vaddr)
+    }
+}

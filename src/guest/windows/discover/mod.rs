@@ -1,0 +1,207 @@
+//! A dump's header from the guest itself, and where its kernel keeps the
+//! contexts of its CPUs. Windows XP and later, 32-bit and 64-bit.
+//!
+//! From a CPU's registers to the page tables and the kernel's image
+//! (`kernel`), in it to KDBG (`kdbg`), from there to everything else. All
+//! reads go through the guest's page tables. What the guest says is checked,
+//! counted and limited: an image has at most 64 MiB, a list of CPUs 2048
+//! entries, one of modules or processes 65,536, and a search makes at most
+//! [`MAX_READS`] reads of [`MAX_BYTES`] bytes.
+//!
+//! docs/formats/windmp.md says which Windows versions that covers.
+#![forbid(unsafe_code)]
+
+mod cpus;
+pub(crate) mod format;
+mod header;
+mod kdbg;
+mod kernel;
+mod lists;
+mod memory;
+mod view;
+pub(crate) mod width;
+
+pub use cpus::{SkipReason, SkippedCpu};
+
+use crate::arch::{Machine, Registers};
+use crate::error::Result;
+use crate::guest::paging::X86;
+use crate::guest::reader::Guest;
+use crate::guest::windows::WinDmpError;
+use crate::guest::windows::{BugcheckData, ContextPlace};
+use crate::memory::overlay::Patch;
+use crate::windmp::Header;
+use crate::workers::Progress;
+use format::Kdbg;
+use kdbg::Found;
+use kernel::Kernel;
+use memory::{VirtualMemory, Work};
+
+pub(crate) use memory::{MAX_BYTES, MAX_READS};
+
+/// What a guest's memory says about a dump of it.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// Why it crashed; the code is 0 if it did not. `None` if that cannot be
+    /// read.
+    pub(crate) bugcheck: Option<BugcheckData>,
+    pub(crate) contexts: Vec<ContextPlace>,
+    pub(crate) skipped: Vec<SkippedCpu>,
+    /// What differs in the dump from the guest's memory: KDBG, decoded.
+    pub(crate) patches: Vec<Patch>,
+    /// What of the kernel's lists is broken.
+    pub(crate) damage: Vec<WinDmpError>,
+}
+
+/// Builds the header of a guest whose CPUs have these registers.
+///
+/// # Errors
+///
+/// - [`WinDmpError::NotX86`] for a guest that is not x86;
+/// - [`WinDmpError::NoPageTables`] if no CPU has any;
+/// - [`WinDmpError::NoKernel`] if there is no kernel of Windows;
+/// - [`WinDmpError::NoKdbg`] if it has no KDBG that is known;
+/// - [`WinDmpError::TooMuchWork`] if the guest makes the search too long;
+/// - [`Error::Cancelled`](crate::Error::Cancelled) if `progress` says so.
+pub(crate) fn discover(
+    guest: Guest<'_>,
+    cpus: &[Registers],
+    progress: &Progress,
+) -> Result<(Header, Findings)> {
+    let machine = guest.machine;
+    if !matches!(machine, Machine::X86_64 | Machine::I386) {
+        return Err(WinDmpError::NotX86 { machine }.into());
+    }
+    let work = Work::new();
+    let result = search(guest, cpus, &work, progress);
+    if work.is_used_up() {
+        return Err(too_much_work().into());
+    }
+    result
+}
+
+const fn too_much_work() -> WinDmpError {
+    let (reads, bytes) = (MAX_READS, MAX_BYTES);
+    WinDmpError::TooMuchWork { reads, bytes }
+}
+
+fn search(
+    guest: Guest<'_>,
+    cpus: &[Registers],
+    work: &Work,
+    progress: &Progress,
+) -> Result<(Header, Findings)> {
+    let (memory, kernel) = view::find_kernel(guest, cpus, work, progress)?;
+    let found = kdbg::find(&memory, &kernel).ok_or(WinDmpError::NoKdbg { base: kernel.base })?;
+    let memory = of_system_process(&memory, &kernel, &found.kdbg).unwrap_or(memory);
+    let prcbs = cpus::prcbs(&memory, &found.kdbg);
+    let header = header::build(&memory, &kernel, &found, prcbs.len() as u32);
+    let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
+    Ok((header, findings))
+}
+
+/// The memory through the page tables of the system process, to which the
+/// kernel exports a pointer, if they have the kernel.
+fn of_system_process<'a>(
+    memory: &VirtualMemory<'a>,
+    kernel: &Kernel,
+    kdbg: &Kdbg,
+) -> Option<VirtualMemory<'a>> {
+    let variable = kernel.export(memory, "PsInitialSystemProcess")?;
+    let process = memory.read_word(variable)?;
+    // Before Server 2003 KDBG does not say where it is.
+    let offset = kdbg.offset_eprocess_directory_table_base.get();
+    (offset != 0).then_some(())?;
+    let cr3 = memory.read_word(process.checked_add(offset.into())?)?;
+    let tables = X86 {
+        cr3,
+        ..memory.tables
+    };
+    let systems = VirtualMemory { tables, ..*memory };
+    let base = memory.translate(kernel.base)?;
+    (systems.translate(kernel.base) == Some(base)).then_some(systems)
+}
+
+/// What the block leads to, for a guest with `cpus` virtual CPUs.
+fn read_kdbg(memory: &VirtualMemory<'_>, found: &Found, prcbs: &[u64], cpus: usize) -> Findings {
+    let patches = decoded_patches(memory, found);
+    let taken = patches.iter().map(|p| (p.gpa, p.bytes.len())).collect();
+    let (contexts, skipped) = cpus::contexts(memory, &found.kdbg, prcbs, cpus, taken);
+    Findings {
+        bugcheck: header::bugcheck(memory, &found.kdbg),
+        contexts,
+        skipped,
+        patches,
+        damage: lists::damage(memory, &found.kdbg),
+    }
+}
+
+/// The decoded block, at its place in physical memory: a debugger that has
+/// no symbols yet looks for a plain one.
+fn decoded_patches(memory: &VirtualMemory<'_>, found: &Found) -> Vec<Patch> {
+    let Some(bytes) = &found.decoded else {
+        return Vec::new();
+    };
+    let mut rest = bytes.as_slice();
+    let pieces = memory.pieces(found.vaddr, bytes.len()).unwrap_or_default();
+    let patch = |(gpa, len)| {
+        let (bytes, behind) = rest.split_at(len);
+        rest = behind;
+        let bytes = bytes.to_vec();
+        Patch { gpa, bytes }
+    };
+    pieces.into_iter().map(patch).collect()
+}
+
+/// Completes a header that somebody else made, by the KDBG that it names:
+/// `PfnDatabase`, as QEMU does, and what else there is to find.
+///
+/// # Errors
+///
+/// - [`WinDmpError::KdbgTag`] if there is something else;
+/// - [`WinDmpError::TooMuchWork`].
+pub(crate) fn complete(
+    guest: Guest<'_>,
+    header: &mut Header,
+    cpus: &[Registers],
+) -> Result<Findings, WinDmpError> {
+    let work = Work::new();
+    let memory = VirtualMemory {
+        guest,
+        tables: view::page_tables_of(header, cpus),
+        work: &work,
+    };
+    let vaddr = header.kd_debugger_data_block();
+    let Some(kdbg) = kdbg::read_plain(&memory, vaddr) else {
+        let why = SkipReason::Kdbg;
+        return Ok(Findings {
+            skipped: (0..cpus.len()).map(|cpu| SkippedCpu { cpu, why }).collect(),
+            ..Findings::default()
+        });
+    };
+    // Where the kernel's block is encoded, the driver leaves the address of a
+    // decoded one in the first parameter (QEMU dump/win_dump-x86.c).
+    let copy = header.bugcheck().parameters[0];
+    let plain = [(vaddr, Some(kdbg)), (copy, kdbg::read_plain(&memory, copy))];
+    let plain = plain.into_iter().find_map(|(vaddr, kdbg)| {
+        let kdbg = kdbg.filter(kdbg::is_tagged)?;
+        let decoded = None;
+        Some(Found {
+            vaddr,
+            kdbg,
+            decoded,
+        })
+    });
+    let modules = header.ps_loaded_module_list();
+    let found = plain
+        .or_else(|| kdbg::read_encoded(&memory, vaddr, modules))
+        .ok_or(WinDmpError::KdbgTag { vaddr })?;
+    header.set_kdbg(found.vaddr, found.kdbg.mm_pfn_database.get());
+    let mut prcbs = cpus::prcbs(&memory, &found.kdbg);
+    prcbs.truncate(header.number_processors() as usize);
+    let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
+    match work.is_used_up() {
+        true => Err(too_much_work()),
+        false => Ok(findings),
+    }
+}

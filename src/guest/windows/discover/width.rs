@@ -1,0 +1,77 @@
+//! What follows from the word size of a Windows kernel.
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use crate::guest::paging::X86Mode;
+use crate::guest::windows::discover::format::{KUSER_SHARED_DATA_32, KUSER_SHARED_DATA_64};
+use crate::windmp::{Context32, Context64};
+
+/// Word size of a Windows kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Width {
+    /// With PAE or without.
+    Bits32,
+    Bits64,
+}
+
+impl Width {
+    /// Of a kernel with such page tables.
+    pub(crate) const fn of(mode: X86Mode) -> Self {
+        match mode {
+            X86Mode::TwoLevel { .. } | X86Mode::Pae => Self::Bits32,
+            X86Mode::FourLevel | X86Mode::FiveLevel => Self::Bits64,
+        }
+    }
+
+    /// Bytes of a pointer.
+    pub(crate) const fn word(self) -> usize {
+        match self {
+            Self::Bits32 => 4,
+            Self::Bits64 => 8,
+        }
+    }
+
+    /// Guest-virtual address of `KUSER_SHARED_DATA`.
+    pub(crate) const fn shared_data(self) -> u64 {
+        match self {
+            Self::Bits32 => KUSER_SHARED_DATA_32,
+            Self::Bits64 => KUSER_SHARED_DATA_64,
+        }
+    }
+
+    /// Whether `vaddr` may be the kernel's: the upper half of all addresses.
+    /// A 32-bit Windows started with /3GB has the upper quarter.
+    pub(crate) const fn is_kernel_address(self, vaddr: u64) -> bool {
+        match self {
+            Self::Bits32 => 0x8000_0000 <= vaddr && vaddr <= 0xffff_ffff,
+            Self::Bits64 => vaddr >= 0xffff_8000_0000_0000,
+        }
+    }
+
+    /// Where Windows puts its kernel's image. For 64 bits MemProcFS
+    /// `vmm/vmmwininit.c` looks there too.
+    pub(crate) const fn kernel_space(self) -> Range<u64> {
+        match self {
+            Self::Bits32 => 0x8000_0000..0x1_0000_0000,
+            Self::Bits64 => 0xffff_f800_0000_0000..0xffff_f810_0000_0000,
+        }
+    }
+
+    /// Far more than Windows supports: Windows Server 2022 has 2048 CPUs, a
+    /// 32-bit one a bit for each in a word.
+    pub(crate) const fn max_cpus(self) -> usize {
+        match self {
+            Self::Bits32 => 32,
+            Self::Bits64 => 2048,
+        }
+    }
+
+    /// Bytes of a `CONTEXT`.
+    pub(crate) const fn context(self) -> usize {
+        match self {
+            Self::Bits32 => Context32::SIZE,
+            Self::Bits64 => Context64::SIZE,
+        }
+    }
+}

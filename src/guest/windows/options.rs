@@ -1,0 +1,144 @@
+//! What a caller says about a Windows guest.
+#![forbid(unsafe_code)]
+
+use crate::guest::windows::ExtraState;
+use crate::windmp::LIVE_SYSTEM_DUMP;
+
+/// Where a Windows dump's header comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HeaderSource {
+    /// The guest's note, or without one built from the guest itself.
+    #[default]
+    Any,
+    /// The note of the guest's driver, which
+    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to.
+    /// A scan of guest RAM finds it as well, at the start of a page.
+    Note,
+    /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
+    Given(Vec<u8>),
+    /// Built from what the guest's kernel has in memory, beginning with the
+    /// registers of its CPUs: Windows XP and later, 32-bit and 64-bit.
+    Guest,
+}
+
+/// What Windows keeps of a crash: `KiBugCheckData`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BugcheckData {
+    /// The bug check's code.
+    pub code: u32,
+    /// Its four parameters.
+    pub parameters: [u64; 4],
+}
+
+impl BugcheckData {
+    /// Of a guest that has not crashed.
+    pub const LIVE: Self = Self {
+        code: LIVE_SYSTEM_DUMP,
+        parameters: [0; 4],
+    };
+
+    /// What Windows tells Hyper-V of a crash, where KiBugCheckData cannot be
+    /// read: the crash registers `HV_X64_MSR_CRASH_P0` to `P4`, which QEMU's
+    /// `GuestPanicInformation` has as `arg1` to `arg5`.
+    #[must_use]
+    pub const fn from_crash_registers([code, a, b, c, d]: [u64; 5]) -> Self {
+        Self {
+            code: code as u32,
+            parameters: [a, b, c, d],
+        }
+    }
+}
+
+/// Where in guest memory Windows keeps one CPU's `CONTEXT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContextPlace {
+    /// Index of the virtual CPU in
+    /// [`DumpOptions::cpus`](crate::DumpOptions::cpus).
+    pub cpu: usize,
+    /// Guest-physical address and length in bytes of each piece, in order: a
+    /// context that reaches over a page border may go on in any other page.
+    pub pieces: Vec<(u64, usize)>,
+}
+
+/// What there is to say about a Windows guest beyond its memory and its
+/// CPUs' registers.
+#[derive(Debug, Clone, Default)]
+pub struct WindowsOptions {
+    pub(crate) header: HeaderSource,
+    pub(crate) bugcheck: Option<BugcheckData>,
+    pub(crate) crash_registers: Option<BugcheckData>,
+    pub(crate) extra: Vec<ExtraState>,
+    pub(crate) contexts: Vec<ContextPlace>,
+    pub(crate) crashed_cpu: usize,
+    pub(crate) damaged: bool,
+}
+
+impl WindowsOptions {
+    /// The header from wherever there is one, nothing else.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where the header comes from.
+    #[must_use]
+    pub fn header(mut self, source: HeaderSource) -> Self {
+        self.header = source;
+        self
+    }
+
+    /// Why the guest crashed. Without it the guest's `KiBugcheckData` counts,
+    /// or the header's own code, and where that is none,
+    /// [`BugcheckData::LIVE`].
+    #[must_use]
+    pub fn bugcheck(mut self, data: BugcheckData) -> Self {
+        self.bugcheck = Some(data);
+        self
+    }
+
+    /// Hyper-V's crash registers, `HV_X64_MSR_CRASH_P0` to `P4`, into which
+    /// Windows writes the bug check's code and its parameters. They count
+    /// where the guest's `KiBugcheckData` cannot be read.
+    #[must_use]
+    pub fn crash_registers(mut self, registers: [u64; 5]) -> Self {
+        self.crash_registers = Some(BugcheckData::from_crash_registers(registers));
+        self
+    }
+
+    /// Registers that [`DumpOptions::cpus`](crate::DumpOptions::cpus) does
+    /// not have, of each virtual CPU in order.
+    #[must_use]
+    pub fn extra_state(mut self, cpus: impl IntoIterator<Item = ExtraState>) -> Self {
+        self.extra = cpus.into_iter().collect();
+        self
+    }
+
+    /// Where Windows keeps the contexts of CPUs. There the dump has the CPUs'
+    /// registers; guest memory is not written. Without any, KDBG tells where
+    /// that is.
+    #[must_use]
+    pub fn contexts(mut self, places: impl IntoIterator<Item = ContextPlace>) -> Self {
+        self.contexts = places.into_iter().collect();
+        self
+    }
+
+    /// Index of the virtual CPU whose registers the header has: the one that
+    /// crashed. Without it, the first.
+    #[must_use]
+    pub fn crashed_cpu(mut self, cpu: usize) -> Self {
+        self.crashed_cpu = cpu;
+        self
+    }
+
+    /// Whether the guest's kernel may have broken lists of modules, processes
+    /// or memory. Then a header is built from it all the same, and
+    /// [`WindowsSummary::damage`](crate::write::WindowsSummary::damage) has what is
+    /// broken. Without this such a guest is refused, unless its header comes
+    /// from its note or the caller.
+    #[must_use]
+    pub fn damaged(mut self, may_be: bool) -> Self {
+        self.damaged = may_be;
+        self
+    }
+}

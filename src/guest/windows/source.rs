@@ -1,0 +1,181 @@
+//! Finding a dump's header, and checking what it says.
+#![forbid(unsafe_code)]
+
+use crate::arch::{Machine, Registers};
+use crate::dump::DumpOptions;
+use crate::elf::note::Notes;
+use crate::error::{Error, Result};
+use crate::guest::reader::Guest;
+use crate::guest::vmcoreinfo::read_note_bytes;
+use crate::guest::windows::HeaderSource;
+use crate::guest::windows::WinDmpError;
+use crate::guest::windows::discover;
+use crate::guest::windows::discover::Findings;
+use crate::memory::overlay::is_ram;
+use crate::windmp::Header;
+use crate::windmp::runs;
+use crate::windmp::{DumpHeader32, DumpHeader64, PAGE_SIZE};
+
+/// Far more than any Windows supports: Windows Server 2022 has 2048.
+const MAX_PROCESSORS: u32 = 1 << 16;
+
+/// The header of a guest, checked, and what more its memory says.
+pub(crate) struct Found {
+    pub(crate) header: Header,
+    pub(crate) origin: HeaderOrigin,
+    pub(crate) findings: Findings,
+}
+
+/// Where a dump's header is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HeaderOrigin {
+    /// The note of the guest's driver.
+    Note,
+    /// The caller.
+    Given,
+    /// The guest's kernel.
+    Guest,
+}
+
+impl HeaderOrigin {
+    /// One word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Note => "note",
+            Self::Given => "given",
+            Self::Guest => "guest",
+        }
+    }
+}
+
+/// The header of `guest`, whose CPUs have these registers, by what the caller
+/// says.
+pub(crate) fn find_header(
+    guest: Guest<'_>,
+    options: &DumpOptions,
+    cpus: &[Registers],
+) -> Result<Found> {
+    let mut found = match &options.windows.header {
+        HeaderSource::Any => from_any(guest, options, cpus)?,
+        HeaderSource::Note => from_note(guest, options)?,
+        HeaderSource::Given(bytes) => Found {
+            header: Header::decode(bytes)?,
+            origin: HeaderOrigin::Given,
+            findings: Findings::default(),
+        },
+        HeaderSource::Guest => from_guest(guest, options, cpus)?,
+    };
+    check(&found.header, guest)?;
+    if found.origin != HeaderOrigin::Guest {
+        found.findings = discover::complete(guest, &mut found.header, cpus)?;
+    } else if let (Some(damage), false) = (found.findings.damage.first(), options.windows.damaged) {
+        return Err(WinDmpError::Damaged(Box::new(damage.clone())).into());
+    }
+    Ok(found)
+}
+
+/// From the note, or without one from the guest.
+fn from_any(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
+    let no_note = match from_note(guest, options) {
+        Ok(found) => return Ok(found),
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(error) => error,
+    };
+    from_guest(guest, options, cpus).map_err(|error| match error {
+        // There was nothing to begin with: the note says more.
+        Error::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => no_note,
+        other => other,
+    })
+}
+
+fn from_guest(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
+    let (header, findings) = discover::discover(guest, cpus, &options.progress)?;
+    let origin = HeaderOrigin::Guest;
+    Ok(Found {
+        header,
+        origin,
+        findings,
+    })
+}
+
+fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+    let sound = |note: &[u8]| {
+        let header = decode_note(note, guest.machine);
+        header.is_ok_and(|header| check(&header, guest).is_ok())
+    };
+    let note = read_note_bytes(
+        guest,
+        &options.vmcoreinfo,
+        &sound,
+        options.workers(),
+        &options.progress,
+    )?;
+    Ok(Found {
+        header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,
+        origin: HeaderOrigin::Note,
+        findings: Findings::default(),
+    })
+}
+
+/// The header in an ELF note. QEMU takes it for what is behind the first 24
+/// bytes; here the note's own lengths count.
+fn decode_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
+    let is_size = |desc: &[u8]| matches!(desc.len(), DumpHeader32::SIZE | DumpHeader64::SIZE);
+    let desc = Notes::new(bytes, machine.encoding().order)
+        .flatten()
+        .map(|(_, note)| note.desc)
+        .find(|desc| is_size(desc))
+        .ok_or(WinDmpError::NotANote { len: bytes.len() })?;
+    Header::decode(desc)
+}
+
+/// Checks every field that a dump or its readers begin with.
+fn check(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
+    let (found, expected) = (header.machine_image_type(), header.expected_machine());
+    if found != expected {
+        return Err(WinDmpError::MachineImageType { found, expected });
+    }
+    // A 32-bit Windows may well run on a 64-bit virtual CPU.
+    match (guest.machine, header.bits()) {
+        (Machine::X86_64, _) | (Machine::I386, 32) => {}
+        (machine, bits) => return Err(WinDmpError::WrongMachine { machine, bits }),
+    }
+    if let Some(pae @ 2..) = header.pae_enabled() {
+        return Err(WinDmpError::PaeEnabled(pae));
+    }
+    let count = header.number_processors();
+    if !(1..=MAX_PROCESSORS).contains(&count) {
+        let max = MAX_PROCESSORS;
+        return Err(WinDmpError::NumberProcessors { count, max });
+    }
+    let table = page_of_cr3(header);
+    if !is_ram(guest.ranges, table, PAGE_SIZE) {
+        return Err(WinDmpError::DirectoryTableBase { gpa: table });
+    }
+    check_runs(header, guest)
+}
+
+/// The page that `DirectoryTableBase`, a value of CR3, points to: its low
+/// bits are flags (with PAE the table is 32 bytes inside a page), its
+/// highest bits are not part of a physical address.
+fn page_of_cr3(header: &Header) -> u64 {
+    const ADDRESS: u64 = (1 << 52) - 1;
+    let address = header.directory_table_base() & ADDRESS;
+    address - address % PAGE_SIZE
+}
+
+/// Checks the guest's own list of its memory. The dump has all RAM, so the
+/// list is part of that; one that is not tells of a header that is not this
+/// guest's.
+fn check_runs(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
+    if !header.has_runs() {
+        return Ok(());
+    }
+    let (count, max) = (header.number_of_runs(), header.max_runs());
+    if count as usize > max {
+        return Err(WinDmpError::RunCount { count, max });
+    }
+    runs::check_runs(header.runs(), guest.ranges)
+}

@@ -1,7 +1,0 @@
-//! The command `guestdump`.
-
-mod cli;
-
-fn main() -> std::process::ExitCode {
-    cli::run()
-}

@@ -1,0 +1,252 @@
+//! Memory that cannot be read: what a dump does about it, and what it says
+//! about it.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+
+/// What a dump does when guest memory cannot be read: a poisoned page, a file
+/// that was cut short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum OnReadError {
+    /// The dump fails, and names the page.
+    #[default]
+    Fail,
+    /// The dump has zeroes for every 4096 bytes that cannot be read.
+    Zero,
+    /// The dump does not have the guest's page. Only formats that list their
+    /// pages can do without one: kdump, and Windows's bitmap dump in a file.
+    Skip,
+}
+
+impl OnReadError {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fail, Self::Zero, Self::Skip];
+
+    /// The name, as the command spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fail => "fail",
+            Self::Zero => "zero",
+            Self::Skip => "skip",
+        }
+    }
+}
+
+/// The memory that could not be read and is zeroes in the dump, or not in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// All of it, in bytes.
+    pub bytes: u64,
+    /// Where it lies, ascending and joined where it touches; the first
+    /// [`MAX_RANGES`](Self::MAX_RANGES).
+    pub ranges: Vec<MemoryRange>,
+    /// How many ranges there are besides.
+    pub more_ranges: u64,
+    /// What the memory reported first.
+    pub first_error: String,
+}
+
+impl Unreadable {
+    /// The most ranges that are listed.
+    pub const MAX_RANGES: usize = 1000;
+}
+
+/// What could not be read. It takes memory for each run of pages, so at most
+/// some bytes for every second page.
+#[derive(Debug)]
+pub(crate) struct UnreadableLog {
+    policy: OnReadError,
+    /// Ranges are widened to this many bytes: to what is left out.
+    unit: u64,
+    any: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Ends by starts.
+    runs: BTreeMap<u64, u64>,
+    first_error: String,
+}
+
+impl UnreadableLog {
+    /// Nothing yet, of a dump with pages of `page_size` bytes.
+    pub(crate) fn new(policy: OnReadError, page_size: u64) -> Self {
+        Self {
+            policy,
+            unit: match policy {
+                OnReadError::Skip => page_size,
+                OnReadError::Fail | OnReadError::Zero => MIN_PAGE_SIZE,
+            },
+            any: AtomicBool::new(false),
+            state: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, gpa: u64, len: u64, error: &io::Error) {
+        let mut start = gpa - gpa % self.unit;
+        // Cannot overflow: what is read ends below the last page.
+        let mut end = (gpa + len).next_multiple_of(self.unit);
+        let mut state = self.lock();
+        if state.runs.is_empty() {
+            state.first_error = error.to_string();
+        }
+        while let Some((&from, &to)) = state.runs.range(..=end).next_back()
+            && to >= start
+        {
+            state.runs.remove(&from);
+            start = start.min(from);
+            end = end.max(to);
+        }
+        state.runs.insert(start, end);
+        self.any.store(true, Relaxed);
+    }
+
+    /// Whether the page at `gpa`, whose memory the calling thread has read,
+    /// is to be left out.
+    pub(crate) fn leaves_out(&self, gpa: u64) -> bool {
+        if self.policy != OnReadError::Skip || !self.any.load(Relaxed) {
+            return false;
+        }
+        let state = self.lock();
+        let run = state.runs.range(..=gpa).next_back();
+        run.is_some_and(|(_, end)| gpa < *end)
+    }
+
+    /// Whether pages may be left out.
+    pub(crate) fn may_leave_out(&self) -> bool {
+        self.policy == OnReadError::Skip
+    }
+
+    /// What is left out of the dump.
+    pub(crate) fn left_out(&self) -> Vec<MemoryRange> {
+        match self.policy {
+            OnReadError::Skip => self.ranges().collect(),
+            OnReadError::Fail | OnReadError::Zero => Vec::new(),
+        }
+    }
+
+    fn ranges(&self) -> impl Iterator<Item = MemoryRange> + use<> {
+        let runs = self.lock().runs.clone();
+        runs.into_iter()
+            .filter_map(|(start, end)| MemoryRange::new(start, end - start).ok())
+    }
+
+    /// What there is to say; `None` if all was read.
+    pub(crate) fn summary(&self) -> Option<Unreadable> {
+        let count = self.lock().runs.len();
+        (count > 0).then(|| Unreadable {
+            bytes: self.ranges().map(|range| range.size()).sum(),
+            ranges: self.ranges().take(Unreadable::MAX_RANGES).collect(),
+            more_ranges: count.saturating_sub(Unreadable::MAX_RANGES) as u64,
+            first_error: self.lock().first_error.clone(),
+        })
+    }
+}
+
+/// Memory in which what cannot be read becomes zeroes, and is noted.
+pub(crate) struct Tolerant<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) log: &'a UnreadableLog,
+}
+
+impl GuestMemory for Tolerant<'_> {
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.memory.ranges()
+    }
+
+    fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        if self.memory.read(gpa, buf).is_ok() {
+            return Ok(());
+        }
+        let (mut gpa, mut rest) = (gpa, buf);
+        while !rest.is_empty() {
+            let to_next_page = (MIN_PAGE_SIZE - gpa % MIN_PAGE_SIZE) as usize;
+            let (here, behind) = rest.split_at_mut(to_next_page.min(rest.len()));
+            if let Err(error) = self.memory.read(gpa, here) {
+                here.fill(0);
+                self.log.add(gpa, here.len() as u64, &error);
+            }
+            gpa = gpa.wrapping_add(here.len() as u64);
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    /// Where the memory cannot tell, reading does.
+    fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.memory.next_populated(range).or(Ok(Some(range)))
+    }
+
+    fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
+        self.memory.as_slice(range)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn log(policy: OnReadError, page_size: u64, pages: &[u64]) -> UnreadableLog {
+        let log = UnreadableLog::new(policy, page_size);
+        let error = io::Error::other("bad");
+        pages.iter().for_each(|gpa| log.add(*gpa, 0x1000, &error));
+        log
+    }
+
+    #[test]
+    fn ranges_that_touch_are_joined_whatever_the_order() {
+        let found = log(
+            OnReadError::Zero,
+            0x1000,
+            &[0x5000, 0x1000, 0x3000, 0x2000, 0x3000, 0x9000],
+        );
+        let summary = found.summary().unwrap();
+        let ranges: Vec<_> = summary
+            .ranges
+            .iter()
+            .map(|r| (r.start(), r.end()))
+            .collect();
+        assert_eq!(
+            ranges,
+            [(0x1000, 0x4000), (0x5000, 0x6000), (0x9000, 0xa000)]
+        );
+        assert_eq!((summary.bytes, summary.more_ranges), (0x5000, 0));
+        assert_eq!(summary.first_error, "bad");
+        assert!(!found.leaves_out(0x1000));
+        assert_eq!(log(OnReadError::Zero, 0x1000, &[]).summary(), None);
+    }
+
+    #[test]
+    fn a_large_page_is_left_out_as_a_whole() {
+        let found = log(OnReadError::Skip, 0x1_0000, &[0x1_3000, 0x2_0000]);
+        assert_eq!(
+            found.left_out(),
+            [MemoryRange::new(0x1_0000, 0x2_0000).unwrap()]
+        );
+        assert!(found.leaves_out(0x1_0000) && found.leaves_out(0x2_0000));
+        assert!(!found.leaves_out(0) && !found.leaves_out(0x3_0000));
+    }
+
+    #[test]
+    fn the_list_is_bounded_and_the_rest_counted() {
+        let pages: Vec<u64> = (0..2500).map(|i| i * 0x2000).collect();
+        let summary = log(OnReadError::Zero, 0x1000, &pages).summary().unwrap();
+        assert_eq!(summary.ranges.len(), Unreadable::MAX_RANGES);
+        assert_eq!(summary.more_ranges, 1500);
+        assert_eq!(summary.bytes, 2500 * 0x1000);
+    }
+}

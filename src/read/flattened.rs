@@ -1,0 +1,220 @@
+//! Reading the flattened format in place: an index of its records.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Bound::{Excluded, Unbounded};
+use std::os::unix::fs::FileExt;
+
+use crate::kdump::flattened::{FILE_HEADER_SIZE, RecordHeader};
+use crate::read::VmcoreError;
+
+/// Where each piece of the raw file lies in the flattened one.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Pieces by their offset in the raw file; they do not overlap.
+    pieces: BTreeMap<u64, Piece>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Behind its last byte in the raw file.
+    end: u64,
+    /// Offset of its first byte in the flattened file.
+    at: u64,
+}
+
+impl Index {
+    /// Reads all record headers of `file`, which is `len` bytes long. Offsets
+    /// in errors are those of the flattened file.
+    pub(crate) fn new(file: &File, len: u64) -> Result<Self, VmcoreError> {
+        let mut pieces = BTreeMap::new();
+        let mut at = FILE_HEADER_SIZE as u64;
+        loop {
+            let mut bytes = [0; RecordHeader::SIZE];
+            let data_at = at + RecordHeader::SIZE as u64;
+            if data_at > len {
+                return Err(VmcoreError::Truncated {
+                    what: "the flattened format's next record or its end record",
+                    offset: at,
+                    end: len,
+                });
+            }
+            file.read_exact_at(&mut bytes, at)
+                .map_err(|source| VmcoreError::Read {
+                    offset: at,
+                    len: RecordHeader::SIZE as u64,
+                    source,
+                })?;
+            let header = RecordHeader::decode(bytes);
+            if header == RecordHeader::END {
+                return Ok(Self { pieces });
+            }
+            let (start, data_len) = header
+                .checked()
+                .ok_or_else(|| VmcoreError::damaged(at, header.complaint()))?;
+            if data_len > len - data_at {
+                return Err(VmcoreError::Truncated {
+                    what: "a record of the flattened format",
+                    offset: at,
+                    end: len,
+                });
+            }
+            let piece = Piece {
+                end: start + data_len,
+                at: data_at,
+            };
+            insert(&mut pieces, start, piece);
+            at = data_at + data_len;
+        }
+    }
+
+    /// Length of the raw file in bytes.
+    pub(crate) fn raw_len(&self) -> u64 {
+        self.pieces.last_key_value().map_or(0, |(_, p)| p.end)
+    }
+
+    /// Fills `buf`, with zeroes where no record has bytes.
+    pub(crate) fn read_at(&self, file: &File, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let left = &mut buf[done..];
+            let here = self.piece_at(at);
+            let n = match here {
+                Some((_, piece)) => piece.end - at,
+                // Behind the last record everything is zero.
+                None => match self.next_data(at) {
+                    next if next > at => next - at,
+                    _ => u64::MAX,
+                },
+            };
+            let n = n.min(left.len() as u64) as usize;
+            match here {
+                Some((start, piece)) => {
+                    file.read_exact_at(&mut left[..n], piece.at + (at - start))?;
+                }
+                None => left[..n].fill(0),
+            }
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// The first offset from `offset` on that a record has; the raw file's
+    /// length if there is none.
+    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+        if self.piece_at(offset).is_some() {
+            return offset;
+        }
+        self.pieces
+            .range((Excluded(offset), Unbounded))
+            .next()
+            .map_or(self.raw_len(), |(start, _)| *start)
+    }
+
+    fn piece_at(&self, offset: u64) -> Option<(u64, Piece)> {
+        let (start, piece) = self.pieces.range(..=offset).next_back()?;
+        (offset < piece.end).then_some((*start, *piece))
+    }
+}
+
+/// Inserts a piece; where it overlaps earlier ones, it counts.
+fn insert(pieces: &mut BTreeMap<u64, Piece>, start: u64, piece: Piece) {
+    if let Some((&before, &old)) = pieces.range(..start).next_back()
+        && old.end > start
+    {
+        pieces.insert(before, Piece { end: start, ..old });
+        if old.end > piece.end {
+            let rest = Piece {
+                end: old.end,
+                at: old.at + (piece.end - before),
+            };
+            pieces.insert(piece.end, rest);
+        }
+    }
+    while let Some((&covered, &old)) = pieces.range(start..piece.end).next() {
+        pieces.remove(&covered);
+        if old.end > piece.end {
+            let rest = Piece {
+                end: old.end,
+                at: old.at + (piece.end - covered),
+            };
+            pieces.insert(piece.end, rest);
+        }
+    }
+    pieces.insert(start, piece);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::kdump::flattened::encode_file_header;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    fn flattened(records: &[(u64, Vec<u8>)]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&encode_file_header()).unwrap();
+        for (offset, bytes) in records {
+            let header = RecordHeader {
+                offset: *offset as i64,
+                len: bytes.len() as i64,
+            };
+            file.write_all(&header.encode()).unwrap();
+            file.write_all(bytes).unwrap();
+        }
+        file.write_all(&RecordHeader::END.encode()).unwrap();
+        file
+    }
+
+    proptest! {
+        #[test]
+        fn as_if_written_one_after_the_other(
+            records in prop::collection::vec(
+                (0u64..200, prop::collection::vec(any::<u8>(), 1..60)),
+                1..20,
+            ),
+        ) {
+            let mut raw = Vec::new();
+            for (offset, bytes) in &records {
+                let (start, end) = (*offset as usize, *offset as usize + bytes.len());
+                if raw.len() < end {
+                    raw.resize(end, 0);
+                }
+                raw[start..end].copy_from_slice(bytes);
+            }
+            let file = flattened(&records);
+            let index = Index::new(&file, file.metadata().unwrap().len()).unwrap();
+            prop_assert_eq!(index.raw_len(), raw.len() as u64);
+            let mut read = vec![0xa5; raw.len()];
+            index.read_at(&file, 0, &mut read).unwrap();
+            prop_assert_eq!(&read, &raw);
+            let middle = raw.len() / 2;
+            index.read_at(&file, middle as u64, &mut read[middle..]).unwrap();
+            prop_assert_eq!(&read, &raw);
+        }
+    }
+
+    #[test]
+    fn a_missing_end_and_bad_records_are_errors() {
+        let records = [(0, vec![1; 10]), (100, vec![2; 10])];
+        let file = flattened(&records);
+        let len = file.metadata().unwrap().len();
+        for cut in [1, 16, 17, 26, 27, 42] {
+            let error = Index::new(&file, len - cut).unwrap_err();
+            assert!(
+                matches!(error, VmcoreError::Truncated { .. }),
+                "{cut}: {error}"
+            );
+        }
+        for (offset, size) in [(-2, 5), (-1, 5), (5, 0), (5, -1), (i64::MAX, 5)] {
+            let header = RecordHeader { offset, len: size };
+            file.write_all_at(&header.encode(), 4096).unwrap();
+            let error = Index::new(&file, len).unwrap_err();
+            assert!(matches!(error, VmcoreError::Damaged { offset: 4096, .. }));
+        }
+    }
+}

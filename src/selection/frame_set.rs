@@ -1,0 +1,164 @@
+//! A set of page frames of RAM: one bit for each.
+
+use crate::selection::FrameRun;
+
+/// Page frames, of those that are RAM. The default is an empty set, to which
+/// nothing can be added.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct FrameSet {
+    /// RAM, and the number of the first bit of each run.
+    ram: Vec<(FrameRun, u64)>,
+    bits: Vec<u64>,
+    len: u64,
+}
+
+impl FrameSet {
+    /// No page frame of `ram`, which ascends.
+    pub(crate) fn new(ram: &[FrameRun]) -> Self {
+        let mut next = 0;
+        let ram = ram.iter().map(|run| {
+            let first = next;
+            next += run.count;
+            (*run, first)
+        });
+        let ram = ram.collect();
+        Self {
+            ram,
+            bits: vec![0; next.div_ceil(64) as usize],
+            len: 0,
+        }
+    }
+
+    /// How many page frames it has.
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Adds what of `frames` is RAM. Gives the number of those that are new.
+    pub(crate) fn insert(&mut self, frames: FrameRun) -> u64 {
+        let mut new = 0;
+        let first = self
+            .ram
+            .partition_point(|(run, _)| run.end() <= frames.start);
+        for index in first..self.ram.len() {
+            let (run, bit) = self.ram[index];
+            let Some(part) = frames.clipped(&(run.start..run.end())) else {
+                break;
+            };
+            let start = bit + (part.start - run.start);
+            new += self.set(start, start + part.count);
+        }
+        self.len += new;
+        new
+    }
+
+    /// Sets the bits from `start` up to `end`.
+    fn set(&mut self, start: u64, end: u64) -> u64 {
+        let mut new = 0;
+        let mut at = start;
+        while at < end {
+            let stop = end.min((at / 64 + 1) * 64);
+            let ones = u64::MAX >> (64 - (stop - at)) << (at % 64);
+            let word = &mut self.bits[(at / 64) as usize];
+            new += u64::from((ones & !*word).count_ones());
+            *word |= ones;
+            at = stop;
+        }
+        new
+    }
+
+    /// All of it, in ascending order.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = FrameRun> + '_ {
+        self.ram
+            .iter()
+            .flat_map(|(run, _)| self.runs_of(*run, true))
+    }
+
+    /// The runs of page frames, in ascending order, of those in `run` that are
+    /// in the set (`inside`), or are not.
+    pub(crate) fn runs_of(
+        &self,
+        run: FrameRun,
+        inside: bool,
+    ) -> impl Iterator<Item = FrameRun> + '_ {
+        let mut rest = run.start;
+        std::iter::from_fn(move || {
+            while rest < run.end() {
+                let (is_in, end) = self.next_change(rest, run.end());
+                let start = std::mem::replace(&mut rest, end);
+                if is_in == inside {
+                    return Some(FrameRun {
+                        start,
+                        count: end - start,
+                    });
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether `frame` is in the set, and where that ends, at most at `end`.
+    pub(crate) fn next_change(&self, frame: u64, end: u64) -> (bool, u64) {
+        let index = self.ram.partition_point(|(run, _)| run.end() <= frame);
+        let Some((run, first)) = self.ram.get(index).filter(|(run, _)| run.start < end) else {
+            return (false, end);
+        };
+        if frame < run.start {
+            return (false, run.start);
+        }
+        let bit = first + (frame - run.start);
+        let stop = first + (run.end().min(end) - run.start);
+        let is_in = self.bits[(bit / 64) as usize] >> (bit % 64) & 1 == 1;
+        let mut at = bit;
+        while at < stop {
+            let word = self.bits[(at / 64) as usize];
+            let other = if is_in { !word } else { word } >> (at % 64);
+            if other != 0 {
+                at += u64::from(other.trailing_zeros());
+                break;
+            }
+            at = (at / 64 + 1) * 64;
+        }
+        (is_in, frame + (at.min(stop) - bit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run(start: u64, count: u64) -> FrameRun {
+        FrameRun { start, count }
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_what_was_put_in(
+            puts in prop::collection::vec((0u64..700, 1u64..200), 0..20),
+            from in 0u64..700,
+            len in 1u64..700,
+        ) {
+            let ram = [run(3, 100), run(120, 1), run(200, 300)];
+            let is_ram = |f: u64| ram.iter().any(|r| (r.start..r.end()).contains(&f));
+            let mut set = FrameSet::new(&ram);
+            let mut model = std::collections::BTreeSet::new();
+            for (start, count) in puts {
+                let before = model.len();
+                model.extend((start..start + count).filter(|f| is_ram(*f)));
+                let new = set.insert(run(start, count));
+                prop_assert_eq!(new, (model.len() - before) as u64);
+            }
+            prop_assert_eq!(set.len(), model.len() as u64);
+            prop_assert_eq!(set.runs().map(|r| r.count).sum::<u64>(), model.len() as u64);
+            for inside in [true, false] {
+                let runs: Vec<_> = set.runs_of(run(from, len), inside).collect();
+                let frames: Vec<u64> = runs.iter().flat_map(|r| r.start..r.end()).collect();
+                let expected: Vec<u64> =
+                    (from..from + len).filter(|f| model.contains(f) == inside).collect();
+                prop_assert_eq!(frames, expected);
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The threads that a dump works on.
+#![forbid(unsafe_code)]
+
+use std::any::Any;
+use std::fmt::Debug;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use crate::error::{Error, Result};
+
+/// Threads of the caller's own: a pool, or threads with a seccomp filter and
+/// a place in a cgroup. See [`crate::DumpOptions::executor`].
+pub trait Executor: Debug + Send + Sync {
+    /// Calls `work` on up to `threads` threads at the same time, the calling
+    /// one among them or not, and returns when all calls have returned. With
+    /// fewer threads the dump is the same, and takes longer; what they leave
+    /// undone, the thread that called [`crate::dump`] does. `work` does not
+    /// panic.
+    fn run(&self, threads: usize, work: &(dyn Fn() + Sync));
+}
+
+/// How many threads work on a dump, and whose they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Threads<'a> {
+    pub(crate) count: usize,
+    pub(crate) executor: Option<&'a dyn Executor>,
+}
+
+impl Threads<'_> {
+    /// The calling one.
+    #[cfg(feature = "file")]
+    pub(crate) const ONE: Threads<'static> = Threads {
+        count: 1,
+        executor: None,
+    };
+
+    /// Calls `work` on all threads, of which the calling one is the last, or
+    /// on fewer if no more can be started.
+    pub(crate) fn run(&self, work: &(dyn Fn() + Sync)) {
+        match self.executor {
+            Some(executor) if self.count > 1 => {
+                executor.run(self.count, work);
+                work();
+            }
+            _ => thread::scope(|scope| {
+                for number in 1..self.count {
+                    let spawned = thread::Builder::new()
+                        .name(format!("guestdump-{number}"))
+                        .spawn_scoped(scope, work);
+                    if spawned.is_err() {
+                        break;
+                    }
+                }
+                work();
+            }),
+        }
+    }
+
+    /// The result of `work` for each of `items`, in their order.
+    pub(crate) fn map<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: &(dyn Fn(&T) -> Result<R> + Sync),
+    ) -> Vec<Result<R>> {
+        let next = AtomicUsize::new(0);
+        let results: Vec<Mutex<Option<Result<R>>>> =
+            items.iter().map(|_| Mutex::new(None)).collect();
+        let some = Threads {
+            count: self.count.min(items.len()),
+            ..*self
+        };
+        some.run(&|| {
+            loop {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(item) = items.get(index) else {
+                    break;
+                };
+                let result = catch_unwind(AssertUnwindSafe(|| work(item)))
+                    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+                *results[index]
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner) = Some(result);
+            }
+        });
+        // The calling thread does what others leave undone.
+        results
+            .into_iter()
+            .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+}
+
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
+}

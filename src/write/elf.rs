@@ -1,0 +1,331 @@
+//! Writing an ELF dump: ELF header, program headers, section header 0 if
+//! there are very many of them, notes, and the memory of each PT_LOAD.
+//!
+//! What the readers ask for (docs/formats/elf.md has the evidence): program
+//! headers directly behind the ELF header, for makedumpfile; PT_NOTE first,
+//! for crash; p_filesz equal to p_memsz, page-aligned, for LeechCore and
+//! volatility3, so zero pages are holes of the file.
+#![forbid(unsafe_code)]
+
+use std::iter;
+
+use crate::abi::{Class, Encoding};
+use crate::arch::{DirectMapping, Machine};
+use crate::dump::Format;
+use crate::elf::{
+    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
+    ehdr_size, encode_section_zero, phdr_size, shdr_size,
+};
+use crate::error::{Error, Result};
+use crate::guest::paging::Mapping;
+use crate::memory::{GuestMemory, MemoryRange, find_range};
+use crate::pipeline;
+use crate::pipeline::{Chunks, LeftOut, Written};
+use crate::selection::Selection;
+use crate::sink::{Output, SinkAccess};
+use crate::workers::Progress;
+use crate::workers::Threads;
+use crate::write::elf_sections;
+use crate::write::elf_sections::Section;
+use crate::write::notes::NoteSegment;
+use crate::write::raw::{RawLayout, RawPages};
+
+/// Everything that goes into a dump.
+#[derive(Clone, Copy)]
+pub(crate) struct ElfContents<'a> {
+    pub(crate) memory: &'a dyn GuestMemory,
+    pub(crate) selection: &'a Selection,
+    /// RAM by guest-virtual address: each lies in one run of `selection`.
+    pub(crate) mappings: &'a [Mapping],
+    pub(crate) notes: &'a NoteSegment,
+    pub(crate) sections: &'a [Section],
+    pub(crate) machine: Machine,
+    /// The guest-virtual addresses of what no mapping has, where they matter.
+    pub(crate) direct_mapping: Option<DirectMapping>,
+}
+
+/// A dump that is laid out.
+pub(crate) struct ElfWriter<'a> {
+    contents: ElfContents<'a>,
+    layout: Layout,
+}
+
+/// What lies where in the file.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    /// The machine's class, or a wider one.
+    class: Class,
+    /// File offset of the notes.
+    notes_at: u64,
+    /// File offset of the first PT_LOAD's memory; the others follow.
+    memory_at: u64,
+}
+
+impl ElfContents<'_> {
+    fn header_count(&self) -> usize {
+        1 + self.mappings.len() + self.runs().count()
+    }
+
+    /// The runs of RAM in order, cut where the direct mapping ends.
+    fn runs(&self) -> impl Iterator<Item = MemoryRange> {
+        let end = self.direct_mapping.map_or(0, |direct| direct.end);
+        let cut = move |run: MemoryRange| {
+            let (low, high) = match end.checked_sub(run.start()) {
+                Some(low) if low > 0 => run.split_at(low),
+                _ => (run, None),
+            };
+            iter::once(low).chain(high)
+        };
+        let page_size = self.selection.page_size;
+        let runs = self.selection.wanted.iter();
+        runs.flat_map(move |run| cut(run.range(page_size)))
+    }
+
+    /// `None` if an address, a size or an offset does not fit into the
+    /// headers of `class`.
+    fn lay_out(&self, class: Class) -> Option<Layout> {
+        let headers = self.header_count();
+        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+        if headers >= usize::from(PN_XNUM) {
+            notes_at += shdr_size(class) as u64;
+        }
+        let page_size = self.selection.page_size;
+        let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
+        let ram_end = self.selection.max_mapnr().checked_mul(page_size)?;
+        let size = self.selection.wanted_pages().checked_mul(page_size)?;
+        let behind = elf_sections::size(class, self.sections);
+        let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
+        let fits = match class {
+            Class::Bits32 => {
+                let runs = self.selection.wanted.iter();
+                let mut sizes = runs.map(|run| run.range(page_size).size());
+                let end = |m: &Mapping| m.vaddr.saturating_add(m.size);
+                ram_end <= 1 << 32
+                    && file_end <= 1 << 32
+                    && sizes.all(|n| n < 1 << 32)
+                    && self.mappings.iter().all(|m| end(m) <= 1 << 32)
+            }
+            // Physical addresses may use all 64 bits, file offsets 63.
+            Class::Bits64 => i64::try_from(file_end).is_ok(),
+        };
+        fits.then_some(Layout {
+            class,
+            notes_at,
+            memory_at,
+        })
+    }
+}
+
+impl<'a> ElfWriter<'a> {
+    /// Lays the dump out.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AddressTooHigh`] if addresses or offsets do not fit into the
+    /// headers' fields.
+    pub(crate) fn new(contents: ElfContents<'a>) -> Result<Self> {
+        let ElfContents {
+            selection, machine, ..
+        } = contents;
+        // A guest with 32-bit words may have more memory than addresses.
+        let layout = contents
+            .lay_out(machine.encoding().class)
+            .or_else(|| contents.lay_out(Class::Bits64))
+            .ok_or_else(|| Error::AddressTooHigh {
+                format: Format::Elf,
+                end: selection.max_mapnr().saturating_mul(selection.page_size),
+            })?;
+        Ok(Self { contents, layout })
+    }
+
+    /// Writes the dump.
+    pub(crate) fn write<'s>(
+        &self,
+        access: SinkAccess<'s>,
+        threads: Threads<'_>,
+        progress: &'s Progress,
+    ) -> Result<Written> {
+        let output = Output::new(access, progress);
+        // A file says that it is incomplete until it is not. A stream cannot
+        // go back; it is shorter than its headers say.
+        let positioned = output.is_positioned();
+        output.write_at(0, &self.file_header(positioned))?;
+        self.write_program_headers(&output)?;
+        output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
+
+        let memory = RawPages {
+            memory: self.contents.memory,
+            page_size: self.contents.selection.page_size,
+            offset: self.layout.memory_at,
+            unreadable: None,
+            output: &output,
+        };
+        let selection = self.contents.selection;
+        let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Zeroes);
+        let (end, result) = pipeline::run(&memory, RawLayout::default(), chunks, threads, progress);
+        result?;
+
+        let file_size = match self.contents.sections {
+            [] => self.memory_end(),
+            all => elf_sections::write(
+                self.encoding(),
+                all,
+                self.real_phnum(),
+                self.memory_end(),
+                &output,
+            )?,
+        };
+        output.set_len(file_size)?;
+        if positioned {
+            output.write_at(0, &self.file_header(false))?;
+        }
+        Ok(Written {
+            pages: selection.pages(),
+            zero_pages: end.zero_pages - selection.left_out.len(),
+            file_size,
+        })
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            class: self.layout.class,
+            order: self.contents.machine.encoding().order,
+        }
+    }
+
+    fn memory_end(&self) -> u64 {
+        self.layout.memory_at
+            + self.contents.selection.wanted_pages() * self.contents.selection.page_size
+    }
+
+    /// What section header 0 says of the number of program headers.
+    fn real_phnum(&self) -> u32 {
+        match self.contents.header_count() >= usize::from(PN_XNUM) {
+            true => self.contents.header_count() as u32,
+            false => 0,
+        }
+    }
+
+    fn file_header(&self, incomplete: bool) -> Vec<u8> {
+        let class = self.encoding().class;
+        let (shoff, shnum) = match elf_sections::header_count(self.contents.sections) as u16 {
+            // Section header 0 alone.
+            0 if self.real_phnum() > 0 => (self.layout.notes_at - shdr_size(class) as u64, 1),
+            0 => (0, 0),
+            count => (self.memory_end(), count),
+        };
+        let header = FileHeader {
+            encoding: self.encoding(),
+            e_type: ET_CORE,
+            machine: self.contents.machine.elf_machine(),
+            flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
+            ehsize: ehdr_size(class) as u16,
+            phoff: ehdr_size(class) as u64,
+            phentsize: phdr_size(class) as u16,
+            phnum: u16::try_from(self.contents.header_count()).unwrap_or(PN_XNUM),
+            shoff,
+            shentsize: if shnum > 0 {
+                shdr_size(class) as u16
+            } else {
+                0
+            },
+            shnum,
+            shstrndx: shnum.saturating_sub(1),
+        };
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes);
+        bytes
+    }
+
+    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
+    /// some thousands at a time.
+    fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
+        const AT_ONCE: usize = 64 << 10;
+        let encoding = self.encoding();
+        let mut offset = ehdr_size(encoding.class) as u64;
+        let mut bytes = Vec::new();
+        let mut flush = |bytes: &mut Vec<u8>| -> Result<()> {
+            output.write_at(offset, bytes)?;
+            offset += bytes.len() as u64;
+            bytes.clear();
+            Ok(())
+        };
+        ProgramHeader {
+            kind: PT_NOTE,
+            offset: self.layout.notes_at,
+            filesz: self.contents.notes.bytes.len() as u64,
+            memsz: self.contents.notes.bytes.len() as u64,
+            align: 4,
+            ..ProgramHeader::default()
+        }
+        .encode(encoding, &mut bytes);
+        for header in self.virtual_loads().chain(self.physical_loads()) {
+            header.encode(encoding, &mut bytes);
+            if bytes.len() >= AT_ONCE {
+                flush(&mut bytes)?;
+            }
+        }
+        if self.contents.header_count() >= usize::from(PN_XNUM) {
+            encode_section_zero(encoding, self.contents.header_count() as u32, &mut bytes);
+        }
+        flush(&mut bytes)
+    }
+
+    /// A PT_LOAD for each run of RAM. Where the kernel's own guest-virtual
+    /// address is not known, or no reader needs it, it repeats the physical
+    /// one, as in QEMU's dumps, so that gdb reads physical memory.
+    fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let direct = self.contents.direct_mapping;
+        self.runs_in_file().map(move |(range, offset)| {
+            let low = direct.filter(|direct| range.end() <= direct.end);
+            let vaddr = range.start() + low.map_or(0, |direct| direct.vaddr);
+            load(vaddr, range.start(), range.size(), offset)
+        })
+    }
+
+    /// A PT_LOAD for each mapping, in the memory of the runs. They come
+    /// first, because gdb takes the first PT_LOAD that has an address; the
+    /// longest comes last among them, because makedumpfile takes a late one
+    /// for the kernel's mapping of all RAM.
+    fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
+        let runs: Vec<_> = match self.contents.mappings {
+            [] => Vec::new(),
+            _ => self.runs_in_file().collect(),
+        };
+        let longest =
+            (0..self.contents.mappings.len()).max_by_key(|i| self.contents.mappings[*i].size);
+        let (before, rest) = self.contents.mappings.split_at(longest.unwrap_or(0));
+        let (longest, behind) = rest.split_at(rest.len().min(1));
+        let mappings = before.iter().chain(behind).chain(longest);
+        mappings.filter_map(move |mapping| {
+            let run = find_range(&runs, mapping.gpa, |(range, _)| *range)?;
+            let (range, offset) = runs[run];
+            let at = offset + (mapping.gpa - range.start());
+            Some(load(mapping.vaddr, mapping.gpa, mapping.size, at))
+        })
+    }
+
+    /// Each run of RAM and the file offset of its memory.
+    fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
+        let mut next = self.layout.memory_at;
+        self.contents.runs().map(move |range| {
+            next += range.size();
+            (range, next - range.size())
+        })
+    }
+}
+
+fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
+    ProgramHeader {
+        kind: PT_LOAD,
+        flags: PF_RWX,
+        offset,
+        vaddr,
+        paddr,
+        filesz: size,
+        memsz: size,
+        // crash takes an aligned segment with an alignment for a dump of
+        // netdump.
+        align: 0,
+    }
+}

@@ -1,0 +1,230 @@
+//! Sections of an ELF dump: named bytes beside the memory, for what a kind of
+//! guest needs and no note has. A dump of a protected s390x guest is an
+//! example: QEMU puts the metadata of its encrypted memory into the section
+//! `pv_mem_meta` and the key material into `pv_compl`.
+//!
+//! They lie behind the memory: section headers, names, contents. Section
+//! header 0 is empty or has the number of program headers, the last one is
+//! that of the names. So QEMU orders them too, but it has the headers in
+//! front, and in them one in the host's byte order.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::abi::{Class, Encoding};
+use crate::dump::Format;
+use crate::elf::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader, shdr_size};
+use crate::error::{Error, Result};
+use crate::sink::Output;
+
+/// A section of an ELF dump.
+#[derive(Clone)]
+pub struct Section {
+    name: String,
+    contents: Contents,
+}
+
+#[derive(Clone)]
+enum Contents {
+    Given(Arc<[u8]>),
+    Late(Arc<dyn Fn() -> io::Result<Vec<u8>> + Send + Sync>),
+}
+
+impl Section {
+    /// A section with these contents.
+    #[must_use]
+    pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        let bytes: Vec<u8> = bytes.into();
+        Self {
+            name: name.into(),
+            contents: Contents::Given(bytes.into()),
+        }
+    }
+
+    /// A section whose contents are asked for once all memory is written, as
+    /// those of a protected guest must be, which end its dump.
+    #[must_use]
+    pub fn late(
+        name: impl Into<String>,
+        contents: impl Fn() -> io::Result<Vec<u8>> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            contents: Contents::Late(Arc::new(contents)),
+        }
+    }
+
+    /// The contents, unless they are late.
+    #[must_use]
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match &self.contents {
+            Contents::Given(bytes) => Some(bytes),
+            Contents::Late(_) => None,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl fmt::Debug for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Section");
+        out.field("name", &self.name);
+        match &self.contents {
+            Contents::Given(bytes) => out.field("bytes", &bytes.len()),
+            Contents::Late(_) => out.field("bytes", &"late"),
+        };
+        out.finish()
+    }
+}
+
+/// Why a dump cannot have the sections that the caller gave.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SectionsError {
+    /// The format has no sections.
+    #[error("{0} has no sections; write an ELF dump or give none")]
+    NotElf(Format),
+    /// There are more than section headers have numbers for.
+    #[error("{0} sections are too many; the limit is {MAX_SECTIONS}")]
+    TooMany(usize),
+    /// A name is empty or has a NUL in it.
+    #[error("{0:?} cannot be the name of a section; it is empty or has a NUL in it")]
+    Name(String),
+}
+
+/// How many the caller may give: all have numbers below `SHN_LORESERVE`.
+pub(crate) const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
+
+/// The name of the section with the names.
+const SHSTRTAB: &str = ".shstrtab";
+
+pub(crate) fn check(format: Format, sections: &[Section]) -> Result<(), SectionsError> {
+    if !sections.is_empty() && format != Format::Elf {
+        return Err(SectionsError::NotElf(format));
+    }
+    if sections.len() > MAX_SECTIONS {
+        return Err(SectionsError::TooMany(sections.len()));
+    }
+    let bad = |s: &&Section| s.name.is_empty() || s.name.contains('\0');
+    match sections.iter().find(bad) {
+        Some(section) => Err(SectionsError::Name(section.name.clone())),
+        None => Ok(()),
+    }
+}
+
+/// How many section headers there are for `sections`.
+pub(crate) fn header_count(sections: &[Section]) -> usize {
+    match sections.len() {
+        0 => 0,
+        n => n + 2,
+    }
+}
+
+/// Bytes that `sections` take behind the memory, without late ones' contents.
+pub(crate) fn size(class: Class, sections: &[Section]) -> u64 {
+    let known = |section: &Section| match &section.contents {
+        Contents::Given(bytes) => bytes.len(),
+        Contents::Late(_) => 0,
+    };
+    let headers = header_count(sections) * shdr_size(class);
+    let contents: usize = sections.iter().map(known).sum();
+    (headers + names(sections).len() + contents) as u64
+}
+
+/// A NUL, which is the name of section 0, then each name with its NUL.
+fn names(sections: &[Section]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let all = sections.iter().map(|section| section.name.as_str());
+    for name in [""].into_iter().chain(all).chain([SHSTRTAB]) {
+        bytes.extend_from_slice(name.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// Writes headers, names and contents from the offset `at` on, and gives the
+/// offset behind them.
+///
+/// # Errors
+///
+/// - [`Error::Section`] if late contents cannot be had, or do not fit into a
+///   32-bit file;
+/// - [`Error::Write`] if the output fails.
+pub(crate) fn write(
+    encoding: Encoding,
+    sections: &[Section],
+    phnum: u32,
+    at: u64,
+    output: &Output<'_>,
+) -> Result<u64> {
+    let names = names(sections);
+    let names_at = at + (header_count(sections) * shdr_size(encoding.class)) as u64;
+    let mut headers = Vec::new();
+    SectionHeader {
+        info: phnum,
+        ..SectionHeader::default()
+    }
+    .encode(encoding, &mut headers);
+    let mut all = Vec::new();
+    let mut name = 1;
+    let mut offset = names_at + names.len() as u64;
+    for section in sections {
+        let bytes = contents(encoding.class, section, offset)?;
+        let size = bytes.len() as u64;
+        SectionHeader {
+            name,
+            kind: SHT_PROGBITS,
+            offset,
+            size,
+            ..SectionHeader::default()
+        }
+        .encode(encoding, &mut headers);
+        name += section.name.len() as u32 + 1;
+        offset += size;
+        all.push(bytes);
+    }
+    SectionHeader {
+        name,
+        kind: SHT_STRTAB,
+        offset: names_at,
+        size: names.len() as u64,
+        ..SectionHeader::default()
+    }
+    .encode(encoding, &mut headers);
+    output.write_at(at, &headers)?;
+    output.write_at(names_at, &names)?;
+    let mut end = names_at + names.len() as u64;
+    for bytes in all {
+        output.write_at(end, &bytes)?;
+        end += bytes.len() as u64;
+    }
+    Ok(end)
+}
+
+/// The section's contents, which will lie at `offset`.
+fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>> {
+    let failed = |source| Error::Section {
+        name: section.name.clone(),
+        source,
+    };
+    let bytes = match &section.contents {
+        Contents::Given(bytes) => Arc::clone(bytes),
+        Contents::Late(late) => late().map_err(failed)?.into(),
+    };
+    let end = offset + bytes.len() as u64;
+    let limit = match class {
+        Class::Bits32 => u64::from(u32::MAX),
+        Class::Bits64 => i64::MAX as u64,
+    };
+    match end <= limit {
+        true => Ok(bytes),
+        false => Err(failed(io::ErrorKind::FileTooLarge.into())),
+    }
+}

@@ -1,0 +1,7 @@
+//! Writing Windows dumps, full and bitmap.
+
+mod plan;
+mod writer;
+
+pub(crate) use plan::WinDmpPlan;
+pub use plan::WindowsSummary;

@@ -1,0 +1,251 @@
+//! What goes into a Windows dump, all of it checked: the header as it will
+//! be, where things lie in the file, and the bytes that differ from the
+//! guest's.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::arch::Registers;
+use crate::dump::DumpOptions;
+use crate::dump::Format;
+use crate::elf::note::Notes;
+use crate::error::{Error, Result};
+use crate::guest::reader::Guest;
+use crate::guest::windows::WinDmpError;
+use crate::guest::windows::discover::SkippedCpu;
+use crate::guest::windows::encode_context;
+use crate::guest::windows::source::{Found, HeaderOrigin, find_header};
+use crate::guest::windows::{BugcheckData, ContextPlace};
+use crate::memory::MemoryRange;
+use crate::memory::overlay::{Patch, Patches};
+use crate::selection::Selection;
+use crate::windmp::Header;
+use crate::windmp::runs::fit_runs;
+use crate::windmp::{
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, PAGE_SIZE,
+    VALID_DUMP_32,
+};
+
+/// A Windows dump before it is written.
+pub(crate) struct WinDmpPlan {
+    /// As it will be in the dump.
+    pub(crate) header: Header,
+    pub(crate) patches: Patches,
+    /// The guest's RAM.
+    pub(crate) ranges: Vec<MemoryRange>,
+    pub(crate) layout: Layout,
+    pub(crate) summary: WindowsSummary,
+}
+
+/// What there is to say about a Windows dump.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WindowsSummary {
+    /// Where its header is from.
+    pub header: HeaderOrigin,
+    /// Why the guest crashed, as the header has it.
+    pub bugcheck: BugcheckData,
+    /// CPUs whose registers are not at their place in the dump's memory. Of
+    /// a guest without KDBG these are all.
+    pub skipped_cpus: Vec<SkippedCpu>,
+    /// What of the kernel's lists of modules, processes and memory is broken.
+    pub damage: Vec<WinDmpError>,
+}
+
+/// Where things lie in the file, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// The bitmap's header and where that begins; `None` in a full dump.
+    pub(crate) bitmap: Option<(u64, BitmapHeader)>,
+    /// Where the first page begins.
+    pub(crate) memory: u64,
+    pub(crate) file_size: u64,
+}
+
+impl WinDmpPlan {
+    /// Plans a dump of what `selection` has. In a full dump the selection
+    /// changes: it becomes all that the dump's runs have.
+    pub(crate) fn new(
+        guest: Guest<'_>,
+        options: &DumpOptions,
+        selection: &mut Selection,
+    ) -> Result<Self> {
+        if selection.page_size != PAGE_SIZE {
+            return Err(WinDmpError::PageSize(selection.page_size).into());
+        }
+        let windows = &options.windows;
+        let cpus = &registers(options);
+        let Found {
+            mut header,
+            origin,
+            findings,
+        } = find_header(guest, options, cpus)?;
+        let full = options.format == Format::WinDmp;
+        if full {
+            selection.wanted = fit_runs(&selection.wanted, header.max_runs())?;
+        }
+        let layout = Layout::new(&header, selection, full).ok_or(Error::AddressTooHigh {
+            format: options.format,
+            end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
+        })?;
+        let places = match &windows.contexts[..] {
+            [] => &findings.contexts,
+            given => given,
+        };
+        let mut patches = context_patches(&header, options, cpus, places)?;
+        patches.extend(findings.patches);
+        let patches = Patches::new(guest.ranges, patches)?;
+
+        let dump_type = if full {
+            DUMP_TYPE_FULL
+        } else {
+            DUMP_TYPE_BITMAP_FULL
+        };
+        header.set_dump(dump_type, layout.file_size);
+        header.set_runs(&selection.wanted, selection.pages());
+        let bugcheck = windows.bugcheck.or(findings.bugcheck);
+        let bugcheck = bugcheck.or(windows.crash_registers);
+        header.set_bugcheck(match bugcheck.unwrap_or_else(|| header.bugcheck()) {
+            // Parameter 1 of a header from a guest that lives is the driver's
+            // own: the address of a decoded KDBG.
+            BugcheckData {
+                code: 0 | FILLER, ..
+            } => BugcheckData::LIVE,
+            told => told,
+        });
+        if let Some(time) = options.timestamp {
+            header.set_system_time(file_time(time));
+        }
+        if let Some(context) = context_of(&header, options, cpus, windows.crashed_cpu) {
+            header.set_context(&context);
+        }
+        let skipped_cpus = match windows.contexts[..] {
+            [] => findings.skipped,
+            _ => Vec::new(),
+        };
+        let summary = WindowsSummary {
+            header: origin,
+            bugcheck: header.bugcheck(),
+            skipped_cpus,
+            damage: findings.damage,
+        };
+        Ok(Self {
+            header,
+            patches,
+            ranges: guest.ranges.to_vec(),
+            layout,
+            summary,
+        })
+    }
+}
+
+impl Layout {
+    /// `None` if a number does not fit into its field.
+    fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
+        let pages = selection.pages();
+        let frames = selection.max_mapnr();
+        if header.bits() == 32 && frames > u32::MAX.into() {
+            return None;
+        }
+        let behind_header = header.size() as u64;
+        let mut memory = behind_header;
+        let mut bitmap = None;
+        if !full {
+            // LeechCore reads whole words of 64 bits only.
+            let bits = frames.checked_next_multiple_of(64)?;
+            memory = behind_header
+                .checked_add(BitmapHeader::SIZE as u64 + bits / 8)?
+                .checked_next_multiple_of(PAGE_SIZE)?;
+            let header = BitmapHeader {
+                signature: FULL_BITMAP,
+                valid_dump: VALID_DUMP_32,
+                reserved: [0; 24],
+                first_page: memory.into(),
+                total_present_pages: pages.into(),
+                pages: bits.into(),
+            };
+            bitmap = Some((behind_header, header));
+        }
+        let file_size = pages.checked_mul(PAGE_SIZE)?.checked_add(memory)?;
+        i64::try_from(file_size).ok()?;
+        Some(Self {
+            bitmap,
+            memory,
+            file_size,
+        })
+    }
+}
+
+/// The registers of each virtual CPU, by the CPU notes where the caller has
+/// none: those of an ELF dump, for example.
+fn registers(options: &DumpOptions) -> Vec<Registers> {
+    if !options.cpus.is_empty() {
+        return options.cpus.clone();
+    }
+    let machine = options.machine;
+    machine.decode_notes(Notes::new(&options.notes, machine.encoding().order))
+}
+
+/// The context of virtual CPU `cpu`, if its registers are given.
+fn context_of(
+    header: &Header,
+    options: &DumpOptions,
+    cpus: &[Registers],
+    cpu: usize,
+) -> Option<Vec<u8>> {
+    let registers = cpus.get(cpu)?;
+    let extra = options.windows.extra.get(cpu).copied().unwrap_or_default();
+    encode_context(header, registers, &extra)
+}
+
+/// The CPUs' contexts, at their places in guest memory.
+fn context_patches(
+    header: &Header,
+    options: &DumpOptions,
+    cpus: &[Registers],
+    places: &[ContextPlace],
+) -> Result<Vec<Patch>, WinDmpError> {
+    let mut patches = Vec::new();
+    for place in places {
+        let cpu = place.cpu;
+        let context =
+            context_of(header, options, cpus, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
+        let lengths = place.pieces.iter().map(|(_, len)| *len);
+        let len = lengths.fold(0, usize::saturating_add);
+        if len != context.len() {
+            let expected = context.len();
+            return Err(WinDmpError::ContextSize { cpu, len, expected });
+        }
+        let mut rest = &context[..];
+        for &(gpa, len) in &place.pieces {
+            let (bytes, behind) = rest.split_at(len);
+            let bytes = bytes.to_vec();
+            patches.push(Patch { gpa, bytes });
+            rest = behind;
+        }
+    }
+    Ok(patches)
+}
+
+/// Windows's `FILETIME`: units of 100 ns since 1601.
+fn file_time(since_1970: Duration) -> u64 {
+    /// 1601 to 1970: 369 years, 89 of them leap years.
+    const TO_1970: Duration = Duration::from_secs((369 * 365 + 89) * 24 * 60 * 60);
+    let since_1601 = since_1970.saturating_add(TO_1970);
+    u64::try_from(since_1601.as_nanos() / 100).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_times() {
+        assert_eq!(file_time(Duration::ZERO), 116_444_736_000_000_000);
+        assert_eq!(
+            file_time(Duration::from_nanos(250)),
+            116_444_736_000_000_002
+        );
+        assert_eq!(file_time(Duration::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,110 @@
+//! Writing a Windows dump: the header, the bitmap of a bitmap dump, and the
+//! pages.
+//!
+//! A file begins without `Signature` until all else is written: no reader
+//! takes it for a dump. A stream is shorter than `RequiredDumpSpace` says.
+#![forbid(unsafe_code)]
+
+use zerocopy::IntoBytes;
+
+use crate::error::{Error, Result};
+use crate::kdump::bitmap::for_each_piece;
+use crate::memory::overlay::Overlay;
+use crate::memory::{GuestMemory, UnreadableLog, WholePages};
+use crate::pipeline;
+use crate::pipeline::{Chunks, LeftOut, Written};
+use crate::selection::{FrameRun, Selection};
+use crate::sink::{Output, SinkAccess};
+use crate::windmp::{BitmapHeader, DUMP_TYPE_BITMAP_FULL, PAGE_SIZE};
+use crate::workers::Progress;
+use crate::workers::Threads;
+use crate::write::raw::{RawLayout, RawPages};
+use crate::write::windmp::plan::WinDmpPlan;
+
+impl WinDmpPlan {
+    /// Writes the dump.
+    pub(crate) fn write<'s>(
+        &self,
+        memory: &dyn GuestMemory,
+        unreadable: &UnreadableLog,
+        selection: &Selection,
+        access: SinkAccess<'s>,
+        threads: Threads<'_>,
+        progress: &'s Progress,
+    ) -> Result<Written> {
+        let output = Output::new(access, progress);
+        let positioned = output.is_positioned();
+        if positioned {
+            output.write_at(0, &self.header.unsigned())?;
+        } else {
+            output.write_at(0, self.header.as_bytes())?;
+        }
+        if let Some((at, header)) = &self.layout.bitmap {
+            write_bitmap(
+                &output,
+                *at,
+                header,
+                selection,
+                selection.dumped(),
+                progress,
+            )?;
+        }
+        let memory = Overlay {
+            memory,
+            patches: &self.patches,
+        };
+        // Gaps that the runs were joined over have zeroes.
+        let memory = WholePages::new(&memory, &self.ranges);
+        let pages = RawPages {
+            memory: &memory,
+            page_size: PAGE_SIZE,
+            offset: self.layout.memory,
+            unreadable: Some(unreadable),
+            output: &output,
+        };
+        let chunks = Chunks::new(&memory, selection, LeftOut::Missing);
+        let (end, result) = pipeline::run(&pages, RawLayout::default(), chunks, threads, progress);
+        result?;
+
+        let mut header = self.header.clone();
+        let mut file_size = self.layout.file_size;
+        if let (Some((at, mut bitmap)), 1..) = (self.layout.bitmap, end.left_out) {
+            file_size -= end.left_out * PAGE_SIZE;
+            header.set_dump(DUMP_TYPE_BITMAP_FULL, file_size);
+            let present = selection.pages() - end.left_out;
+            bitmap.total_present_pages = present.into();
+            let missing = selection.unreadable(unreadable);
+            let readable = selection.dumped_without(&missing);
+            write_bitmap(&output, at, &bitmap, selection, readable, progress)?;
+        }
+        output.set_len(file_size)?;
+        if positioned {
+            output.write_at(0, header.as_bytes())?;
+        }
+        Ok(Written {
+            pages: selection.pages() - end.left_out,
+            zero_pages: end.zero_pages,
+            file_size,
+        })
+    }
+}
+
+fn write_bitmap(
+    output: &Output<'_>,
+    at: u64,
+    header: &BitmapHeader,
+    selection: &Selection,
+    present: impl Iterator<Item = FrameRun>,
+    progress: &Progress,
+) -> Result<()> {
+    output.write_at(at, header.as_bytes())?;
+    let bitmap = at + BitmapHeader::SIZE as u64;
+    let size = header.pages.get() / 8;
+    let all = selection.wanted.iter().copied();
+    for_each_piece(all, present, size, |start, piece| {
+        if progress.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
+        output.write_at(bitmap + start, piece)
+    })
+}
