@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
 
     let guest = DemoGuest::new(256 << 20)?;
     let sink = FileSink::create(&path, FileSinkOptions::default())?;
-    let options = DumpOptions::new(Format::KdumpRawSnappy)
+    let options = DumpOptions::new(Format::KDUMP_RAW_SNAPPY)
         .cpus(guest.cpus())
         .threads(0);
     let (tell, end) = mpsc::channel();

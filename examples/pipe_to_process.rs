@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: pipe_to_process PROGRAM [ARG]...")?;
     let guest = DemoGuest::new(64 << 20)?;
-    let options = DumpOptions::new(Format::KdumpSnappy)
+    let options = DumpOptions::new(Format::KDUMP_SNAPPY)
         .cpus(guest.cpus())
         .threads(0);
 

@@ -92,7 +92,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let guest = DemoGuest::new(64 << 20)?;
     // The formats without "raw" go strictly forward.
-    let options = DumpOptions::new(Format::KdumpSnappy).cpus(guest.cpus());
+    let options = DumpOptions::new(Format::KDUMP_SNAPPY).cpus(guest.cpus());
     let summary = dump(&guest, &mut upload, &options)?;
     println!("{} bytes in {} parts", summary.bytes_written, upload.parts);
     Ok(())

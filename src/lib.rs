@@ -103,7 +103,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let vmcore = Vmcore::open(std::fs::File::open("qemu.elf")?)?;
 //! let mut sink = FileSink::create("small.kdump", FileSinkOptions::default())?;
-//! dump(&vmcore, &mut sink, &vmcore.options(Format::KdumpRawSnappy)?)?;
+//! dump(&vmcore, &mut sink, &vmcore.options(Format::KDUMP_RAW_SNAPPY)?)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -162,7 +162,7 @@ pub mod codec;
 pub mod demo;
 mod dump;
 pub mod elf;
-mod error;
+mod fault;
 pub mod guest;
 #[cfg(feature = "file")]
 mod host;
@@ -185,15 +185,17 @@ mod workers;
 pub mod write;
 
 pub use abi::{ByteOrder, Class, Encoding};
-pub use arch::{Machine, Registers};
+pub use arch::{CpuState, Machine};
 pub use dump::{
-    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, ExclusionSummary, Format, OnUnknownKernel,
-    PagingSummary, Summary, UnknownFormat, dump,
+    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, ElfOptions, Error, ExclusionSummary, Format,
+    FormatOptions, KdumpOptions, NotInFormat, OnUnknownKernel, PagingSummary, Refusal, Result,
+    Summary, UnknownFormat, WinDmpOptions, dump,
 };
-pub use error::{Error, Result, error_chain};
+pub use fault::{Fault, error_chain};
+pub use guest::GuestInfo;
 pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
 pub use sink::DumpSink;
-pub use workers::{Executor, Progress, ProgressSnapshot};
+pub use workers::{Executor, Progress, ProgressSnapshot, Workers};
 
 /// The README's examples are compiled with the tests.
 #[cfg(doctest)]

@@ -65,7 +65,7 @@ fn dumped(format: Format, executor: Option<Arc<dyn Executor>>) -> (Vec<u8>, BTre
 
 #[test]
 fn the_callers_threads_do_the_work_and_no_others_are_started() {
-    let formats = [Format::Elf, Format::KdumpSnappy];
+    let formats = [Format::Elf, Format::KDUMP_SNAPPY];
     for format in formats.into_iter().filter(|f| f.is_available()) {
         let (expected, _) = dumped(format, None);
         for threads in [1, 4, 9] {

@@ -264,7 +264,7 @@ fn conversion_takes_the_page_size_of_vmcoreinfo_before_the_block_size() {
     );
     kdump.page_size = 65536;
     let vmcore = open(&kdump.build()).unwrap();
-    let options = vmcore.options(Format::KdumpRawZlib).unwrap();
+    let options = vmcore.options(Format::KDUMP_RAW_ZLIB).unwrap();
     let mut sink = BufferSink::new();
     let summary = dump(&vmcore, &mut sink, &options).unwrap();
     assert_eq!((summary.page_size, summary.pages), (4096, 16));

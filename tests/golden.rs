@@ -172,10 +172,10 @@ fn kdump_head(flag: u32, text_size: u32) -> Vec<u8> {
 fn a_raw_kdump() {
     let [_, random, text] = pages();
     for (format, flag) in [
-        (Format::KdumpRawZlib, 1),
-        (Format::KdumpRawLzo, 2),
-        (Format::KdumpRawSnappy, 4),
-        (Format::KdumpRawZstd, 0x20),
+        (Format::KDUMP_RAW_ZLIB, 1),
+        (Format::KDUMP_RAW_LZO, 2),
+        (Format::KDUMP_RAW_SNAPPY, 4),
+        (Format::KDUMP_RAW_ZSTD, 0x20),
     ] {
         let Some(mut compressor) = format.codec().unwrap().compressor().unwrap() else {
             continue;

@@ -281,7 +281,7 @@ fn cancelled_before_it_begins() {
     let result = guestdump::dump(
         &small(),
         &mut BufferSink::new(),
-        &options(Format::KdumpZlib).progress(progress),
+        &options(Format::KDUMP_ZLIB).progress(progress),
     );
     assert!(matches!(result, Err(Error::Cancelled)));
 }

@@ -55,7 +55,7 @@ fn end() {
 }
 
 fn options(threads: usize) -> DumpOptions {
-    DumpOptions::new(Format::KdumpRawSnappy).threads(threads)
+    DumpOptions::new(Format::KDUMP_RAW_SNAPPY).threads(threads)
 }
 
 fn ram() -> Vec<u8> {
@@ -88,7 +88,7 @@ fn to_stream(folder: &Path) {
     let file = File::create_new(folder.join("dump")).unwrap();
     begin();
     let mut sink = StreamSink::new(file);
-    dump(&memory, &mut sink, &DumpOptions::new(Format::KdumpSnappy)).unwrap();
+    dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_SNAPPY)).unwrap();
     end();
 }
 
@@ -237,7 +237,7 @@ fn of_qemu(folder: &Path) {
     begin();
     let mut guest = QemuGuest::connect(&socket, QemuOptions::default()).unwrap();
     guest.stop().unwrap();
-    let options = guest.options(Format::KdumpRawSnappy).unwrap();
+    let options = guest.options(Format::KDUMP_RAW_SNAPPY).unwrap();
     let mut sink = FdSink::new(file.into()).unwrap();
     let dumped = guest.dump(&mut sink, &options);
     let resumed = guest.resume();

@@ -86,7 +86,7 @@ fn look_inside(vmcore: &Vmcore) {
     }
     let _ = vmcore.read(u64::MAX, &mut part[..2]);
     if sound.is_ok() && bytes <= MAX_WRITTEN {
-        for format in [Format::Elf, Format::KdumpSnappy, Format::WinDmpBitmap] {
+        for format in [Format::Elf, Format::KDUMP_SNAPPY, Format::WIN_DMP_BITMAP] {
             write_again(vmcore, format);
         }
     }

@@ -219,7 +219,7 @@ fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
 
 /// A dump with the level has all other pages, but for zeroes.
 fn dumped(guest: &Guest) {
-    let options = guest.options(Format::KdumpRawSnappy, 2);
+    let options = guest.options(Format::KDUMP_RAW_SNAPPY, 2);
     let Some(kernel) = guest.kernel(&options) else {
         return;
     };

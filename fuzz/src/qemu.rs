@@ -37,7 +37,7 @@ pub fn qemu(input: &[u8]) {
             };
             if guest.stop().is_ok() {
                 let _ = guest.options(Format::Elf);
-                let _ = guest.options(Format::WinDmp);
+                let _ = guest.options(Format::WIN_DMP);
             }
             let _ = guest.resume();
         });

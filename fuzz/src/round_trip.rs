@@ -166,7 +166,7 @@ impl Case {
         // A bitmap has a bit for each page frame below the last one.
         let end = self.guest.ranges().last().map_or(0, MemoryRange::end);
         let high = end > 1 << 34;
-        if high && self.format != Format::Elf && self.format != Format::WinDmp {
+        if high && self.format != Format::Elf && self.format != Format::WIN_DMP {
             return;
         }
         let (result, bytes) = self.write(&self.options);

@@ -20,7 +20,7 @@ pub fn text(input: &[u8]) {
     let format = if choice >= 0x80 {
         Format::Elf
     } else {
-        Format::KdumpSnappy
+        Format::KDUMP_SNAPPY
     };
     bounded((6 << 20) + 16 * text.len(), || {
         look_up(machine, format, text)

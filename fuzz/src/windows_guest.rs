@@ -131,8 +131,8 @@ pub fn windows_guest(input: &[u8]) {
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let guest = &Guest::all()[u.int_in_range(0..=5)?];
     let format = match u.arbitrary()? {
-        true => Format::WinDmp,
-        false => Format::WinDmpBitmap,
+        true => Format::WIN_DMP,
+        false => Format::WIN_DMP_BITMAP,
     };
     let header = match u.int_in_range(0..=3)? {
         0 => HeaderSource::Any,

@@ -249,7 +249,7 @@ fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
+fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     let mut fpsimd = notes.all(CORE, NT_PRFPREG);
     let mut sve = notes.all(LINUX, NT_ARM_SVE);
     let statuses = notes.all(CORE, NT_PRSTATUS);

@@ -116,7 +116,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     let mut vfp = notes.all(LINUX, NT_ARM_VFP);
     let statuses = notes.all(CORE, NT_PRSTATUS);
     let cpu = |desc| {

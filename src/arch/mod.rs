@@ -5,12 +5,12 @@
 //!
 //! ```
 //! use guestdump::arch::aarch64;
-//! use guestdump::{Machine, Registers};
+//! use guestdump::{Machine, CpuState};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let machine: Machine = "aarch64".parse()?;
 //! let vcpu0 = aarch64::Registers { pc: 0xffff_8000_0801_0000, ..Default::default() };
-//! let vcpu0 = Registers::from(vcpu0);
+//! let vcpu0 = CpuState::from(vcpu0);
 //! assert!(vcpu0.fit(machine));
 //! assert_eq!(vcpu0.program_counter(), 0xffff_8000_0801_0000);
 //! # Ok(())
@@ -242,7 +242,7 @@ impl Machine {
     /// The registers of each CPU that `notes` describe, as far as they tell:
     /// one for each `NT_PRSTATUS` note.
     #[must_use]
-    pub fn decode_notes(self, notes: Notes<'_>) -> Vec<Registers> {
+    pub fn decode_notes(self, notes: Notes<'_>) -> Vec<CpuState> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
     }
 }
@@ -284,9 +284,9 @@ struct Architecture {
     direct_mapping: fn(&Vmcoreinfo) -> Option<DirectMapping>,
     /// Appends the notes of all CPUs in QEMU's order. The registers are of
     /// this architecture.
-    encode_notes: fn(&[Registers], &mut Vec<u8>),
+    encode_notes: fn(&[CpuState], &mut Vec<u8>),
     /// One for each `NT_PRSTATUS` note.
-    decode_notes: fn(&CpuNotes<'_>) -> Vec<Registers>,
+    decode_notes: fn(&CpuNotes<'_>) -> Vec<CpuState>,
 }
 
 impl fmt::Display for Machine {
@@ -326,21 +326,21 @@ fn names() -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Declares [`Registers`]: a variant, its module, and the machines whose CPUs
+/// Declares [`CpuState`]: a variant, its module, and the machines whose CPUs
 /// have these registers.
 macro_rules! registers {
     ($($Variant:ident($module:ident) for $($Machine:ident)|+;)*) => {
         /// The registers of one virtual CPU.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
-        pub enum Registers {
+        pub enum CpuState {
             $(
                 #[doc = concat!("Those in [`", stringify!($module), "`].")]
                 $Variant(Box<$module::Registers>),
             )*
         }
 
-        impl Registers {
+        impl CpuState {
             /// Whether these are registers of a CPU of `machine`.
             #[must_use]
             pub const fn fit(&self, machine: Machine) -> bool {
@@ -398,7 +398,7 @@ macro_rules! registers {
 
         /// The registers by their names.
         #[cfg(feature = "serde")]
-        impl serde::Serialize for Registers {
+        impl serde::Serialize for CpuState {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self {
                     $(Self::$Variant(registers) => registers.serialize(serializer),)*
@@ -407,7 +407,7 @@ macro_rules! registers {
         }
 
         $(
-            impl From<$module::Registers> for Registers {
+            impl From<$module::Registers> for CpuState {
                 fn from(registers: $module::Registers) -> Self {
                     Self::$Variant(Box::new(registers))
                 }
@@ -415,9 +415,9 @@ macro_rules! registers {
 
             impl $module::Registers {
                 /// Those of `cpus` that are of this architecture.
-                fn of(cpus: &[Registers]) -> Vec<&Self> {
+                fn of(cpus: &[CpuState]) -> Vec<&Self> {
                     let one = |registers| match registers {
-                        &Registers::$Variant(ref registers) => Some(&**registers),
+                        &CpuState::$Variant(ref registers) => Some(&**registers),
                         #[allow(unreachable_patterns)]
                         _ => None,
                     };
@@ -441,7 +441,7 @@ registers! {
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
-pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[Registers], out: &mut Vec<u8>) {
+pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[CpuState], out: &mut Vec<u8>) {
     (machine.architecture().encode_notes)(cpus, out);
 }
 

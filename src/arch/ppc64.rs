@@ -211,7 +211,7 @@ fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
+fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     let of_kind = |kind| notes.all(CORE, kind);
     let (mut floating, mut vmx) = (of_kind(NT_PRFPREG), of_kind(NT_PPC_VMX));
     let (mut vsx, mut spe) = (of_kind(NT_PPC_VSX), of_kind(NT_PPC_SPE));

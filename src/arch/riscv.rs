@@ -185,7 +185,7 @@ fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(class: Class, notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
+fn decode_notes(class: Class, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     let statuses = notes.all(CORE, NT_PRSTATUS);
     statuses
         .map(|desc| user_regs(class, desc).unwrap_or([0; USER_REGS]))

@@ -176,7 +176,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
     }
 }
 
-fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::Registers> {
+fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     let linux = |kind| notes.all(LINUX, kind);
     let mut floating = notes.all(CORE, NT_PRFPREG);
     let (mut prefix, mut ctrs) = (linux(NT_S390_PREFIX), linux(NT_S390_CTRS));

@@ -1,11 +1,14 @@
 //! What a dump level leaves out of a dump.
 
-use crate::dump::DumpOptions;
-use crate::error::{Error, Result, error_chain};
+use super::Refusal;
+use super::error::Result;
+use super::format_options::PageFilter;
+use crate::fault::error_chain;
 use crate::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
 use crate::guest::reader::Guest;
 use crate::selection::{FrameRun, FrameSet, Selection};
 use crate::vmcoreinfo::Vmcoreinfo;
+use crate::workers::Workers;
 
 /// What a dump with a [`DumpLevel`] does about a guest whose kernel does not
 /// say what its pages are used for: it has no VMCOREINFO, runs no Linux, or
@@ -13,7 +16,7 @@ use crate::vmcoreinfo::Vmcoreinfo;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnUnknownKernel {
-    /// The dump is refused, with [`Error::DumpLevel`].
+    /// The dump is refused, with [`Refusal::DumpLevel`].
     #[default]
     Fail,
     /// All pages are dumped, and the summary says why.
@@ -55,29 +58,35 @@ pub(super) fn exclude(
     guest: Guest<'_>,
     selection: &mut Selection,
     info: Option<&Vmcoreinfo>,
-    options: &DumpOptions,
+    filter: PageFilter,
+    within: Option<(u64, u64)>,
+    workers: &Workers,
 ) -> Result<Option<ExclusionSummary>> {
-    let level = options.level;
+    let PageFilter {
+        level,
+        on_unknown_kernel,
+    } = filter;
     if level == DumpLevel::NONE {
         return Ok(None);
     }
-    let (level, pages, not_understood) = match used_for(guest, selection, info, options) {
-        Ok((left_out, pages)) => {
-            selection.left_out = left_out;
-            (level, pages, None)
-        }
-        Err(Error::Kernel(source)) => {
-            // Zero pages need no kernel.
-            let rest = level.and(DumpLevel::ZERO);
-            if rest != level && options.on_unknown_kernel == OnUnknownKernel::Fail {
-                return Err(Error::DumpLevel { level, source });
+    let (level, pages, not_understood) =
+        match used_for(guest, selection, info, level, within, workers) {
+            Ok((left_out, pages)) => {
+                selection.left_out = left_out;
+                (level, pages, None)
             }
-            (rest, ExcludedPages::default(), Some(error_chain(&source)))
-        }
-        Err(error) => return Err(error),
-    };
+            Err(KernelError::Fault(fault)) => return Err(fault.into()),
+            Err(source) => {
+                // Zero pages need no kernel.
+                let rest = level.and(DumpLevel::ZERO);
+                if rest != level && on_unknown_kernel == OnUnknownKernel::Fail {
+                    return Err(Refusal::DumpLevel { level, source }.into());
+                }
+                (rest, ExcludedPages::default(), Some(error_chain(&source)))
+            }
+        };
     if selection.pages() == 0 {
-        return Err(Error::NothingLeft { level });
+        return Err(Refusal::NothingLeft { level }.into());
     }
     Ok(Some(ExclusionSummary {
         level,
@@ -92,20 +101,22 @@ fn used_for(
     guest: Guest<'_>,
     selection: &Selection,
     info: Option<&Vmcoreinfo>,
-    options: &DumpOptions,
-) -> Result<(FrameSet, ExcludedPages)> {
+    level: DumpLevel,
+    within: Option<(u64, u64)>,
+    workers: &Workers,
+) -> Result<(FrameSet, ExcludedPages), KernelError> {
     let info = info.ok_or(KernelError::NoVmcoreinfo)?;
     let ranges = guest.ranges.to_vec();
-    let kernel = Kernel::new(guest.memory, ranges, info.clone(), options);
+    let kernel = Kernel::new(guest.memory, ranges, guest.machine, info.clone(), workers);
     let page_size = kernel.page_size()?;
     if page_size < selection.page_size {
-        return Err(Error::Kernel(KernelError::PageSize {
+        return Err(KernelError::PageSize {
             kernel: page_size,
             dump: selection.page_size,
-        }));
+        });
     }
-    let of_kernel = Selection::new(guest.ranges, page_size, options.filter)?;
-    let Exclusion { frames, counts } = kernel.exclude(options.level, &of_kernel)?;
+    let of_kernel = Selection::new(guest.ranges, page_size, within)?;
+    let Exclusion { frames, counts } = kernel.exclude(level, &of_kernel)?;
     // An ELF dump of RAM that is not whole pages has smaller ones.
     let left_out = match page_size / selection.page_size {
         1 => frames,

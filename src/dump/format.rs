@@ -1,62 +1,85 @@
-//! The formats by their names in QEMU's `DumpGuestMemoryFormat`.
+//! The dump formats, by their names in QEMU's `DumpGuestMemoryFormat`.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::arch::Machine;
 use crate::codec::Codec;
+use crate::kdump::Container;
+use crate::windmp::DumpKind;
 
 /// A dump format.
+///
+/// Its text is the name that QEMU gives it. QEMU does not know the formats
+/// with zstd and Windows's bitmap dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// ELF core with one PT_LOAD for each run of RAM.
+    /// An ELF core with one PT_LOAD for each run of RAM.
     Elf,
-    /// makedumpfile's kdump-compressed format, flattened, zlib.
-    KdumpZlib,
-    /// The same with LZO.
-    KdumpLzo,
-    /// The same with snappy.
-    KdumpSnappy,
-    /// The same with zstd (not known to QEMU).
-    KdumpZstd,
-    /// makedumpfile's kdump-compressed format, not flattened, zlib.
-    KdumpRawZlib,
-    /// The same with LZO.
-    KdumpRawLzo,
-    /// The same with snappy.
-    KdumpRawSnappy,
-    /// The same with zstd (not known to QEMU).
-    KdumpRawZstd,
-    /// Windows's full dump: all RAM, in runs that the header names.
-    WinDmp,
-    /// Windows's bitmap dump: the pages that a bitmap names, however many
-    /// pieces the RAM has (not known to QEMU).
-    WinDmpBitmap,
+    /// makedumpfile's kdump-compressed format.
+    Kdump {
+        /// The codec that compresses pages.
+        codec: Codec,
+        /// Raw or flattened.
+        container: Container,
+    },
+    /// A Windows crash dump.
+    Windows(DumpKind),
 }
 
-use Format::{
-    Elf, KdumpLzo, KdumpRawLzo, KdumpRawSnappy, KdumpRawZlib, KdumpRawZstd, KdumpSnappy, KdumpZlib,
-    KdumpZstd, WinDmp, WinDmpBitmap,
-};
+const fn raw(codec: Codec) -> Format {
+    Format::Kdump {
+        codec,
+        container: Container::Raw,
+    }
+}
+
+const fn flattened(codec: Codec) -> Format {
+    Format::Kdump {
+        codec,
+        container: Container::Flattened,
+    }
+}
 
 impl Format {
+    /// `kdump-zlib`: flattened, zlib.
+    pub const KDUMP_ZLIB: Self = flattened(Codec::Zlib);
+    /// `kdump-lzo`: flattened, LZO.
+    pub const KDUMP_LZO: Self = flattened(Codec::Lzo);
+    /// `kdump-snappy`: flattened, snappy.
+    pub const KDUMP_SNAPPY: Self = flattened(Codec::Snappy);
+    /// `kdump-zstd`: flattened, zstd.
+    pub const KDUMP_ZSTD: Self = flattened(Codec::Zstd);
+    /// `kdump-raw-zlib`: raw, zlib.
+    pub const KDUMP_RAW_ZLIB: Self = raw(Codec::Zlib);
+    /// `kdump-raw-lzo`: raw, LZO.
+    pub const KDUMP_RAW_LZO: Self = raw(Codec::Lzo);
+    /// `kdump-raw-snappy`: raw, snappy.
+    pub const KDUMP_RAW_SNAPPY: Self = raw(Codec::Snappy);
+    /// `kdump-raw-zstd`: raw, zstd.
+    pub const KDUMP_RAW_ZSTD: Self = raw(Codec::Zstd);
+    /// `win-dmp`: Windows's full dump.
+    pub const WIN_DMP: Self = Self::Windows(DumpKind::Full);
+    /// `win-dmp-bitmap`: Windows's bitmap dump.
+    pub const WIN_DMP_BITMAP: Self = Self::Windows(DumpKind::Bitmap);
+
     /// Every format, also those that this build has no codec for.
     pub const ALL: &'static [Self] = &[
-        Elf,
-        KdumpZlib,
-        KdumpLzo,
-        KdumpSnappy,
-        KdumpZstd,
-        KdumpRawZlib,
-        KdumpRawLzo,
-        KdumpRawSnappy,
-        KdumpRawZstd,
-        WinDmp,
-        WinDmpBitmap,
+        Self::Elf,
+        Self::KDUMP_ZLIB,
+        Self::KDUMP_LZO,
+        Self::KDUMP_SNAPPY,
+        Self::KDUMP_ZSTD,
+        Self::KDUMP_RAW_ZLIB,
+        Self::KDUMP_RAW_LZO,
+        Self::KDUMP_RAW_SNAPPY,
+        Self::KDUMP_RAW_ZSTD,
+        Self::WIN_DMP,
+        Self::WIN_DMP_BITMAP,
     ];
 
-    /// The formats that this build can write: the capability list.
+    /// The formats that this build can write.
     pub fn available() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|f| f.is_available())
     }
@@ -67,21 +90,21 @@ impl Format {
         self.codec().is_none_or(Codec::is_available)
     }
 
-    /// The name, as QEMU spells it.
+    /// The format's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Elf => "elf",
-            KdumpZlib => "kdump-zlib",
-            KdumpLzo => "kdump-lzo",
-            KdumpSnappy => "kdump-snappy",
-            KdumpZstd => "kdump-zstd",
-            KdumpRawZlib => "kdump-raw-zlib",
-            KdumpRawLzo => "kdump-raw-lzo",
-            KdumpRawSnappy => "kdump-raw-snappy",
-            KdumpRawZstd => "kdump-raw-zstd",
-            WinDmp => "win-dmp",
-            WinDmpBitmap => "win-dmp-bitmap",
+            Self::Elf => "elf",
+            Self::KDUMP_ZLIB => "kdump-zlib",
+            Self::KDUMP_LZO => "kdump-lzo",
+            Self::KDUMP_SNAPPY => "kdump-snappy",
+            Self::KDUMP_ZSTD => "kdump-zstd",
+            Self::KDUMP_RAW_ZLIB => "kdump-raw-zlib",
+            Self::KDUMP_RAW_LZO => "kdump-raw-lzo",
+            Self::KDUMP_RAW_SNAPPY => "kdump-raw-snappy",
+            Self::KDUMP_RAW_ZSTD => "kdump-raw-zstd",
+            Self::WIN_DMP => "win-dmp",
+            Self::WIN_DMP_BITMAP => "win-dmp-bitmap",
         }
     }
 
@@ -89,7 +112,7 @@ impl Format {
     /// guest or the caller: see [`windmp`](crate::windmp).
     #[must_use]
     pub const fn is_windows(self) -> bool {
-        matches!(self, WinDmp | WinDmpBitmap)
+        matches!(self, Self::Windows(_))
     }
 
     /// Whether guests of this architecture can be dumped in the format:
@@ -99,15 +122,12 @@ impl Format {
         !self.is_windows() || matches!(machine, Machine::X86_64 | Machine::I386)
     }
 
-    /// How pages are compressed; `None` for ELF and Windows dumps.
+    /// The codec that compresses pages; `None` for ELF and Windows dumps.
     #[must_use]
     pub const fn codec(self) -> Option<Codec> {
         match self {
-            Elf | WinDmp | WinDmpBitmap => None,
-            KdumpZlib | KdumpRawZlib => Some(Codec::Zlib),
-            KdumpLzo | KdumpRawLzo => Some(Codec::Lzo),
-            KdumpSnappy | KdumpRawSnappy => Some(Codec::Snappy),
-            KdumpZstd | KdumpRawZstd => Some(Codec::Zstd),
+            Self::Kdump { codec, .. } => Some(codec),
+            Self::Elf | Self::Windows(_) => None,
         }
     }
 
@@ -116,7 +136,10 @@ impl Format {
     pub const fn needs_positions(self) -> bool {
         matches!(
             self,
-            KdumpRawZlib | KdumpRawLzo | KdumpRawSnappy | KdumpRawZstd
+            Self::Kdump {
+                container: Container::Raw,
+                ..
+            }
         )
     }
 
@@ -125,10 +148,7 @@ impl Format {
     #[must_use]
     pub const fn streamable(self) -> Self {
         match self {
-            KdumpRawZlib => KdumpZlib,
-            KdumpRawLzo => KdumpLzo,
-            KdumpRawSnappy => KdumpSnappy,
-            KdumpRawZstd => KdumpZstd,
+            Self::Kdump { codec, .. } => flattened(codec),
             other => other,
         }
     }

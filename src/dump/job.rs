@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
+use super::error::Result;
 use crate::dump::{DumpOptions, Summary, dump};
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::memory::GuestMemory;
 use crate::sink::DumpSink;
 use crate::workers::panic_message;
@@ -69,7 +70,7 @@ impl DumpJob {
         S: DumpSink + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
-        let progress = options.progress.clone();
+        let progress = options.workers.handle().clone();
         let work = dump_work(memory, sink, options);
         let (job, begin) = Self::prepare(progress, work, on_complete);
         begin();
@@ -96,7 +97,7 @@ impl DumpJob {
                 // Nothing is ever sent: the gate opens when `open` is dropped.
                 let _ = gate.recv();
                 let result = catch_unwind(AssertUnwindSafe(work))
-                    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+                    .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()));
                 on_thread.complete(result);
             });
         let (thread, failed) = match thread {
@@ -106,7 +107,7 @@ impl DumpJob {
         let begin = move || {
             drop(open);
             if let Some(error) = failed {
-                completion.complete(Err(Error::Thread(error)));
+                completion.complete(Err(Fault::Thread(error).into()));
             }
         };
         let job = Self {
@@ -179,7 +180,7 @@ where
 {
     move || {
         let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
-            .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+            .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()));
         // An unfinished file is gone before anybody hears of the end. What
         // happens there does not change the dump's result.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((memory, sink))));
@@ -271,7 +272,7 @@ impl Dumper {
         S: DumpSink + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
-        let claim = self.claim(options.progress.clone())?;
+        let claim = self.claim(options.workers.handle().clone())?;
         claim.start(dump_work(memory, sink, options), on_complete);
         Ok(())
     }

@@ -1,26 +1,32 @@
 //! A dump from end to end: options, checks, writing, summary.
 
+mod error;
 mod exclusion;
 mod format;
+mod format_options;
 mod job;
 mod options;
 mod plan;
+mod refusal;
 mod summary;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+pub use error::{Error, Result};
 pub use exclusion::{ExclusionSummary, OnUnknownKernel};
 pub use format::{Format, UnknownFormat};
+pub use format_options::{ElfOptions, FormatOptions, KdumpOptions, NotInFormat, WinDmpOptions};
 #[cfg(feature = "serde")]
 pub(crate) use job::dump_work;
 pub use job::{Busy, DumpJob, DumpStatus, Dumper};
 pub use options::DumpOptions;
+pub use refusal::Refusal;
 pub use summary::{PagingSummary, Summary};
 
 use plan::Plan;
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::memory::throttled::{Monotonic, Throttled};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, OnReadError, Tolerant, UnreadableLog};
 use crate::pipeline::CHUNK_SIZE;
@@ -34,48 +40,36 @@ use crate::workers::{Threads, panic_message};
 ///
 /// # Errors
 ///
-/// Any [`Error`]; if [`Error::is_refusal`] says so, nothing was written.
+/// - [`Error::Refused`] if the dump cannot be made; nothing was written;
+/// - any other [`Error`] if it failed.
 pub fn dump(
     memory: &dyn GuestMemory,
     sink: &mut dyn DumpSink,
     options: &DumpOptions,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    // What the caller's memory and sink do wrong, a panic included, is a
-    // failure like another.
+    // A panic in the caller's memory or sink is a failure like another.
     let access = catch_panics(|| Ok(sink.access()))?;
-    if options.format.needs_positions() && matches!(access, SinkAccess::Stream(_)) {
-        return Err(Error::NeedsPositions {
-            format: options.format,
-            instead: options.format.streamable(),
-        });
-    }
-    check_policies(options, &access)?;
+    check_sink(options, &access)?;
     let clock = Monotonic::new();
+    let progress = options.workers.handle();
     let throttled = options
         .throttle
-        .map(|rate| Throttled::new(memory, rate, &options.progress, &clock))
-        .transpose()?;
+        .map(|rate| Throttled::new(memory, rate, progress, &clock))
+        .transpose()
+        .map_err(|error| Refusal::Throttle { rate: error.rate })?;
     let memory = throttled
         .as_ref()
         .map_or(memory, |throttled| throttled as &dyn GuestMemory);
-    let plan = catch_panics(|| match options.on_read_error {
-        OnReadError::Fail => Plan::new(memory, memory, options),
-        // What is looked for may be elsewhere.
-        policy => {
-            let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
-            Plan::new(&Tolerant { memory, log }, memory, options)
-        }
-    })?;
+    let plan = catch_panics(|| plan(memory, options))?;
+
     let page_size = plan.selection.page_size;
-    let bytes_total = plan.pages(options.format) * page_size;
-    let chunks = bytes_total.div_ceil(CHUNK_SIZE);
-    let workers = options.workers();
+    let chunks = (plan.pages() * page_size).div_ceil(CHUNK_SIZE);
+    let workers = options.workers.as_threads();
     let threads = Threads {
         count: (workers.count as u64).min(chunks) as usize,
         ..workers
     };
-    let progress = &options.progress;
     let log = &UnreadableLog::new(options.on_read_error, page_size);
     let tolerant = Tolerant { memory, log };
     let memory = match options.on_read_error {
@@ -85,11 +79,11 @@ pub fn dump(
     let written = match catch_panics(|| plan.write(memory, log, access, options, threads)) {
         Ok(written) => written,
         Err(Error::Incomplete { pages, of, cause }) => {
-            // The first error counts.
+            // The first error is the one to report.
             return Err(
                 match catch_panics(|| sink.finish().map_err(Error::Finish)) {
                     Ok(()) => Error::Incomplete { pages, of, cause },
-                    Err(_) => *cause,
+                    Err(_) => Error::Failed(cause),
                 },
             );
         }
@@ -97,8 +91,8 @@ pub fn dump(
     };
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
-        format: options.format,
-        machine: options.machine,
+        format: plan.format,
+        machine: options.guest.machine,
         page_size,
         pages: written.pages,
         zero_pages: written.zero_pages,
@@ -115,16 +109,29 @@ pub fn dump(
     })
 }
 
-/// Refuses what the format or the sink cannot do.
-fn check_policies(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> {
-    let format = options.format;
-    if options.keep_partial && !(format.codec().is_some() && format.needs_positions()) {
-        return Err(Error::KeepPartialFormat { format });
+fn plan(memory: &dyn GuestMemory, options: &DumpOptions) -> Result<Plan> {
+    match options.on_read_error {
+        OnReadError::Fail => Plan::new(memory, memory, options),
+        // What the plan looks for may be in a part that can be read.
+        policy => {
+            let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
+            Plan::new(&Tolerant { memory, log }, memory, options)
+        }
+    }
+}
+
+/// Refuses what the sink cannot take.
+fn check_sink(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> {
+    let format = options.format.format();
+    let is_stream = matches!(access, SinkAccess::Stream(_));
+    if format.needs_positions() && is_stream {
+        let instead = format.streamable();
+        return Err(Refusal::NeedsPositions { format, instead }.into());
     }
     if options.on_read_error == OnReadError::Skip && format.codec().is_none() {
-        let stream = format == Format::WinDmpBitmap;
-        if !stream || matches!(access, SinkAccess::Stream(_)) {
-            return Err(Error::SkipFormat { format, stream });
+        let stream = format == Format::WIN_DMP_BITMAP;
+        if !stream || is_stream {
+            return Err(Refusal::SkipFormat { format, stream }.into());
         }
     }
     Ok(())
@@ -132,5 +139,5 @@ fn check_policies(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> 
 
 fn catch_panics<R>(f: impl FnOnce() -> Result<R>) -> Result<R> {
     catch_unwind(AssertUnwindSafe(f))
-        .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))))
+        .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()))
 }

@@ -1,16 +1,17 @@
-//! What will be in a dump, checked before anything is written.
+//! The plan of a dump: everything that is checked before anything is written.
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 
-use crate::dump::DumpOptions;
-use crate::dump::exclusion::{ExclusionSummary, exclude};
-use crate::dump::format::Format;
-use crate::error::{Error, Result};
+use super::error::{Error, Result};
+use super::exclusion::{ExclusionSummary, exclude};
+use super::{DumpOptions, Format, FormatOptions, KdumpOptions, Refusal};
+use crate::codec::Codec;
+use crate::guest::GuestInfo;
 use crate::guest::linux::DumpLevel;
 use crate::guest::paging::{Budget, Mappings, address_spaces, mappings};
 use crate::guest::reader::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::guest::vmcoreinfo::{Located, locate};
-use crate::guest::windows::WinDmpError;
 use crate::memory::{
     GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
 };
@@ -18,79 +19,54 @@ use crate::pipeline::Written;
 use crate::selection::Selection;
 use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
-use crate::workers::Threads;
+use crate::workers::{Threads, Workers};
 use crate::write::elf::{ElfContents, ElfWriter};
-use crate::write::elf_sections;
 use crate::write::kdump::{KdumpContents, KdumpWriter};
 use crate::write::notes::{MAX_NOTES, NoteSegment};
-use crate::write::windmp::WinDmpPlan;
+use crate::write::windmp::{PlanError, WinDmpPlan, WinDmpRequest};
+use crate::write::{TooHigh, elf_sections};
 
-/// What will be in the dump, checked as far as that is possible without the
+/// The largest page size that the formats' readers know.
+const MAX_PAGE_SIZE: u64 = 64 << 10;
+
+/// The contents of a dump, checked as far as that is possible without the
 /// sink.
 pub(super) struct Plan {
+    pub(super) format: Format,
     /// The guest's RAM, if it is not made of whole pages.
-    pub(super) partial_pages: Option<Vec<MemoryRange>>,
+    partial_pages: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
-    /// What a dump level leaves out.
+    /// The pages that a dump level excludes.
     pub(super) excluded: Option<ExclusionSummary>,
     pub(super) mappings: Option<Mappings>,
-    pub(super) notes: NoteSegment,
+    notes: NoteSegment,
     pub(super) vmcoreinfo: Option<Located>,
-    pub(super) facts: HeaderFacts,
-    /// Of a Windows dump.
+    facts: HeaderFacts,
     pub(super) windows: Option<WinDmpPlan>,
 }
 
 impl Plan {
-    /// Of a guest with this `memory`. `exact` is the same, but fails where that
-    /// has zeroes for what cannot be read.
+    /// Plans a dump of a guest with this `memory`. `exact` is the same memory,
+    /// but fails where `memory` gives zeroes for what cannot be read.
     pub(super) fn new(
         memory: &dyn GuestMemory,
         exact: &dyn GuestMemory,
         options: &DumpOptions,
     ) -> Result<Self> {
-        let &DumpOptions {
-            format, machine, ..
-        } = options;
-        if let Some(codec) = format.codec().filter(|c| !c.is_available()) {
-            let feature = codec.feature();
-            return Err(Error::CodecMissing { format, feature });
-        }
-        if !format.is_for(machine) {
-            return Err(WinDmpError::NotX86 { machine }.into());
-        }
-        if options.level != DumpLevel::NONE && format.is_windows() {
-            return Err(Error::DumpLevelFormat { format });
-        }
-        if options.paging.is_some() && format != Format::Elf {
-            return Err(Error::PagingFormat { format });
-        }
-        if let Some(cpu) = options.cpus.iter().position(|r| !r.fit(machine)) {
-            return Err(Error::WrongRegisters { cpu, machine });
-        }
-        elf_sections::check(format, &options.sections)?;
+        let DumpOptions { guest: about, .. } = options;
+        let format = options.format.format();
+        check_options(options, format)?;
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
-        if let Some(size) = options.page_size {
-            supported_page_size(size)?;
-        }
         let guest = Guest {
             memory,
             ranges: &ranges,
-            machine,
+            machine: about.machine,
         };
-        // A Windows guest has none; its note is its dump's header.
-        let vmcoreinfo = match format.is_windows() {
-            true => None,
-            false => locate(
-                guest,
-                &options.vmcoreinfo,
-                options.workers(),
-                &options.progress,
-            )?,
-        };
+        let vmcoreinfo = find_vmcoreinfo(guest, options, format)?;
         let info = vmcoreinfo.as_ref().map(|located| &located.info);
-        let page_size = page_size(options, info)?;
+
+        let page_size = page_size(about, info)?;
         let whole_pages = ranges.iter().all(|range| range.is_aligned(page_size));
         // ELF has no pages, so it need not make memory up to fill them.
         let page_size = match format {
@@ -98,42 +74,39 @@ impl Plan {
             _ => page_size,
         };
         let mut selection = Selection::new(&ranges, page_size, options.filter)?;
-        let windows = format
-            .is_windows()
-            .then(|| WinDmpPlan::new(guest, options, &mut selection))
-            .transpose()?;
-        let notes = NoteSegment::new(machine, &options.cpus, &options.notes, info);
+        let windows = plan_windows(guest, options, &mut selection)?;
+
+        let notes = NoteSegment::new(about.machine, &about.cpus, &about.notes, info);
         if notes.bytes.len() as u64 > MAX_NOTES {
-            return Err(Error::NotesTooLarge {
+            return Err(Refusal::NotesTooLarge {
                 len: notes.bytes.len() as u64,
                 max: MAX_NOTES,
-            });
+            }
+            .into());
         }
-        let mappings = options
-            .paging
-            .map(|budget| find_mappings(guest, &selection, info, budget, options))
-            .transpose()?;
-        let known = info
-            .and_then(|info| read_utsname(guest, info))
-            .or(options.utsname);
-        let facts = HeaderFacts {
-            utsname: utsname_for_header(known, machine, info),
-            phys_base: info
-                .and_then(|info| machine.phys_base(info))
-                .or(options.phys_base)
-                .or_else(|| machine.likely_phys_base(ranges.first()?.start())),
-            timestamp: options
-                .timestamp
-                .or_else(|| info?.crash_time().map(Duration::from_secs))
-                .unwrap_or_default(),
+        let mappings = match &options.format {
+            FormatOptions::Elf(elf) => elf
+                .paging
+                .map(|budget| find_mappings(guest, &selection, info, budget, options))
+                .transpose()?,
+            _ => None,
         };
-        // Last, for it reads most.
+        let facts = header_facts(guest, about, info);
+        // Exclusion comes last, because it reads most.
         let exact = Guest {
             memory: exact,
             ..guest
         };
-        let excluded = exclude(exact, &mut selection, info, options)?;
+        let excluded = exclude(
+            exact,
+            &mut selection,
+            info,
+            options.format.filter(),
+            options.filter,
+            &options.workers,
+        )?;
         Ok(Self {
+            format,
             partial_pages: (!whole_pages).then_some(ranges),
             selection,
             excluded,
@@ -145,10 +118,10 @@ impl Plan {
         })
     }
 
-    /// Pages that are gone through.
-    pub(super) fn pages(&self, format: Format) -> u64 {
-        match format {
-            // What is left out has its place, as a hole.
+    /// The number of pages that the dump visits.
+    pub(super) fn pages(&self) -> u64 {
+        match self.format {
+            // An excluded page has its place, as a hole.
             Format::Elf => self.selection.wanted_pages(),
             _ => self.selection.pages(),
         }
@@ -163,65 +136,188 @@ impl Plan {
         options: &'s DumpOptions,
         threads: Threads<'_>,
     ) -> Result<Written> {
-        let &DumpOptions {
-            format, machine, ..
-        } = options;
-        let progress = &options.progress;
-        let total = self.pages(format) * self.selection.page_size;
-        if let Some(windows) = &self.windows {
-            progress.start(total);
-            return windows.write(
-                memory,
-                unreadable,
-                &self.selection,
-                access,
-                threads,
-                progress,
-            );
-        }
-        match format.codec() {
-            None => {
-                let writer = ElfWriter::new(ElfContents {
+        let output = Writing {
+            memory,
+            unreadable,
+            access,
+            threads,
+            workers: &options.workers,
+        };
+        match &options.format {
+            FormatOptions::Windows(_) => self.write_windows(output),
+            FormatOptions::Elf(elf) => {
+                let contents = ElfContents {
                     memory,
                     selection: &self.selection,
                     mappings: self.mappings.as_ref().map_or(&[], |m| &m.list),
                     notes: &self.notes,
-                    sections: &options.sections,
-                    machine,
+                    sections: &elf.sections,
+                    machine: options.guest.machine,
                     direct_mapping: self
                         .vmcoreinfo
                         .as_ref()
-                        .and_then(|located| machine.direct_mapping(&located.info)),
-                })?;
-                progress.start(total);
-                writer.write(access, threads, progress)
+                        .and_then(|located| options.guest.machine.direct_mapping(&located.info)),
+                };
+                self.write_elf(contents, output)
             }
-            Some(codec) => {
-                let whole_pages = self
-                    .partial_pages
-                    .as_ref()
-                    .map(|ranges| WholePages::new(memory, ranges));
-                let writer = KdumpWriter::new(KdumpContents {
-                    memory: whole_pages
-                        .as_ref()
-                        .map_or(memory, |memory| memory as &dyn GuestMemory),
-                    unreadable,
-                    selection: &self.selection,
-                    notes: &self.notes,
-                    facts: &self.facts,
-                    format,
-                    codec,
-                    machine,
-                    level: self
-                        .excluded
-                        .as_ref()
-                        .map_or(DumpLevel::NONE, |excluded| excluded.level),
-                    keep_partial: options.keep_partial,
-                })?;
-                progress.start(total);
-                writer.write(access, threads, progress)
-            }
+            FormatOptions::Kdump(kdump) => self.write_kdump(kdump, options.guest.machine, output),
         }
+    }
+
+    fn write_windows(&self, output: Writing<'_, '_>) -> Result<Written> {
+        let Some(windows) = &self.windows else {
+            unreachable!("a Windows dump is planned with a header");
+        };
+        let progress = self.start(output.workers);
+        Ok(windows.write(
+            output.memory,
+            output.unreadable,
+            &self.selection,
+            output.access,
+            output.threads,
+            progress,
+        )?)
+    }
+
+    fn write_elf(&self, contents: ElfContents<'_>, output: Writing<'_, '_>) -> Result<Written> {
+        let writer = ElfWriter::new(contents).map_err(|e| self.too_high(e))?;
+        let progress = self.start(output.workers);
+        Ok(writer.write(output.access, output.threads, progress)?)
+    }
+
+    fn write_kdump(
+        &self,
+        options: &KdumpOptions,
+        machine: crate::Machine,
+        output: Writing<'_, '_>,
+    ) -> Result<Written> {
+        let whole_pages = self
+            .partial_pages
+            .as_ref()
+            .map(|ranges| WholePages::new(output.memory, ranges));
+        let writer = KdumpWriter::new(KdumpContents {
+            memory: whole_pages
+                .as_ref()
+                .map_or(output.memory, |memory| memory as &dyn GuestMemory),
+            unreadable: output.unreadable,
+            selection: &self.selection,
+            notes: &self.notes,
+            facts: &self.facts,
+            container: options.container,
+            codec: options.codec,
+            machine,
+            level: self
+                .excluded
+                .as_ref()
+                .map_or(DumpLevel::NONE, |excluded| excluded.level),
+            keep_partial: options.keep_partial,
+        })
+        .map_err(|e| self.too_high(e))?;
+        let progress = self.start(output.workers);
+        Ok(writer.write(output.access, output.threads, progress)?)
+    }
+
+    /// Tells the caller's handle how much there is to do.
+    fn start<'w>(&self, workers: &'w Workers) -> &'w crate::Progress {
+        let progress = workers.handle();
+        progress.start(self.pages() * self.selection.page_size);
+        progress
+    }
+
+    fn too_high(&self, TooHigh { end }: TooHigh) -> Error {
+        too_high(self.format, end)
+    }
+}
+
+/// What a writer is given besides the plan.
+struct Writing<'a, 's> {
+    memory: &'a dyn GuestMemory,
+    unreadable: &'a UnreadableLog,
+    access: SinkAccess<'s>,
+    threads: Threads<'a>,
+    workers: &'s Workers,
+}
+
+fn too_high(format: Format, end: u64) -> Error {
+    Refusal::AddressTooHigh { format, end }.into()
+}
+
+/// Refuses what no guest's memory can mend.
+fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
+    let DumpOptions { guest, .. } = options;
+    let machine = guest.machine;
+    if let Some(codec) = format.codec().filter(|codec: &Codec| !codec.is_available()) {
+        let feature = codec.feature();
+        return Err(Refusal::CodecMissing { format, feature }.into());
+    }
+    if !format.is_for(machine) {
+        return Err(crate::guest::windows::WinDmpError::NotX86 { machine }.into());
+    }
+    if let Some(cpu) = guest.cpus.iter().position(|state| !state.fit(machine)) {
+        return Err(Refusal::WrongRegisters { cpu, machine }.into());
+    }
+    if let FormatOptions::Elf(elf) = &options.format {
+        elf_sections::check(&elf.sections)?;
+    }
+    if let Some(size) = guest.page_size {
+        supported_page_size(size)?;
+    }
+    Ok(())
+}
+
+/// A Windows guest has no VMCOREINFO; its note is its dump's header.
+fn find_vmcoreinfo(
+    guest: Guest<'_>,
+    options: &DumpOptions,
+    format: Format,
+) -> Result<Option<Located>> {
+    if format.is_windows() {
+        return Ok(None);
+    }
+    Ok(locate(
+        guest,
+        &options.guest.vmcoreinfo,
+        options.workers.as_threads(),
+        options.workers.handle(),
+    )?)
+}
+
+fn plan_windows(
+    guest: Guest<'_>,
+    options: &DumpOptions,
+    selection: &mut Selection,
+) -> Result<Option<WinDmpPlan>> {
+    let FormatOptions::Windows(windows) = &options.format else {
+        return Ok(None);
+    };
+    let request = WinDmpRequest {
+        kind: windows.kind,
+        header: &windows.header,
+        bugcheck: windows.bugcheck,
+        damaged: windows.damaged,
+    };
+    let plan = WinDmpPlan::new(guest, &options.guest, request, &options.workers, selection);
+    plan.map(Some).map_err(|error| match error {
+        PlanError::Windows(error) => error.into(),
+        PlanError::TooHigh(TooHigh { end }) => too_high(Format::Windows(windows.kind), end),
+    })
+}
+
+fn header_facts(guest: Guest<'_>, about: &GuestInfo, info: Option<&Vmcoreinfo>) -> HeaderFacts {
+    let machine = about.machine;
+    let known = info
+        .and_then(|info| read_utsname(guest, info))
+        .or(about.utsname);
+    HeaderFacts {
+        utsname: utsname_for_header(known, machine, info),
+        phys_base: info
+            .and_then(|info| machine.phys_base(info))
+            .or(about.phys_base)
+            .or_else(|| machine.likely_phys_base(guest.ranges.first()?.start())),
+        timestamp: about
+            .timestamp
+            .or_else(|| info?.crash_time().map(Duration::from_secs))
+            .unwrap_or_default(),
     }
 }
 
@@ -232,27 +328,26 @@ fn find_mappings(
     budget: Budget,
     options: &DumpOptions,
 ) -> Result<Mappings> {
+    let DumpOptions { guest: about, .. } = options;
     let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-    let spaces = address_spaces(guest.machine, &options.cpus, &options.notes, info, &read)?;
+    let spaces = address_spaces(guest.machine, &about.cpus, &about.notes, info, &read)?;
     let ram: Vec<_> = selection
         .wanted
         .iter()
         .map(|run| run.range(selection.page_size))
         .collect();
-    mappings(&spaces, &read, &ram, budget, &options.progress)
+    let progress = options.workers.handle();
+    Ok(mappings(&spaces, &read, &ram, budget, progress)?)
 }
 
-/// The largest page size that the formats' readers know.
-const MAX_PAGE_SIZE: u64 = 64 << 10;
-
-fn page_size(options: &DumpOptions, info: Option<&Vmcoreinfo>) -> Result<u64> {
-    let machine = options.machine;
+fn page_size(about: &GuestInfo, info: Option<&Vmcoreinfo>) -> Result<u64> {
+    let machine = about.machine;
     // A guest's nonsense must not keep it from being dumped.
     let guests = || {
         let size = info?.page_size()?;
         machine.page_sizes().contains(&size).then_some(size)
     };
-    let size = options
+    let size = about
         .page_size
         .or_else(guests)
         .unwrap_or_else(|| machine.default_page_size());
@@ -263,6 +358,6 @@ fn supported_page_size(size: u64) -> Result<u64> {
     if size.is_power_of_two() && (MIN_PAGE_SIZE..=MAX_PAGE_SIZE).contains(&size) {
         Ok(size)
     } else {
-        Err(Error::PageSize(size))
+        Err(Refusal::PageSize(size).into())
     }
 }

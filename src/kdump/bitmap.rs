@@ -6,7 +6,6 @@
 use std::iter::Peekable;
 use std::ops::Range;
 
-use crate::error::Result;
 use crate::selection::FrameRun;
 
 /// Sets the bits from `bits.start` up to `bits.end` in `bitmap`.
@@ -43,12 +42,12 @@ pub fn get_bit(bitmap: &[u8], index: u64) -> bool {
 /// by piece: `each` is given a piece and its offset in the bitmap. Pieces in
 /// which `all` has no bit are left out, so that gaps in the guest's memory
 /// cost nothing. Both ascend, and `all` has all of `runs`.
-pub(crate) fn for_each_piece(
+pub(crate) fn for_each_piece<E>(
     all: impl Iterator<Item = FrameRun>,
     runs: impl Iterator<Item = FrameRun>,
     size: u64,
-    mut each: impl FnMut(u64, &[u8]) -> Result<()>,
-) -> Result<()> {
+    mut each: impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
     const PIECE: u64 = 1 << 20;
     let mut piece = vec![0; size.min(PIECE) as usize];
     let (mut all, mut runs) = (all.peekable(), runs.peekable());

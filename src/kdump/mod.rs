@@ -15,7 +15,7 @@
 //! let ram = vec![7; 1 << 20];
 //! let memory = SliceMemory::new([(0, &ram[..])])?;
 //! let mut sink = BufferSink::new();
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::KdumpRawSnappy))?;
+//! dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_RAW_SNAPPY))?;
 //! let header = MainHeader::decode(Class::Bits64, ByteOrder::Little, &sink.into_bytes());
 //! assert_eq!(header.ok_or("too short")?.block_size, 4096);
 //! # Ok(())
@@ -26,6 +26,7 @@
 
 pub mod bitmap;
 mod constants;
+mod container;
 pub mod flattened;
 pub mod layout;
 mod main_header;
@@ -33,6 +34,7 @@ mod page_descriptor;
 mod sub_header;
 
 pub use constants::*;
+pub use container::Container;
 pub use main_header::MainHeader;
 pub use page_descriptor::PageDescriptor;
 pub use sub_header::SubHeader;

@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Error, Result};
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::workers::Progress;
 
@@ -27,6 +26,13 @@ pub(crate) struct Throttled<'a> {
     clock: &'a dyn Clock,
     /// When the next read may begin.
     next: Mutex<Duration>,
+}
+
+/// A rate of less than a page a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ThrottleError {
+    /// In bytes a second.
+    pub(crate) rate: u64,
 }
 
 /// Time since some moment.
@@ -56,15 +62,15 @@ impl Clock for Monotonic {
 impl<'a> Throttled<'a> {
     /// # Errors
     ///
-    /// [`Error::Throttle`] if `rate` is less than a page a second.
+    /// [`ThrottleError`] if `rate` is less than a page a second.
     pub(crate) fn new(
         memory: &'a dyn GuestMemory,
         rate: u64,
         progress: &'a Progress,
         clock: &'a dyn Clock,
-    ) -> Result<Self> {
+    ) -> Result<Self, ThrottleError> {
         if rate < MIN_PAGE_SIZE {
-            return Err(Error::Throttle { rate });
+            return Err(ThrottleError { rate });
         }
         Ok(Self {
             memory,

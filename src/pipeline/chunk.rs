@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
 use crate::selection::{FrameRun, Selection};
 
@@ -60,7 +60,7 @@ impl Part {
 
     /// Reads what is populated into `buf`, which has the size of the range;
     /// the rest becomes zeroes.
-    pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<()> {
+    pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<(), Fault> {
         let start = self.range.start();
         let known = self.known.map_or(start..start, |k| k.start()..k.end());
         let (before, rest) = buf.split_at_mut((known.start - start) as usize);
@@ -80,17 +80,17 @@ impl Part {
 
     /// The error for a part that cannot be read, of the first page that
     /// cannot, if that can be told.
-    fn read_error(&self, memory: &dyn GuestMemory, source: io::Error) -> Error {
+    fn read_error(&self, memory: &dyn GuestMemory, source: io::Error) -> Fault {
         let mut page = [0; MIN_PAGE_SIZE as usize];
         let starts = (self.range.start()..self.range.end()).step_by(page.len());
         for gpa in starts {
             let here = MemoryRange::of_frames(gpa / MIN_PAGE_SIZE, 1, MIN_PAGE_SIZE);
             if let Err(source) = read_populated(memory, here, gpa, &mut page) {
                 let len = MIN_PAGE_SIZE;
-                return Error::ReadMemory { gpa, len, source };
+                return Fault::Read { gpa, len, source };
             }
         }
-        Error::ReadMemory {
+        Fault::Read {
             gpa: self.range.start(),
             len: self.range.size(),
             source,
@@ -156,7 +156,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// The next chunk; `None` after the last one.
-    pub(crate) fn next(&mut self) -> Result<Option<Chunk>> {
+    pub(crate) fn next(&mut self) -> Result<Option<Chunk>, Fault> {
         let mut chunk = Chunk {
             first_page: self.next_page,
             ..Chunk::default()
@@ -176,7 +176,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// The next part, no longer than `chunk` has room.
-    fn next_part(&mut self, chunk: &Chunk) -> Result<Option<Part>> {
+    fn next_part(&mut self, chunk: &Chunk) -> Result<Option<Part>, Fault> {
         let Some((rest, left_out, same_until)) = self.next_rest() else {
             return Ok(None);
         };
@@ -242,7 +242,7 @@ impl<'a> Chunks<'a> {
 
     /// Up to where the beginning of `rest` is populated, and what is known to
     /// be so; `None` if it is not populated.
-    fn look_ahead(&mut self, rest: MemoryRange) -> Result<(u64, Option<MemoryRange>)> {
+    fn look_ahead(&mut self, rest: MemoryRange) -> Result<(u64, Option<MemoryRange>), Fault> {
         if let Ahead::NotAsked = self.ahead {
             self.ahead = self.ask(rest)?;
         }
@@ -253,8 +253,8 @@ impl<'a> Chunks<'a> {
         })
     }
 
-    fn ask(&self, rest: MemoryRange) -> Result<Ahead> {
-        let failed = |source| Error::ReadMemory {
+    fn ask(&self, rest: MemoryRange) -> Result<Ahead, Fault> {
+        let failed = |source| Fault::Read {
             gpa: rest.start(),
             len: rest.size(),
             source,

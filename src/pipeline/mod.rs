@@ -14,7 +14,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, LeftOut};
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::workers::{Progress, Threads, panic_message};
 
 /// What became of a dump.
@@ -38,7 +38,7 @@ pub(crate) trait Encoder: Sync {
     /// What decides where the next block goes in the dump.
     type Layout: Send;
 
-    fn worker(&self) -> Result<Self::Worker>;
+    fn worker(&self) -> Result<Self::Worker, Fault>;
 
     /// Reads and encodes `chunk` into `block`, which may hold another chunk.
     fn encode(
@@ -46,13 +46,13 @@ pub(crate) trait Encoder: Sync {
         worker: &mut Self::Worker,
         chunk: &Chunk,
         block: &mut Self::Block,
-    ) -> Result<()>;
+    ) -> Result<(), Fault>;
 
     /// Gives the block its place. Called for every block, in order.
-    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block) -> Result<()>;
+    fn place(&self, layout: &mut Self::Layout, block: &mut Self::Block) -> Result<(), Fault>;
 
     /// Writes the block to its place.
-    fn write(&self, block: &Self::Block) -> Result<()>;
+    fn write(&self, block: &Self::Block) -> Result<(), Fault>;
 
     /// Whether blocks must be written in order, one at a time. If not, each
     /// thread writes what it has placed, which is mostly what it has encoded
@@ -73,7 +73,7 @@ pub(crate) fn run<E: Encoder>(
     chunks: Chunks<'_>,
     threads: Threads<'_>,
     progress: &Progress,
-) -> (E::Layout, Result<()>) {
+) -> (E::Layout, Result<(), Fault>) {
     let engine = Engine {
         encoder,
         progress,
@@ -120,7 +120,7 @@ struct State<'c, E: Encoder> {
     /// Somebody places a block, and if blocks are written in order, writes it.
     placing: bool,
     spare: Vec<E::Block>,
-    failure: Option<Error>,
+    failure: Option<Fault>,
 }
 
 impl<'c, E: Encoder> Engine<'_, 'c, E> {
@@ -138,7 +138,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
     }
 
     /// Stops all threads. The first failure counts.
-    fn fail(&self, error: Error) {
+    fn fail(&self, error: Fault) {
         self.lock().failure.get_or_insert(error);
         self.changed.notify_all();
     }
@@ -151,11 +151,11 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
         match result {
             Ok(Ok(())) => {}
             Ok(Err(error)) => self.fail(error),
-            Err(panic) => self.fail(Error::Panicked(panic_message(&*panic))),
+            Err(panic) => self.fail(Fault::Panicked(panic_message(&*panic))),
         }
     }
 
-    fn encode_all(&self) -> Result<()> {
+    fn encode_all(&self) -> Result<(), Fault> {
         let mut worker = self.encoder.worker()?;
         while let Some((number, chunk, mut block)) = self.take()? {
             self.encoder.encode(&mut worker, &chunk, &mut block)?;
@@ -166,14 +166,14 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
 
     /// The next chunk and a block to encode it into; `None` if there are no
     /// more, or another thread failed.
-    fn take(&self) -> Result<Option<(u64, Chunk, E::Block)>> {
+    fn take(&self) -> Result<Option<(u64, Chunk, E::Block)>, Fault> {
         let mut state = self.lock();
         loop {
             if state.failure.is_some() {
                 return Ok(None);
             }
             if self.progress.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(Fault::Cancelled);
             }
             if state.taken - state.placed < self.window {
                 break;
@@ -190,7 +190,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
 
     /// Hands a block in; then places and writes what is next in order, as
     /// long as there is something and nobody else is at it.
-    fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<()> {
+    fn deliver(&self, number: u64, chunk: Chunk, block: E::Block) -> Result<(), Fault> {
         let in_order = self.encoder.in_order();
         let mut state = self.lock();
         state.ready.insert(number, (chunk, block));
@@ -225,7 +225,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
         Ok(())
     }
 
-    fn place(&self, block: &mut E::Block) -> Result<()> {
+    fn place(&self, block: &mut E::Block) -> Result<(), Fault> {
         let layout = self.layout.lock();
         let mut layout = layout.unwrap_or_else(PoisonError::into_inner);
         self.encoder.place(&mut layout, block)

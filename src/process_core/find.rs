@@ -7,9 +7,10 @@
 
 use crate::abi::Utsname;
 use crate::arch::Machine;
-use crate::error::Error;
+use crate::fault::Fault;
 use crate::guest::paging::Budget;
 use crate::guest::reader::{Guest, read_utsname};
+use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::guest::vmcoreinfo::find_all;
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::process_core::layout::layouts;
@@ -163,9 +164,9 @@ impl ProcessCore {
         };
         match find_all(guest, Threads::ONE, progress) {
             Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
-            Err(Error::Cancelled) => Err(SearchError::Cancelled.into()),
-            Err(Error::Vmcoreinfo(error)) => Err(SearchError::Scan(error).into()),
-            Err(_) => Ok(Vec::new()),
+            Err(VmcoreinfoError::Fault(Fault::Cancelled)) => Err(SearchError::Cancelled.into()),
+            Err(VmcoreinfoError::Fault(_)) => Ok(Vec::new()),
+            Err(error) => Err(SearchError::Scan(error).into()),
         }
     }
 

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use serde_json::{Map, Value};
 
-use crate::error::error_chain;
+use crate::fault::error_chain;
 use crate::qapi::arguments::DumpGuestMemoryArguments;
 use crate::qapi::error::{ArgumentsError, CommandError};
 use crate::qapi::format::DumpGuestMemoryCapability;

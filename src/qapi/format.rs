@@ -57,13 +57,13 @@ impl DumpGuestMemoryFormat {
     pub const fn format(self) -> Format {
         match self {
             Self::Elf => Format::Elf,
-            Self::KdumpZlib => Format::KdumpZlib,
-            Self::KdumpLzo => Format::KdumpLzo,
-            Self::KdumpSnappy => Format::KdumpSnappy,
-            Self::KdumpRawZlib => Format::KdumpRawZlib,
-            Self::KdumpRawLzo => Format::KdumpRawLzo,
-            Self::KdumpRawSnappy => Format::KdumpRawSnappy,
-            Self::WinDmp => Format::WinDmp,
+            Self::KdumpZlib => Format::KDUMP_ZLIB,
+            Self::KdumpLzo => Format::KDUMP_LZO,
+            Self::KdumpSnappy => Format::KDUMP_SNAPPY,
+            Self::KdumpRawZlib => Format::KDUMP_RAW_ZLIB,
+            Self::KdumpRawLzo => Format::KDUMP_RAW_LZO,
+            Self::KdumpRawSnappy => Format::KDUMP_RAW_SNAPPY,
+            Self::WinDmp => Format::WIN_DMP,
         }
     }
 }
@@ -87,9 +87,9 @@ impl ExtensionFormat {
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
-            Self::KdumpZstd => Format::KdumpZstd,
-            Self::KdumpRawZstd => Format::KdumpRawZstd,
-            Self::WinDmpBitmap => Format::WinDmpBitmap,
+            Self::KdumpZstd => Format::KDUMP_ZSTD,
+            Self::KdumpRawZstd => Format::KDUMP_RAW_ZSTD,
+            Self::WinDmpBitmap => Format::WIN_DMP_BITMAP,
         }
     }
 
@@ -136,16 +136,16 @@ impl From<Format> for FormatName {
     fn from(format: Format) -> Self {
         match format {
             Format::Elf => Self::Qemu(Qemu::Elf),
-            Format::KdumpZlib => Self::Qemu(Qemu::KdumpZlib),
-            Format::KdumpLzo => Self::Qemu(Qemu::KdumpLzo),
-            Format::KdumpSnappy => Self::Qemu(Qemu::KdumpSnappy),
-            Format::KdumpRawZlib => Self::Qemu(Qemu::KdumpRawZlib),
-            Format::KdumpRawLzo => Self::Qemu(Qemu::KdumpRawLzo),
-            Format::KdumpRawSnappy => Self::Qemu(Qemu::KdumpRawSnappy),
-            Format::KdumpZstd => Self::Extension(ExtensionFormat::KdumpZstd),
-            Format::KdumpRawZstd => Self::Extension(ExtensionFormat::KdumpRawZstd),
-            Format::WinDmp => Self::Qemu(Qemu::WinDmp),
-            Format::WinDmpBitmap => Self::Extension(ExtensionFormat::WinDmpBitmap),
+            Format::KDUMP_ZLIB => Self::Qemu(Qemu::KdumpZlib),
+            Format::KDUMP_LZO => Self::Qemu(Qemu::KdumpLzo),
+            Format::KDUMP_SNAPPY => Self::Qemu(Qemu::KdumpSnappy),
+            Format::KDUMP_RAW_ZLIB => Self::Qemu(Qemu::KdumpRawZlib),
+            Format::KDUMP_RAW_LZO => Self::Qemu(Qemu::KdumpRawLzo),
+            Format::KDUMP_RAW_SNAPPY => Self::Qemu(Qemu::KdumpRawSnappy),
+            Format::KDUMP_ZSTD => Self::Extension(ExtensionFormat::KdumpZstd),
+            Format::KDUMP_RAW_ZSTD => Self::Extension(ExtensionFormat::KdumpRawZstd),
+            Format::WIN_DMP => Self::Qemu(Qemu::WinDmp),
+            Format::WIN_DMP_BITMAP => Self::Extension(ExtensionFormat::WinDmpBitmap),
         }
     }
 }

@@ -16,7 +16,7 @@
 //!
 //! use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
 //! use guestdump::qapi::{DumpService, EventMessage, Guest, GuestControl, RunState};
-//! use guestdump::{Machine, Registers};
+//! use guestdump::{Machine, CpuState};
 //!
 //! struct Vm {
 //!     ram: Arc<std::fs::File>,
@@ -48,7 +48,7 @@
 //!         let file = Arc::clone(&self.ram);
 //!         FileMemory::new(vec![FileRegion { range, file, offset: 0 }]).map_err(io::Error::other)
 //!     }
-//!     fn registers(&self) -> io::Result<Vec<Registers>> {
+//!     fn registers(&self) -> io::Result<Vec<CpuState>> {
 //!         Ok(vec![guestdump::arch::x86_64::Registers::default().into()])
 //!     }
 //!     fn event(&self, event: EventMessage) {

@@ -5,10 +5,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
-use crate::arch::{Machine, Registers};
-use crate::dump::{DumpOptions, Summary};
+use crate::arch::{CpuState, Machine};
+use crate::dump::{DumpOptions, FormatOptions, Summary};
 use crate::dump::{DumpStatus, Dumper, dump_work};
-use crate::error::{Error, Result, error_chain};
+use crate::dump::{Error, Result};
+use crate::fault::{Fault, error_chain};
+use crate::guest::GuestInfo;
 use crate::guest::paging::Budget;
 use crate::memory::{GuestMemory, MemoryRange};
 use crate::qapi::arguments::{
@@ -48,7 +50,7 @@ pub trait Guest: GuestControl + 'static {
     /// # Errors
     ///
     /// If they are not available.
-    fn registers(&self) -> io::Result<Vec<Registers>>;
+    fn registers(&self) -> io::Result<Vec<CpuState>>;
 
     /// What the guest said when it panicked, if it did: the answer to
     /// `GUEST_PANICKED`. A Windows dump has it where the guest's own crash
@@ -163,7 +165,11 @@ impl<G: Guest> DumpService<G> {
         if request.detach {
             return Ok(None);
         }
-        let lost = |_| Err(Error::Panicked("the dump's end was lost".into()));
+        let lost = |_| {
+            Err(Error::Failed(Fault::Panicked(
+                "the dump's end was lost".into(),
+            )))
+        };
         let result = told.recv().unwrap_or_else(lost);
         // Nothing more comes: this waits until the callback has returned.
         let _ = told.recv();
@@ -251,13 +257,12 @@ impl<G: Guest> DumpService<G> {
         }
         // Until the dump knows better, for whoever asks meanwhile.
         progress.start(total);
-        let options = request
-            .dump_options()
-            .machine(self.machine())
-            .cpus(registers);
+        let about = GuestInfo::new(self.machine()).cpus(registers);
+        let options = request.dump_options(about);
         let mut options = self.guest.adjust(options).progress(progress.clone());
         if let Some(GuestPanicInformation::HyperV(crash)) = self.guest.panic_information() {
-            options.windows.crash_registers.get_or_insert(crash.into());
+            let known = &mut options.guest.windows.crash_registers;
+            known.get_or_insert(crash.into());
         }
         Ok(Prepared {
             paused,
@@ -287,11 +292,12 @@ struct Prepared<G: Guest> {
 impl DumpRequest {
     /// The options of [`dump`](crate::dump()) that the arguments stand for.
     #[must_use]
-    pub fn dump_options(&self) -> DumpOptions {
-        let mut options = DumpOptions::new(self.format);
-        if self.paging {
-            options = options.paging(Budget::default());
+    pub fn dump_options(&self, guest: GuestInfo) -> DumpOptions {
+        let mut format = FormatOptions::from(self.format);
+        if let (FormatOptions::Elf(elf), true) = (&mut format, self.paging) {
+            *elf = elf.clone().paging(Budget::default());
         }
+        let options = DumpOptions::new(guest, format);
         match self.filter {
             Some((begin, length)) => options.filter(begin, length),
             None => options,

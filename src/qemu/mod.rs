@@ -10,7 +10,7 @@
 //! let mut guest = QemuGuest::connect("/run/vm0.qmp", QemuOptions::default())?;
 //! let mut sink = FileSink::create("vm0.dump", FileSinkOptions::default())?;
 //! guest.stop()?;
-//! let options = guest.options(Format::KdumpRawSnappy)?.threads(0);
+//! let options = guest.options(Format::KDUMP_RAW_SNAPPY)?.threads(0);
 //! guest.dump(&mut sink, &options)?;
 //! let standstill = guest.resume()?;
 //! println!("the guest stood still for {:?}", standstill.duration);
@@ -46,9 +46,9 @@ use rustix::fs::MemfdFlags;
 use serde_json::{Value, json};
 
 use crate::dump::Format;
+use crate::dump::Result as DumpResult;
 use crate::dump::{DumpOptions, Summary, dump};
-use crate::error::Result as DumpResult;
-use crate::guest::windows::WindowsOptions;
+use crate::guest::windows::WindowsInfo;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::read::{Headers, Vmcore};
 use crate::sink::{DumpSink, SinkAccess};
@@ -191,19 +191,18 @@ impl QemuGuest {
     /// - for a Windows dump, any of a command that fails.
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
-        let options = notes.options(format)?;
+        let mut options = notes.options(format)?;
         if !format.is_windows() {
             return Ok(options);
         }
         let crash = crash::crash_registers(&mut self.control.lock().qmp)?;
-        Ok(match crash {
-            Some((cpu, registers)) => options.windows(
-                WindowsOptions::new()
-                    .crashed_cpu(cpu)
-                    .crash_registers(registers),
-            ),
-            None => options,
-        })
+        if let Some((cpu, registers)) = crash {
+            let info = WindowsInfo::new()
+                .crashed_cpu(cpu)
+                .crash_registers(registers);
+            options.guest = options.guest.windows(info);
+        }
+        Ok(options)
     }
 
     /// Writes a dump, as [`crate::dump`] does, and resumes the guest as soon

@@ -4,7 +4,7 @@
 
 use std::io::{self, Read};
 
-use crate::error::Error;
+use crate::fault::Fault;
 use crate::kdump::flattened::{FILE_HEADER_SIZE, FileHeader, RecordHeader};
 use crate::sink::{DumpSink, Output, SinkAccess};
 use crate::workers::Progress;
@@ -44,7 +44,10 @@ pub enum RearrangeError {
     },
     /// The sink failed, or [`Progress::cancel`] was called.
     #[error(transparent)]
-    Dump(#[from] Error),
+    Fault(#[from] Fault),
+    /// The sink took every byte but could not finish.
+    #[error("the dump is written but cannot be finished")]
+    Finish(#[source] io::Error),
 }
 
 /// Bytes that are held in memory.
@@ -78,7 +81,7 @@ pub fn rearrange(
     progress.start(0);
     let output = Output::new(access, progress);
     let len = copy_records(&mut input, &output, progress)?;
-    sink.finish().map_err(Error::Finish)?;
+    sink.finish().map_err(RearrangeError::Finish)?;
     Ok(len)
 }
 
@@ -104,7 +107,7 @@ fn copy_records(
         let mut done = 0;
         while done < len {
             if progress.is_cancelled() {
-                return Err(Error::Cancelled.into());
+                return Err(Fault::Cancelled.into());
             }
             let part = &mut buffer[..(len - done).min(BUFFER as u64) as usize];
             input.read_exact(part)?;

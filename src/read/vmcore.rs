@@ -8,12 +8,12 @@ use std::time::Duration;
 use crate::abi::Encoding;
 use crate::abi::Utsname;
 use crate::arch::Machine;
-use crate::dump::DumpOptions;
-use crate::dump::Format;
+use crate::dump::{DumpOptions, Format, FormatOptions};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::elf::{FileHeader, ProgramHeader};
+use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
-use crate::guest::windows::{HeaderSource, WindowsOptions, decode_context};
+use crate::guest::windows::{HeaderSource, decode_context};
 use crate::kdump::{HeaderLayout, MainHeader, SubHeader};
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange, not_ram};
 use crate::read::elf::ElfDump;
@@ -301,45 +301,46 @@ impl Vmcore {
         let machine = self
             .machine()
             .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;
-        let mut options = DumpOptions::new(format)
-            .machine(machine)
+        let mut guest = GuestInfo::new(machine)
             .raw_notes(self.notes_without_vmcoreinfo())
             .vmcoreinfo(match self.vmcoreinfo() {
                 Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
                 None if self.is_windows() => VmcoreinfoSource::None,
                 None => VmcoreinfoSource::Scan,
             });
-        if let Contents::WinDmp(dmp) = &self.contents {
-            let header = HeaderSource::Given(dmp.header.as_bytes().to_vec());
-            options = options.windows(WindowsOptions::new().header(header));
+        let mut format = FormatOptions::from(format);
+        match (&self.contents, &mut format) {
             // A Windows dump keeps the header's context as it is.
-            if !format.is_windows() {
-                options = options.cpus(decode_context(&dmp.header));
+            (Contents::WinDmp(dmp), FormatOptions::Windows(windows)) => {
+                let header = HeaderSource::Given(dmp.header.as_bytes().to_vec());
+                *windows = windows.clone().header(header);
             }
-        }
-        if let Contents::Elf(elf) = &self.contents
-            && format == Format::Elf
-        {
-            options = options.sections(read_sections(&self.input, &elf.header));
+            (Contents::WinDmp(dmp), _) => guest = guest.cpus(decode_context(&dmp.header)),
+            (Contents::Elf(elf), FormatOptions::Elf(options)) => {
+                *options = options
+                    .clone()
+                    .sections(read_sections(&self.input, &elf.header));
+            }
+            _ => {}
         }
         if let Contents::Kdump(kdump) = &self.contents {
             let time = Duration::from_secs(kdump.main.timestamp_sec)
                 .saturating_add(Duration::from_micros(kdump.main.timestamp_usec));
-            options = options.phys_base(kdump.sub.phys_base);
+            guest = guest.phys_base(kdump.sub.phys_base);
             // The block size counts only where VMCOREINFO is silent: QEMU's
             // is that of the largest page of the architecture.
             let told = self.vmcoreinfo().and_then(|info| info.page_size());
             if !told.is_some_and(|size| machine.page_sizes().contains(&size)) {
-                options = options.page_size(kdump.page_size());
+                guest = guest.page_size(kdump.page_size());
             }
             if !time.is_zero() {
-                options = options.timestamp(time);
+                guest = guest.timestamp(time);
             }
         }
-        Ok(match self.utsname() {
-            Some(uts) => options.utsname(uts),
-            None => options,
-        })
+        if let Some(uts) = self.utsname() {
+            guest = guest.utsname(uts);
+        }
+        Ok(DumpOptions::new(guest, format))
     }
 
     fn is_windows(&self) -> bool {

@@ -7,4 +7,4 @@ mod select;
 
 pub(crate) use frame_run::{FrameRun, first_pages};
 pub(crate) use frame_set::FrameSet;
-pub(crate) use select::Selection;
+pub(crate) use select::{Selection, SelectionError};

@@ -1,13 +1,22 @@
 //! Page selection: which page frames exist, and which of them go into the
 //! dump.
 
-use crate::error::{Error, Result};
 use crate::memory::{MemoryRange, RangeError, UnreadableLog, validate_ranges};
 use crate::selection::{FrameRun, FrameSet};
 
+/// Why no pages can be selected.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SelectionError {
+    #[error(transparent)]
+    Ranges(#[from] RangeError),
+    /// The filter covers no RAM.
+    #[error("no RAM lies in the filter")]
+    EmptyFilter { begin: u64, length: u64 },
+}
+
 /// The page frames of a dump. All lists ascend; their runs neither overlap
 /// nor touch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
     /// Bytes in a page.
     pub(crate) page_size: u64,
@@ -28,13 +37,13 @@ impl Selection {
         ranges: &[MemoryRange],
         page_size: u64,
         filter: Option<(u64, u64)>,
-    ) -> Result<Self> {
+    ) -> Result<Self, SelectionError> {
         validate_ranges(ranges)?;
         let mut ram: Vec<FrameRun> = Vec::new();
         for range in ranges {
             let (start, end) = (range.start() / page_size, range.end().div_ceil(page_size));
             if end.checked_mul(page_size).is_none() {
-                return Err(Error::Ranges(RangeError::Overflow {
+                return Err(SelectionError::Ranges(RangeError::Overflow {
                     start: range.start(),
                     size: range.size(),
                 }));
@@ -54,7 +63,7 @@ impl Selection {
                 let frames = begin / page_size..end;
                 let wanted: Vec<_> = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
                 if length == 0 || wanted.is_empty() {
-                    return Err(Error::EmptyFilter { begin, length });
+                    return Err(SelectionError::EmptyFilter { begin, length });
                 }
                 wanted
             }
@@ -182,7 +191,7 @@ mod tests {
     fn a_filter_without_ram_is_refused() {
         for filter in [(0x3000, 0x1000), (0, 0), (u64::MAX, u64::MAX)] {
             let refused = Selection::new(&ranges(), 4096, Some(filter)).unwrap_err();
-            assert!(matches!(refused, Error::EmptyFilter { .. }));
+            assert!(matches!(refused, SelectionError::EmptyFilter { .. }));
         }
     }
 
@@ -199,7 +208,7 @@ mod tests {
         let refused = Selection::new(&[last], 65536, None).unwrap_err();
         assert!(matches!(
             refused,
-            Error::Ranges(RangeError::Overflow { .. })
+            SelectionError::Ranges(RangeError::Overflow { .. })
         ));
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::sink::stream::retry_interrupted;
 use crate::sink::{PositionedSink, SinkAccess};
 use crate::workers::Progress;
@@ -37,7 +37,7 @@ impl<'a> Output<'a> {
 
     /// Writes all of `bytes` at `offset`. A stream fills the gap up to there
     /// with zeroes first; it cannot go back.
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         match self {
             Self::Positioned { sink, progress } => {
                 write_all_at(*sink, offset, bytes)?;
@@ -53,7 +53,7 @@ impl<'a> Output<'a> {
 
     /// Takes the space for the first `len` bytes of an empty place. Where it
     /// cannot be asked for, zeroes take it.
-    pub(crate) fn reserve(&self, len: u64) -> Result<()> {
+    pub(crate) fn reserve(&self, len: u64) -> Result<(), Fault> {
         let Self::Positioned { sink, .. } = self else {
             return Ok(());
         };
@@ -65,7 +65,7 @@ impl<'a> Output<'a> {
                     write_all_at(*sink, at, &zeroes[..n])
                 })
             }
-            result => result.map_err(|source| Error::Write {
+            result => result.map_err(|source| Fault::Write {
                 offset: 0,
                 len: usize::try_from(len).unwrap_or(usize::MAX),
                 source,
@@ -74,9 +74,9 @@ impl<'a> Output<'a> {
     }
 
     /// Makes the output exactly `len` bytes long.
-    pub(crate) fn set_len(&self, len: u64) -> Result<()> {
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), Fault> {
         match self {
-            Self::Positioned { sink, .. } => sink.set_len(len).map_err(|source| Error::Write {
+            Self::Positioned { sink, .. } => sink.set_len(len).map_err(|source| Fault::Write {
                 offset: len,
                 len: 0,
                 source,
@@ -109,7 +109,7 @@ impl<'a> ForwardOutput<'a> {
     }
 
     /// Writes all parts, one behind the other.
-    pub(crate) fn append(&self, parts: &[&[u8]]) -> Result<()> {
+    pub(crate) fn append(&self, parts: &[&[u8]]) -> Result<(), Fault> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         parts
             .iter()
@@ -117,7 +117,7 @@ impl<'a> ForwardOutput<'a> {
     }
 
     /// Writes zeroes up to `offset`, if the stream is not there yet.
-    fn fill(&self, offset: u64) -> Result<()> {
+    fn fill(&self, offset: u64) -> Result<(), Fault> {
         static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         debug_assert!(state.position <= offset, "a stream cannot go back");
@@ -128,7 +128,7 @@ impl<'a> ForwardOutput<'a> {
         Ok(())
     }
 
-    fn append_to(&self, state: &mut Forward<'_>, bytes: &[u8]) -> Result<()> {
+    fn append_to(&self, state: &mut Forward<'_>, bytes: &[u8]) -> Result<(), Fault> {
         let offset = state.position;
         match &mut state.access {
             SinkAccess::Positioned(sink) => write_all_at(*sink, offset, bytes)?,
@@ -140,7 +140,7 @@ impl<'a> ForwardOutput<'a> {
     }
 }
 
-fn write_all_at(sink: &dyn PositionedSink, offset: u64, bytes: &[u8]) -> Result<()> {
+fn write_all_at(sink: &dyn PositionedSink, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
     write_all(bytes, offset, |at, part| sink.write_at(at, part))
 }
 
@@ -148,7 +148,7 @@ fn write_all(
     bytes: &[u8],
     offset: u64,
     mut write: impl FnMut(u64, &[u8]) -> io::Result<usize>,
-) -> Result<()> {
+) -> Result<(), Fault> {
     let mut done = 0;
     while done < bytes.len() {
         let at = offset + done as u64;
@@ -160,7 +160,7 @@ fn write_all(
             )),
             result => result,
         };
-        done += result.map_err(|source| Error::Write {
+        done += result.map_err(|source| Fault::Write {
             offset: at,
             len: left.len(),
             source,
@@ -221,7 +221,7 @@ mod tests {
         let progress = Progress::new();
         let output = Output::new(SinkAccess::Stream(&mut sink), &progress);
         match output.write_at(0, b"hello world").unwrap_err() {
-            Error::Write { offset, source, .. } => {
+            Fault::Write { offset, source, .. } => {
                 assert_eq!(offset, 6);
                 assert_eq!(source.kind(), io::ErrorKind::WriteZero);
             }

@@ -7,6 +7,7 @@ mod context;
 mod header;
 mod header32;
 mod header64;
+mod kind;
 pub(crate) mod runs;
 
 pub use bitmap_header::{BitmapHeader, FULL_BITMAP, KERNEL_BITMAP};
@@ -19,3 +20,4 @@ pub use context::{
 pub use header::Header;
 pub use header32::{DumpHeader32, ExceptionRecord32, MAX_RUNS_32, MemoryDescriptor32, Run32};
 pub use header64::{DumpHeader64, ExceptionRecord64, MAX_RUNS_64, MemoryDescriptor64, Run64};
+pub use kind::DumpKind;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 
 /// Threads of the caller's own: a pool, or threads with a seccomp filter and
 /// a place in a cgroup. See [`crate::DumpOptions::executor`].
@@ -59,13 +59,13 @@ impl Threads<'_> {
     }
 
     /// The result of `work` for each of `items`, in their order.
-    pub(crate) fn map<T: Sync, R: Send>(
+    pub(crate) fn map<T: Sync, R: Send, E: From<Fault> + Send>(
         &self,
         items: &[T],
-        work: &(dyn Fn(&T) -> Result<R> + Sync),
-    ) -> Vec<Result<R>> {
+        work: &(dyn Fn(&T) -> Result<R, E> + Sync),
+    ) -> Vec<Result<R, E>> {
         let next = AtomicUsize::new(0);
-        let results: Vec<Mutex<Option<Result<R>>>> =
+        let results: Vec<Mutex<Option<Result<R, E>>>> =
             items.iter().map(|_| Mutex::new(None)).collect();
         let some = Threads {
             count: self.count.min(items.len()),
@@ -78,7 +78,7 @@ impl Threads<'_> {
                     break;
                 };
                 let result = catch_unwind(AssertUnwindSafe(|| work(item)))
-                    .unwrap_or_else(|panic| Err(Error::Panicked(panic_message(&*panic))));
+                    .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()));
                 *results[index]
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner) = Some(result);

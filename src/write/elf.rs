@@ -11,12 +11,10 @@ use std::iter;
 
 use crate::abi::{Class, Encoding};
 use crate::arch::{DirectMapping, Machine};
-use crate::dump::Format;
 use crate::elf::{
     DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
     ehdr_size, encode_section_zero, phdr_size, shdr_size,
 };
-use crate::error::{Error, Result};
 use crate::guest::paging::Mapping;
 use crate::memory::{GuestMemory, MemoryRange, find_range};
 use crate::pipeline;
@@ -29,6 +27,7 @@ use crate::write::elf_sections;
 use crate::write::elf_sections::Section;
 use crate::write::notes::NoteSegment;
 use crate::write::raw::{RawLayout, RawPages};
+use crate::write::{TooHigh, WriteError};
 
 /// Everything that goes into a dump.
 #[derive(Clone, Copy)]
@@ -121,9 +120,9 @@ impl<'a> ElfWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::AddressTooHigh`] if addresses or offsets do not fit into the
+    /// [`TooHigh`] if addresses or offsets do not fit into the
     /// headers' fields.
-    pub(crate) fn new(contents: ElfContents<'a>) -> Result<Self> {
+    pub(crate) fn new(contents: ElfContents<'a>) -> Result<Self, TooHigh> {
         let ElfContents {
             selection, machine, ..
         } = contents;
@@ -131,8 +130,7 @@ impl<'a> ElfWriter<'a> {
         let layout = contents
             .lay_out(machine.encoding().class)
             .or_else(|| contents.lay_out(Class::Bits64))
-            .ok_or_else(|| Error::AddressTooHigh {
-                format: Format::Elf,
+            .ok_or_else(|| TooHigh {
                 end: selection.max_mapnr().saturating_mul(selection.page_size),
             })?;
         Ok(Self { contents, layout })
@@ -144,7 +142,7 @@ impl<'a> ElfWriter<'a> {
         access: SinkAccess<'s>,
         threads: Threads<'_>,
         progress: &'s Progress,
-    ) -> Result<Written> {
+    ) -> Result<Written, WriteError> {
         let output = Output::new(access, progress);
         // A file says that it is incomplete until it is not. A stream cannot
         // go back; it is shorter than its headers say.
@@ -239,12 +237,12 @@ impl<'a> ElfWriter<'a> {
 
     /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
     /// some thousands at a time.
-    fn write_program_headers(&self, output: &Output<'_>) -> Result<()> {
+    fn write_program_headers(&self, output: &Output<'_>) -> Result<(), WriteError> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
         let mut offset = ehdr_size(encoding.class) as u64;
         let mut bytes = Vec::new();
-        let mut flush = |bytes: &mut Vec<u8>| -> Result<()> {
+        let mut flush = |bytes: &mut Vec<u8>| -> Result<(), WriteError> {
             output.write_at(offset, bytes)?;
             offset += bytes.len() as u64;
             bytes.clear();

@@ -14,10 +14,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::abi::{Class, Encoding};
-use crate::dump::Format;
 use crate::elf::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader, shdr_size};
-use crate::error::{Error, Result};
 use crate::sink::Output;
+use crate::write::WriteError;
 
 /// A section of an ELF dump.
 #[derive(Clone)]
@@ -88,9 +87,6 @@ impl fmt::Debug for Section {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SectionsError {
-    /// The format has no sections.
-    #[error("{0} has no sections; write an ELF dump or give none")]
-    NotElf(Format),
     /// There are more than section headers have numbers for.
     #[error("{0} sections are too many; the limit is {MAX_SECTIONS}")]
     TooMany(usize),
@@ -105,10 +101,7 @@ pub(crate) const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
 /// The name of the section with the names.
 const SHSTRTAB: &str = ".shstrtab";
 
-pub(crate) fn check(format: Format, sections: &[Section]) -> Result<(), SectionsError> {
-    if !sections.is_empty() && format != Format::Elf {
-        return Err(SectionsError::NotElf(format));
-    }
+pub(crate) fn check(sections: &[Section]) -> Result<(), SectionsError> {
     if sections.len() > MAX_SECTIONS {
         return Err(SectionsError::TooMany(sections.len()));
     }
@@ -163,7 +156,7 @@ pub(crate) fn write(
     phnum: u32,
     at: u64,
     output: &Output<'_>,
-) -> Result<u64> {
+) -> Result<u64, WriteError> {
     let names = names(sections);
     let names_at = at + (header_count(sections) * shdr_size(encoding.class)) as u64;
     let mut headers = Vec::new();
@@ -209,8 +202,8 @@ pub(crate) fn write(
 }
 
 /// The section's contents, which will lie at `offset`.
-fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>> {
-    let failed = |source| Error::Section {
+fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>, WriteError> {
+    let failed = |source| WriteError::Section {
         name: section.name.clone(),
         source,
     };

@@ -1,5 +1,7 @@
 //! Dumps: one file or folder for each format writes it.
 
+use std::io;
+
 pub(crate) mod elf;
 pub(crate) mod elf_sections;
 pub(crate) mod kdump;
@@ -9,3 +11,25 @@ pub(crate) mod windmp;
 
 pub use elf_sections::{Section, SectionsError};
 pub use windmp::WindowsSummary;
+
+use crate::fault::Fault;
+
+/// Why a laid-out dump could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The caller's function did not give the contents of a section.
+    #[error("cannot get the contents of the section {name:?}")]
+    Section { name: String, source: io::Error },
+    /// The dump failed after these pages, and says so itself.
+    #[error("the dump is incomplete, {pages} of {of} pages are in it")]
+    Incomplete { pages: u64, of: u64, cause: Fault },
+}
+
+/// The guest's memory does not fit into the format's fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooHigh {
+    /// The guest-physical address after the last byte.
+    pub(crate) end: u64,
+}

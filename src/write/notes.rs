@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::arch::{Machine, Registers, encode_cpu_notes};
+use crate::arch::{CpuState, Machine, encode_cpu_notes};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -25,7 +25,7 @@ impl NoteSegment {
     /// In QEMU's order: the CPUs' notes, then `more`, then VMCOREINFO.
     pub(crate) fn new(
         machine: Machine,
-        cpus: &[Registers],
+        cpus: &[CpuState],
         more: &[u8],
         info: Option<&Vmcoreinfo>,
     ) -> Self {

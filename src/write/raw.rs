@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use crate::error::Result;
+use crate::fault::Fault;
 use crate::memory::{GuestMemory, UnreadableLog, is_zero};
 use crate::pipeline::{Chunk, Encoder};
 use crate::sink::Output;
@@ -90,11 +90,11 @@ impl<'a> Encoder for RawPages<'a, '_> {
     type Block = Block<'a>;
     type Layout = RawLayout;
 
-    fn worker(&self) -> Result<()> {
+    fn worker(&self) -> Result<(), Fault> {
         Ok(())
     }
 
-    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
+    fn encode(&self, (): &mut (), chunk: &Chunk, block: &mut Block<'a>) -> Result<(), Fault> {
         let page_size = self.page_size;
         let chunk_at = self.offset + chunk.first_page * page_size;
         block.pieces.clear();
@@ -130,7 +130,7 @@ impl<'a> Encoder for RawPages<'a, '_> {
         Ok(())
     }
 
-    fn place(&self, layout: &mut RawLayout, block: &mut Block<'a>) -> Result<()> {
+    fn place(&self, layout: &mut RawLayout, block: &mut Block<'a>) -> Result<(), Fault> {
         block.moved_up = layout.left_out * self.page_size;
         layout.zero_pages += block.counts.zero_pages;
         layout.left_out += block.counts.left_out;
@@ -141,7 +141,7 @@ impl<'a> Encoder for RawPages<'a, '_> {
         !self.output.is_positioned()
     }
 
-    fn write(&self, block: &Block<'a>) -> Result<()> {
+    fn write(&self, block: &Block<'a>) -> Result<(), Fault> {
         block.pieces.iter().try_for_each(|(offset, piece)| {
             let bytes = match piece {
                 Piece::Copied(range) => &block.copied[range.clone()],

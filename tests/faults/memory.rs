@@ -60,7 +60,7 @@ fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summa
 }
 
 pub(crate) fn can_skip(format: Format) -> bool {
-    format.codec().is_some() || format == Format::WinDmpBitmap
+    format.codec().is_some() || format == Format::WIN_DMP_BITMAP
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn what_cannot_be_read_is_left_out_of_formats_with_a_list_of_pages() {
 
 #[test]
 fn a_stream_cannot_leave_pages_out_of_a_bitmap_that_it_has_sent() {
-    let options = options(Format::WinDmpBitmap).on_read_error(OnReadError::Skip);
+    let options = options(Format::WIN_DMP_BITMAP).on_read_error(OnReadError::Skip);
     let mut sink = StreamSink::new(Vec::new());
     let error = dump(&guest(), &mut sink, &options).unwrap_err();
     assert!(

@@ -114,7 +114,7 @@ fn kdump(seeds: &mut Seeds) {
     incomplete.status |= 8;
     incomplete.pages[1].1 = None;
     push_dump(seeds, "kdump", "incomplete".into(), &incomplete.build());
-    let format = Format::KdumpRawZlib;
+    let format = Format::KDUMP_RAW_ZLIB;
     for machine in [Machine::X86_64, Machine::S390x, Machine::Arm] {
         let bytes = small_dump(machine, format, DumpOptions::new(format));
         push_dump(seeds, "kdump", machine.name().into(), &bytes);
@@ -122,7 +122,7 @@ fn kdump(seeds: &mut Seeds) {
 }
 
 fn windmp(seeds: &mut Seeds) {
-    for format in [Format::WinDmp, Format::WinDmpBitmap] {
+    for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
         let with = |windows| DumpOptions::new(format).windows(windows);
         let bytes = small_dump(Machine::X86_64, format, with(given(&*header_64(0x1000))));
         push_dump(seeds, "windmp", format!("{format}-64"), &bytes);

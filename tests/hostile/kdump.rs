@@ -21,7 +21,7 @@ fn good() -> (Vec<u8>, usize) {
             buf[0] = (page >> 8) as u8;
         }
     });
-    let options = DumpOptions::new(Format::KdumpRawZlib).vmcoreinfo(VmcoreinfoSource::None);
+    let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB).vmcoreinfo(VmcoreinfoSource::None);
     let mut sink = BufferSink::new();
     dump(&guest, &mut sink, &options).unwrap();
     let bytes = sink.into_bytes();

@@ -95,7 +95,7 @@ fn files_of_an_evil_guest() {
     let _meter = Meter::new();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    for format in [Format::Elf, Format::KdumpRawZlib, Format::KdumpZlib] {
+    for format in [Format::Elf, Format::KDUMP_RAW_ZLIB, Format::KDUMP_ZLIB] {
         let name = format!("{EVIL}-{format}");
         evil_dump(&folder.join(&name), format);
         for args in [["info", &name], ["check", &name]] {

@@ -53,7 +53,7 @@ fn the_largest_text_costs_a_few_times_its_size() {
     for filler in [b'\n', b'x', b'=', b'\r', b'('] {
         let mut text = b"OSRELEASE=6.1.0\n".to_vec();
         text.resize(MAX_SIZE, filler);
-        let options = DumpOptions::new(Format::KdumpRawZlib)
+        let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB)
             .vmcoreinfo(VmcoreinfoSource::Bytes(text.clone()));
         let mut sink = BufferSink::new();
         let (summary, cost) = meter.measure("VMCOREINFO of 1 MiB", || {
@@ -137,7 +137,7 @@ fn newline_tricks() {
         assert_eq!(info.number("n"), *number, "{text:?}");
         // What goes into a dump is the same text.
         let guest = Counted::new(1 << 20, |_, buf: &mut [u8]| buf.fill(0));
-        for format in [Format::Elf, Format::KdumpRawZlib] {
+        for format in [Format::Elf, Format::KDUMP_RAW_ZLIB] {
             let options = DumpOptions::new(format)
                 .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec()));
             let mut sink = BufferSink::new();
@@ -195,7 +195,7 @@ fn utsname_without_nul() {
                 *byte = inside.and_then(|n| uts.get(n)).copied().unwrap_or(0);
             }
         });
-        let options = DumpOptions::new(Format::KdumpRawZlib)
+        let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB)
             .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec()));
         let mut sink = BufferSink::new();
         dump(&guest, &mut sink, &options).unwrap();

@@ -183,7 +183,7 @@ fn without_a_level_nothing_is_left_out_nor_said() {
 fn only_what_was_asked_for_is_counted() {
     let kern = kernel();
     // From the middle of the free block on.
-    let some = options(&kern, Format::KdumpRawZlib, 16).filter(600 * PAGE, 200 * PAGE);
+    let some = options(&kern, Format::KDUMP_RAW_ZLIB, 16).filter(600 * PAGE, 200 * PAGE);
     let (bytes, summary) = to_bytes(&kern.guest, &some);
     assert_eq!(frames_in(&open(&bytes)), (768..800).collect());
     assert_eq!(summary.excluded.unwrap().pages.free, 168);
@@ -265,7 +265,7 @@ fn page_structs_that_cannot_be_read_are_not_understood() {
         frames: &frames,
     };
     for policy in OnReadError::ALL {
-        let what = options(&kern, Format::KdumpRawZlib, 31).on_read_error(policy);
+        let what = options(&kern, Format::KDUMP_RAW_ZLIB, 31).on_read_error(policy);
         let refused = dump(&memory, &mut BufferSink::new(), &what).unwrap_err();
         assert!(matches!(refused, Error::DumpLevel { .. }), "{refused}");
     }
@@ -300,7 +300,7 @@ fn what_is_kept_of_a_dump_that_is_cancelled() {
         at: 400 * PAGE,
         progress: &progress,
     };
-    let what = options(&kern, Format::KdumpRawZlib, 31)
+    let what = options(&kern, Format::KDUMP_RAW_ZLIB, 31)
         .keep_partial(true)
         .progress(progress.clone());
     let folder = tempfile::tempdir().unwrap();
@@ -333,7 +333,7 @@ fn a_guest_without_vmcoreinfo_is_not_understood() {
 #[test]
 fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
     let kern = kernel();
-    let what = options(&kern, Format::KdumpRawZlib, 16).page_size(65536);
+    let what = options(&kern, Format::KDUMP_RAW_ZLIB, 16).page_size(65536);
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
     let text = guestdump::error_chain(&refused);
     assert!(text.contains("4096 bytes, the dump's 65536"), "{text}");
@@ -342,7 +342,7 @@ fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
 #[test]
 fn windows_formats_have_no_levels() {
     let kern = kernel();
-    for format in [Format::WinDmp, Format::WinDmpBitmap] {
+    for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
         let what = options(&kern, format, 1).machine(Machine::X86_64);
         let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
         assert!(

@@ -30,7 +30,7 @@ fn dumped(memory: &dyn GuestMemory, guest: &DemoGuest, format: Format) -> Vec<u8
 #[test]
 fn a_guest_in_a_core_is_dumped_like_the_guest_itself() {
     let guest = DemoGuest::new(16 * MIB).unwrap();
-    let formats = [Format::Elf, Format::KdumpRawZlib, Format::KdumpZlib];
+    let formats = [Format::Elf, Format::KDUMP_RAW_ZLIB, Format::KDUMP_ZLIB];
     let expected = formats.map(|format| dumped(&guest, &guest, format));
     for (encoding, base) in [(LE64, 0x7fb2_a7e0_0000), (BE32, 0x4000_0000)] {
         let mut blocks = Vec::new();

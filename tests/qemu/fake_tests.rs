@@ -83,7 +83,7 @@ fn memory_that_the_host_has_swapped_out_is_dumped() {
 fn bugcheck(fake: &Fake) -> BugcheckData {
     let guest = stop(fake).unwrap();
     let header = HeaderSource::Given(header_64(0x1000).bytes());
-    let options = guest.options(Format::WinDmp).unwrap();
+    let options = guest.options(Format::WIN_DMP).unwrap();
     let options = options.windows_header(header);
     let summary = guest.dump(&mut BufferSink::new(), &options).unwrap();
     summary.windows.unwrap().bugcheck
@@ -134,7 +134,7 @@ impl Write for Full {
 fn a_guest_is_resumed_after_an_error() {
     let fake = Fake::start("running");
     let guest = stop(&fake).unwrap();
-    let options = guest.options(Format::KdumpZlib).unwrap();
+    let options = guest.options(Format::KDUMP_ZLIB).unwrap();
     let error = guest.dump(&mut StreamSink::new(Full), &options);
     assert!(matches!(error, Err(Error::Write { .. })));
     assert_eq!(fake.status(), "running");

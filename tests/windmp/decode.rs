@@ -56,7 +56,7 @@ fn what_was_written_is_read_back() {
         let Headers::WinDmp { header, bitmap } = vmcore.headers() else {
             panic!("another kind");
         };
-        assert_eq!(bitmap.is_some(), format == Format::WinDmpBitmap);
+        assert_eq!(bitmap.is_some(), format == Format::WIN_DMP_BITMAP);
         let machine = match header.bits() {
             64 => Machine::X86_64,
             _ => Machine::I386,
@@ -90,7 +90,7 @@ fn the_crashed_cpus_registers_are_in_a_converted_dump() {
         (given(&*header_32(0x1000)), below_4g(), 0x11),
     ];
     for (windows, guest, rip) in cases {
-        let options = DumpOptions::new(Format::WinDmp).windows(windows);
+        let options = DumpOptions::new(Format::WIN_DMP).windows(windows);
         // Without registers, the header's context is Windows's filler.
         let vmcore = open(&to_buffer(&guest, &options).0).unwrap();
         let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
@@ -116,7 +116,7 @@ fn the_crashed_cpus_registers_are_in_a_converted_dump() {
             }
             other => panic!("{other:?}"),
         }
-        let (again, _) = to_buffer(&vmcore, &vmcore.options(Format::WinDmp).unwrap());
+        let (again, _) = to_buffer(&vmcore, &vmcore.options(Format::WIN_DMP).unwrap());
         assert!(again == first);
     }
 }
@@ -131,7 +131,7 @@ fn an_unfinished_dump_says_so() {
         assert!(matches!(error, VmcoreError::Incomplete), "{error}");
     }
     // A stream that ends too early is shorter than its header says.
-    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
     let mut sink = FaultySink {
         stream: true,
         fault: Some((2, super::support::Fault::WroteNothing)),
@@ -145,7 +145,7 @@ fn an_unfinished_dump_says_so() {
 
 #[test]
 fn a_kernel_bitmap_is_read_like_a_full_one() {
-    let options = DumpOptions::new(Format::WinDmpBitmap).windows(given(&*header_64(0x1000)));
+    let options = DumpOptions::new(Format::WIN_DMP_BITMAP).windows(given(&*header_64(0x1000)));
     let (mut bytes, _) = to_buffer(&guest(), &options);
     bytes[0xf98..0xf9c].copy_from_slice(&DUMP_TYPE_BITMAP_KERNEL.to_le_bytes());
     bytes[0x2000..0x2004].copy_from_slice(&KERNEL_BITMAP);

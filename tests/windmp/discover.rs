@@ -182,7 +182,7 @@ fn encoded_or_not_and_crashed_or_not_are_independent() {
         let guest = WindowsGuest::new(SIZE).unwrap();
         let guest = if live { guest.live() } else { guest };
         let memory = Altered::new(guest.encoded(encoded));
-        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         let parser = parse(bytes);
         let code = parser.headers().bug_check_code;
         assert_eq!(code, if live { 0x161 } else { 0xd1 });
@@ -195,7 +195,7 @@ fn more_vcpus_than_windows_uses() {
     let memory = Altered::crashed();
     let mut cpus = memory.guest.cpus();
     cpus.extend([cpus[0], cpus[1]]);
-    let options = memory.options(Format::WinDmp).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP).cpus(cpus);
     let (bytes, summary) = to_buffer(&memory, &options);
     let why = SkipReason::NotInUse { processors: 2 };
     let skipped = [2, 3].map(|cpu| SkippedCpu { cpu, why });
@@ -277,7 +277,7 @@ fn a_pointer_behind_the_last_cpu_is_none() {
     let prcb = Altered::crashed().guest.prcb(0);
     for pointer in [kdbg, prcb, 7] {
         let memory = Altered::crashed().put_word(behind, pointer);
-        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         assert_eq!(parse(bytes).headers().number_processors, 2);
     }
 }
@@ -286,7 +286,7 @@ fn a_pointer_behind_the_last_cpu_is_none() {
 fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
     let registers = [0x1e, 1, 2, 3, u64::MAX];
     let of = |memory: &Altered, windows: WindowsOptions| {
-        let options = memory.options(Format::WinDmp);
+        let options = memory.options(Format::WIN_DMP);
         let windows = windows.header(HeaderSource::Guest);
         let (bytes, summary) = to_buffer(memory, &options.windows(windows));
         let parser = parse(bytes);
@@ -323,7 +323,7 @@ fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
 #[test]
 fn the_kernel_is_found_without_an_idt_and_in_a_process() {
     let memory = Altered::crashed();
-    let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let mut cpus = memory.guest.cpus();
     for idt in [0, 0xffff_d50f_4000_0000, u64::MAX - 7] {
         for cpu in &mut cpus {
@@ -332,7 +332,7 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
                 limit: 0,
             };
         }
-        let options = memory.options(Format::WinDmp).cpus(cpus.clone());
+        let options = memory.options(Format::WIN_DMP).cpus(cpus.clone());
         assert!(to_buffer(&memory, &options).0 == expected, "{idt:#x}");
     }
     // The first CPU runs a process whose page tables are without the kernel;
@@ -345,7 +345,7 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
     first.cr3 = tables;
     first.kernel_gs_base = kpcr;
     cpus[1].cr0 = 0x6000_0010;
-    let options = memory.options(Format::WinDmp).cpus(cpus.clone());
+    let options = memory.options(Format::WIN_DMP).cpus(cpus.clone());
     assert_eq!(
         refused(&memory, &options),
         WinDmpError::NoKernel { address_spaces: 0 }
@@ -369,7 +369,7 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
 #[test]
 fn the_note_comes_first_and_the_guest_without_one() {
     let memory = Altered::crashed();
-    let base = DumpOptions::new(Format::WinDmp).cpus(memory.guest.cpus());
+    let base = DumpOptions::new(Format::WIN_DMP).cpus(memory.guest.cpus());
     let (built, summary) = to_buffer(&memory, &base);
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
 
@@ -406,13 +406,13 @@ fn the_note_comes_first_and_the_guest_without_one() {
 #[test]
 fn a_header_whose_kdbg_is_none() {
     let memory = Altered::crashed();
-    let (built, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let with = |kdbg: u64, parameter: u64| {
         let mut header = built[..0x2000].to_vec();
         header[0x80..0x88].copy_from_slice(&kdbg.to_le_bytes());
         header[0x40..0x48].copy_from_slice(&parameter.to_le_bytes());
         let windows = WindowsOptions::new().header(HeaderSource::Given(header));
-        memory.options(Format::WinDmp).windows(windows)
+        memory.options(Format::WIN_DMP).windows(windows)
     };
     let kdbg = memory.guest.kdbg();
     // The tag is false.
@@ -436,10 +436,10 @@ fn a_header_whose_kdbg_is_none() {
 #[test]
 fn an_encoded_kdbg_of_a_header_from_elsewhere() {
     let memory = Altered::new(WindowsGuest::new(SIZE).unwrap().live());
-    let (built, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let header = built[..0x2000].to_vec();
     let windows = WindowsOptions::new().header(HeaderSource::Given(header.clone()));
-    let options = memory.options(Format::WinDmp).windows(windows);
+    let options = memory.options(Format::WIN_DMP).windows(windows);
     assert!(to_buffer(&memory, &options).0 == built);
     // Of another kernel.
     let mut other = header;
@@ -455,7 +455,7 @@ fn an_encoded_kdbg_of_a_header_from_elsewhere() {
 #[test]
 fn an_elf_dump_becomes_a_windows_dump() {
     let memory = Altered::crashed();
-    let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let elf = DumpOptions::new(Format::Elf)
         .cpus(memory.guest.cpus())
         .vmcoreinfo(VmcoreinfoSource::None);
@@ -463,7 +463,7 @@ fn an_elf_dump_becomes_a_windows_dump() {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&elf).unwrap();
     let vmcore = Vmcore::open(file).unwrap();
-    let options = vmcore.options(Format::WinDmp).unwrap();
+    let options = vmcore.options(Format::WIN_DMP).unwrap();
     let (bytes, summary) = to_buffer(&vmcore, &options);
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
     assert!(bytes == expected);
@@ -476,12 +476,12 @@ fn what_is_read_is_little_and_counted() {
         Altered::new(WindowsGuest::new(SIZE).unwrap().live()),
     ] {
         // Without registers at all: no page tables to begin with.
-        let none = DumpOptions::new(Format::WinDmp)
+        let none = DumpOptions::new(Format::WIN_DMP)
             .windows(WindowsOptions::new().header(HeaderSource::Guest));
         assert_eq!(refused(&memory, &none), WinDmpError::NoPageTables);
         assert_eq!(memory.reads.load(Ordering::Relaxed), 0);
         // A sink that takes nothing: only the search reads.
-        let filter = memory.options(Format::WinDmp).filter(0, PAGE);
+        let filter = memory.options(Format::WIN_DMP).filter(0, PAGE);
         to_buffer(&memory, &filter);
         let reads = memory.reads.load(Ordering::Relaxed);
         let bytes = memory.bytes_read.load(Ordering::Relaxed);

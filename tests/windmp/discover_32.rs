@@ -151,7 +151,7 @@ fn a_64_bit_cpu_may_run_it() {
 fn an_elf_dump_becomes_a_windows_dump() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
-        let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         let elf = DumpOptions::new(Format::Elf)
             .machine(Machine::I386)
             .cpus(memory.guest.registers());
@@ -159,7 +159,7 @@ fn an_elf_dump_becomes_a_windows_dump() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&elf).unwrap();
         let vmcore = Vmcore::open(file).unwrap();
-        let options = vmcore.options(Format::WinDmp).unwrap();
+        let options = vmcore.options(Format::WIN_DMP).unwrap();
         assert!(to_buffer(&vmcore, &options).0 == expected, "{kind:?}");
     }
 }
@@ -168,7 +168,7 @@ fn an_elf_dump_becomes_a_windows_dump() {
 fn the_kernel_is_found_without_an_idt() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
-        let options = memory.options(Format::WinDmp);
+        let options = memory.options(Format::WIN_DMP);
         let (expected, _) = to_buffer(&memory, &options);
         for idt in [0, 0x9000_0000, u32::MAX.into(), u64::MAX] {
             let mut cpus = memory.guest.registers();
@@ -190,14 +190,14 @@ fn a_guest_that_lives() {
         let guest = WindowsGuest::of_kind(kind, SIZE).unwrap().live();
         assert!(!guest.is_encoded());
         let memory = Altered::new(guest);
-        let (_, header) = dumped(&memory, &memory.options(Format::WinDmp));
+        let (_, header) = dumped(&memory, &memory.options(Format::WIN_DMP));
         assert_eq!(header.bugcheck(), BugcheckData::LIVE);
         // What Hyper-V was told counts only where the kernel's is unreadable.
         let registers = [0x1e, 1, 2, 3, 4];
         let windows = WindowsOptions::new()
             .header(HeaderSource::Guest)
             .crash_registers(registers);
-        let options = memory.options(Format::WinDmp).windows(windows);
+        let options = memory.options(Format::WIN_DMP).windows(windows);
         assert_eq!(dumped(&memory, &options).1.bugcheck(), BugcheckData::LIVE);
         let pointer = memory.guest.kdbg() + 0x88;
         let memory = memory.put_word(pointer, 0x9000_0000);
@@ -211,7 +211,7 @@ fn a_guest_that_lives() {
 fn addresses_with_and_without_a_sign_are_the_same() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
-        let (expected, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         let kdbg = memory.guest.kdbg();
         assert_eq!(
             memory.bytes_at(kdbg + 0x18, 8)[3..],
@@ -221,11 +221,11 @@ fn addresses_with_and_without_a_sign_are_the_same() {
         for field in [0x18, 0x48, 0x50, 0x88, 0xc0, 0x218, 0x270] {
             memory = memory.put(kdbg + field + 4, &[0; 4]);
         }
-        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         assert_eq!(bytes[..0x1000], expected[..0x1000]);
         // The base with anything else in front is another word.
         let memory = memory.put(kdbg + 0x18 + 4, &[1]);
-        let error = refused(&memory, &memory.options(Format::WinDmp));
+        let error = refused(&memory, &memory.options(Format::WIN_DMP));
         assert!(matches!(error, WinDmpError::NoKdbg { .. }), "{error}");
     }
 }
@@ -250,7 +250,7 @@ fn blocks_and_images_that_are_none() {
             altered().unmap(kdbg + 0xf8),
         ];
         for memory in blocks {
-            let error = refused(&memory, &memory.options(Format::WinDmp));
+            let error = refused(&memory, &memory.options(Format::WIN_DMP));
             assert_eq!(error, WinDmpError::NoKdbg { base });
         }
         let images = [
@@ -266,19 +266,19 @@ fn blocks_and_images_that_are_none() {
                 .put(nt + 24 + 96, &[0; 8]),
         ];
         for memory in images {
-            let error = refused(&memory, &memory.options(Format::WinDmp));
+            let error = refused(&memory, &memory.options(Format::WIN_DMP));
             assert_eq!(error, WinDmpError::NoKernel { address_spaces: 1 });
         }
         // Known by its symbols alone.
         let memory = altered().put(nt + 24 + 96, &[0; 8]);
-        to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
+        to_buffer(&memory, &memory.options(Format::WIN_DMP).filter(0, PAGE));
     }
 }
 
 /// A CPU without a place for its registers; the other one has.
 #[track_caller]
 fn skips(memory: &Altered, cpu: usize, why: SkipReason) {
-    let options = memory.options(Format::WinDmp);
+    let options = memory.options(Format::WIN_DMP);
     let (_, summary) = to_buffer(memory, &options);
     let skipped = summary.windows.unwrap().skipped_cpus;
     assert_eq!(skipped, [SkippedCpu { cpu, why }]);
@@ -306,7 +306,7 @@ fn cpus_that_are_skipped() {
         let memory = altered();
         let mut cpus = memory.guest.registers();
         cpus.push(cpus[0].clone());
-        let options = memory.options(Format::WinDmp).cpus(cpus);
+        let options = memory.options(Format::WIN_DMP).cpus(cpus);
         let (bytes, summary) = to_buffer(&memory, &options);
         let why = SkipReason::NotInUse { processors: 2 };
         let skipped = summary.windows.unwrap().skipped_cpus;
@@ -314,7 +314,7 @@ fn cpus_that_are_skipped() {
         assert_eq!(header(&bytes).number_processors(), 2);
         // None at all.
         let memory = altered().put_pointer(guest.processor_block(), 0);
-        let error = refused(&memory, &memory.options(Format::WinDmp));
+        let error = refused(&memory, &memory.options(Format::WIN_DMP));
         let is_0 = matches!(error, WinDmpError::NumberProcessors { count: 0, .. });
         assert!(is_0, "{error}");
     }
@@ -332,7 +332,7 @@ fn a_list_of_processors_without_an_end() {
         let memory = memory
             .put(number, &0xe000u16.to_le_bytes())
             .put(block, &page[..0x400]);
-        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (bytes, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         assert_eq!(header(&bytes).number_processors(), 32);
     }
 }
@@ -341,7 +341,7 @@ fn a_list_of_processors_without_an_end() {
 fn a_header_from_elsewhere() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
-        let (built, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         let with = |kdbg: u64, parameter: u64| {
             let mut header = built[..0x1000].to_vec();
             header[0x60..0x64].copy_from_slice(&kdbg.to_le_bytes()[..4]);
@@ -350,7 +350,7 @@ fn a_header_from_elsewhere() {
             header[0x14..0x18].fill(0);
             header[0x28..0x2c].fill(0);
             memory
-                .options(Format::WinDmp)
+                .options(Format::WIN_DMP)
                 .windows_header(HeaderSource::Given(header))
         };
         let kdbg = memory.guest.kdbg();
@@ -385,7 +385,7 @@ fn a_header_from_elsewhere() {
 fn kernels_with_an_older_kdbg() {
     for kind in WindowsKind::ALL {
         let altered = || Altered::of_kind(kind);
-        let (expected, _) = to_buffer(&altered(), &altered().options(Format::WinDmp));
+        let (expected, _) = to_buffer(&altered(), &altered().options(Format::WIN_DMP));
         let kdbg = altered().guest.kdbg();
         // Behind the block there is something else.
         let of_size = |size: u32| {
@@ -396,14 +396,14 @@ fn kernels_with_an_older_kdbg() {
         // Server 2003, Vista, Server 2008: the context is in the KPRCB.
         for size in [0x318, 0x328, 0x330] {
             let memory = of_size(size);
-            let (bytes, summary) = to_buffer(&memory, &memory.options(Format::WinDmp));
+            let (bytes, summary) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
             assert_eq!(summary.windows.unwrap().skipped_cpus, []);
             let len = header(&expected).size();
             assert_eq!(bytes[..len], expected[..len], "{size:#x}");
         }
         // Windows XP, which does not say where; nor where CR3 is.
         let memory = of_size(0x290);
-        let (bytes, summary) = to_buffer(&memory, &memory.options(Format::WinDmp));
+        let (bytes, summary) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
         let why = SkipReason::Kdbg;
         let skipped = [0, 1].map(|cpu| SkippedCpu { cpu, why });
         assert_eq!(summary.windows.unwrap().skipped_cpus, skipped);
@@ -466,7 +466,7 @@ fn page_tables_that_map_themselves_end_the_search() {
         };
         let page = entry[..size].repeat(PAGE as usize / size);
         let memory = memory.put_physical(root, &page);
-        let error = refused(&memory, &memory.options(Format::WinDmp));
+        let error = refused(&memory, &memory.options(Format::WIN_DMP));
         let ended = matches!(
             error,
             WinDmpError::NoKernel { .. } | WinDmpError::TooMuchWork { .. }

@@ -29,14 +29,14 @@ fn check_work(memory: &Altered) {
 
 #[track_caller]
 fn no_kernel(memory: Altered) {
-    let error = refused(&memory, &memory.options(Format::WinDmp));
+    let error = refused(&memory, &memory.options(Format::WIN_DMP));
     assert!(matches!(error, WinDmpError::NoKernel { .. }), "{error}");
     check_work(&memory);
 }
 
 #[track_caller]
 fn no_kdbg(memory: Altered) {
-    let error = refused(&memory, &memory.options(Format::WinDmp));
+    let error = refused(&memory, &memory.options(Format::WIN_DMP));
     assert_eq!(error, WinDmpError::NoKdbg { base: base() });
     check_work(&memory);
 }
@@ -74,16 +74,16 @@ fn directories_that_lead_out_of_the_image() {
         // Still known by its symbols; nothing is exported, so that the
         // version comes from the shared page.
         let memory = Altered::crashed().put(nt + 24 + 112, &u32::to_le_bytes(rva));
-        to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
+        to_buffer(&memory, &memory.options(Format::WIN_DMP).filter(0, PAGE));
         // Name, functions, names, ordinals.
         for field in [12, 28, 32, 36] {
             let memory = Altered::crashed().put(exports + field, &u32::to_le_bytes(rva));
-            to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
+            to_buffer(&memory, &memory.options(Format::WIN_DMP).filter(0, PAGE));
         }
     }
     for count in [0, 1, 1 << 16, u32::MAX] {
         let memory = Altered::crashed().put(exports + 24, &count.to_le_bytes());
-        to_buffer(&memory, &memory.options(Format::WinDmp).filter(0, PAGE));
+        to_buffer(&memory, &memory.options(Format::WIN_DMP).filter(0, PAGE));
     }
 }
 
@@ -124,7 +124,7 @@ fn false_blocks_before_the_true_one_do_not_matter() {
             memory = memory.put_word(word + 8, base());
         }
     }
-    let (bytes, _) = to_buffer(&memory, &memory.options(Format::WinDmp));
+    let (bytes, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     assert_eq!(bytes[0x80..0x88], kdbg.to_le_bytes());
 }
 
@@ -151,7 +151,7 @@ fn a_list_of_processors_without_an_end() {
         memory = memory.put_physical(entry + n * 8, &(gpa | 0x63).to_le_bytes());
     }
     let mut sink = guestdump::sink::BufferSink::new();
-    let filter = memory.options(Format::WinDmp).filter(0, PAGE);
+    let filter = memory.options(Format::WIN_DMP).filter(0, PAGE);
     dump(&memory, &mut sink, &filter).unwrap();
     let header = sink.into_bytes();
     assert_eq!(header[0x34..0x38], 2048u32.to_le_bytes());
@@ -163,7 +163,7 @@ fn no_processors_at_all() {
     let memory = Altered::crashed();
     let block = memory.guest.processor_block();
     let memory = memory.put_word(block, 0);
-    let error = refused(&memory, &memory.options(Format::WinDmp));
+    let error = refused(&memory, &memory.options(Format::WIN_DMP));
     assert!(
         matches!(error, WinDmpError::NumberProcessors { count: 0, .. }),
         "{error}"
@@ -207,7 +207,7 @@ fn many_interrupt_handlers_end_the_search() {
     for (n, cpu) in (0u64..).zip(&mut cpus) {
         cpu.idt.base = cpus_idt(&memory) + n * 16;
     }
-    let options = memory.options(Format::WinDmp).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP).cpus(cpus);
     let error = refused(&memory, &options);
     assert!(matches!(error, WinDmpError::TooMuchWork { .. }), "{error}");
     check_work(&memory);
@@ -215,7 +215,7 @@ fn many_interrupt_handlers_end_the_search() {
     let memory = Altered::crashed().put(base(), b"ZM");
     let mut cpus = memory.guest.cpus();
     cpus.resize(200, cpus[0]);
-    let options = memory.options(Format::WinDmp).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP).cpus(cpus);
     let error = refused(&memory, &options);
     assert_eq!(error, WinDmpError::NoKernel { address_spaces: 1 });
 }

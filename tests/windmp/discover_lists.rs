@@ -19,14 +19,14 @@ const fn nowhere(kind: WindowsKind) -> u64 {
 }
 
 fn options(memory: &Altered) -> DumpOptions {
-    memory.options(Format::WinDmp).filter(0, PAGE)
+    memory.options(Format::WIN_DMP).filter(0, PAGE)
 }
 
 /// The dump is refused as long as nobody says that the guest may be damaged.
 #[track_caller]
 fn damaged(memory: &Altered, expected: &WinDmpError) {
     let options = options(memory);
-    let whole = memory.options(Format::WinDmpBitmap);
+    let whole = memory.options(Format::WIN_DMP_BITMAP);
     for options in [&options, &whole] {
         let error = refused(memory, options);
         assert_eq!(error, WinDmpError::Damaged(Box::new(expected.clone())));

@@ -227,7 +227,7 @@ pub(crate) fn refused(memory: &dyn GuestMemory, options: &DumpOptions) -> WinDmp
 /// registers, a dump with this header has the guest's pages as they are.
 pub(crate) fn built_header(kind: WindowsKind) -> (WindowsGuest, WindowsOptions) {
     let guest = WindowsGuest::of_kind(kind, 32 << 20).unwrap();
-    let options = DumpOptions::new(Format::WinDmp)
+    let options = DumpOptions::new(Format::WIN_DMP)
         .machine(kind.machine())
         .cpus(guest.registers());
     let (bytes, _) = to_buffer(&guest, &options);

@@ -110,11 +110,11 @@ fn memory_in_many_pieces() {
     let piece = |n: u8| (u64::from(n) * 2 * PAGE, vec![Page::Random(n)]);
     let guest = PageMemory::new((0..60).map(piece));
     let options = |format| DumpOptions::new(format).windows(given(&*header_64(2 * PAGE)));
-    let (bytes, _) = to_buffer(&guest, &options(Format::WinDmpBitmap));
+    let (bytes, _) = to_buffer(&guest, &options(Format::WIN_DMP_BITMAP));
     assert!(pages(&parse(bytes)) == expected(&guest));
 
     // Of a full dump the smallest gaps are zeroes.
-    let (bytes, summary) = to_buffer(&guest, &options(Format::WinDmp));
+    let (bytes, summary) = to_buffer(&guest, &options(Format::WIN_DMP));
     assert_eq!(summary.pages, 60 + 18);
     let mut found = pages(&parse(bytes));
     assert_eq!(found.len(), 60 + 18);

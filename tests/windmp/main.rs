@@ -30,7 +30,7 @@ use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
 use support::{PAGE, Page, PageMemory};
 
-const FORMATS: [Format; 2] = [Format::WinDmp, Format::WinDmpBitmap];
+const FORMATS: [Format; 2] = [Format::WIN_DMP, Format::WIN_DMP_BITMAP];
 
 /// Three pieces of RAM with every kind of page; page tables at 0x1000, which
 /// map nothing.

@@ -106,7 +106,7 @@ fn leechcore_reads_64_bit_dumps() {
         );
     }
     // More pieces than a full dump's header has room for.
-    let format = Format::WinDmpBitmap;
+    let format = Format::WIN_DMP_BITMAP;
     check(
         "leechcore_pages.py",
         format,
@@ -119,9 +119,9 @@ fn leechcore_reads_64_bit_dumps() {
 fn leechcore_reads_32_bit_dumps() {
     let script = "leechcore_pages.py";
     let header = given(&*header_32(0x1000));
-    check(script, Format::WinDmp, header.clone(), &guest(40));
+    check(script, Format::WIN_DMP, header.clone(), &guest(40));
     // It takes a bitmap of 32-bit guests for raw memory, to the file's end.
-    let format = Format::WinDmpBitmap;
+    let format = Format::WIN_DMP_BITMAP;
     if let Some((success, text)) = run(script, format, header, &guest(40)) {
         assert!(
             !success && text.contains("LeechCore: the memory map is 0x0:"),
@@ -138,7 +138,7 @@ fn volatility3_reads_dumps_of_both_types_and_word_sizes() {
         check(script, format, given(&*header_32(0x1000)), &guest(11));
     }
     // More pieces than a full dump's header has room for.
-    let format = Format::WinDmpBitmap;
+    let format = Format::WIN_DMP_BITMAP;
     check(script, format, given(&*header_64(PAGE)), &guest(100));
     check(script, format, given(&*header_32(0x1000)), &guest(100));
 }
@@ -153,7 +153,7 @@ fn leechcore_and_volatility3_read_the_windows_guest() {
         for format in FORMATS {
             check("volatility_crash.py", format, windows.clone(), &guest);
             // It knows no bitmap of 32-bit guests.
-            if kind == WindowsKind::X86_64 || format == Format::WinDmp {
+            if kind == WindowsKind::X86_64 || format == Format::WIN_DMP {
                 check("leechcore_pages.py", format, windows.clone(), &guest);
             }
         }

@@ -47,7 +47,7 @@ fn refused_32(change: impl FnOnce(&mut DumpHeader32)) -> WinDmpError {
 #[test]
 fn no_header_and_notes_with_something_else() {
     for source in [VmcoreinfoSource::Scan, VmcoreinfoSource::None] {
-        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
         assert_eq!(refused(&options), WinDmpError::NoHeader);
     }
     let mut note = Vec::new();
@@ -56,10 +56,10 @@ fn no_header_and_notes_with_something_else() {
     note.resize(24 + 8191, 0);
     for bytes in [b"OSRELEASE=6.1.0\n".to_vec(), note, vec![]] {
         let len = bytes.len();
-        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(VmcoreinfoSource::Bytes(bytes));
+        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(VmcoreinfoSource::Bytes(bytes));
         assert_eq!(refused(&options), WinDmpError::NotANote { len });
     }
-    let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16]));
+    let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16]));
     let error = dump(&guest(), &mut FaultySink::default(), &options).unwrap_err();
     assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
 }
@@ -100,7 +100,7 @@ fn machines_that_run_no_windows_with_such_a_header() {
     let none = WindowsOptions::new();
     for &machine in Machine::ALL {
         for windows in [&wide, &narrow, &none] {
-            let options = DumpOptions::new(Format::WinDmp)
+            let options = DumpOptions::new(Format::WIN_DMP)
                 .machine(machine)
                 .windows(windows.clone());
             match machine {
@@ -110,7 +110,7 @@ fn machines_that_run_no_windows_with_such_a_header() {
         }
     }
     let machine = Machine::I386;
-    let options = DumpOptions::new(Format::WinDmp)
+    let options = DumpOptions::new(Format::WIN_DMP)
         .machine(machine)
         .windows(wide);
     let bits = 64;
@@ -184,7 +184,7 @@ fn runs_that_overlap_or_leave_ram() {
 fn too_many_pieces_name_the_other_format() {
     let piece = |n: u64| (n << 32, vec![Page::Text(1); 2]);
     let guest = PageMemory::new((0..43).map(piece));
-    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
     let error = refused_of(&guest, &options);
     assert!(matches!(
         error,
@@ -203,7 +203,7 @@ fn contexts_without_registers_or_ram() {
         let place = ContextPlace { cpu, pieces };
         let windows = given(&*header_64(0x1000)).contexts([place]);
         refused(
-            &DumpOptions::new(Format::WinDmp)
+            &DumpOptions::new(Format::WIN_DMP)
                 .windows(windows)
                 .cpus([registers()]),
         )
@@ -236,7 +236,7 @@ fn contexts_without_registers_or_ram() {
 
 #[test]
 fn pages_of_another_size_and_memory_too_high() {
-    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header_64(0x1000)));
+    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
     let guest = PageMemory::new([(0, vec![Page::Zero; 16])]);
     let error = refused_of(&guest, &options.page_size(4 * PAGE));
     assert_eq!(error, WinDmpError::PageSize(4 * PAGE));

@@ -20,7 +20,7 @@ fn options(format: Format) -> DumpOptions {
 
 #[test]
 fn a_full_dump_byte_for_byte() {
-    let (bytes, summary) = to_buffer(&guest(), &options(Format::WinDmp));
+    let (bytes, summary) = to_buffer(&guest(), &options(Format::WIN_DMP));
     assert_eq!(&bytes[..8], b"PAGEDU64");
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     // NumberOfRuns, NumberOfPages, then page frame number and pages of each.
@@ -36,7 +36,7 @@ fn a_full_dump_byte_for_byte() {
 
 #[test]
 fn a_bitmap_dump_byte_for_byte() {
-    let (bytes, _) = to_buffer(&guest(), &options(Format::WinDmpBitmap));
+    let (bytes, _) = to_buffer(&guest(), &options(Format::WIN_DMP_BITMAP));
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(number(0xf98), 5);
     assert_eq!(&bytes[0x2000..0x2008], b"FDMPDUMP");
@@ -152,7 +152,7 @@ fn what_the_header_does_not_say_is_set() {
     for code in [0x4547_4150, 0] {
         let mut header = header_64(0x1000);
         header.bug_check_code = code.into();
-        let options = DumpOptions::new(Format::WinDmp)
+        let options = DumpOptions::new(Format::WIN_DMP)
             .windows(given(&*header))
             .timestamp(Duration::from_secs(1));
         let (bytes, _) = to_buffer(&guest(), &options);
@@ -164,7 +164,7 @@ fn what_the_header_does_not_say_is_set() {
     // A crash that Hyper-V was told of.
     let data = BugcheckData::from_crash_registers([0xe2, 1, 2, 3, 4]);
     let windows = given(&*header_64(0x1000)).bugcheck(data);
-    let options = DumpOptions::new(Format::WinDmp).windows(windows);
+    let options = DumpOptions::new(Format::WIN_DMP).windows(windows);
     let (bytes, _) = to_buffer(&guest(), &options);
     let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0xe2, [1, 2, 3, 4]));
@@ -172,7 +172,7 @@ fn what_the_header_does_not_say_is_set() {
     let mut header = header_64(0x1000);
     header.bug_check_code = 0x7e.into();
     header.bug_check_parameters = [4, 3, 2, 1].map(Into::into);
-    let options = DumpOptions::new(Format::WinDmp).windows(given(&*header));
+    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header));
     let (bytes, _) = to_buffer(&guest(), &options);
     let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0x7e, [4, 3, 2, 1]));
@@ -210,7 +210,7 @@ fn a_dump_of_a_32_bit_guest() {
         assert!(bytes.ends_with(&pages));
         let size = DumpHeader32::SIZE;
         let header_and_bitmap = bytes.len() - pages.len();
-        if format == Format::WinDmp {
+        if format == Format::WIN_DMP {
             assert_eq!(header_and_bitmap, size);
         } else {
             assert_eq!(&bytes[size..size + 8], b"FDMPDUMP");
@@ -237,7 +237,7 @@ fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
         eflags: 0x202,
         ..i386::Registers::default()
     };
-    let options = || DumpOptions::new(Format::WinDmp).windows(given(&*header_32(0x1000)));
+    let options = || DumpOptions::new(Format::WIN_DMP).windows(given(&*header_32(0x1000)));
     let (first, _) = to_buffer(&guest, &options().cpus([wide]));
     let (second, _) = to_buffer(&guest, &options().machine(Machine::I386).cpus([narrow]));
     assert!(first == second);
@@ -261,7 +261,7 @@ fn guest_memory_is_not_written() {
         pieces: vec![(0x2f00, 0x100), (0x9000, 0x3d0)],
     };
     let windows = given(&*header_64(0x1000)).contexts([place]);
-    let options = DumpOptions::new(Format::WinDmp)
+    let options = DumpOptions::new(Format::WIN_DMP)
         .windows(windows)
         .cpus([registers()]);
     let (bytes, _) = to_buffer(&memory, &options);
@@ -310,7 +310,7 @@ fn the_header_comes_from_the_guests_note() {
             VmcoreinfoSource::FwCfg(entry),
             VmcoreinfoSource::FwCfgOrScan(entry),
         ] {
-            let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+            let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
             let (bytes, _) = to_buffer(&memory, &options);
             assert_eq!(&bytes[4..8], &note[28..32]);
             assert!(bytes.ends_with(&owned[0].1));
@@ -333,7 +333,7 @@ fn a_scan_finds_the_note_of_this_guest() {
     let memory = slice_memory(&owned);
     let lost = VmcoreinfoSource::FwCfgOrScan([0; 16]);
     for source in [VmcoreinfoSource::Scan, lost] {
-        let options = DumpOptions::new(Format::WinDmp).vmcoreinfo(source);
+        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
         let (bytes, _) = to_buffer(&memory, &options);
         let header = decoded(&bytes, DumpHeader64::SIZE);
         assert_eq!(header.directory_table_base(), 0x3000);

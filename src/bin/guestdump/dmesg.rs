@@ -1,8 +1,9 @@
 //! `guestdump dmesg`.
 
 use guestdump::guest::linux::{Kernel, LogRecord};
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::qemu::Include;
-use guestdump::{DumpOptions, Format, Progress};
+use guestdump::{Format, Progress, Workers};
 use serde::Serialize;
 
 use crate::args::DmesgArgs;
@@ -51,14 +52,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     let mut source = Source::open(&args.from, &settings)?;
     let watch = Watch::start(progress.clone(), true, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let with_all = |options: DumpOptions| {
-        let options = options.progress(progress.clone());
-        match vmcoreinfo {
-            Some(source) => options.vmcoreinfo(source),
-            None => options,
-        }
-    };
-    let result = read(&mut source, with_all, &progress);
+    let result = read(&mut source, vmcoreinfo, &progress);
     // The guest goes on before anything is printed.
     let resumed = source.resume().map(|_| ());
     if let Some(signal) = watch.caught() {
@@ -74,13 +68,17 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
 /// The whole log, or what there is of it when `progress` is cancelled.
 fn read(
     source: &mut Source,
-    with_all: impl FnOnce(DumpOptions) -> DumpOptions,
+    vmcoreinfo: Option<VmcoreinfoSource>,
     progress: &Progress,
 ) -> Result<LogOf> {
     source.stop()?;
-    let options = with_all(source.options(Format::Elf)?);
+    let mut guest = source.options(Format::Elf)?.guest;
+    if let Some(given) = vmcoreinfo {
+        guest = guest.vmcoreinfo(given);
+    }
+    let workers = Workers::new().progress(progress.clone());
     let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);
-    let kernel = Kernel::find(source.memory(), &options).map_err(|e| failure(&e))?;
+    let kernel = Kernel::find(source.memory(), &guest, &workers).map_err(|e| failure(&e))?;
     let mut records = Vec::new();
     let mut broken = None;
     let log = kernel.log().map_err(|e| failure(&e))?;

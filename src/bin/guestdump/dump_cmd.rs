@@ -12,7 +12,7 @@ use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::vmcoreinfo::MAX_SIZE;
 use guestdump::windmp::DumpHeader64;
-use guestdump::{DumpSink, Format, Progress, Summary};
+use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
 use crate::missing;
@@ -97,13 +97,10 @@ fn write(
 ) -> Result<Summary> {
     source.stop()?;
     let format = args.format.unwrap_or_else(|| default_format(sink));
-    let options = source.options(format)?;
-    let mut options = args
-        .exclude
-        .apply(options)
+    let mut options = source
+        .options(format)?
         .threads(args.threads.into())
         .on_read_error(args.on_read_error.into())
-        .keep_partial(args.keep_partial)
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
@@ -111,19 +108,37 @@ fn write(
     if let Some(rate) = args.throttle {
         options = options.throttle(rate);
     }
-    if args.paging {
-        options = options.paging(Budget::default());
-    }
     if let Some(source) = vmcoreinfo {
-        options = options.vmcoreinfo(source);
+        options.guest = options.guest.vmcoreinfo(source);
     }
-    if let Some(header) = header {
-        options = options.windows_header(header);
-    }
-    options = options.windows_damaged(args.windows_damaged);
+    options.format = format_options(args, options.format, header)
+        .map_err(|error| Failure::new(error.to_string()))?;
     source
         .dump(sink, &options)
         .map_err(|error| target::failure(&args.to, error))
+}
+
+/// The format's own options, by what the command line asks for.
+fn format_options(
+    args: &DumpArgs,
+    mut format: FormatOptions,
+    header: Option<HeaderSource>,
+) -> Result<FormatOptions, NotInFormat> {
+    if args.paging {
+        format = format.paging(Budget::default())?;
+    }
+    if args.keep_partial {
+        format = format.keep_partial()?;
+    }
+    format = args.exclude.apply(format)?;
+    if let FormatOptions::Windows(windows) = format {
+        let windows = windows.damaged(args.windows_damaged);
+        return Ok(FormatOptions::Windows(match header {
+            Some(header) => windows.header(header),
+            None => windows,
+        }));
+    }
+    Ok(format)
 }
 
 fn report(
@@ -174,8 +189,8 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
 
 fn default_format(sink: &mut dyn DumpSink) -> Format {
     match sink.access() {
-        SinkAccess::Positioned(_) => Format::KdumpRawZlib,
-        _ => Format::KdumpZlib,
+        SinkAccess::Positioned(_) => Format::KDUMP_RAW_ZLIB,
+        _ => Format::KDUMP_ZLIB,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use guestdump::guest::linux::{DumpLevel, ExcludedPages};
-use guestdump::{DumpOptions, ExclusionSummary, OnUnknownKernel};
+use guestdump::{ExclusionSummary, FormatOptions, NotInFormat, OnUnknownKernel};
 use serde::Serialize;
 
 /// Which pages are left out.
@@ -54,12 +54,12 @@ impl ExcludeArgs {
         named.fold(given.unwrap_or_default(), DumpLevel::with)
     }
 
-    pub(crate) fn apply(&self, options: DumpOptions) -> DumpOptions {
+    pub(crate) fn apply(&self, format: FormatOptions) -> Result<FormatOptions, NotInFormat> {
         let policy = match self.on_unknown_kernel {
             UnknownKernel::Fail => OnUnknownKernel::Fail,
             UnknownKernel::DumpAll => OnUnknownKernel::DumpAll,
         };
-        options.dump_level(self.level()).on_unknown_kernel(policy)
+        format.dump_level(self.level(), policy)
     }
 }
 

@@ -10,7 +10,7 @@ use guestdump::elf::{PT_LOAD, ProgramHeader};
 use guestdump::kdump::{DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec};
 use guestdump::read::{Headers, Vmcore};
 use guestdump::vmcoreinfo::Vmcoreinfo;
-use guestdump::{Format, GuestMemory, Machine, Registers};
+use guestdump::{CpuState, Format, GuestMemory, Machine};
 use serde::Serialize;
 
 use crate::args::FileArgs;
@@ -106,7 +106,7 @@ pub(crate) struct Cpu {
     pub(crate) program_counter: Option<Number>,
     pub(crate) stack_pointer: Option<Number>,
     pub(crate) page_table_root: Option<Number>,
-    pub(crate) registers: Option<Registers>,
+    pub(crate) registers: Option<CpuState>,
 }
 
 #[derive(Debug, Serialize)]
@@ -183,8 +183,8 @@ fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> 
     let kdump = matches!(headers, Headers::Kdump { .. });
     if let Headers::WinDmp { bitmap, .. } = headers {
         let format = match bitmap {
-            Some(_) => Format::WinDmpBitmap,
-            None => Format::WinDmp,
+            Some(_) => Format::WIN_DMP_BITMAP,
+            None => Format::WIN_DMP,
         };
         return format.name().to_owned();
     }
@@ -269,7 +269,7 @@ fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
     };
     let notes = vmcore.notes().flatten().map(|(_, note)| note);
     let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
-    let cpu = |(status, registers): (Note<'_>, Registers)| Cpu {
+    let cpu = |(status, registers): (Note<'_>, CpuState)| Cpu {
         pid: machine.prstatus_pid(status.desc),
         program_counter: Some(Number(registers.program_counter())),
         stack_pointer: Some(Number(registers.stack_pointer())),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
 use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
-use guestdump::{Machine, Registers};
+use guestdump::{CpuState, GuestInfo, Machine};
 
 use crate::map_file::{self, Region};
 use crate::report::{Failure, Result, chain};
@@ -21,10 +21,25 @@ pub(crate) struct RawGuest {
     pub(crate) machine: Option<Machine>,
     /// In bytes.
     pub(crate) page_size: Option<u64>,
-    pub(crate) cpus: Vec<Registers>,
+    pub(crate) cpus: Vec<CpuState>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
     /// Of a process's core file, what of the guest is not in it.
     pub(crate) missing: Option<Vec<Missing>>,
+}
+
+impl RawGuest {
+    /// The facts of the map; a guest of x86_64 if it does not name a machine.
+    pub(crate) fn info(&self) -> GuestInfo {
+        let machine = self.machine.unwrap_or(Machine::X86_64);
+        let mut info = GuestInfo::new(machine).cpus(self.cpus.iter().cloned());
+        if let Some(bytes) = self.page_size {
+            info = info.page_size(bytes);
+        }
+        if let Some(source) = &self.vmcoreinfo {
+            info = info.vmcoreinfo(source.clone());
+        }
+        info
+    }
 }
 
 /// Where a map's regions lie if it does not name a file.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use guestdump::abi::number::Number;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, validate_ranges};
-use guestdump::{Machine, Registers, error_chain};
+use guestdump::{CpuState, Machine, error_chain};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ struct MapFile {
     machine: Option<String>,
     page_size: Option<Number>,
     regions: Vec<Region>,
-    /// Registers of CPUs of the machine, which may be named further down or
+    /// CpuState of CPUs of the machine, which may be named further down or
     /// on the command line.
     #[serde(default)]
     cpus: Vec<Box<RawValue>>,
@@ -50,7 +50,7 @@ pub(crate) struct Map {
     pub(crate) page_size: Option<u64>,
     /// In ascending order.
     pub(crate) regions: Vec<(MemoryRange, Region)>,
-    pub(crate) cpus: Vec<Registers>,
+    pub(crate) cpus: Vec<CpuState>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
 }
 
@@ -81,9 +81,9 @@ pub(crate) fn parse(bytes: &[u8], machine: Option<Machine>) -> Result<Map, Strin
 }
 
 /// The error says which CPU it is.
-fn cpus(machine: Machine, entries: &[Box<RawValue>]) -> Result<Vec<Registers>, String> {
+fn cpus(machine: Machine, entries: &[Box<RawValue>]) -> Result<Vec<CpuState>, String> {
     let one = |cpu: usize, entry: &RawValue| {
-        Registers::deserialize_for(machine, entry)
+        CpuState::deserialize_for(machine, entry)
             .map_err(|e| format!("CPU {cpu} of a {machine} guest: {e}"))
     };
     let entries = entries.iter().enumerate();

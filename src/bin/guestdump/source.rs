@@ -9,7 +9,9 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::read::Vmcore;
-use guestdump::{DumpOptions, DumpSink, Format, GuestMemory, Machine, Progress, Summary, dump};
+use guestdump::{
+    DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Progress, Summary, dump,
+};
 
 use crate::map::{self, Backing, RawGuest};
 use crate::number::parse_size;
@@ -217,32 +219,17 @@ impl Source {
         }
     }
 
-    /// What the source knows about the guest.
+    /// The options of a dump in `format`, with what the source knows about the
+    /// guest.
     pub(crate) fn options(&self, format: Format) -> Result<DumpOptions> {
-        let mut options = DumpOptions::new(format);
-        match self {
-            Self::Demo(guest) => {
-                options = options
-                    .cpus(guest.cpus())
-                    .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
-            }
+        let guest = match self {
+            Self::Demo(guest) => GuestInfo::new(Machine::X86_64)
+                .cpus(guest.cpus())
+                .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry())),
             Self::DemoWindows(guest) => {
-                options = options
-                    .machine(guest.kind().machine())
-                    .cpus(guest.registers());
+                GuestInfo::new(guest.kind().machine()).cpus(guest.registers())
             }
-            Self::Raw(guest) => {
-                options = options.cpus(guest.cpus.iter().cloned());
-                if let Some(machine) = guest.machine {
-                    options = options.machine(machine);
-                }
-                if let Some(bytes) = guest.page_size {
-                    options = options.page_size(bytes);
-                }
-                if let Some(source) = &guest.vmcoreinfo {
-                    options = options.vmcoreinfo(source.clone());
-                }
-            }
+            Self::Raw(guest) => guest.info(),
             Self::Vmcore(vmcore, name) => {
                 return vmcore
                     .options(format)
@@ -253,8 +240,8 @@ impl Source {
                     .options(format)
                     .map_err(|e| Failure::because(name, &e));
             }
-        }
-        Ok(options)
+        };
+        Ok(DumpOptions::new(guest, format))
     }
 }
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use guestdump::guest::windows::WinDmpError;
 use guestdump::sink::{FileSinkOptions, Target};
-use guestdump::{DumpSink, Error};
+use guestdump::{DumpSink, Error, Refusal};
 
 use crate::report::{Failure, Result, chain};
 
@@ -51,16 +51,14 @@ pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn 
 pub(crate) fn failure(target: &Target, error: Error) -> Failure {
     match error {
         Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
-        Error::WinDmp(e @ WinDmpError::Damaged(_)) => {
-            let text = chain(&Error::WinDmp(e));
-            Failure::new(format!(
-                "{text}: pass --windows-header FILE, or --windows-damaged, or --format elf"
-            ))
-        }
-        Error::WinDmp(e) if e.wants_header() => {
-            let text = chain(&Error::WinDmp(e));
-            Failure::new(format!("{text}: pass it with --windows-header FILE"))
-        }
+        Error::Refused(Refusal::WinDmp(WinDmpError::Damaged(_))) => Failure::new(format!(
+            "{}: pass --windows-header FILE, or --windows-damaged, or --format elf",
+            chain(&error)
+        )),
+        Error::Refused(Refusal::WinDmp(ref e)) if e.wants_header() => Failure::new(format!(
+            "{}: pass it with --windows-header FILE",
+            chain(&error)
+        )),
         Error::Incomplete { .. } => {
             Failure::new(format!("{} is kept: {}", Name(target), chain(&error))).kept()
         }

@@ -10,7 +10,7 @@ use crate::demo::windows::tables;
 use crate::guest::windows::discover::width::Width;
 
 /// Those of CPU `cpu`.
-pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::Registers {
+pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::CpuState {
     match kind.width() {
         Width::Bits32 => registers_32(kind, cpu).into(),
         Width::Bits64 => registers_64(kind, cpu).into(),

@@ -18,7 +18,7 @@ mod tables;
 
 use std::{fmt, io};
 
-use crate::arch::{Registers, x86_64};
+use crate::arch::{CpuState, x86_64};
 use crate::demo::{DemoError, MIN_SIZE, PageKind, VGA_HOLE, content, memory_map};
 use crate::demo::{next_populated, read_pages};
 use crate::guest::windows::BugcheckData;
@@ -107,7 +107,7 @@ impl WindowsGuest {
 
     /// The registers of the guest's two CPUs, which are in the kernel.
     #[must_use]
-    pub fn registers(&self) -> Vec<Registers> {
+    pub fn registers(&self) -> Vec<CpuState> {
         let registers = |index| cpu::registers(self.kind, index);
         (0..kernel::CPUS).map(registers).collect()
     }

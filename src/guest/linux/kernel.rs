@@ -6,18 +6,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::abi::Class;
 use crate::arch::Machine;
-use crate::dump::DumpOptions;
-use crate::error::Result as DumpResult;
+use crate::fault::Fault;
+use crate::guest::GuestInfo;
 use crate::guest::paging::{
     AddressSpace, ReadPhysical, RecentPages, TranslateError, kernel_address_space,
 };
 use crate::guest::reader::Guest;
+use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::guest::vmcoreinfo::locate;
+use crate::memory::RangeError;
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
 use crate::selection::Selection;
+use crate::selection::SelectionError;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 use crate::workers::Threads;
+use crate::workers::Workers;
 
 use crate::guest::linux::pages::{DumpLevel, Exclusion, excluded};
 use crate::guest::linux::vmemmap::Vmemmap;
@@ -49,6 +53,23 @@ pub struct Kernel<'a> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
+    /// The memory's ranges are bad.
+    #[error(transparent)]
+    Ranges(#[from] RangeError),
+    /// The filter covers no RAM.
+    #[error("no RAM lies in the {length:#x} bytes from guest-physical address {begin:#x} on")]
+    NoPages {
+        /// First guest-physical address.
+        begin: u64,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// VMCOREINFO cannot be used.
+    #[error("VMCOREINFO cannot be used")]
+    Vmcoreinfo(#[from] VmcoreinfoError),
+    /// The search failed or was cancelled.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// There is no VMCOREINFO, by which everything is found.
     #[error("the guest has no VMCOREINFO: it runs no Linux, or one without CONFIG_VMCORE_INFO")]
     NoVmcoreinfo,
@@ -103,18 +124,31 @@ pub enum KernelError {
     },
 }
 
+impl From<SelectionError> for KernelError {
+    fn from(error: SelectionError) -> Self {
+        match error {
+            SelectionError::Ranges(error) => Self::Ranges(error),
+            SelectionError::EmptyFilter { begin, length } => Self::NoPages { begin, length },
+        }
+    }
+}
+
 impl<'a> Kernel<'a> {
-    /// The kernel of a guest. Of `options` the machine, VMCOREINFO's source,
-    /// the threads and the progress count.
+    /// Finds the kernel of a guest by its VMCOREINFO. `workers` search for it.
     ///
     /// # Errors
     ///
-    /// - as [`crate::dump`] refuses the memory's ranges or VMCOREINFO;
+    /// - [`KernelError::Ranges`] if the memory's ranges are bad;
+    /// - [`KernelError::Vmcoreinfo`] if VMCOREINFO cannot be used;
     /// - [`KernelError::NoVmcoreinfo`] if there is none.
-    pub fn find(memory: &'a dyn GuestMemory, options: &'a DumpOptions) -> DumpResult<Self> {
+    pub fn find(
+        memory: &'a dyn GuestMemory,
+        info: &GuestInfo,
+        workers: &'a Workers,
+    ) -> Result<Self, KernelError> {
         let ranges = memory.ranges();
         validate_ranges(&ranges)?;
-        let machine = options.machine;
+        let machine = info.machine;
         let guest = Guest {
             memory,
             ranges: &ranges,
@@ -122,12 +156,12 @@ impl<'a> Kernel<'a> {
         };
         let located = locate(
             guest,
-            &options.vmcoreinfo,
-            options.workers(),
-            &options.progress,
+            &info.vmcoreinfo,
+            workers.as_threads(),
+            workers.handle(),
         )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        Ok(Self::new(memory, ranges, located.info, options))
+        Ok(Self::new(memory, ranges, machine, located.info, workers))
     }
 
     /// The kernel of the guest with this memory, whose ranges are checked, and
@@ -135,10 +169,10 @@ impl<'a> Kernel<'a> {
     pub(crate) fn new(
         memory: &'a dyn GuestMemory,
         ranges: Vec<MemoryRange>,
+        machine: Machine,
         info: Vmcoreinfo,
-        options: &'a DumpOptions,
+        workers: &'a Workers,
     ) -> Self {
-        let machine = options.machine;
         let mut kernel = Self {
             space: None,
             vmemmap: Vmemmap::default(),
@@ -146,8 +180,8 @@ impl<'a> Kernel<'a> {
             ranges,
             machine,
             info,
-            threads: options.workers(),
-            progress: options.progress.clone(),
+            threads: workers.as_threads(),
+            progress: workers.handle().clone(),
             translations: Mutex::default(),
         };
         let guest = kernel.guest();
@@ -172,17 +206,21 @@ impl<'a> Kernel<'a> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Kernel`](crate::Error::Kernel) if the kernel's memory map
-    ///   cannot be understood;
-    /// - [`Error::Cancelled`](crate::Error::Cancelled).
-    pub fn exclusion(&self, level: DumpLevel) -> DumpResult<Exclusion> {
+    /// - [`KernelError::Fault`] if the search was cancelled;
+    /// - any other [`KernelError`] if the kernel's memory map cannot be
+    ///   understood.
+    pub fn exclusion(&self, level: DumpLevel) -> Result<Exclusion, KernelError> {
         let all = Selection::new(&self.ranges, self.page_size()?, None)?;
         self.exclude(level, &all)
     }
 
     /// As [`exclusion`](Self::exclusion), of `selection`, which has this
     /// kernel's pages.
-    pub(crate) fn exclude(&self, level: DumpLevel, selection: &Selection) -> DumpResult<Exclusion> {
+    pub(crate) fn exclude(
+        &self,
+        level: DumpLevel,
+        selection: &Selection,
+    ) -> Result<Exclusion, KernelError> {
         excluded(self, selection, level, self.threads, &self.progress)
     }
 

@@ -1,10 +1,9 @@
 //! Which page tables a guest has, from what a dump knows of it.
 
-use crate::arch::{Machine, Registers, s390x};
+use crate::arch::{CpuState, Machine, s390x};
 use crate::elf::note::Notes;
-use crate::error::{Error, Result};
 use crate::guest::paging::{
-    Aarch64, AddressSpace, Ppc64Radix, ReadPhysical, Riscv, S390x, X86, X86Mode,
+    Aarch64, AddressSpace, PagingError, Ppc64Radix, ReadPhysical, Riscv, S390x, X86, X86Mode,
 };
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -14,18 +13,18 @@ use crate::vmcoreinfo::Vmcoreinfo;
 ///
 /// # Errors
 ///
-/// - [`Error::PagingMachine`] if this crate does not know the architecture's
+/// - [`PagingError::Machine`] if this crate does not know the architecture's
 ///   page tables;
-/// - [`Error::NoPageTables`] if none is known.
+/// - [`PagingError::NoPageTables`] if none is known.
 pub(crate) fn address_spaces(
     machine: Machine,
-    cpus: &[Registers],
+    cpus: &[CpuState],
     notes: &[u8],
     info: Option<&Vmcoreinfo>,
     read: &ReadPhysical<'_>,
-) -> Result<Vec<AddressSpace>> {
+) -> Result<Vec<AddressSpace>, PagingError> {
     if !is_known(machine) {
-        return Err(Error::PagingMachine { machine });
+        return Err(PagingError::Machine(machine));
     }
     let kernel = info.and_then(|info| of_kernel(machine, info, read));
     let of_notes = machine.decode_notes(Notes::new(notes, machine.encoding().order));
@@ -36,7 +35,7 @@ pub(crate) fn address_spaces(
         .chain(kernel)
         .collect();
     if spaces.is_empty() {
-        return Err(Error::NoPageTables);
+        return Err(PagingError::NoPageTables);
     }
     Ok(spaces)
 }
@@ -57,22 +56,22 @@ fn is_known(machine: Machine) -> bool {
 }
 
 /// `None` if the registers do not tell: not every note has all of them.
-fn of_registers(machine: Machine, registers: &Registers) -> Option<AddressSpace> {
+fn of_registers(machine: Machine, registers: &CpuState) -> Option<AddressSpace> {
     match registers {
         // Without EFER: with PAE this is taken for long mode.
-        Registers::X86_64(r) => of_x86(r.cr0, r.cr3, r.cr4, true),
-        Registers::I386(r) => of_x86(r.cr0.into(), r.cr3.into(), r.cr4.into(), false),
-        Registers::Riscv(r) => of_riscv(machine, r.satp),
+        CpuState::X86_64(r) => of_x86(r.cr0, r.cr3, r.cr4, true),
+        CpuState::I386(r) => of_x86(r.cr0.into(), r.cr3.into(), r.cr4.into(), false),
+        CpuState::Riscv(r) => of_riscv(machine, r.satp),
         // In no note, but a caller may know them.
-        Registers::Aarch64(r) if r.tcr != 0 => Some(AddressSpace::Aarch64(Aarch64 {
+        CpuState::Aarch64(r) if r.tcr != 0 => Some(AddressSpace::Aarch64(Aarch64 {
             ttbr0: r.ttbr0,
             ttbr1: r.ttbr1,
             tcr: r.tcr,
             order: machine.encoding().order,
         })),
-        Registers::Aarch64(_) => None,
-        Registers::S390x(r) => of_s390x(r),
-        Registers::Arm(_) | Registers::Ppc64(_) | Registers::Loongarch64(_) => None,
+        CpuState::Aarch64(_) => None,
+        CpuState::S390x(r) => of_s390x(r),
+        CpuState::Arm(_) | CpuState::Ppc64(_) | CpuState::Loongarch64(_) => None,
     }
 }
 
@@ -346,7 +345,7 @@ mod tests {
     #[test]
     fn registers_of_each_architecture() {
         let spaces =
-            |machine, cpus: &[Registers]| address_spaces(machine, cpus, &[], None, &nothing);
+            |machine, cpus: &[CpuState]| address_spaces(machine, cpus, &[], None, &nothing);
         let x86 = |cr3, mode| AddressSpace::X86(X86 { cr3, mode });
         let r = i386::Registers {
             cr0: 0x8000_0011,
@@ -371,7 +370,7 @@ mod tests {
             ]
         );
         let hart = |satp| {
-            Registers::from(riscv::Registers {
+            CpuState::from(riscv::Registers {
                 satp,
                 ..riscv::Registers::default()
             })
@@ -427,9 +426,12 @@ mod tests {
             (Machine::S390x, super::s390x::Registers::default().into()),
         ] {
             let result = spaces(machine, &[cpu]);
-            assert!(matches!(result, Err(Error::NoPageTables)), "{machine}");
+            assert!(
+                matches!(result, Err(PagingError::NoPageTables)),
+                "{machine}"
+            );
         }
         let result = spaces(Machine::Loongarch64, &[]);
-        assert!(matches!(result, Err(Error::PagingMachine { .. })));
+        assert!(matches!(result, Err(PagingError::Machine(_))));
     }
 }

@@ -42,6 +42,9 @@ mod x86;
 
 use std::io;
 
+use crate::arch::Machine;
+use crate::fault::Fault;
+
 pub use aarch64::Aarch64;
 pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};
 pub use ppc64::Ppc64Radix;
@@ -52,6 +55,20 @@ pub use walk::{Budget, Mapping, Mappings, mappings};
 pub use x86::{X86, X86Mode};
 
 use walk::Tree;
+
+/// Why the guest-virtual addresses of a guest cannot be listed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PagingError {
+    /// This crate does not know the architecture's page tables.
+    #[error("the page tables of {0} guests are not known")]
+    Machine(Machine),
+    /// Nothing says where the guest's page tables are.
+    #[error("nothing says where the guest's page tables are")]
+    NoPageTables,
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
 
 /// Fills all of a buffer with the guest's bytes from a guest-physical address
 /// on, and fails if not all of them are RAM.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use crate::abi::ByteOrder;
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::guest::paging::{
     AddressSpace, ReadPhysical, TranslateError, aarch64, ppc64, riscv, s390x, x86,
 };
@@ -258,14 +258,14 @@ impl Tree {
 ///
 /// # Errors
 ///
-/// [`Error::Cancelled`] if `progress` says so.
+/// [`Fault::Cancelled`] if `progress` says so.
 pub fn mappings(
     spaces: &[AddressSpace],
     read: &ReadPhysical<'_>,
     ram: &[MemoryRange],
     budget: Budget,
     progress: &Progress,
-) -> Result<Mappings> {
+) -> Result<Mappings, Fault> {
     let mut walk = Walk {
         read,
         ram: joined(ram),
@@ -335,15 +335,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, tree: &Tree) -> Result<()> {
+    fn tree(&mut self, tree: &Tree) -> Result<(), Fault> {
         self.visits.clear();
         self.table(tree, 0, tree.root, 0)
     }
 
     /// Walks `table`, whose first entry is for `vaddr`.
-    fn table(&mut self, tree: &Tree, depth: usize, table: Table, vaddr: u64) -> Result<()> {
+    fn table(&mut self, tree: &Tree, depth: usize, table: Table, vaddr: u64) -> Result<(), Fault> {
         if self.progress.is_cancelled() {
-            return Err(Error::Cancelled);
+            return Err(Fault::Cancelled);
         }
         if depth == 1 && !self.walked.insert((tree.complete(vaddr), table)) {
             return Ok(());

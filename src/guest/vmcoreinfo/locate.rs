@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
-use crate::error::Result;
+use crate::fault::Fault;
 use crate::guest::reader::Guest;
 use crate::guest::vmcoreinfo::finds::Finds;
 use crate::guest::vmcoreinfo::scan::{PageStart, for_each_page_start};
@@ -160,6 +160,9 @@ pub enum VmcoreinfoError {
         /// What the memory reported.
         source: io::Error,
     },
+    /// The search failed or was cancelled.
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }
 
 /// `struct FWCfgVMCoreInfo`, little-endian for every guest.
@@ -193,7 +196,7 @@ pub(crate) fn locate(
     source: &VmcoreinfoSource,
     threads: Threads<'_>,
     progress: &Progress,
-) -> Result<Option<Located>> {
+) -> Result<Option<Located>, VmcoreinfoError> {
     let found = |info, origin| {
         Ok(Some(Located {
             info,
@@ -263,7 +266,7 @@ pub(crate) fn read_note_bytes(
     wanted: &dyn Fn(&[u8]) -> bool,
     threads: Threads<'_>,
     progress: &Progress,
-) -> Result<Option<Vec<u8>>> {
+) -> Result<Option<Vec<u8>>, VmcoreinfoError> {
     let from_fw_cfg = |entry| {
         let (gpa, size) = fw_cfg_place(entry)?;
         read_bytes(guest, gpa, size)
@@ -287,7 +290,7 @@ fn scan_notes(
     wanted: &dyn Fn(&[u8]) -> bool,
     threads: Threads<'_>,
     progress: &Progress,
-) -> Result<Option<Vec<u8>>> {
+) -> Result<Option<Vec<u8>>, VmcoreinfoError> {
     let mut found = None;
     let mut looked_at = 0;
     let claim = |start: &PageStart| is_claim(start, guest.machine);
@@ -321,7 +324,11 @@ fn read_bytes(guest: Guest<'_>, gpa: u64, size: u64) -> Result<Vec<u8>, Vmcorein
     Ok(bytes)
 }
 
-fn scan(guest: Guest<'_>, threads: Threads<'_>, progress: &Progress) -> Result<Option<Located>> {
+fn scan(
+    guest: Guest<'_>,
+    threads: Threads<'_>,
+    progress: &Progress,
+) -> Result<Option<Located>, VmcoreinfoError> {
     let finds = find_all(guest, threads, progress)?;
     let candidates: Vec<_> = finds.iter().map(|(_, c)| c.clone()).collect();
     Ok(finds.into_iter().next().map(|(info, c)| Located {
@@ -337,7 +344,7 @@ pub(crate) fn find_all(
     guest: Guest<'_>,
     threads: Threads<'_>,
     progress: &Progress,
-) -> Result<Vec<(Vmcoreinfo, Candidate)>> {
+) -> Result<Vec<(Vmcoreinfo, Candidate)>, VmcoreinfoError> {
     let mut finds = Finds::new(guest);
     let claim = |start: &PageStart| is_claim(start, guest.machine);
     for_each_page_start(

@@ -1,7 +1,7 @@
 //! Looking at the first bytes of every populated page of guest RAM.
 #![forbid(unsafe_code)]
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::guest::reader::Guest;
 use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
@@ -32,7 +32,7 @@ pub(crate) fn for_each_page_start(
     most: usize,
     wanted: &(dyn Fn(&PageStart) -> bool + Sync),
     look: &mut dyn FnMut(u64, &PageStart) -> bool,
-) -> Result<()> {
+) -> Result<(), VmcoreinfoError> {
     let memory = guest.memory;
     let mut extents = Extents {
         memory,
@@ -71,7 +71,7 @@ struct Extents<'a> {
 
 impl Extents<'_> {
     /// The next extents, of [`TASK`] bytes together; none at the end.
-    fn task(&mut self) -> Result<Vec<MemoryRange>> {
+    fn task(&mut self) -> Result<Vec<MemoryRange>, VmcoreinfoError> {
         let mut task = Vec::new();
         let mut size = 0;
         while size < TASK {
@@ -102,14 +102,14 @@ fn scan(
     progress: &Progress,
     most: usize,
     wanted: &dyn Fn(&PageStart) -> bool,
-) -> Result<Vec<(u64, PageStart)>> {
+) -> Result<Vec<(u64, PageStart)>, VmcoreinfoError> {
     let mut found = Vec::new();
     let mut buf = Vec::new();
     for extent in task {
         let mut rest = extent.starting_at(extent.start().next_multiple_of(MIN_PAGE_SIZE));
         while let Some(part) = rest {
             if progress.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(Fault::Cancelled.into());
             }
             let (piece, behind) = part.split_at(READ_AT_ONCE);
             rest = behind;
@@ -131,7 +131,7 @@ fn for_each_in(
     piece: MemoryRange,
     buf: &mut Vec<u8>,
     look: &mut dyn FnMut(u64, &PageStart),
-) -> Result<()> {
+) -> Result<(), VmcoreinfoError> {
     let starts = (piece.start()..).step_by(MIN_PAGE_SIZE as usize);
     let bytes = match memory.as_slice(piece) {
         Some(bytes) => bytes,
@@ -157,7 +157,7 @@ fn for_each_alone(
     memory: &dyn GuestMemory,
     piece: MemoryRange,
     look: &mut dyn FnMut(u64, &PageStart),
-) -> Result<()> {
+) -> Result<(), VmcoreinfoError> {
     for gpa in (piece.start()..piece.end()).step_by(MIN_PAGE_SIZE as usize) {
         let mut start = PageStart::default();
         memory

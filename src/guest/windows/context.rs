@@ -3,7 +3,7 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::arch::{Registers, x86_64};
+use crate::arch::{CpuState, x86_64};
 use crate::windmp::Header;
 use crate::windmp::{
     CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_DEBUG_REGISTERS, CONTEXT_EXTENDED_REGISTERS,
@@ -11,8 +11,8 @@ use crate::windmp::{
     Fxsave,
 };
 
-/// Registers of a virtual CPU that a `CONTEXT` has and
-/// [`Registers`](crate::Registers) has not. What is not given is not marked
+/// CpuState of a virtual CPU that a `CONTEXT` has and
+/// [`CpuState`](crate::Registers) has not. What is not given is not marked
 /// as valid in the context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExtraState {
@@ -65,15 +65,11 @@ impl SseState {
 
 /// The bytes of the context that a guest with this header has; `None` for
 /// registers of a CPU that runs no Windows with such a header.
-pub(crate) fn encode(
-    header: &Header,
-    registers: &Registers,
-    extra: &ExtraState,
-) -> Option<Vec<u8>> {
+pub(crate) fn encode(header: &Header, registers: &CpuState, extra: &ExtraState) -> Option<Vec<u8>> {
     match (registers, header) {
-        (Registers::X86_64(r), Header::Bits64(_)) => Some(encode_64(r, extra)),
-        (Registers::X86_64(r), Header::Bits32(_)) => Some(encode_32(r, extra)),
-        (Registers::I386(r), Header::Bits32(_)) => Some(encode_32(&(&**r).into(), extra)),
+        (CpuState::X86_64(r), Header::Bits64(_)) => Some(encode_64(r, extra)),
+        (CpuState::X86_64(r), Header::Bits32(_)) => Some(encode_32(r, extra)),
+        (CpuState::I386(r), Header::Bits32(_)) => Some(encode_32(&(&**r).into(), extra)),
         _ => None,
     }
 }

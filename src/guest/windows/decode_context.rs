@@ -1,16 +1,16 @@
-//! Registers out of the `CONTEXT` of a dump's header.
+//! CpuState out of the `CONTEXT` of a dump's header.
 #![forbid(unsafe_code)]
 
 use zerocopy::FromBytes;
 
-use crate::arch::{Registers, i386, x86_64};
+use crate::arch::{CpuState, i386, x86_64};
 use crate::windmp::Header;
 use crate::windmp::{
     CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_I386, CONTEXT_INTEGER, Context32, Context64, FILLER,
 };
 
 /// The registers in the header's context, if it has any; CR3 is the header's.
-pub(crate) fn decode_context(header: &Header) -> Option<Registers> {
+pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
     let cr3 = header.directory_table_base();
     let selector = |selector| x86_64::Segment {
         selector,

@@ -4,6 +4,8 @@
 use std::fmt;
 
 use crate::arch::Machine;
+use crate::fault::Fault;
+use crate::guest::vmcoreinfo::VmcoreinfoError;
 
 /// A list of Windows's kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,4 +276,15 @@ impl WinDmpError {
                 | Self::TooMuchWork { .. }
         )
     }
+}
+
+/// Why a Windows guest cannot be understood.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WindowsError {
+    #[error(transparent)]
+    WinDmp(#[from] WinDmpError),
+    #[error(transparent)]
+    Vmcoreinfo(#[from] VmcoreinfoError),
+    #[error(transparent)]
+    Fault(#[from] Fault),
 }

@@ -25,7 +25,7 @@
 //! let file = tempfile::tempfile()?;
 //! let mut sink = FdSink::new(file.try_clone()?.into())?;
 //! let windows = WindowsOptions::new().header(HeaderSource::Guest);
-//! let options = DumpOptions::new(Format::WinDmp)
+//! let options = DumpOptions::new(Format::WIN_DMP)
 //!     .cpus(guest.registers())
 //!     .windows(windows);
 //! let summary = dump(&guest, &mut sink, &options)?;
@@ -56,6 +56,7 @@ pub use context::{DebugRegisters, ExtraState, SseState};
 #[cfg(feature = "file")]
 pub(crate) use decode_context::decode_context;
 pub use discover::{SkipReason, SkippedCpu};
+pub(crate) use error::WindowsError;
 pub use error::{KernelList, ListFault, WinDmpError};
-pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsOptions};
+pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsInfo};
 pub use source::HeaderOrigin;

@@ -12,7 +12,7 @@ pub enum HeaderSource {
     #[default]
     Any,
     /// The note of the guest's driver, which
-    /// [`DumpOptions::vmcoreinfo`](crate::DumpOptions::vmcoreinfo) leads to.
+    /// [`GuestInfo::vmcoreinfo`](crate::guest::GuestInfo::vmcoreinfo) leads to.
     /// A scan of guest RAM finds it as well, at the start of a page.
     Note,
     /// These bytes: a `DUMP_HEADER64` of 8 KiB or a `DUMP_HEADER32` of 4 KiB.
@@ -54,91 +54,60 @@ impl BugcheckData {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextPlace {
     /// Index of the virtual CPU in
-    /// [`DumpOptions::cpus`](crate::DumpOptions::cpus).
+    /// [`GuestInfo::cpus`](crate::guest::GuestInfo::cpus).
     pub cpu: usize,
     /// Guest-physical address and length in bytes of each piece, in order: a
     /// context that reaches over a page border may go on in any other page.
     pub pieces: Vec<(u64, usize)>,
 }
 
-/// What there is to say about a Windows guest beyond its memory and its
-/// CPUs' registers.
+/// Facts about a Windows guest beyond its memory and its CPUs' registers.
 #[derive(Debug, Clone, Default)]
-pub struct WindowsOptions {
-    pub(crate) header: HeaderSource,
-    pub(crate) bugcheck: Option<BugcheckData>,
+pub struct WindowsInfo {
     pub(crate) crash_registers: Option<BugcheckData>,
     pub(crate) extra: Vec<ExtraState>,
     pub(crate) contexts: Vec<ContextPlace>,
     pub(crate) crashed_cpu: usize,
-    pub(crate) damaged: bool,
 }
 
-impl WindowsOptions {
-    /// The header from wherever there is one, nothing else.
+impl WindowsInfo {
+    /// No fact.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Where the header comes from.
-    #[must_use]
-    pub fn header(mut self, source: HeaderSource) -> Self {
-        self.header = source;
-        self
-    }
-
-    /// Why the guest crashed. Without it the guest's `KiBugcheckData` counts,
-    /// or the header's own code, and where that is none,
-    /// [`BugcheckData::LIVE`].
-    #[must_use]
-    pub fn bugcheck(mut self, data: BugcheckData) -> Self {
-        self.bugcheck = Some(data);
-        self
-    }
-
-    /// Hyper-V's crash registers, `HV_X64_MSR_CRASH_P0` to `P4`, into which
-    /// Windows writes the bug check's code and its parameters. They count
-    /// where the guest's `KiBugcheckData` cannot be read.
+    /// Sets Hyper-V's crash registers, `HV_X64_MSR_CRASH_P0` to `P4`, into
+    /// which Windows writes the bug check's code and its parameters. A dump
+    /// uses them where the guest's `KiBugcheckData` cannot be read.
     #[must_use]
     pub fn crash_registers(mut self, registers: [u64; 5]) -> Self {
         self.crash_registers = Some(BugcheckData::from_crash_registers(registers));
         self
     }
 
-    /// Registers that [`DumpOptions::cpus`](crate::DumpOptions::cpus) does
-    /// not have, of each virtual CPU in order.
+    /// Sets registers that [`GuestInfo::cpus`](crate::guest::GuestInfo::cpus)
+    /// does not contain, of each virtual CPU in order.
     #[must_use]
     pub fn extra_state(mut self, cpus: impl IntoIterator<Item = ExtraState>) -> Self {
         self.extra = cpus.into_iter().collect();
         self
     }
 
-    /// Where Windows keeps the contexts of CPUs. There the dump has the CPUs'
-    /// registers; guest memory is not written. Without any, KDBG tells where
-    /// that is.
+    /// Sets where Windows stores the contexts of CPUs. The dump contains the
+    /// CPUs' registers there; guest memory is not written. Without any, KDBG
+    /// tells the places.
     #[must_use]
     pub fn contexts(mut self, places: impl IntoIterator<Item = ContextPlace>) -> Self {
         self.contexts = places.into_iter().collect();
         self
     }
 
-    /// Index of the virtual CPU whose registers the header has: the one that
-    /// crashed. Without it, the first.
+    /// Sets the index of the virtual CPU that crashed, whose registers the
+    /// header contains. The default is the first one.
     #[must_use]
     pub fn crashed_cpu(mut self, cpu: usize) -> Self {
         self.crashed_cpu = cpu;
-        self
-    }
-
-    /// Whether the guest's kernel may have broken lists of modules, processes
-    /// or memory. Then a header is built from it all the same, and
-    /// [`WindowsSummary::damage`](crate::write::WindowsSummary::damage) has what is
-    /// broken. Without this such a guest is refused, unless its header comes
-    /// from its note or the caller.
-    #[must_use]
-    pub fn damaged(mut self, may_be: bool) -> Self {
-        self.damaged = may_be;
         self
     }
 }

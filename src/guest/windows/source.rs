@@ -1,23 +1,36 @@
 //! Finding a dump's header, and checking what it says.
 #![forbid(unsafe_code)]
 
-use crate::arch::{Machine, Registers};
-use crate::dump::DumpOptions;
+use crate::arch::{CpuState, Machine};
 use crate::elf::note::Notes;
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::guest::reader::Guest;
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::vmcoreinfo::read_note_bytes;
 use crate::guest::windows::HeaderSource;
 use crate::guest::windows::WinDmpError;
+use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover;
 use crate::guest::windows::discover::Findings;
 use crate::memory::overlay::is_ram;
 use crate::windmp::Header;
 use crate::windmp::runs;
 use crate::windmp::{DumpHeader32, DumpHeader64, PAGE_SIZE};
+use crate::workers::Workers;
 
 /// Far more than any Windows supports: Windows Server 2022 has 2048.
 const MAX_PROCESSORS: u32 = 1 << 16;
+
+/// Where a header is looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct HeaderSearch<'a> {
+    pub(crate) source: &'a HeaderSource,
+    /// Leads to the note of the guest's driver.
+    pub(crate) vmcoreinfo: &'a VmcoreinfoSource,
+    /// Whether a kernel with broken lists is accepted.
+    pub(crate) damaged: bool,
+    pub(crate) workers: &'a Workers,
+}
 
 /// The header of a guest, checked, and what more its memory says.
 pub(crate) struct Found {
@@ -54,44 +67,54 @@ impl HeaderOrigin {
 /// says.
 pub(crate) fn find_header(
     guest: Guest<'_>,
-    options: &DumpOptions,
-    cpus: &[Registers],
-) -> Result<Found> {
-    let mut found = match &options.windows.header {
-        HeaderSource::Any => from_any(guest, options, cpus)?,
-        HeaderSource::Note => from_note(guest, options)?,
+    search: HeaderSearch<'_>,
+    cpus: &[CpuState],
+) -> Result<Found, WindowsError> {
+    let mut found = match search.source {
+        HeaderSource::Any => from_any(guest, search, cpus)?,
+        HeaderSource::Note => from_note(guest, search)?,
         HeaderSource::Given(bytes) => Found {
             header: Header::decode(bytes)?,
             origin: HeaderOrigin::Given,
             findings: Findings::default(),
         },
-        HeaderSource::Guest => from_guest(guest, options, cpus)?,
+        HeaderSource::Guest => from_guest(guest, search, cpus)?,
     };
     check(&found.header, guest)?;
     if found.origin != HeaderOrigin::Guest {
         found.findings = discover::complete(guest, &mut found.header, cpus)?;
-    } else if let (Some(damage), false) = (found.findings.damage.first(), options.windows.damaged) {
+    } else if let (Some(damage), false) = (found.findings.damage.first(), search.damaged) {
         return Err(WinDmpError::Damaged(Box::new(damage.clone())).into());
     }
     Ok(found)
 }
 
 /// From the note, or without one from the guest.
-fn from_any(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
-    let no_note = match from_note(guest, options) {
+fn from_any(
+    guest: Guest<'_>,
+    search: HeaderSearch<'_>,
+    cpus: &[CpuState],
+) -> Result<Found, WindowsError> {
+    let no_note = match from_note(guest, search) {
         Ok(found) => return Ok(found),
-        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        Err(WindowsError::Fault(Fault::Cancelled)) => return Err(Fault::Cancelled.into()),
         Err(error) => error,
     };
-    from_guest(guest, options, cpus).map_err(|error| match error {
+    from_guest(guest, search, cpus).map_err(|error| match error {
         // There was nothing to begin with: the note says more.
-        Error::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => no_note,
+        WindowsError::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => {
+            no_note
+        }
         other => other,
     })
 }
 
-fn from_guest(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Result<Found> {
-    let (header, findings) = discover::discover(guest, cpus, &options.progress)?;
+fn from_guest(
+    guest: Guest<'_>,
+    search: HeaderSearch<'_>,
+    cpus: &[CpuState],
+) -> Result<Found, WindowsError> {
+    let (header, findings) = discover::discover(guest, cpus, search.workers.handle())?;
     let origin = HeaderOrigin::Guest;
     Ok(Found {
         header,
@@ -100,17 +123,17 @@ fn from_guest(guest: Guest<'_>, options: &DumpOptions, cpus: &[Registers]) -> Re
     })
 }
 
-fn from_note(guest: Guest<'_>, options: &DumpOptions) -> Result<Found> {
+fn from_note(guest: Guest<'_>, search: HeaderSearch<'_>) -> Result<Found, WindowsError> {
     let sound = |note: &[u8]| {
         let header = decode_note(note, guest.machine);
         header.is_ok_and(|header| check(&header, guest).is_ok())
     };
     let note = read_note_bytes(
         guest,
-        &options.vmcoreinfo,
+        search.vmcoreinfo,
         &sound,
-        options.workers(),
-        &options.progress,
+        search.workers.as_threads(),
+        search.workers.handle(),
     )?;
     Ok(Found {
         header: decode_note(&note.ok_or(WinDmpError::NoHeader)?, guest.machine)?,

@@ -14,7 +14,7 @@
 //! let ram = vec![7; 1 << 20];
 //! let memory = SliceMemory::new([(0, &ram[..])])?;
 //! let mut flattened = StreamSink::new(Vec::new()); // or a pipe to makedumpfile -R
-//! dump(&memory, &mut flattened, &DumpOptions::new(Format::KdumpSnappy))?;
+//! dump(&memory, &mut flattened, &DumpOptions::new(Format::KDUMP_SNAPPY))?;
 //! let mut raw = BufferSink::new();
 //! rearrange(&mut &flattened.into_inner()[..], &mut raw, &Progress::new())?;
 //! assert!(raw.into_bytes().starts_with(b"KDUMP   "));

@@ -1,7 +1,7 @@
 //! Writing the flattened format: every write becomes a record.
 #![forbid(unsafe_code)]
 
-use crate::error::Result;
+use crate::fault::Fault;
 use crate::kdump::flattened::{RecordHeader, encode_file_header};
 use crate::sink::ForwardOutput;
 
@@ -14,12 +14,12 @@ pub(crate) struct FlattenedOutput<'a> {
 
 impl<'a> FlattenedOutput<'a> {
     /// Writes the file header.
-    pub(crate) fn begin(output: ForwardOutput<'a>) -> Result<Self> {
+    pub(crate) fn begin(output: ForwardOutput<'a>) -> Result<Self, Fault> {
         output.append(&[&encode_file_header()])?;
         Ok(Self { output })
     }
 
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         // Readers take a record of no bytes for damage.
         if bytes.is_empty() {
             return Ok(());
@@ -32,7 +32,7 @@ impl<'a> FlattenedOutput<'a> {
     }
 
     /// Writes the end record, without which readers refuse the stream.
-    pub(crate) fn end(&self) -> Result<()> {
+    pub(crate) fn end(&self) -> Result<(), Fault> {
         self.output.append(&[&RecordHeader::END.encode()])
     }
 }

@@ -10,7 +10,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::Compressor;
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::kdump::codec_flag;
 use crate::memory::is_zero;
 use crate::pipeline::{Chunk, Encoder};
@@ -132,7 +132,7 @@ impl<'a, 't> Pages<'a, 't> {
         }
     }
 
-    pub(crate) fn layout(&self, placement: Placement) -> Result<Layout> {
+    pub(crate) fn layout(&self, placement: Placement) -> Result<Layout, Fault> {
         Ok(Layout {
             placement,
             seen: Seen::new(self.page_size),
@@ -148,11 +148,11 @@ impl<'a, 't> Pages<'a, 't> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn compressor(&self) -> Result<Compressor> {
+    fn compressor(&self) -> Result<Compressor, Fault> {
         let compressor = self.contents.codec.compressor();
         compressor
             .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
-            .map_err(|source| Error::Compress { gpa: 0, source })
+            .map_err(|source| Fault::Compress { gpa: 0, source })
     }
 
     /// Encodes the populated pages from `gpa` on, whose bytes these are.
@@ -163,7 +163,7 @@ impl<'a, 't> Pages<'a, 't> {
         bytes: &[u8],
         place: impl Fn(usize) -> Bytes<'a>,
         out: &mut Encoded<'a>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let pages = bytes.chunks_exact(self.page_size);
         let Worker { compressor, looks } = worker;
         looks.clear();
@@ -204,11 +204,11 @@ impl<'a, 't> Pages<'a, 't> {
         gpa: u64,
         page: &[u8],
         data: &mut Vec<u8>,
-    ) -> Result<u32> {
+    ) -> Result<u32, Fault> {
         let shrunk = !sample::looks_random(page)
             && compressor
                 .compress(page, data)
-                .map_err(|source| Error::Compress { gpa, source })?;
+                .map_err(|source| Fault::Compress { gpa, source })?;
         if shrunk {
             return Ok(codec_flag(self.contents.codec));
         }
@@ -251,14 +251,19 @@ impl<'a> Encoder for Pages<'a, '_> {
     type Block = Block<'a>;
     type Layout = Layout;
 
-    fn worker(&self) -> Result<Worker> {
+    fn worker(&self) -> Result<Worker, Fault> {
         Ok(Worker {
             compressor: self.compressor()?,
             looks: Vec::new(),
         })
     }
 
-    fn encode(&self, worker: &mut Worker, chunk: &Chunk, block: &mut Block<'a>) -> Result<()> {
+    fn encode(
+        &self,
+        worker: &mut Worker,
+        chunk: &Chunk,
+        block: &mut Block<'a>,
+    ) -> Result<(), Fault> {
         let Block { read, encoded, .. } = block;
         encoded.data.clear();
         encoded.pages.clear();
@@ -289,7 +294,7 @@ impl<'a> Encoder for Pages<'a, '_> {
         Ok(())
     }
 
-    fn place(&self, layout: &mut Layout, block: &mut Block<'a>) -> Result<()> {
+    fn place(&self, layout: &mut Layout, block: &mut Block<'a>) -> Result<(), Fault> {
         let Layout {
             placement,
             seen,
@@ -354,7 +359,7 @@ impl<'a> Encoder for Pages<'a, '_> {
         matches!(self.target, Target::Flattened(_)) || self.contents.keep_partial
     }
 
-    fn write(&self, block: &Block<'a>) -> Result<()> {
+    fn write(&self, block: &Block<'a>) -> Result<(), Fault> {
         // The descriptors are also those of earlier blocks, which count even
         // if this one's data cannot be written.
         let due = &block.due;

@@ -9,10 +9,10 @@
 use crate::abi::{ByteOrder, Class};
 use crate::arch::Machine;
 use crate::codec::Codec;
-use crate::dump::Format;
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
+use crate::kdump::Container;
 use crate::kdump::bitmap::for_each_piece;
 use crate::kdump::layout::Layout;
 use crate::kdump::{
@@ -32,6 +32,7 @@ use crate::write::kdump::pages::Pages;
 use crate::write::kdump::placement::Placement;
 use crate::write::kdump::seen::Stored;
 use crate::write::notes::NoteSegment;
+use crate::write::{TooHigh, WriteError};
 
 /// Everything that goes into a dump.
 #[derive(Clone, Copy)]
@@ -42,7 +43,7 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) selection: &'a Selection,
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
-    pub(crate) format: Format,
+    pub(crate) container: Container,
     pub(crate) codec: Codec,
     pub(crate) machine: Machine,
     /// By which `selection` leaves pages out.
@@ -68,8 +69,8 @@ impl<'a> KdumpWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::AddressTooHigh`] if it does not fit into the headers' fields.
-    pub(crate) fn new(contents: KdumpContents<'a>) -> Result<Self> {
+    /// [`TooHigh`] if it does not fit into the headers' fields.
+    pub(crate) fn new(contents: KdumpContents<'a>) -> Result<Self, TooHigh> {
         let KdumpContents {
             selection,
             notes,
@@ -86,8 +87,7 @@ impl<'a> KdumpWriter<'a> {
         };
         let max_mapnr = selection.max_mapnr() - first_frame;
         let notes_len = notes.bytes.len() as u64;
-        let too_high = || Error::AddressTooHigh {
-            format: contents.format,
+        let too_high = || TooHigh {
             end: selection.max_mapnr().saturating_mul(selection.page_size),
         };
         // Cut to 32 bits it would put all pages somewhere else.
@@ -146,14 +146,14 @@ impl<'a> KdumpWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Incomplete`] if it failed and is a dump of what there is.
+    /// [`WriteError::Incomplete`] if it failed and is a dump of what there is.
     pub(crate) fn write<'s>(
         &self,
         access: SinkAccess<'s>,
         threads: Threads<'_>,
         progress: &'s Progress,
-    ) -> Result<Written> {
-        let raw = self.contents.format.needs_positions();
+    ) -> Result<Written, WriteError> {
+        let raw = self.contents.container == Container::Raw;
         let target = if raw {
             Target::Raw(Output::new(access, progress))
         } else {
@@ -197,11 +197,11 @@ impl<'a> KdumpWriter<'a> {
             (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
                 Err(self.close_incomplete(&target, output, &end, pages.written(), &missing, error))
             }
-            (result, _) => result.map(|()| Written {
+            (result, _) => Ok(result.map(|()| Written {
                 pages: end.pages,
                 zero_pages: end.zero_pages,
                 file_size: end.next_data,
-            }),
+            })?),
         }
     }
 
@@ -213,7 +213,7 @@ impl<'a> KdumpWriter<'a> {
         end: &Placement,
         missing: &FrameSet,
         bitmap_later: bool,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
         if bitmap_later || end.pages < self.contents.selection.pages() {
             let dumped = self.contents.selection.dumped_without(missing);
@@ -238,8 +238,8 @@ impl<'a> KdumpWriter<'a> {
         end: &Placement,
         written: pages::Written,
         missing: &FrameSet,
-        error: Error,
-    ) -> Error {
+        error: Fault,
+    ) -> WriteError {
         // Descriptors that were due and not written are nowhere, and so are
         // the pages behind them.
         let described =
@@ -250,7 +250,7 @@ impl<'a> KdumpWriter<'a> {
             false => written.pages,
         };
         if stored == 0 {
-            return error;
+            return error.into();
         }
         let dumped = self.contents.selection.dumped_without(missing);
         let pages = first_pages(dumped, stored);
@@ -261,16 +261,21 @@ impl<'a> KdumpWriter<'a> {
             self.write_main_header(target, stored, true)
         };
         match close() {
-            Ok(()) => Error::Incomplete {
+            Ok(()) => WriteError::Incomplete {
                 pages: stored,
                 of: self.contents.selection.pages(),
-                cause: Box::new(error),
+                cause: error,
             },
-            Err(_) => error,
+            Err(_) => error.into(),
         }
     }
 
-    fn write_main_header(&self, target: &Target<'_>, pages: u64, incomplete: bool) -> Result<()> {
+    fn write_main_header(
+        &self,
+        target: &Target<'_>,
+        pages: u64,
+        incomplete: bool,
+    ) -> Result<(), Fault> {
         let mut main = self.main;
         main.written_blocks = capped(pages);
         if incomplete {
@@ -282,7 +287,7 @@ impl<'a> KdumpWriter<'a> {
         target.write_at(0, &block)
     }
 
-    fn write_sub_header(&self, target: &Target<'_>) -> Result<()> {
+    fn write_sub_header(&self, target: &Target<'_>) -> Result<(), Fault> {
         let len = (self.layout.bitmaps - self.layout.sub_header) as usize;
         let mut blocks = Vec::with_capacity(len);
         self.sub.encode(self.header, self.order, &mut blocks);
@@ -300,7 +305,7 @@ impl<'a> KdumpWriter<'a> {
         bitmap: Bitmap,
         runs: impl Iterator<Item = FrameRun>,
         cancel: Option<&Progress>,
-    ) -> Result<()> {
+    ) -> Result<(), Fault> {
         let selection = self.contents.selection;
         let (offset, all) = match bitmap {
             Bitmap::First => (self.layout.bitmaps, &selection.ram),
@@ -316,7 +321,7 @@ impl<'a> KdumpWriter<'a> {
         let (all, runs) = (all.iter().copied().map(bits), runs.map(bits));
         for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
             if cancel.is_some_and(Progress::is_cancelled) {
-                return Err(Error::Cancelled);
+                return Err(Fault::Cancelled);
             }
             target.write_at(offset + start, piece)
         })
@@ -354,7 +359,7 @@ pub(crate) enum Target<'a> {
 }
 
 impl Target<'_> {
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         match self {
             Self::Raw(output) => output.write_at(offset, bytes),
             Self::Flattened(output) => output.write_at(offset, bytes),

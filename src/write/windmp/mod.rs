@@ -3,5 +3,5 @@
 mod plan;
 mod writer;
 
-pub(crate) use plan::WinDmpPlan;
 pub use plan::WindowsSummary;
+pub(crate) use plan::{PlanError, WinDmpPlan, WinDmpRequest};

@@ -5,26 +5,28 @@
 
 use std::time::Duration;
 
-use crate::arch::Registers;
-use crate::dump::DumpOptions;
-use crate::dump::Format;
+use crate::arch::CpuState;
 use crate::elf::note::Notes;
-use crate::error::{Error, Result};
+use crate::guest::GuestInfo;
 use crate::guest::reader::Guest;
 use crate::guest::windows::WinDmpError;
 use crate::guest::windows::discover::SkippedCpu;
 use crate::guest::windows::encode_context;
-use crate::guest::windows::source::{Found, HeaderOrigin, find_header};
+use crate::guest::windows::source::{Found, HeaderOrigin, HeaderSearch, find_header};
 use crate::guest::windows::{BugcheckData, ContextPlace};
+use crate::guest::windows::{HeaderSource, WindowsError};
 use crate::memory::MemoryRange;
 use crate::memory::overlay::{Patch, Patches};
 use crate::selection::Selection;
+use crate::windmp::DumpKind;
 use crate::windmp::Header;
 use crate::windmp::runs::fit_runs;
 use crate::windmp::{
     BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, PAGE_SIZE,
     VALID_DUMP_32,
 };
+use crate::workers::Workers;
+use crate::write::TooHigh;
 
 /// A Windows dump before it is written.
 pub(crate) struct WinDmpPlan {
@@ -62,37 +64,68 @@ pub(crate) struct Layout {
     pub(crate) file_size: u64,
 }
 
+/// Why a Windows dump cannot be planned.
+#[derive(Debug)]
+pub(crate) enum PlanError {
+    Windows(WindowsError),
+    TooHigh(TooHigh),
+}
+
+impl<E: Into<WindowsError>> From<E> for PlanError {
+    fn from(error: E) -> Self {
+        Self::Windows(error.into())
+    }
+}
+
+/// What is asked of a Windows dump.
+#[derive(Clone, Copy)]
+pub(crate) struct WinDmpRequest<'a> {
+    pub(crate) kind: DumpKind,
+    pub(crate) header: &'a HeaderSource,
+    pub(crate) bugcheck: Option<BugcheckData>,
+    pub(crate) damaged: bool,
+}
+
 impl WinDmpPlan {
     /// Plans a dump of what `selection` has. In a full dump the selection
     /// changes: it becomes all that the dump's runs have.
     pub(crate) fn new(
         guest: Guest<'_>,
-        options: &DumpOptions,
+        info: &GuestInfo,
+        request: WinDmpRequest<'_>,
+        workers: &Workers,
         selection: &mut Selection,
-    ) -> Result<Self> {
+    ) -> Result<Self, PlanError> {
         if selection.page_size != PAGE_SIZE {
             return Err(WinDmpError::PageSize(selection.page_size).into());
         }
-        let windows = &options.windows;
-        let cpus = &registers(options);
+        let windows = &info.windows;
+        let cpus = &registers(info);
+        let search = HeaderSearch {
+            source: request.header,
+            vmcoreinfo: &info.vmcoreinfo,
+            damaged: request.damaged,
+            workers,
+        };
         let Found {
             mut header,
             origin,
             findings,
-        } = find_header(guest, options, cpus)?;
-        let full = options.format == Format::WinDmp;
+        } = find_header(guest, search, cpus)?;
+        let full = request.kind == DumpKind::Full;
         if full {
             selection.wanted = fit_runs(&selection.wanted, header.max_runs())?;
         }
-        let layout = Layout::new(&header, selection, full).ok_or(Error::AddressTooHigh {
-            format: options.format,
-            end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
+        let layout = Layout::new(&header, selection, full).ok_or_else(|| {
+            PlanError::TooHigh(TooHigh {
+                end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
+            })
         })?;
         let places = match &windows.contexts[..] {
             [] => &findings.contexts,
             given => given,
         };
-        let mut patches = context_patches(&header, options, cpus, places)?;
+        let mut patches = context_patches(&header, info, cpus, places)?;
         patches.extend(findings.patches);
         let patches = Patches::new(guest.ranges, patches)?;
 
@@ -103,7 +136,7 @@ impl WinDmpPlan {
         };
         header.set_dump(dump_type, layout.file_size);
         header.set_runs(&selection.wanted, selection.pages());
-        let bugcheck = windows.bugcheck.or(findings.bugcheck);
+        let bugcheck = request.bugcheck.or(findings.bugcheck);
         let bugcheck = bugcheck.or(windows.crash_registers);
         header.set_bugcheck(match bugcheck.unwrap_or_else(|| header.bugcheck()) {
             // Parameter 1 of a header from a guest that lives is the driver's
@@ -113,10 +146,10 @@ impl WinDmpPlan {
             } => BugcheckData::LIVE,
             told => told,
         });
-        if let Some(time) = options.timestamp {
+        if let Some(time) = info.timestamp {
             header.set_system_time(file_time(time));
         }
-        if let Some(context) = context_of(&header, options, cpus, windows.crashed_cpu) {
+        if let Some(context) = context_of(&header, info, cpus, windows.crashed_cpu) {
             header.set_context(&context);
         }
         let skipped_cpus = match windows.contexts[..] {
@@ -178,38 +211,33 @@ impl Layout {
 
 /// The registers of each virtual CPU, by the CPU notes where the caller has
 /// none: those of an ELF dump, for example.
-fn registers(options: &DumpOptions) -> Vec<Registers> {
-    if !options.cpus.is_empty() {
-        return options.cpus.clone();
+fn registers(info: &GuestInfo) -> Vec<CpuState> {
+    if !info.cpus.is_empty() {
+        return info.cpus.clone();
     }
-    let machine = options.machine;
-    machine.decode_notes(Notes::new(&options.notes, machine.encoding().order))
+    let machine = info.machine;
+    machine.decode_notes(Notes::new(&info.notes, machine.encoding().order))
 }
 
 /// The context of virtual CPU `cpu`, if its registers are given.
-fn context_of(
-    header: &Header,
-    options: &DumpOptions,
-    cpus: &[Registers],
-    cpu: usize,
-) -> Option<Vec<u8>> {
+fn context_of(header: &Header, info: &GuestInfo, cpus: &[CpuState], cpu: usize) -> Option<Vec<u8>> {
     let registers = cpus.get(cpu)?;
-    let extra = options.windows.extra.get(cpu).copied().unwrap_or_default();
+    let extra = info.windows.extra.get(cpu).copied().unwrap_or_default();
     encode_context(header, registers, &extra)
 }
 
 /// The CPUs' contexts, at their places in guest memory.
 fn context_patches(
     header: &Header,
-    options: &DumpOptions,
-    cpus: &[Registers],
+    info: &GuestInfo,
+    cpus: &[CpuState],
     places: &[ContextPlace],
 ) -> Result<Vec<Patch>, WinDmpError> {
     let mut patches = Vec::new();
     for place in places {
         let cpu = place.cpu;
         let context =
-            context_of(header, options, cpus, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
+            context_of(header, info, cpus, cpu).ok_or(WinDmpError::NoRegisters { cpu })?;
         let lengths = place.pieces.iter().map(|(_, len)| *len);
         let len = lengths.fold(0, usize::saturating_add);
         if len != context.len() {

@@ -7,7 +7,7 @@
 
 use zerocopy::IntoBytes;
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::kdump::bitmap::for_each_piece;
 use crate::memory::overlay::Overlay;
 use crate::memory::{GuestMemory, UnreadableLog, WholePages};
@@ -31,7 +31,7 @@ impl WinDmpPlan {
         access: SinkAccess<'s>,
         threads: Threads<'_>,
         progress: &'s Progress,
-    ) -> Result<Written> {
+    ) -> Result<Written, Fault> {
         let output = Output::new(access, progress);
         let positioned = output.is_positioned();
         if positioned {
@@ -96,14 +96,14 @@ fn write_bitmap(
     selection: &Selection,
     present: impl Iterator<Item = FrameRun>,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<(), Fault> {
     output.write_at(at, header.as_bytes())?;
     let bitmap = at + BitmapHeader::SIZE as u64;
     let size = header.pages.get() / 8;
     let all = selection.wanted.iter().copied();
     for_each_piece(all, present, size, |start, piece| {
         if progress.is_cancelled() {
-            return Err(Error::Cancelled);
+            return Err(Fault::Cancelled);
         }
         output.write_at(bitmap + start, piece)
     })

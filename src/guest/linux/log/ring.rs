@@ -74,7 +74,7 @@ impl<'a> Ring<'a> {
     /// The ring to which the variable at `prb` points.
     pub(super) fn open(kernel: &'a Kernel<'a>, prb: u64) -> Result<Self, KernelError> {
         let at = kernel.word_at(prb)?;
-        let member = |base: u64, name: &str| Ok(base.wrapping_add(kernel.offset(name)?));
+        let member = |base: u64, name: &str| kernel.offset(name).map(|o| base.wrapping_add(o));
         let counter = kernel.offset("atomic_long_t.counter")?;
         let word = kernel.word_size() as u64;
 
@@ -107,7 +107,7 @@ impl<'a> Ring<'a> {
         };
         let id = |name| {
             let word = kernel.word_at(member(descs, name)?.wrapping_add(counter))?;
-            Ok(word & id_mask(kernel))
+            Ok::<_, KernelError>(word & id_mask(kernel))
         };
         let (tail, head) = (id("prb_desc_ring.tail_id")?, id("prb_desc_ring.head_id")?);
         // There are never more than the array holds.

@@ -17,8 +17,9 @@ use layout::PageLayout;
 use level::Reason;
 use sections::{Section, sections};
 
-use crate::error::{Error, Result};
+use crate::fault::Fault;
 use crate::guest::linux::Kernel;
+use crate::guest::linux::KernelError;
 use crate::selection::{FrameRun, FrameSet, Selection};
 use crate::workers::Progress;
 use crate::workers::Threads;
@@ -57,15 +58,15 @@ type Found = Vec<(FrameRun, Reason)>;
 ///
 /// # Errors
 ///
-/// [`Error::Kernel`] if the kernel cannot be understood;
-/// [`Error::Cancelled`].
+/// [`KernelError::Fault`] if it was cancelled; any other if the kernel cannot
+/// be understood.
 pub(crate) fn excluded(
     kernel: &Kernel<'_>,
     selection: &Selection,
     level: DumpLevel,
     threads: Threads<'_>,
     progress: &Progress,
-) -> Result<Exclusion> {
+) -> Result<Exclusion, KernelError> {
     let layout = PageLayout::of(kernel)?;
     let sections = sections(
         kernel,
@@ -97,7 +98,7 @@ pub(crate) fn excluded(
                 exclusion.counts.count(reason, new);
             }
             if progress.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(Fault::Cancelled.into());
             }
         }
     }
@@ -112,7 +113,7 @@ struct Walk<'k, 'm> {
 }
 
 impl Walk<'_, '_> {
-    fn section(&self, section: &Section) -> Result<Found> {
+    fn section(&self, section: &Section) -> Result<Found, KernelError> {
         let mut found: Found = Vec::new();
         let size = self.layout.size;
         let mut bytes = vec![0; size * section.frames.count.min(AT_ONCE) as usize];
@@ -121,7 +122,7 @@ impl Walk<'_, '_> {
         let mut at = section.frames.start;
         while at < section.frames.end() {
             if self.progress.is_cancelled() {
-                return Err(Error::Cancelled);
+                return Err(Fault::Cancelled.into());
             }
             // Pieces begin at multiples, so that a large page's first two are
             // in the same one.

@@ -11,8 +11,8 @@ use zerocopy::byteorder::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::arch::x86_64::DescriptorTable;
-use crate::error::Result;
 use crate::guest::paging::{AddressSpace, Budget, mappings};
+use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover::format::pe::{
     CODEVIEW, CodeView, DebugDirectory, DosHeader, ExportDirectory, IMAGE_DIRECTORY_DEBUG,
     IMAGE_DIRECTORY_EXPORT, MZ, NtImage, RSDS,
@@ -129,7 +129,10 @@ impl Kernel {
     }
 
     /// The kernel that is mapped somewhere where Windows puts it.
-    pub(crate) fn by_scan(memory: &VirtualMemory<'_>, progress: &Progress) -> Result<Option<Self>> {
+    pub(crate) fn by_scan(
+        memory: &VirtualMemory<'_>,
+        progress: &Progress,
+    ) -> Result<Option<Self>, WindowsError> {
         let read = |gpa, buf: &mut [u8]| memory.read_physical(gpa, buf);
         let ranges = memory.guest.ranges;
         let mapped = mappings(

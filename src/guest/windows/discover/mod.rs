@@ -23,11 +23,11 @@ pub(crate) mod width;
 
 pub use cpus::{SkipReason, SkippedCpu};
 
-use crate::arch::{Machine, Registers};
-use crate::error::Result;
+use crate::arch::{CpuState, Machine};
 use crate::guest::paging::X86;
 use crate::guest::reader::Guest;
 use crate::guest::windows::WinDmpError;
+use crate::guest::windows::WindowsError;
 use crate::guest::windows::{BugcheckData, ContextPlace};
 use crate::memory::overlay::Patch;
 use crate::windmp::Header;
@@ -65,9 +65,9 @@ pub(crate) struct Findings {
 /// - [`Error::Cancelled`](crate::Error::Cancelled) if `progress` says so.
 pub(crate) fn discover(
     guest: Guest<'_>,
-    cpus: &[Registers],
+    cpus: &[CpuState],
     progress: &Progress,
-) -> Result<(Header, Findings)> {
+) -> Result<(Header, Findings), WindowsError> {
     let machine = guest.machine;
     if !matches!(machine, Machine::X86_64 | Machine::I386) {
         return Err(WinDmpError::NotX86 { machine }.into());
@@ -87,10 +87,10 @@ const fn too_much_work() -> WinDmpError {
 
 fn search(
     guest: Guest<'_>,
-    cpus: &[Registers],
+    cpus: &[CpuState],
     work: &Work,
     progress: &Progress,
-) -> Result<(Header, Findings)> {
+) -> Result<(Header, Findings), WindowsError> {
     let (memory, kernel) = view::find_kernel(guest, cpus, work, progress)?;
     let found = kdbg::find(&memory, &kernel).ok_or(WinDmpError::NoKdbg { base: kernel.base })?;
     let memory = of_system_process(&memory, &kernel, &found.kdbg).unwrap_or(memory);
@@ -163,7 +163,7 @@ fn decoded_patches(memory: &VirtualMemory<'_>, found: &Found) -> Vec<Patch> {
 pub(crate) fn complete(
     guest: Guest<'_>,
     header: &mut Header,
-    cpus: &[Registers],
+    cpus: &[CpuState],
 ) -> Result<Findings, WinDmpError> {
     let work = Work::new();
     let memory = VirtualMemory {

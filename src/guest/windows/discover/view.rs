@@ -4,11 +4,11 @@
 
 use std::collections::HashSet;
 
-use crate::arch::{Registers, x86_64};
-use crate::error::Result;
+use crate::arch::{CpuState, x86_64};
 use crate::guest::paging::{X86, X86Mode};
 use crate::guest::reader::Guest;
 use crate::guest::windows::WinDmpError;
+use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover::kernel;
 use crate::guest::windows::discover::kernel::Kernel;
 use crate::guest::windows::discover::memory::{VirtualMemory, Work};
@@ -17,11 +17,11 @@ use crate::windmp::Header;
 use crate::workers::Progress;
 
 /// The registers of the CPUs as those of 64-bit ones.
-fn wide(cpus: &[Registers]) -> impl Iterator<Item = (x86_64::Registers, Option<Width>)> {
+fn wide(cpus: &[CpuState]) -> impl Iterator<Item = (x86_64::Registers, Option<Width>)> {
     cpus.iter().filter_map(|registers| match registers {
         // A 64-bit CPU may run a 32-bit Windows.
-        Registers::X86_64(r) => Some((**r, None)),
-        Registers::I386(r) => Some(((&**r).into(), Some(Width::Bits32))),
+        CpuState::X86_64(r) => Some((**r, None)),
+        CpuState::I386(r) => Some(((&**r).into(), Some(Width::Bits32))),
         #[allow(unreachable_patterns)]
         _ => None,
     })
@@ -58,10 +58,10 @@ fn kernel_cr3(memory: &VirtualMemory<'_>, r: &x86_64::Registers) -> Option<u64> 
 /// The kernel, and the memory through the page tables that have it.
 pub(crate) fn find_kernel<'a>(
     guest: Guest<'a>,
-    cpus: &[Registers],
+    cpus: &[CpuState],
     work: &'a Work,
     progress: &Progress,
-) -> Result<(VirtualMemory<'a>, Kernel)> {
+) -> Result<(VirtualMemory<'a>, Kernel), WindowsError> {
     let view = |tables| VirtualMemory {
         guest,
         tables,
@@ -111,7 +111,7 @@ pub(crate) fn find_kernel<'a>(
 }
 
 /// The page tables that a header names.
-pub(crate) fn page_tables_of(header: &Header, cpus: &[Registers]) -> X86 {
+pub(crate) fn page_tables_of(header: &Header, cpus: &[CpuState]) -> X86 {
     let is_five_level = |x86: X86| x86.mode == X86Mode::FiveLevel;
     let five_levels = || wide(cpus).any(|(r, _)| page_tables(&r).any(is_five_level));
     let mode = match header.pae_enabled() {

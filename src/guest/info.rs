@@ -1,0 +1,118 @@
+//! Facts about a guest that its memory alone does not tell.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use crate::abi::Utsname;
+use crate::arch::{CpuState, Machine};
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
+use crate::guest::windows::WindowsInfo;
+
+/// What a guest is: its architecture, its CPUs, and where its kernel's facts
+/// come from.
+///
+/// Begin with [`new`](Self::new). [`DumpOptions`](crate::DumpOptions) say what
+/// is done with the guest.
+#[derive(Debug, Clone)]
+pub struct GuestInfo {
+    pub(crate) machine: Machine,
+    pub(crate) page_size: Option<u64>,
+    pub(crate) cpus: Vec<CpuState>,
+    pub(crate) notes: Vec<u8>,
+    pub(crate) vmcoreinfo: VmcoreinfoSource,
+    pub(crate) utsname: Option<Utsname>,
+    pub(crate) phys_base: Option<u64>,
+    pub(crate) timestamp: Option<Duration>,
+    pub(crate) windows: WindowsInfo,
+}
+
+impl GuestInfo {
+    /// A guest of the architecture `machine` without CPUs, whose VMCOREINFO a
+    /// scan of its RAM finds.
+    #[must_use]
+    pub fn new(machine: Machine) -> Self {
+        Self {
+            machine,
+            page_size: None,
+            cpus: Vec::new(),
+            notes: Vec::new(),
+            vmcoreinfo: VmcoreinfoSource::default(),
+            utsname: None,
+            phys_base: None,
+            timestamp: None,
+            windows: WindowsInfo::new(),
+        }
+    }
+
+    /// The guest's architecture.
+    #[must_use]
+    pub fn machine(&self) -> Machine {
+        self.machine
+    }
+
+    /// Sets the registers of each virtual CPU, in order.
+    #[must_use]
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = impl Into<CpuState>>) -> Self {
+        self.cpus = cpus.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets ELF notes that follow the CPUs' notes unchanged, encoded in the
+    /// guest's byte order: those of another dump, for example.
+    ///
+    /// A note with VMCOREINFO does not belong here. A Windows dump has no
+    /// notes; it takes the registers from these if [`cpus`](Self::cpus) gives
+    /// none.
+    #[must_use]
+    pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
+        self.notes = notes;
+        self
+    }
+
+    /// Sets the guest's page size in bytes. The default is VMCOREINFO's
+    /// `PAGESIZE`, or else the architecture's usual one.
+    #[must_use]
+    pub fn page_size(mut self, bytes: u64) -> Self {
+        self.page_size = Some(bytes);
+        self
+    }
+
+    /// Sets where VMCOREINFO comes from.
+    #[must_use]
+    pub fn vmcoreinfo(mut self, source: VmcoreinfoSource) -> Self {
+        self.vmcoreinfo = source;
+        self
+    }
+
+    /// Sets the guest's `uname`, which kdump's header contains where
+    /// VMCOREINFO does not lead to the kernel's own.
+    #[must_use]
+    pub fn utsname(mut self, utsname: Utsname) -> Self {
+        self.utsname = Some(utsname);
+        self
+    }
+
+    /// Sets the `phys_base` of kdump's header, used where VMCOREINFO does not
+    /// contain it.
+    #[must_use]
+    pub fn phys_base(mut self, phys_base: u64) -> Self {
+        self.phys_base = Some(phys_base);
+        self
+    }
+
+    /// Sets the time in the dump's header, since 1970. The default is
+    /// VMCOREINFO's `CRASHTIME`, or 0, so that the same guest gives the same
+    /// dump.
+    #[must_use]
+    pub fn timestamp(mut self, since_1970: Duration) -> Self {
+        self.timestamp = Some(since_1970);
+        self
+    }
+
+    /// Sets what a Windows guest's hypervisor knows about it.
+    #[must_use]
+    pub fn windows(mut self, info: WindowsInfo) -> Self {
+        self.windows = info;
+        self
+    }
+}
