@@ -5,6 +5,7 @@
 
 mod corpus;
 
+use guestdump::{GuestInfo, Machine};
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -23,9 +24,12 @@ fn formats(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(corpus::SIZE));
     for format in Format::available().filter(|format| !format.is_windows()) {
         for threads in [1, cores] {
-            let options = DumpOptions::new(format)
-                .threads(threads)
-                .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
+            let options = DumpOptions::new(
+                GuestInfo::new(Machine::X86_64)
+                    .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry())),
+                format,
+            )
+            .threads(threads);
             group.bench_function(format!("{format}/{threads}"), |b| {
                 b.iter(|| {
                     let options_file = FileSinkOptions::default().overwrite(true);

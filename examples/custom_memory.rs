@@ -5,6 +5,7 @@
 //! cargo run --example custom_memory -- guest.vmcore
 //! ```
 #![allow(clippy::print_stdout)]
+use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::io;
 use std::sync::OnceLock;
@@ -92,7 +93,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     dimm.write(5 * BLOCK, b"in the DIMM");
     boot.write(0x1000, b"in the memory of the start");
     let mut sink = FileSink::create(path, FileSinkOptions::default())?;
-    let options = DumpOptions::new(Format::Elf);
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf);
     let summary = dump(&VmMemory(vec![dimm, boot]), &mut sink, &options)?;
     println!("{} pages, {} of zeroes", summary.pages, summary.zero_pages);
     Ok(())

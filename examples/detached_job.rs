@@ -5,6 +5,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
+use guestdump::{Fault, GuestInfo, Machine};
 use std::env;
 use std::error::Error as StdError;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -24,9 +25,11 @@ fn main() -> Result<(), Box<dyn StdError>> {
 
     let guest = DemoGuest::new(256 << 20)?;
     let sink = FileSink::create(&path, FileSinkOptions::default())?;
-    let options = DumpOptions::new(Format::KDUMP_RAW_SNAPPY)
-        .cpus(guest.cpus())
-        .threads(0);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).cpus(guest.cpus()),
+        Format::KDUMP_RAW_SNAPPY,
+    )
+    .threads(0);
     let (tell, end) = mpsc::channel();
     // The job owns memory and sink from here on; a monitor that needs its
     // memory meanwhile gives an `Arc`. Both are dropped before the callback.
@@ -58,7 +61,7 @@ fn main() -> Result<(), Box<dyn StdError>> {
     match result {
         Ok(summary) => println!("{path}: {} pages", summary.pages),
         // What was asked for is no failure. There is no file of that name.
-        Err(Error::Cancelled) => println!("given up"),
+        Err(Error::Failed(Fault::Cancelled)) => println!("given up"),
         Err(error) if error.is_refusal() => return Err(format!("not begun: {error}").into()),
         Err(error) => return Err(error.into()),
     }

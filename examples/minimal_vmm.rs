@@ -5,6 +5,7 @@
 //! cargo run --features vm-memory,kvm-bindings --example minimal_vmm -- guest.vmcore
 //! ```
 #![allow(clippy::print_stdout)]
+use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock, mpsc};
@@ -59,7 +60,8 @@ impl Vm {
         let memory = VmMemory::new(self.memory.memory())?;
         let mut sink = FileSink::create(path, FileSinkOptions::default())?;
         let progress = Progress::new();
-        let options = DumpOptions::new(Format::Elf).cpus(cpus).threads(0);
+        let options =
+            DumpOptions::new(GuestInfo::new(Machine::X86_64).cpus(cpus), Format::Elf).threads(0);
         let options = options.progress(progress.clone());
         let summary = thread::scope(|scope| {
             let dump = scope.spawn(|| dump(&memory, &mut sink, &options));

@@ -6,6 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
+use guestdump::{GuestInfo, Machine};
 use std::env;
 use std::error::Error;
 use std::process::{Command, Stdio};
@@ -20,9 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .next()
         .ok_or("usage: pipe_to_process PROGRAM [ARG]...")?;
     let guest = DemoGuest::new(64 << 20)?;
-    let options = DumpOptions::new(Format::KDUMP_SNAPPY)
-        .cpus(guest.cpus())
-        .threads(0);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).cpus(guest.cpus()),
+        Format::KDUMP_SNAPPY,
+    )
+    .threads(0);
 
     let mut child = Command::new(program)
         .args(args)

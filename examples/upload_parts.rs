@@ -6,6 +6,7 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
+use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -92,7 +93,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let guest = DemoGuest::new(64 << 20)?;
     // The formats without "raw" go strictly forward.
-    let options = DumpOptions::new(Format::KDUMP_SNAPPY).cpus(guest.cpus());
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).cpus(guest.cpus()),
+        Format::KDUMP_SNAPPY,
+    );
     let summary = dump(&guest, &mut upload, &options)?;
     println!("{} bytes in {} parts", summary.bytes_written, upload.parts);
     Ok(())

@@ -4,6 +4,7 @@
 
 mod support;
 
+use guestdump::{GuestInfo, Refusal};
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 
@@ -113,10 +114,11 @@ fn cpu(machine: Machine) -> Registers {
 
 impl Case {
     fn options(&self) -> DumpOptions {
-        let options = DumpOptions::new(self.format)
-            .machine(self.machine)
-            .cpus(vec![cpu(self.machine); self.cpus])
-            .threads(self.threads);
+        let options = DumpOptions::new(
+            GuestInfo::new(self.machine).cpus(vec![cpu(self.machine); self.cpus]),
+            self.format,
+        )
+        .threads(self.threads);
         let options = match self.filter {
             Some((begin, length)) => options.filter(begin, length),
             None => options,
@@ -172,10 +174,10 @@ proptest! {
         };
         let (ram, dumped) = case.frames();
         let summary = match dump(&case.guest, &mut sink, &case.options()) {
-            Err(Error::EmptyFilter { .. }) if dumped.is_empty() => return Ok(()),
+            Err(Error::Refused(Refusal::EmptyFilter { .. })) if dumped.is_empty() => return Ok(()),
             // Page frames of Arm count from where RAM begins, and kdump's
             // header has 32 bits for that.
-            Err(Error::AddressTooHigh { .. }) => {
+            Err(Error::Refused(Refusal::AddressTooHigh { .. })) => {
                 prop_assert_eq!(case.machine, Machine::Arm);
                 prop_assert!(case.format != Format::Elf);
                 prop_assert!(case.guest.ranges()[0].start() >= 4 * GIB);

@@ -3,6 +3,7 @@
 
 mod support;
 
+use guestdump::GuestInfo;
 use std::os::unix::fs::FileExt;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -33,9 +34,10 @@ fn open(bytes: &[u8]) -> Vmcore {
 
 fn options(format: Format, machine: Machine, info: &str) -> DumpOptions {
     let info = format!("OSRELEASE=6.1.0\n{info}").into_bytes();
-    DumpOptions::new(format)
-        .machine(machine)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(info))
+    DumpOptions::new(
+        GuestInfo::new(machine).vmcoreinfo(VmcoreinfoSource::Bytes(info)),
+        format,
+    )
 }
 
 /// The kdump formats with positions, as far as there are codecs.
@@ -89,10 +91,12 @@ fn kdump_of_32_bit_guests_without_vmcoreinfo() {
     for (machine, cpu) in cpus {
         for format in kdump() {
             let guest = guest(2 * GIB);
-            let options = DumpOptions::new(format)
-                .machine(machine)
-                .vmcoreinfo(VmcoreinfoSource::None)
-                .cpus([cpu.clone(), cpu.clone()]);
+            let options = DumpOptions::new(
+                GuestInfo::new(machine)
+                    .vmcoreinfo(VmcoreinfoSource::None)
+                    .cpus([cpu.clone(), cpu.clone()]),
+                format,
+            );
             let vmcore = open(&written(&guest, &options));
             assert_eq!(vmcore.machine(), Some(machine), "{format}");
             assert_eq!(vmcore.cpus(), 2, "{machine}");

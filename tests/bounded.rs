@@ -7,6 +7,7 @@ mod peak;
 #[path = "support/windows.rs"]
 mod windows;
 
+use guestdump::{GuestInfo, Machine};
 use std::io;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -63,10 +64,12 @@ impl PositionedSink for Nowhere {
 #[test]
 fn a_dump_takes_a_few_mebibytes_whatever_the_guests_size() {
     for format in Format::available().filter(|f| f.needs_positions() || f.codec().is_none()) {
-        let options = DumpOptions::new(format)
-            .windows(given(&*header_64(0x1000)))
-            .threads(4)
-            .vmcoreinfo(VmcoreinfoSource::None);
+        let options = given(&*header_64(0x1000))
+            .options(
+                GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+                format,
+            )
+            .threads(4);
         let summary = dump(&Large, &mut Nowhere, &options).unwrap();
         assert_eq!(summary.pages, (32 << 30) / 4096);
         assert_eq!(summary.pages - summary.zero_pages, (32 << 30) / STEP);

@@ -6,6 +6,7 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
+use guestdump::{Fault, GuestInfo, Machine, Refusal};
 use std::io::{self, Write};
 
 use guestdump::guest::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
@@ -36,12 +37,14 @@ fn guest() -> PageMemory {
 }
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(
-            b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
-        ))
-        .cpus(vec![arch::x86_64::Registers::default(); 2])
-        .windows(given(&*header_64(0x1000)))
+    given(&*header_64(0x1000)).options(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(
+                b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
+            ))
+            .cpus(vec![arch::x86_64::Registers::default(); 2]),
+        format,
+    )
 }
 
 fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
@@ -126,7 +129,9 @@ fn raw_formats_are_refused_for_streams_and_the_error_names_the_other() {
         let error = dump(&guest(), &mut sink, &options(format)).unwrap_err();
         assert!(error.is_refusal());
         let flattened = format.streamable();
-        assert!(matches!(error, Error::NeedsPositions { instead, .. } if instead == flattened));
+        assert!(
+            matches!(error, Error::Refused(Refusal::NeedsPositions { instead, .. }) if instead == flattened)
+        );
         assert!(error.to_string().contains(flattened.name()), "{error}");
         assert!(sink.into_inner().is_empty());
     }
@@ -154,7 +159,12 @@ fn what_is_refused_writes_nothing() {
     let none = Ranges(vec![]);
     let note = |gpa, size| VmcoreinfoSource::NoteAt { gpa, size };
     for format in linux_formats() {
-        let base = || DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
+        let base = || {
+            DumpOptions::new(
+                GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+                format,
+            )
+        };
         let cases = [
             ("overlap", &overlapping, base()),
             ("sort", &unsorted, base()),
@@ -190,12 +200,18 @@ fn what_is_refused_writes_nothing() {
 #[test]
 fn more_notes_than_a_reader_would_take_are_refused() {
     let memory = Ranges(vec![range(0, 0x4000)]);
-    let options = DumpOptions::new(Format::Elf)
-        .vmcoreinfo(VmcoreinfoSource::None)
-        .raw_notes(vec![0xff; (128 << 20) + 4]);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .raw_notes(vec![0xff; (128 << 20) + 4]),
+        Format::Elf,
+    );
     let mut sink = FaultySink::default();
     let error = dump(&memory, &mut sink, &options).unwrap_err();
-    assert!(matches!(error, Error::NotesTooLarge { .. }), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refusal::NotesTooLarge { .. })),
+        "{error}"
+    );
     assert!(error.is_refusal());
     assert_eq!(sink.len(), 0);
 }
@@ -205,7 +221,10 @@ fn untouched_memory_is_never_read() {
     // `Ranges` panics when it is read.
     let memory = Ranges(vec![range(0, 8 << 30), range(1 << 40, 1 << 20)]);
     for format in Format::available().filter(|f| f.needs_positions()) {
-        let (_, summary) = to_buffer(&memory, &DumpOptions::new(format).threads(2));
+        let (_, summary) = to_buffer(
+            &memory,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), format).threads(2),
+        );
         assert_eq!(summary.pages, summary.zero_pages);
         assert!(summary.vmcoreinfo.is_none());
     }
@@ -222,7 +241,7 @@ fn an_unfinished_file_says_so() {
         let error = dump(&guest, &mut sink, &options(format).threads(2)).unwrap_err();
         match &error {
             // The first page that cannot be read.
-            Error::ReadMemory { gpa, .. } => assert_eq!(*gpa, 0x4000_1000),
+            Error::Failed(Fault::Read { gpa, .. }) => assert_eq!(*gpa, 0x4000_1000),
             other => panic!("{other}"),
         }
         let bytes = sink.into_bytes();
@@ -248,7 +267,9 @@ fn a_panicking_memory_is_an_error_and_nobody_hangs() {
     for threads in [1, 2, 4] {
         let options = options(Format::Elf).threads(threads);
         let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
-        assert!(matches!(error, Error::Panicked(text) if text.contains("explosive")));
+        assert!(
+            matches!(error, Error::Failed(Fault::Panicked(text)) if text.contains("explosive"))
+        );
     }
 }
 
@@ -256,15 +277,17 @@ fn a_panicking_memory_is_an_error_and_nobody_hangs() {
 fn a_guest_cannot_make_the_note_larger_than_it_is() {
     let guest = PageMemory::new([(0, vec![Page::Text(1); 8])]);
     for (gpa, size) in [(0x7000, 0x2000), (u64::MAX, 16), (0x8000, 16)] {
-        let options =
-            DumpOptions::new(Format::Elf).vmcoreinfo(VmcoreinfoSource::NoteAt { gpa, size });
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::NoteAt { gpa, size }),
+            Format::Elf,
+        );
         let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
         assert!(
             matches!(
                 error,
-                Error::Vmcoreinfo(
+                Error::Refused(Refusal::Vmcoreinfo(
                     VmcoreinfoError::Unreadable { .. } | VmcoreinfoError::TooLarge { .. }
-                )
+                ))
             ),
             "{error}"
         );
@@ -275,7 +298,10 @@ fn a_guest_cannot_make_the_note_larger_than_it_is() {
 fn seventy_thousand_ranges_take_section_header_zero() {
     let count = 70_000u64;
     let memory = Ranges((0..count).map(|i| range(i * 0x2000, 0x1000)).collect());
-    let options = DumpOptions::new(Format::Elf).vmcoreinfo(VmcoreinfoSource::None);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        Format::Elf,
+    );
     let (bytes, _) = to_buffer(&memory, &options);
     let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().unwrap());
     let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -326,16 +352,25 @@ fn a_guest_cannot_have_its_untouched_memory_read() {
     let pages = vec![Untouched, Text(1), Untouched, Untouched, Text(2)];
     let guest = Baiting(PageMemory::new([(0, pages)]));
     for format in linux_formats() {
-        let (_, summary) = to_buffer(&guest, &DumpOptions::new(format));
+        let (_, summary) = to_buffer(
+            &guest,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), format),
+        );
         assert_eq!(summary.vmcoreinfo.unwrap().info.osrelease(), "6.1.0");
     }
     let note = VmcoreinfoSource::NoteAt {
         gpa: 0x2000,
         size: 0x1000,
     };
-    let options = DumpOptions::new(Format::Elf).vmcoreinfo(note);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(note),
+        Format::Elf,
+    );
     let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
-    assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refusal::Vmcoreinfo(_))),
+        "{error}"
+    );
 }
 
 #[test]
@@ -442,9 +477,12 @@ fn elf_makes_no_memory_up_for_pages_that_are_ram_in_part() {
     let Some(kdump) = Format::available().find(|f| f.needs_positions()) else {
         return;
     };
-    let kdump = DumpOptions::new(kdump)
-        .page_size(65536)
-        .vmcoreinfo(VmcoreinfoSource::None);
+    let kdump = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .page_size(65536)
+            .vmcoreinfo(VmcoreinfoSource::None),
+        kdump,
+    );
     let converted = to_buffer(&vmcore, &kdump).0;
     assert!(converted == to_buffer(&guest, &kdump).0);
     // A filter takes whole pages of kdump, of ELF only what is asked for.

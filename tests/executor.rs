@@ -1,6 +1,7 @@
 //! A dump on the caller's own threads.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -54,7 +55,7 @@ fn dumped(format: Format, executor: Option<Arc<dyn Executor>>) -> (Vec<u8>, BTre
         ram: SliceMemory::new([(0, &bytes[..])]).unwrap(),
         readers: Mutex::default(),
     };
-    let mut options = DumpOptions::new(format).threads(4);
+    let mut options = DumpOptions::new(GuestInfo::new(Machine::X86_64), format).threads(4);
     if let Some(executor) = executor {
         options = options.executor(executor);
     }
@@ -99,7 +100,7 @@ impl Executor for Panicking {
 fn an_executor_that_panics_is_an_error() {
     let ram = vec![1; 4 << 20];
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
-    let options = DumpOptions::new(Format::Elf)
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf)
         .threads(2)
         .executor(Arc::new(Panicking));
     let error = dump(&memory, &mut BufferSink::new(), &options).unwrap_err();

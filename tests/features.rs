@@ -7,6 +7,7 @@ mod windows;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::{DumpOptions, Error, Format, dump};
+use guestdump::{GuestInfo, Machine, Refusal};
 use support::{FaultySink, Page, PageMemory};
 
 fn expected(format: Format) -> bool {
@@ -26,15 +27,16 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
         assert_eq!(format.is_available(), expected(format), "{format}");
         assert_eq!(Format::available().any(|f| f == format), expected(format));
         let mut sink = FaultySink::default();
-        let options = DumpOptions::new(format)
-            .vmcoreinfo(VmcoreinfoSource::None)
-            .windows(windows::given(&*windows::header_64(0)));
+        let options = windows::given(&*windows::header_64(0)).options(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+            format,
+        );
         match dump(&guest, &mut sink, &options) {
             Ok(summary) => {
                 assert!(expected(format));
                 assert_eq!(summary.pages, 4);
             }
-            Err(error @ Error::CodecMissing { .. }) => {
+            Err(error @ Error::Refused(Refusal::CodecMissing { .. })) => {
                 assert!(!expected(format));
                 assert!(error.to_string().contains(format.name()), "{error}");
                 assert!(error.is_refusal());

@@ -6,6 +6,7 @@
 #[path = "support/peak.rs"]
 mod peak;
 
+use guestdump::GuestInfo;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -71,7 +72,10 @@ impl GuestMemory for Ram {
 }
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None)
+    DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        format,
+    )
 }
 
 /// Writes a dump: a flattened one as a stream.

@@ -7,6 +7,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, dump};
+use guestdump::{GuestInfo, Machine};
 
 const INFO: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=-4096\nCRASHTIME=5\n";
 
@@ -30,12 +31,15 @@ fn written(format: Format) -> Vec<u8> {
     let low = [zero, random].concat();
     let memory = SliceMemory::new([(0x1000, &low[..]), (0x4000, &text[..])]).unwrap();
     let rip = 0xffff_ffff_8123_4567;
-    let options = DumpOptions::new(format)
-        .cpus([Registers {
-            rip,
-            ..Registers::default()
-        }])
-        .vmcoreinfo(VmcoreinfoSource::Bytes(INFO.to_vec()));
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .cpus([Registers {
+                rip,
+                ..Registers::default()
+            }])
+            .vmcoreinfo(VmcoreinfoSource::Bytes(INFO.to_vec())),
+        format,
+    );
     let mut sink = BufferSink::new();
     dump(&memory, &mut sink, &options).unwrap();
     sink.into_bytes()

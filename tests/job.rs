@@ -3,6 +3,7 @@
 
 mod support;
 
+use guestdump::{Fault, GuestInfo, Machine};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -59,9 +60,12 @@ impl Drop for Gated {
 }
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format)
-        .threads(2)
-        .vmcoreinfo(guestdump::guest::vmcoreinfo::VmcoreinfoSource::None)
+    DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(guestdump::guest::vmcoreinfo::VmcoreinfoSource::None),
+        format,
+    )
+    .threads(2)
 }
 
 #[test]
@@ -103,7 +107,10 @@ fn a_failing_sink_a_panicking_sink_and_a_panicking_memory_call_back_once() {
         });
         let error = told.recv_timeout(PATIENCE).unwrap().unwrap_err();
         assert!(
-            matches!(error, Error::Write { .. } | Error::Panicked(_)),
+            matches!(
+                error,
+                Error::Failed(Fault::Write { .. }) | Error::Failed(Fault::Panicked(_))
+            ),
             "{error}"
         );
         assert_eq!(job.status(), DumpStatus::Failed);
@@ -149,7 +156,7 @@ fn a_dropped_job_is_cancelled_and_leaves_no_thread_behind() {
     opener.join().unwrap();
     assert!(matches!(
         told.recv_timeout(PATIENCE).unwrap(),
-        Err(Error::Cancelled)
+        Err(Error::Failed(Fault::Cancelled))
     ));
     assert!(told.recv().is_err());
 }
@@ -283,7 +290,7 @@ fn cancelled_before_it_begins() {
         &mut BufferSink::new(),
         &options(Format::KDUMP_ZLIB).progress(progress),
     );
-    assert!(matches!(result, Err(Error::Cancelled)));
+    assert!(matches!(result, Err(Error::Failed(Fault::Cancelled))));
 }
 
 #[test]

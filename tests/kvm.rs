@@ -9,6 +9,7 @@
 ))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+use guestdump::GuestInfo;
 use guestdump::adapters::{kvm::x86_64 as adapter, vm_memory::VmMemory};
 use guestdump::arch::x86_64::Segment;
 use guestdump::read::Vmcore;
@@ -140,7 +141,7 @@ fn a_dump_has_what_the_cpu_was_told() {
     let cpu = adapter::registers(&regs, &sregs, msrs.as_slice());
     let file = tempfile::tempfile().unwrap();
     let mut sink = FdSink::new(file.try_clone().unwrap().into()).unwrap();
-    let options = DumpOptions::new(Format::Elf).cpus([cpu]);
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64).cpus([cpu]), Format::Elf);
     dump(&VmMemory::new(&ram).unwrap(), &mut sink, &options).unwrap();
 
     let vmcore = Vmcore::open(file).unwrap();

@@ -8,6 +8,7 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
+use guestdump::{Fault, GuestInfo, Machine, Refusal};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -27,9 +28,10 @@ use windows::{given, header_64};
 const MIB: u64 = 1 << 20;
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format)
-        .vmcoreinfo(VmcoreinfoSource::None)
-        .windows(given(&*header_64(0x1000)))
+    given(&*header_64(0x1000)).options(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        format,
+    )
 }
 
 /// 3 MiB of all kinds of pages.
@@ -55,7 +57,7 @@ fn a_throttle_below_a_page_a_second_is_refused() {
         let mut sink = FaultySink::default();
         let options = options(Format::Elf).throttle(rate);
         let error = dump(&guest(), &mut sink, &options).unwrap_err();
-        assert!(matches!(error, Error::Throttle { rate: r } if r == rate));
+        assert!(matches!(error, Error::Refused(Refusal::Throttle { rate: r }) if r == rate));
         assert!(error.is_refusal());
         assert!(error.to_string().contains(&rate.to_string()), "{error}");
         assert_eq!(sink.len(), 0);
@@ -118,7 +120,7 @@ fn a_throttled_dump_goes_on_and_can_be_cancelled() {
     std::thread::sleep(Duration::from_millis(300));
     progress.cancel();
     let error = dump.join().unwrap().unwrap_err();
-    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(matches!(error, Error::Failed(Fault::Cancelled)), "{error}");
     assert!(read.load(SeqCst) < 64 * MIB, "{read:?} bytes were read");
 }
 

@@ -2,6 +2,7 @@
 //! again.
 #![allow(clippy::unwrap_used)]
 
+use guestdump::GuestInfo;
 use std::fs::File;
 use std::path::Path;
 
@@ -36,10 +37,12 @@ fn encoded_again(vmcore: &Vmcore) -> Notes {
     let cpus = machine.decode_notes(vmcore.notes());
     let ram = vec![0; 64 << 10];
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
-    let options = DumpOptions::new(Format::Elf)
-        .machine(machine)
-        .vmcoreinfo(VmcoreinfoSource::None)
-        .cpus(cpus);
+    let options = DumpOptions::new(
+        GuestInfo::new(machine)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .cpus(cpus),
+        Format::Elf,
+    );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
     let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();

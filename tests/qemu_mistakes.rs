@@ -2,6 +2,7 @@
 //! right. The evidence is in docs/compatibility.md.
 #![allow(clippy::unwrap_used)]
 
+use guestdump::GuestInfo;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -38,7 +39,7 @@ impl Guest {
     }
 
     fn options(&self) -> DumpOptions {
-        DumpOptions::new(raw_kdump()).machine(self.machine)
+        DumpOptions::new(GuestInfo::new(self.machine), raw_kdump())
     }
 
     /// Writes a dump and opens it.
@@ -200,7 +201,7 @@ fn a_note_in_the_wrong_byte_order_is_not_taken() {
     let text = "OSRELEASE=6.1.0\nPAGESIZE=4096\n";
     let guest = Guest::new(Machine::S390x, 0).put(PAGE, &note(Machine::Ppc64le, text));
     let memory = SliceMemory::new([(0, &guest.ram[..])]).unwrap();
-    let options = DumpOptions::new(Format::Elf).machine(Machine::S390x);
+    let options = DumpOptions::new(GuestInfo::new(Machine::S390x), Format::Elf);
     let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
     assert!(summary.vmcoreinfo.is_none());
 }
@@ -224,7 +225,7 @@ fn loads(vmcore: &Vmcore) -> Vec<(u64, u64, u64)> {
 fn elf_of_ppc64_and_i386_has_the_kernels_direct_mapping() {
     let info = |text: &str| VmcoreinfoSource::Bytes(format!("OSRELEASE=6.1\n{text}").into_bytes());
     let elf = |guest: &Guest, text: &str| {
-        let options = DumpOptions::new(Format::Elf).machine(guest.machine);
+        let options = DumpOptions::new(GuestInfo::new(guest.machine), Format::Elf);
         loads(&guest.dump(&options.vmcoreinfo(info(text))).0)
     };
     let size = 16 * PAGE as u64;

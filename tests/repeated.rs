@@ -4,6 +4,7 @@
 
 mod support;
 
+use guestdump::{GuestInfo, Machine};
 use std::io::Write;
 
 use guestdump::codec::Codec;
@@ -31,9 +32,11 @@ fn page(number: usize) -> Vec<u8> {
 fn to_buffer(bytes: &[u8], format: Format, threads: usize) -> Vec<u8> {
     let range = MemoryRange::new(0, bytes.len() as u64).unwrap();
     let memory = Copying(SliceMemory::new(vec![(range.start(), bytes)]).unwrap());
-    let options = DumpOptions::new(format)
-        .threads(threads)
-        .vmcoreinfo(VmcoreinfoSource::None);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        format,
+    )
+    .threads(threads);
     let mut sink = BufferSink::new();
     dump(&memory, &mut sink, &options).unwrap();
     sink.into_bytes()

@@ -1,6 +1,7 @@
 //! Sections of ELF dumps.
 #![allow(clippy::unwrap_used)]
 
+use guestdump::{GuestInfo, Refusal};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -18,10 +19,12 @@ use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump
 const RAM: [u8; 8192] = [0x5a; 8192];
 
 fn options(machine: Machine) -> DumpOptions {
-    DumpOptions::new(Format::Elf)
-        .machine(machine)
-        .page_size(4096)
-        .vmcoreinfo(VmcoreinfoSource::None)
+    DumpOptions::new(
+        GuestInfo::new(machine)
+            .page_size(4096)
+            .vmcoreinfo(VmcoreinfoSource::None),
+        Format::Elf,
+    )
 }
 
 fn dumped(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
@@ -176,11 +179,14 @@ fn late_contents_that_cannot_be_had_fail_the_dump() {
 #[test]
 fn sections_that_a_dump_cannot_have_are_refused() {
     let refused = |format, sections: Vec<Section>| {
-        let options = DumpOptions::new(format).sections(sections);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64),
+            ElfOptions::new().sections(sections),
+        );
         let error = dump(&memory(), &mut BufferSink::new(), &options).unwrap_err();
         assert!(error.is_refusal());
         match error {
-            Error::Sections(error) => error,
+            Error::Refused(Refusal::Sections(error)) => error,
             other => panic!("{other:?}"),
         }
     };

@@ -4,6 +4,7 @@
 #![cfg(all(target_os = "linux", feature = "snappy"))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
+use guestdump::{GuestInfo, Machine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
@@ -55,7 +56,7 @@ fn end() {
 }
 
 fn options(threads: usize) -> DumpOptions {
-    DumpOptions::new(Format::KDUMP_RAW_SNAPPY).threads(threads)
+    DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::KDUMP_RAW_SNAPPY).threads(threads)
 }
 
 fn ram() -> Vec<u8> {
@@ -88,7 +89,12 @@ fn to_stream(folder: &Path) {
     let file = File::create_new(folder.join("dump")).unwrap();
     begin();
     let mut sink = StreamSink::new(file);
-    dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_SNAPPY)).unwrap();
+    dump(
+        &memory,
+        &mut sink,
+        &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::KDUMP_SNAPPY),
+    )
+    .unwrap();
     end();
 }
 

@@ -6,6 +6,7 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
+use guestdump::{GuestInfo, Refusal};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -30,15 +31,17 @@ fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
 }
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(
-            b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
-        ))
-        .cpus([1, 2].map(|rip| Registers {
-            rip,
-            ..Registers::default()
-        }))
-        .windows(given(&*header_64(0x1000)))
+    given(&*header_64(0x1000)).options(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(
+                b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
+            ))
+            .cpus([1, 2].map(|rip| Registers {
+                rip,
+                ..Registers::default()
+            })),
+        format,
+    )
 }
 
 /// The same for a guest whose memory begins anywhere.
@@ -104,7 +107,7 @@ proptest! {
         }
         let mut sink = BufferSink::new();
         let summary = match dump(&guest, &mut sink, &options) {
-            Err(Error::EmptyFilter { .. }) => return Ok(()),
+            Err(Error::Refused(Refusal::EmptyFilter { .. })) => return Ok(()),
             result => result.unwrap(),
         };
         let vmcore = open(&sink.into_bytes()).unwrap();

@@ -7,6 +7,7 @@ use guestdump::guest::vmcoreinfo::{Located, Origin, VmcoreinfoError, VmcoreinfoS
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, DumpOptions, Error, Format, dump};
+use guestdump::{Fault, GuestInfo, Machine, Refusal};
 
 const PAGE: usize = 4096;
 
@@ -25,7 +26,10 @@ impl Guest {
 
     fn locate(&self, source: VmcoreinfoSource) -> Result<Option<Located>, Error> {
         let memory = SliceMemory::new([(0, &self.0[..])]).unwrap();
-        let options = DumpOptions::new(Format::Elf).vmcoreinfo(source);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
+            Format::Elf,
+        );
         dump(&memory, &mut BufferSink::new(), &options).map(|summary| summary.vmcoreinfo)
     }
 
@@ -222,7 +226,7 @@ fn a_scan_finds_the_same_on_any_number_of_threads_and_beside_unreadable_bytes() 
     for unreadable in [false, true] {
         for threads in [1, 2, 5] {
             // The dump itself is short.
-            let options = DumpOptions::new(Format::Elf)
+            let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf)
                 .filter(0, 4096)
                 .threads(threads);
             let memory = Large { unreadable };
@@ -238,7 +242,7 @@ fn a_scan_finds_the_same_on_any_number_of_threads_and_beside_unreadable_bytes() 
 fn a_bad_fw_cfg_entry_is_a_clear_error() {
     let guest = Guest::new().put(PAGE, &note(&text("6.1.0", 0)));
     let locate = |entry| match guest.locate(VmcoreinfoSource::FwCfg(entry)) {
-        Err(Error::Vmcoreinfo(error)) => error,
+        Err(Error::Refused(Refusal::Vmcoreinfo(error))) => error,
         other => panic!("{other:?}"),
     };
     use VmcoreinfoError::{FwCfgEmpty, NotVmcoreinfo, TooLarge, Unreadable};
@@ -266,7 +270,8 @@ fn nonsense_from_the_guest_does_not_keep_it_from_being_dumped() {
         for format in Format::available().filter(|format| !format.is_windows()) {
             let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
             let source = VmcoreinfoSource::Bytes(text.as_bytes().to_vec());
-            let options = DumpOptions::new(format).vmcoreinfo(source);
+            let options =
+                DumpOptions::new(GuestInfo::new(Machine::X86_64).vmcoreinfo(source), format);
             let summary = dump(&memory, &mut BufferSink::new(), &options).unwrap();
             assert_eq!(summary.page_size, 4096);
         }
@@ -289,7 +294,12 @@ fn the_guests_uname_is_in_the_header_but_for_its_machine() {
         .put(40 * PAGE, &uts);
     let memory = SliceMemory::new([(0, &guest.0[..])]).unwrap();
     let mut sink = BufferSink::new();
-    dump(&memory, &mut sink, &DumpOptions::new(format)).unwrap();
+    dump(
+        &memory,
+        &mut sink,
+        &DumpOptions::new(GuestInfo::new(Machine::X86_64), format),
+    )
+    .unwrap();
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&sink.into_bytes(), 0).unwrap();
     let uts = Vmcore::open(file).unwrap().utsname().unwrap();
@@ -305,9 +315,9 @@ fn a_scan_can_be_cancelled() {
     let progress = guestdump::Progress::new();
     progress.cancel();
     // The filter would be refused after the scan.
-    let options = DumpOptions::new(Format::Elf)
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf)
         .filter(0, 0)
         .progress(progress);
     let error = dump(&memory, &mut BufferSink::new(), &options).unwrap_err();
-    assert!(matches!(error, Error::Cancelled));
+    assert!(matches!(error, Error::Failed(Fault::Cancelled)));
 }

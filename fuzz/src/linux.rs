@@ -1,6 +1,7 @@
 //! A Linux guest's kernel as VMCOREINFO describes it, where either may lie:
 //! its log, and which pages a dump level leaves out.
 
+use guestdump::{GuestInfo, Refusal};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -70,10 +71,11 @@ impl Guest {
     }
 
     fn options(&self, format: Format, threads: usize) -> DumpOptions {
-        DumpOptions::new(format)
-            .machine(self.machine)
-            .threads(threads)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone()))
+        DumpOptions::new(
+            GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone())),
+            format,
+        )
+        .threads(threads)
     }
 
     fn kernel<'a>(&'a self, options: &'a DumpOptions) -> Option<Kernel<'a>> {
@@ -207,7 +209,7 @@ fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
             .unwrap_or_else(|| guest.machine.default_page_size());
         Some(match kernel.exclusion(guest.level) {
             Ok(exclusion) => Ok(sound(guest, &exclusion, page_size)),
-            Err(Error::Kernel(error)) => Err(error.to_string()),
+            Err(Error::Refused(Refusal::Kernel(error))) => Err(error.to_string()),
             Err(error) => panic!("{error}"),
         })
     });

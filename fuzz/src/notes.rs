@@ -5,6 +5,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
+use guestdump::{GuestInfo, Refusal};
 
 use super::allocator::bounded;
 use super::pieces;
@@ -35,14 +36,16 @@ fn decode(machine: Machine, segment: &[u8]) {
     // What is once encoded says the same from then on.
     let page = vec![0; 65536];
     let memory = SliceMemory::new([(0, &page[..])]).unwrap();
-    let options = DumpOptions::new(Format::Elf)
-        .machine(machine)
-        .vmcoreinfo(VmcoreinfoSource::None)
-        .cpus(cpus.iter().cloned());
+    let options = DumpOptions::new(
+        GuestInfo::new(machine)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .cpus(cpus.iter().cloned()),
+        Format::Elf,
+    );
     let mut sink = SlowStream::default();
     match dump(&memory, &mut sink, &options) {
         Ok(_) => {}
-        Err(Error::NotesTooLarge { .. }) => return,
+        Err(Error::Refused(Refusal::NotesTooLarge { .. })) => return,
         Err(error) => panic!("{error}"),
     }
     let vmcore = Vmcore::open(pieces::file_of_bytes(&sink.bytes)).unwrap();

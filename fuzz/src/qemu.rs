@@ -1,5 +1,6 @@
 //! A QEMU that lies: it answers each request with the next lines of a script.
 
+use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -83,7 +84,10 @@ fn write_notes() {
     let bytes = DUMP.get_or_init(|| {
         let ram = Ram::new(0, 4096, &[]);
         let registers = guestdump::arch::x86_64::Registers::default();
-        let options = DumpOptions::new(Format::Elf).cpus([registers]);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).cpus([registers]),
+            Format::Elf,
+        );
         let mut sink = BufferSink::new();
         dump(&ram, &mut sink, &options).unwrap();
         sink.into_bytes()

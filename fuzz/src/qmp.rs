@@ -31,7 +31,7 @@ impl Guest for Migrating {
     type Memory = Ram;
 
     fn machine(&self) -> Machine {
-        Machine::default()
+        Machine::X86_64
     }
 
     fn is_migrating(&self) -> bool {

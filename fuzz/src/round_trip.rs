@@ -1,5 +1,6 @@
 //! Any guest and any way to dump it, to a dump, and back.
 
+use guestdump::{Fault, GuestInfo};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -57,7 +58,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         false => *u.choose(Machine::ALL)?,
     };
     let page_size = *u.choose(machine.page_sizes())?;
-    let mut options = DumpOptions::new(format).machine(machine);
+    let mut options = DumpOptions::new(GuestInfo::new(machine), format);
     options = options.vmcoreinfo(match u.int_in_range(0..=3)? {
         0 => VmcoreinfoSource::None,
         1 => VmcoreinfoSource::Scan,
@@ -206,7 +207,7 @@ impl Case {
     /// read, where that is one.
     fn failed(&self, error: &Error, bytes: &[u8]) {
         match error {
-            Error::ReadMemory { gpa, .. } => {
+            Error::Failed(Fault::Read { gpa, .. }) => {
                 assert_eq!(self.policy, OnReadError::Fail);
                 assert!(self.guest.is_lost(gpa - gpa % PAGE), "{error}");
             }
@@ -226,7 +227,10 @@ impl Case {
             }
             Err(Error::Incomplete { pages, cause, .. }) => {
                 assert!(raw && disk.finished);
-                assert!(matches!(*cause, Error::Write { .. }), "{cause}");
+                assert!(
+                    matches!(*cause, Error::Failed(Fault::Write { .. })),
+                    "{cause}"
+                );
                 let kept = open(&disk.bytes());
                 let error = kept.check(&Progress::new()).unwrap_err();
                 assert!(matches!(error, VmcoreError::Incomplete), "{error}");
@@ -234,7 +238,7 @@ impl Case {
                 self.same_pages(&kept, summary.page_size, pages);
             }
             Err(error) => {
-                assert!(!disk.finished && matches!(error, Error::Write { .. }));
+                assert!(!disk.finished && matches!(error, Error::Failed(Fault::Write { .. })));
             }
         }
     }

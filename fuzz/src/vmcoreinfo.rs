@@ -4,6 +4,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::Vmcore;
 use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
+use guestdump::{Fault, GuestInfo};
 
 use super::allocator::bounded;
 use super::pieces;
@@ -53,9 +54,10 @@ fn look_up(machine: Machine, format: Format, text: &[u8]) {
     }
     // All that a dump does with it, and it comes back as it was.
     let ram = Ram::new(0, 128 << 10, &[]);
-    let options = DumpOptions::new(format)
-        .machine(machine)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec()));
+    let options = DumpOptions::new(
+        GuestInfo::new(machine).vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec())),
+        format,
+    );
     let mut sink = SlowStream::default();
     match dump(&ram, &mut sink, &options) {
         Ok(summary) => {
@@ -89,13 +91,11 @@ pub fn scan(input: &[u8]) {
     };
     let start = if kind & 0x80 == 0 { 0 } else { 1 << 30 };
     let ram = Ram::new(start, SIZE, &pieces::decode(rest));
-    let options = DumpOptions::new(Format::Elf)
-        .machine(machine)
-        .vmcoreinfo(source);
+    let options = DumpOptions::new(GuestInfo::new(machine).vmcoreinfo(source), Format::Elf);
     // 64 finds of 64 KiB at most are kept.
     bounded(12 << 20, || match dump(&ram, &mut FullSink, &options) {
         Ok(_) => panic!("the sink takes nothing"),
-        Err(Error::Write { .. }) => {}
+        Err(Error::Failed(Fault::Write { .. })) => {}
         Err(error) => assert!(error.is_refusal(), "{error}"),
     });
 }

@@ -1,6 +1,7 @@
 //! The synthetic Windows guests, of 64 bits and 32, with other bytes here and
 //! there: what the search for their kernel makes of it.
 
+use guestdump::{Fault, GuestInfo};
 use std::io;
 use std::sync::OnceLock;
 
@@ -151,15 +152,14 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         patches.push(patch(u, guest)?);
     }
     let memory = Altered { guest, patches };
-    let options = DumpOptions::new(format)
-        .machine(machine)
-        .cpus(cpus)
-        .windows(WindowsOptions::new().header(header))
-        .windows_damaged(damaged);
+    let options = WindowsOptions::new()
+        .header(header)
+        .damaged(damaged)
+        .options(GuestInfo::new(machine).cpus(cpus), format);
     // Nothing of the guest is kept but its image's directories and lists.
     bounded(40 << 20, || match dump(&memory, &mut FullSink, &options) {
         Ok(_) => panic!("the sink takes nothing"),
-        Err(Error::Write { .. }) => {}
+        Err(Error::Failed(Fault::Write { .. })) => {}
         Err(error) => assert!(error.is_refusal(), "{error}"),
     });
     Ok(())

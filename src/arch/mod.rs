@@ -40,11 +40,10 @@ use crate::vmcoreinfo::Vmcoreinfo;
 use prstatus::CpuNotes;
 
 /// A guest architecture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Machine {
     /// AMD64 in long mode.
-    #[default]
     X86_64,
     /// 64-bit Arm, little-endian.
     Aarch64,

@@ -9,6 +9,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::DebugRegisters;
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, DumpOptions, Format, dump, memory::SliceMemory};
+use guestdump::{GuestInfo, Machine};
 use kvm_bindings::{
     kvm_debugregs, kvm_dtable, kvm_fpu, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xsave,
 };
@@ -130,9 +131,12 @@ fn notes_are_those_of_qemu_for_the_same_cpu() {
     let ram = [1; 0x1000];
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
     let mut sink = BufferSink::new();
-    let options = DumpOptions::new(Format::Elf)
-        .cpus([vcpu])
-        .vmcoreinfo(VmcoreinfoSource::None);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .cpus([vcpu])
+            .vmcoreinfo(VmcoreinfoSource::None),
+        Format::Elf,
+    );
     dump(&memory, &mut sink, &options).unwrap();
     let bytes = sink.into_bytes();
     // Behind the ELF header and two program headers.

@@ -1,6 +1,7 @@
 //! A `GuestRegionCollection` of a monitor's own regions, as Firecracker has it,
 //! the same for each version of vm-memory.
 
+use guestdump::{GuestInfo, Machine};
 use std::sync::Arc;
 
 use guestdump::memory::SliceMemory;
@@ -76,7 +77,12 @@ fn a_collection_of_own_regions_is_dumped_as_the_same_bytes_elsewhere() {
     let plain = SliceMemory::new([(0, &low[..]), (8 * MIB, &bytes[..])]).unwrap();
     let dumped = |memory: &dyn GuestMemory| {
         let mut sink = BufferSink::new();
-        dump(memory, &mut sink, &DumpOptions::new(Format::Elf).threads(2)).unwrap();
+        dump(
+            memory,
+            &mut sink,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf).threads(2),
+        )
+        .unwrap();
         sink.into_bytes()
     };
     for addressed in [true, false] {

@@ -1,5 +1,6 @@
 //! Guest memory of vm-memory, the same for each version.
 
+use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -144,7 +145,12 @@ fn what_the_host_has_swapped_out_is_populated() {
         }
         assert_populated(&memory, &[range(MIB / 2, MIB)]);
         let mut sink = BufferSink::new();
-        dump(&memory, &mut sink, &DumpOptions::new(Format::Elf)).unwrap();
+        dump(
+            &memory,
+            &mut sink,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf),
+        )
+        .unwrap();
         let bytes = sink.into_bytes();
         assert!(bytes.windows(pattern.len()).any(|w| *w == pattern));
     }
@@ -224,7 +230,12 @@ fn of_anonymous_memory_only_what_was_touched_is_populated() {
     // What this process does not have in memory it does not get by a dump.
     let before = resident_at(&ram.0[0]);
     let mut sink = StreamSink::new(io::sink());
-    let summary = dump(&memory, &mut sink, &DumpOptions::new(Format::Elf)).unwrap();
+    let summary = dump(
+        &memory,
+        &mut sink,
+        &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf),
+    )
+    .unwrap();
     assert_eq!((summary.pages, summary.zero_pages), (16384, 16382));
     assert_eq!(resident_at(&ram.0[0]), before);
     assert_eq!(populated(&memory).len(), 3);
@@ -366,7 +377,14 @@ fn a_truncated_file_is_an_error_and_no_signal() {
     assert!(error.to_string().contains("0x80000"), "{error}");
     let everything = memory.populated(Populated::Everything);
     let mut sink = BufferSink::new();
-    assert!(dump(&everything, &mut sink, &DumpOptions::new(Format::Elf)).is_err());
+    assert!(
+        dump(
+            &everything,
+            &mut sink,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf)
+        )
+        .is_err()
+    );
 }
 
 #[test]
@@ -424,7 +442,12 @@ fn a_dump_is_the_same_as_of_the_same_bytes_elsewhere() {
     let memory = VmMemory::new(&ram).unwrap();
     let dumped = |memory: &dyn GuestMemory| {
         let mut sink = BufferSink::new();
-        dump(memory, &mut sink, &DumpOptions::new(Format::Elf).threads(2)).unwrap();
+        dump(
+            memory,
+            &mut sink,
+            &DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf).threads(2),
+        )
+        .unwrap();
         sink.into_bytes()
     };
     assert!(dumped(&memory) == dumped(&plain));
@@ -443,7 +466,7 @@ fn a_snapshot_of_changing_memory_stays_as_it_was() {
     assert_eq!(after.ranges(), [range(0, MIB), range(4 * MIB, MIB)]);
     // It can go to a thread of its own.
     let (send, receive) = mpsc::channel();
-    let options = DumpOptions::new(Format::Elf);
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf);
     let job = DumpJob::start(after, BufferSink::new(), options, move |result| {
         send.send(result.unwrap().pages).unwrap();
     });

@@ -1,5 +1,6 @@
 //! Out of space, and what there is was to be kept.
 
+use guestdump::Fault;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
@@ -160,7 +161,7 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
                     assert_eq!((of, disk.finished), (wanted.len() as u64, 1));
                     let full = matches!(
                         &*cause,
-                        Error::Write { source, .. } if source.raw_os_error() == Some(ENOSPC)
+                        Error::Failed(Fault::Write { source, .. }) if source.raw_os_error() == Some(ENOSPC)
                     );
                     assert!(full, "{cause}");
                     check_kept(&disk.dump(), &wanted, pages, 0);
@@ -170,7 +171,10 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
                 // No room for the headers, or for the first block.
                 Err(error) => {
                     assert_eq!((before, disk.finished), (0, 0), "{format}: {error}");
-                    assert!(matches!(error, Error::Write { .. }), "{error}");
+                    assert!(
+                        matches!(error, Error::Failed(Fault::Write { .. })),
+                        "{error}"
+                    );
                 }
             }
         }
@@ -203,7 +207,7 @@ fn every_write_that_fails_leaves_a_sound_dump_or_none() {
                     }
                     Err(error) => {
                         assert_eq!(disk.finished, 0);
-                        let first = matches!(&error, Error::Write { source, .. }
+                        let first = matches!(&error, Error::Failed(Fault::Write { source, .. })
                             if source.raw_os_error() == Some(5));
                         assert!(first, "{error}");
                     }
@@ -365,7 +369,7 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
         let Error::Incomplete { pages, cause, .. } = error else {
             panic!("{error}");
         };
-        assert!(matches!(*cause, Error::Cancelled), "{cause}");
+        assert!(matches!(*cause, Error::Failed(Fault::Cancelled)), "{cause}");
         let wanted: Vec<_> = memory.0.pages().collect();
         check_kept(&disk.dump(), &wanted, pages, 0);
 
@@ -381,7 +385,10 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
         let Error::Incomplete { pages, cause, .. } = error else {
             panic!("{error}");
         };
-        assert!(matches!(*cause, Error::ReadMemory { .. }), "{cause}");
+        assert!(
+            matches!(*cause, Error::Failed(Fault::Read { .. })),
+            "{cause}"
+        );
         check_kept(&disk.dump(), &wanted, pages, 0);
     }
 }

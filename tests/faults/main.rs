@@ -24,6 +24,7 @@ mod support;
 #[path = "../support/windows.rs"]
 mod windows;
 
+use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -36,12 +37,15 @@ use windows::{given, header_64};
 
 /// A dump in `format` by two threads.
 pub(crate) fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(
-            b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
-        ))
-        .cpus(vec![arch::x86_64::Registers::default(); 2])
-        .windows(given(&*header_64(0x1000)))
+    given(&*header_64(0x1000))
+        .options(
+            GuestInfo::new(Machine::X86_64)
+                .vmcoreinfo(VmcoreinfoSource::Bytes(
+                    b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec(),
+                ))
+                .cpus(vec![arch::x86_64::Registers::default(); 2]),
+            format,
+        )
         .threads(2)
 }
 

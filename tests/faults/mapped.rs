@@ -2,6 +2,7 @@
 //! to a plain copy, SIGBUS.
 #![allow(unsafe_code)]
 
+use guestdump::Fault;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -61,7 +62,7 @@ fn check_policies(memory: &dyn GuestMemory, lost: MemoryRange) {
     for format in Format::available() {
         let error = dump(memory, &mut BufferSink::new(), &options(format).threads(1));
         let error = error.unwrap_err();
-        let named = matches!(error, Error::ReadMemory { gpa, .. } if gpa == lost.start());
+        let named = matches!(error, Error::Failed(Fault::Read { gpa, .. }) if gpa == lost.start());
         assert!(named, "{format}: {error}");
         for policy in [OnReadError::Zero, OnReadError::Skip] {
             if policy == OnReadError::Skip && !can_skip(format) {

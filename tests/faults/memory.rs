@@ -1,5 +1,6 @@
 //! Memory that cannot be read.
 
+use guestdump::{Fault, Refusal};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -70,7 +71,7 @@ fn a_dump_fails_and_names_the_page() {
         let mut sink = BufferSink::new();
         let error = dump(&guest, &mut sink, &options(format).threads(1)).unwrap_err();
         match &error {
-            Error::ReadMemory { gpa, len, source } => {
+            Error::Failed(Fault::Read { gpa, len, source }) => {
                 assert_eq!((*gpa, *len), (0x1000, PAGE), "{format}");
                 assert_eq!(source.raw_os_error(), Some(5));
             }
@@ -81,7 +82,7 @@ fn a_dump_fails_and_names_the_page() {
     let guest = Poisoned::new([0x6000]);
     let error = dump(&guest, &mut BufferSink::new(), &options(Format::Elf)).unwrap_err();
     assert!(
-        matches!(error, Error::ReadMemory { gpa: 0x6000, .. }),
+        matches!(error, Error::Failed(Fault::Read { gpa: 0x6000, .. })),
         "{error}"
     );
 }
@@ -124,7 +125,10 @@ fn what_cannot_be_read_is_left_out_of_formats_with_a_list_of_pages() {
         let options = options(format).on_read_error(OnReadError::Skip);
         if !can_skip(format) {
             let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
-            assert!(matches!(error, Error::SkipFormat { .. }), "{error}");
+            assert!(
+                matches!(error, Error::Refused(Refusal::SkipFormat { .. })),
+                "{error}"
+            );
             assert!(error.is_refusal());
             continue;
         }
@@ -166,7 +170,10 @@ fn a_stream_cannot_leave_pages_out_of_a_bitmap_that_it_has_sent() {
     let mut sink = StreamSink::new(Vec::new());
     let error = dump(&guest(), &mut sink, &options).unwrap_err();
     assert!(
-        matches!(error, Error::SkipFormat { stream: true, .. }),
+        matches!(
+            error,
+            Error::Refused(Refusal::SkipFormat { stream: true, .. })
+        ),
         "{error}"
     );
     assert!(sink.into_inner().is_empty());
@@ -223,7 +230,10 @@ fn a_dump_of_nothing_is_a_dump() {
             open(&bytes).check(&Progress::new()).unwrap();
         }
         let error = dump(&Gone, &mut BufferSink::new(), &options(format)).unwrap_err();
-        assert!(matches!(error, Error::ReadMemory { gpa: 0, .. }), "{error}");
+        assert!(
+            matches!(error, Error::Failed(Fault::Read { gpa: 0, .. })),
+            "{error}"
+        );
     }
 }
 
@@ -244,7 +254,7 @@ fn a_file_that_is_cut_short_has_lost_memory_and_no_holes() {
             for format in Format::available() {
                 let one = options(format).threads(1);
                 let error = dump(&memory, &mut BufferSink::new(), &one).unwrap_err();
-                let named = matches!(error, Error::ReadMemory { gpa, .. } if gpa == first);
+                let named = matches!(error, Error::Failed(Fault::Read { gpa, .. }) if gpa == first);
                 assert!(named, "{format}, {cut:#x}, hole {hole}: {error}");
                 let options = options(format).on_read_error(OnReadError::Zero);
                 let (bytes, summary) = to_buffer(&memory, &options);
@@ -281,7 +291,10 @@ fn what_cannot_be_read_does_not_keep_vmcoreinfo_from_being_found() {
     });
     let options = options(Format::Elf).vmcoreinfo(VmcoreinfoSource::Scan);
     let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
-    assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refusal::Vmcoreinfo(_))),
+        "{error}"
+    );
     let (_, summary) = to_buffer(&guest, &options.on_read_error(OnReadError::Zero));
     assert_eq!(summary.vmcoreinfo.unwrap().info.osrelease(), "6.1.0");
 }

@@ -1,5 +1,6 @@
 //! Sinks that fail at every write.
 
+use guestdump::Fault;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -96,7 +97,7 @@ fn every_write_can_fail_in_every_way() {
 fn check(error: &Error, fault: Fault, failed: (u64, usize), what: &str) {
     let expected = match fault {
         Fault::Panic => {
-            let said = matches!(error, Error::Panicked(text) if text == "the sink explodes");
+            let said = matches!(error, Error::Failed(Fault::Panicked(text)) if text == "the sink explodes");
             return assert!(said, "{what}: {error}");
         }
         Fault::Error(number) | Fault::ShortThenError(_, number) => {
@@ -105,11 +106,11 @@ fn check(error: &Error, fault: Fault, failed: (u64, usize), what: &str) {
         Fault::WroteNothing => io::ErrorKind::WriteZero,
         _ => io::ErrorKind::Other,
     };
-    let Error::Write {
+    let Error::Failed(Fault::Write {
         offset,
         len,
         source,
-    } = error
+    }) = error
     else {
         panic!("{what}: {error}");
     };
@@ -146,8 +147,10 @@ fn the_other_calls_can_fail_too() {
             let error = result.unwrap_err();
             let right = match other {
                 Other::FinishFails => matches!(error, Error::Finish(_)),
-                Other::SetLenFails => matches!(error, Error::Write { offset, .. } if offset > 0),
-                _ => matches!(error, Error::Panicked(_)),
+                Other::SetLenFails => {
+                    matches!(error, Error::Failed(Fault::Write { offset, .. }) if offset > 0)
+                }
+                _ => matches!(error, Error::Failed(Fault::Panicked(_))),
             };
             assert!(right, "{format}, {other:?}: {error}");
             let finished = matches!(other, Other::FinishFails | Other::FinishPanics);
@@ -258,7 +261,7 @@ fn a_file_that_gets_no_name_leaves_what_was_there() {
             let mut sink = Unnamed { file, panics };
             let error = dump(&guest, &mut sink, &options(format)).unwrap_err();
             let right = match panics {
-                true => matches!(error, Error::Panicked(_)),
+                true => matches!(error, Error::Failed(Fault::Panicked(_))),
                 false => matches!(error, Error::Finish(_)),
             };
             assert!(right, "{format}: {error}");

@@ -1,5 +1,6 @@
 //! Makes the seeds: small inputs that a target takes all the way through.
 
+use guestdump::GuestInfo;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -59,7 +60,11 @@ fn elf(seeds: &mut Seeds) {
         push_dump(seeds, "elf", format!("encoding-{n}"), &elf.build());
     }
     for machine in [Machine::X86_64, Machine::Riscv64] {
-        let bytes = small_dump(machine, Format::Elf, DumpOptions::new(Format::Elf));
+        let bytes = small_dump(
+            machine,
+            Format::Elf,
+            DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf),
+        );
         push_dump(seeds, "elf", machine.name().into(), &bytes);
     }
 }
@@ -116,14 +121,18 @@ fn kdump(seeds: &mut Seeds) {
     push_dump(seeds, "kdump", "incomplete".into(), &incomplete.build());
     let format = Format::KDUMP_RAW_ZLIB;
     for machine in [Machine::X86_64, Machine::S390x, Machine::Arm] {
-        let bytes = small_dump(machine, format, DumpOptions::new(format));
+        let bytes = small_dump(
+            machine,
+            format,
+            DumpOptions::new(GuestInfo::new(Machine::X86_64), format),
+        );
         push_dump(seeds, "kdump", machine.name().into(), &bytes);
     }
 }
 
 fn windmp(seeds: &mut Seeds) {
     for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
-        let with = |windows| DumpOptions::new(format).windows(windows);
+        let with = |windows| windows.options(GuestInfo::new(Machine::X86_64), format);
         let bytes = small_dump(Machine::X86_64, format, with(given(&*header_64(0x1000))));
         push_dump(seeds, "windmp", format!("{format}-64"), &bytes);
         let bytes = small_dump(Machine::I386, format, with(given(&*header_32(0x1000))));
@@ -144,7 +153,7 @@ fn notes(seeds: &mut Seeds) {
         let cpus = cpus
             .iter()
             .map(|cpu| guestdump::Registers::deserialize_for(*machine, cpu.clone()).unwrap());
-        let options = DumpOptions::new(Format::Elf).cpus(cpus);
+        let options = DumpOptions::new(GuestInfo::new(Machine::X86_64).cpus(cpus), Format::Elf);
         let vmcore = Vmcore::open(file(&small_dump(*machine, Format::Elf, options))).unwrap();
         let input = [&[n as u8], vmcore.note_bytes()].concat();
         seeds.push(("notes", machine.name().into(), input));

@@ -1,5 +1,6 @@
 //! Flattened files whose records overlap, or are of any size.
 
+use guestdump::Fault;
 use std::io::Read;
 
 use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
@@ -91,7 +92,7 @@ fn records_of_any_size() {
             error,
             RearrangeError::Damaged { .. }
                 | RearrangeError::Truncated { .. }
-                | RearrangeError::Dump(Error::Write { .. })
+                | RearrangeError::Dump(Error::Failed(Fault::Write { .. }))
         );
         assert!(expected, "{error}");
         assert!(cost.heap < 1 << 20, "{cost:?}");

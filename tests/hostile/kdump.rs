@@ -6,6 +6,7 @@ use guestdump::kdump::{PageDescriptor, codec_flag};
 use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, DumpOptions, Format, GuestMemory, Progress, dump};
+use guestdump::{GuestInfo, Machine};
 
 use crate::meter::{Counted, Meter, file};
 
@@ -21,7 +22,10 @@ fn good() -> (Vec<u8>, usize) {
             buf[0] = (page >> 8) as u8;
         }
     });
-    let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB).vmcoreinfo(VmcoreinfoSource::None);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        Format::KDUMP_RAW_ZLIB,
+    );
     let mut sink = BufferSink::new();
     dump(&guest, &mut sink, &options).unwrap();
     let bytes = sink.into_bytes();

@@ -3,6 +3,7 @@
 use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Error, Format, dump};
+use guestdump::{Fault, GuestInfo, Machine};
 
 use crate::meter::{Counted, Meter};
 
@@ -63,9 +64,11 @@ fn guest(
 
 /// Only the scan: the dump has nothing else to read.
 fn scan(memory: &dyn guestdump::GuestMemory) -> Option<Located> {
-    let options = DumpOptions::new(Format::Elf)
-        .vmcoreinfo(VmcoreinfoSource::Scan)
-        .filter(0, PAGE);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::Scan),
+        Format::Elf,
+    )
+    .filter(0, PAGE);
     let summary = dump(memory, &mut BufferSink::new(), &options).unwrap();
     summary.vmcoreinfo
 }
@@ -142,8 +145,8 @@ fn a_scan_of_planted_texts_can_be_cancelled() {
         }
         text(&page.to_string(), 8 * PAGE)
     });
-    let options = DumpOptions::new(Format::Elf).progress(progress);
+    let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf).progress(progress);
     let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
-    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(matches!(error, Error::Failed(Fault::Cancelled)), "{error}");
     assert!(guest.count().1 < 64 << 20);
 }

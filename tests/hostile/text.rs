@@ -1,6 +1,7 @@
 //! Text of a guest, a file or a peer on a terminal: every command, with every
 //! string that comes from outside one that would steer the terminal.
 
+use guestdump::{GuestInfo, Machine};
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -79,13 +80,16 @@ fn evil_dump(path: &Path, format: Format) {
     };
     let page = vec![1; 1 << 20];
     let memory = SliceMemory::new([(0, &page[..])]).unwrap();
-    let options = DumpOptions::new(format)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()))
-        .raw_notes(notes)
-        .cpus([Registers::from(
-            guestdump::arch::x86_64::Registers::default(),
-        )])
-        .utsname(utsname);
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()))
+            .raw_notes(notes)
+            .cpus([Registers::from(
+                guestdump::arch::x86_64::Registers::default(),
+            )])
+            .utsname(utsname),
+        format,
+    );
     let mut sink = FileSink::create(path, FileSinkOptions::new()).unwrap();
     dump(&memory, &mut sink, &options).unwrap();
 }

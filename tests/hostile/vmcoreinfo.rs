@@ -5,6 +5,7 @@ use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
 use guestdump::{DumpOptions, Error, Format, dump};
+use guestdump::{GuestInfo, Machine, Refusal};
 
 use crate::meter::{Counted, Meter, file};
 
@@ -30,13 +31,19 @@ fn a_note_of_4_gib_is_refused_unread() {
             size: MAX_SIZE as u64 + 1,
         },
     ] {
-        let options = DumpOptions::new(Format::Elf).vmcoreinfo(source);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
+            Format::Elf,
+        );
         let (result, cost) = meter.measure("a note of 4 GiB", || {
             dump(&guest, &mut BufferSink::new(), &options)
         });
         let error = result.unwrap_err();
         assert!(
-            matches!(error, Error::Vmcoreinfo(VmcoreinfoError::TooLarge { .. })),
+            matches!(
+                error,
+                Error::Refused(Refusal::Vmcoreinfo(VmcoreinfoError::TooLarge { .. }))
+            ),
             "{error}"
         );
         assert_eq!(guest.count(), (0, 0));
@@ -53,8 +60,10 @@ fn the_largest_text_costs_a_few_times_its_size() {
     for filler in [b'\n', b'x', b'=', b'\r', b'('] {
         let mut text = b"OSRELEASE=6.1.0\n".to_vec();
         text.resize(MAX_SIZE, filler);
-        let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(text.clone()));
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::Bytes(text.clone())),
+            Format::KDUMP_RAW_ZLIB,
+        );
         let mut sink = BufferSink::new();
         let (summary, cost) = meter.measure("VMCOREINFO of 1 MiB", || {
             dump(&guest, &mut sink, &options).unwrap()
@@ -138,8 +147,11 @@ fn newline_tricks() {
         // What goes into a dump is the same text.
         let guest = Counted::new(1 << 20, |_, buf: &mut [u8]| buf.fill(0));
         for format in [Format::Elf, Format::KDUMP_RAW_ZLIB] {
-            let options = DumpOptions::new(format)
-                .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec()));
+            let options = DumpOptions::new(
+                GuestInfo::new(Machine::X86_64)
+                    .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec())),
+                format,
+            );
             let mut sink = BufferSink::new();
             dump(&guest, &mut sink, &options).unwrap();
             let vmcore = Vmcore::open(file(&sink.into_bytes(), 0)).unwrap();
@@ -195,8 +207,11 @@ fn utsname_without_nul() {
                 *byte = inside.and_then(|n| uts.get(n)).copied().unwrap_or(0);
             }
         });
-        let options = DumpOptions::new(Format::KDUMP_RAW_ZLIB)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec()));
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64)
+                .vmcoreinfo(VmcoreinfoSource::Bytes(text.as_bytes().to_vec())),
+            Format::KDUMP_RAW_ZLIB,
+        );
         let mut sink = BufferSink::new();
         dump(&guest, &mut sink, &options).unwrap();
         let vmcore = Vmcore::open(file(&sink.into_bytes(), 0)).unwrap();

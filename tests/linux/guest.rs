@@ -1,6 +1,7 @@
 //! A guest with nothing but some variables of its kernel, which maps memory
 //! linearly.
 
+use guestdump::GuestInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::guest::linux::{Kernel, KernelError, LogRecord};
@@ -84,9 +85,10 @@ impl Guest {
 
     pub(crate) fn options(&self) -> DumpOptions {
         let info = self.info.clone().into_bytes();
-        DumpOptions::new(Format::Elf)
-            .machine(self.machine)
-            .vmcoreinfo(VmcoreinfoSource::Bytes(info))
+        DumpOptions::new(
+            GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(info)),
+            Format::Elf,
+        )
     }
 
     /// Each record of the log, or the first error.

@@ -1,5 +1,6 @@
 //! Dumps with a dump level: what is in them, and what is never read.
 
+use guestdump::{GuestInfo, Refusal};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -65,10 +66,12 @@ impl GuestMemory for Forbidden<'_> {
 
 fn options(kern: &Kern, format: Format, level: u8) -> DumpOptions {
     let info = kern.guest.info.clone().into_bytes();
-    DumpOptions::new(format)
-        .machine(kern.guest.machine)
-        .vmcoreinfo(VmcoreinfoSource::Bytes(info))
-        .dump_level(DumpLevel::new(level).unwrap())
+    DumpOptions::new(
+        GuestInfo::new(kern.guest.machine).vmcoreinfo(VmcoreinfoSource::Bytes(info)),
+        FormatOptions::from(format)
+            .dump_level(DumpLevel::new(level).unwrap(), OnUnknownKernel::Fail)
+            .unwrap(),
+    )
 }
 
 fn open(bytes: &[u8]) -> Vmcore {
@@ -192,7 +195,10 @@ fn only_what_was_asked_for_is_counted() {
         let none = options(&kern, format, 16).filter(600 * PAGE, PAGE);
         let mut sink = BufferSink::new();
         let refused = dump(&kern.guest, &mut sink, &none).unwrap_err();
-        assert!(matches!(refused, Error::NothingLeft { .. }), "{refused}");
+        assert!(
+            matches!(refused, Error::Refused(Refusal::NothingLeft { .. })),
+            "{refused}"
+        );
         assert!(refused.is_refusal() && sink.into_bytes().is_empty());
     }
 }
@@ -231,7 +237,9 @@ fn a_kernel_that_is_not_understood() {
             let refused = dump(&kern.guest, &mut sink, &what).unwrap_err();
             assert!(refused.is_refusal() && sink.into_bytes().is_empty());
             match &refused {
-                Error::DumpLevel { level: asked, .. } => assert_eq!(asked.number(), level),
+                Error::Refused(Refusal::DumpLevel { level: asked, .. }) => {
+                    assert_eq!(asked.number(), level)
+                }
                 other => panic!("{other}"),
             }
             let anyway = what.on_unknown_kernel(OnUnknownKernel::DumpAll);
@@ -267,7 +275,10 @@ fn page_structs_that_cannot_be_read_are_not_understood() {
     for policy in OnReadError::ALL {
         let what = options(&kern, Format::KDUMP_RAW_ZLIB, 31).on_read_error(policy);
         let refused = dump(&memory, &mut BufferSink::new(), &what).unwrap_err();
-        assert!(matches!(refused, Error::DumpLevel { .. }), "{refused}");
+        assert!(
+            matches!(refused, Error::Refused(Refusal::DumpLevel { .. })),
+            "{refused}"
+        );
     }
 }
 

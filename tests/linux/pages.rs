@@ -1,5 +1,6 @@
 //! Which pages a dump level leaves out, by `struct page`.
 
+use guestdump::Refusal;
 use std::sync::atomic::Ordering;
 
 use guestdump::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
@@ -482,7 +483,7 @@ fn a_kernel_that_is_not_understood_is_an_error() {
         assert!(kern.guest.info.contains(from), "{from}");
         kern.guest.info = kern.guest.info.replace(from, to);
         match kern.exclusion(31, 1) {
-            Err(Error::Kernel(error)) => error.to_string(),
+            Err(Error::Refused(Refusal::Kernel(error))) => error.to_string(),
             other => panic!("{from}: {other:?}"),
         }
     };
@@ -527,5 +528,8 @@ fn a_kernel_that_is_not_understood_is_an_error() {
     let mut kern = Kern::new(Machine::Ppc64le, Model::Flat, Generation::Destructor);
     let beyond = kern.guest.vaddr(1 << 40);
     kern.guest.put_word(TABLE, beyond);
-    assert!(matches!(kern.exclusion(31, 2), Err(Error::Kernel(_))));
+    assert!(matches!(
+        kern.exclusion(31, 2),
+        Err(Error::Refused(Refusal::Kernel(_)))
+    ));
 }

@@ -1,6 +1,7 @@
 //! `struct page`s that lie scattered in RAM, found through what the kernels of
 //! s390x and 64-bit PowerPC have in place of a direct mapping of them.
 
+use guestdump::Refusal;
 use std::sync::atomic::Ordering;
 
 use guestdump::guest::linux::{Kernel, KernelError};
@@ -76,7 +77,7 @@ fn check(kern: &mut Kern, vmemmap: u64) {
 
 fn error(kern: &Kern) -> KernelError {
     match kern.exclusion(31, 1) {
-        Err(Error::Kernel(error)) => error,
+        Err(Error::Refused(Refusal::Kernel(error))) => error,
         other => panic!("{other:?}"),
     }
 }

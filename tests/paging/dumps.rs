@@ -1,5 +1,6 @@
 //! ELF dumps with guest-virtual addresses.
 
+use guestdump::{GuestInfo, Machine, Refusal};
 use std::io::Write;
 
 use guestdump::arch::x86_64::Registers;
@@ -57,10 +58,12 @@ fn cpu(cr3: u64) -> Registers {
 }
 
 fn options() -> DumpOptions {
-    DumpOptions::new(Format::Elf)
-        .vmcoreinfo(VmcoreinfoSource::None)
-        .cpus([cpu(0x1000), cpu(0x1000)])
-        .paging(Budget::default())
+    DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .cpus([cpu(0x1000), cpu(0x1000)]),
+        ElfOptions::new().paging(Budget::default()),
+    )
 }
 
 fn write(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
@@ -124,7 +127,10 @@ fn every_mapping_is_a_pt_load_in_the_memory_of_ram() {
         );
     }
     // The memory is there once.
-    let without = DumpOptions::new(Format::Elf).vmcoreinfo(VmcoreinfoSource::None);
+    let without = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
+        Format::Elf,
+    );
     let (plain, plain_summary) = write(&memory, &without);
     assert!(bytes.len() - plain.len() < 8192);
     assert_eq!(summary.pages, plain_summary.pages);
@@ -219,16 +225,21 @@ fn what_cannot_be_is_refused_before_the_first_byte() {
         error
     };
     for format in Format::available().filter(|f| *f != Format::Elf) {
-        let options = DumpOptions::new(format)
-            .vmcoreinfo(VmcoreinfoSource::None)
-            .cpus([cpu(0x1000)])
-            .paging(Budget::default());
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64)
+                .vmcoreinfo(VmcoreinfoSource::None)
+                .cpus([cpu(0x1000)]),
+            FormatOptions::from(format).paging(Budget::default()),
+        );
         let error = refused(&options);
         assert!(matches!(error, Error::PagingFormat { .. }), "{error}");
         assert!(error.to_string().contains(format.name()), "{error}");
     }
     let nobody = options().cpus(Vec::<Registers>::new());
-    assert!(matches!(refused(&nobody), Error::NoPageTables));
+    assert!(matches!(
+        refused(&nobody),
+        Error::Refused(Refusal::NoPageTables)
+    ));
     // A note that is too short to be a CPU's state.
     let mut notes = Vec::new();
     let note = Note {
@@ -239,7 +250,7 @@ fn what_cannot_be_is_refused_before_the_first_byte() {
     note.encode(ByteOrder::Little, &mut notes);
     assert!(matches!(
         refused(&nobody.raw_notes(notes)),
-        Error::NoPageTables
+        Error::Refused(Refusal::NoPageTables)
     ));
 }
 

@@ -6,6 +6,7 @@ use guestdump::memory::MemoryRange;
 use guestdump::process_core::{Extracted, MissingReason, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use guestdump::{GuestInfo, Machine};
 
 use crate::core_file::{BE32, Core, LE64, Load, RX};
 
@@ -19,9 +20,12 @@ fn block(gpa: u64, size: u64, hva: u64) -> RamBlock {
 }
 
 fn dumped(memory: &dyn GuestMemory, guest: &DemoGuest, format: Format) -> Vec<u8> {
-    let options = DumpOptions::new(format)
-        .cpus(guest.cpus())
-        .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .cpus(guest.cpus())
+            .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry())),
+        format,
+    );
     let mut sink = BufferSink::new();
     dump(memory, &mut sink, &options).unwrap();
     sink.into_bytes()

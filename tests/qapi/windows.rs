@@ -1,5 +1,6 @@
 //! Windows dumps by QEMU's commands.
 
+use guestdump::Refusal;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -239,7 +240,7 @@ fn a_guest_without_windows_is_refused_and_leaves_no_file() {
         assert!(
             matches!(
                 error,
-                CommandError::Dump(Error::WinDmp(WinDmpError::NoHeader))
+                CommandError::Dump(Error::Refused(Refusal::WinDmp(WinDmpError::NoHeader)))
             ),
             "{error}"
         );

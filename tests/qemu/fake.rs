@@ -1,6 +1,7 @@
 //! A server that plays QEMU: it answers what the adapter asks, and breaks off
 //! where a test wants it. Its guest memory lies in this process.
 
+use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -282,9 +283,12 @@ impl Server {
             rip: RIP,
             ..Registers::default()
         };
-        let options = DumpOptions::new(Format::Elf)
-            .cpus([registers])
-            .vmcoreinfo(VmcoreinfoSource::Bytes(b"OSRELEASE=6.1.0-fake\n".to_vec()));
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64)
+                .cpus([registers])
+                .vmcoreinfo(VmcoreinfoSource::Bytes(b"OSRELEASE=6.1.0-fake\n".to_vec())),
+            Format::Elf,
+        );
         let mut sink = StreamSink::new(self.file.take().unwrap());
         dump(&memory, &mut sink, &options).unwrap();
     }

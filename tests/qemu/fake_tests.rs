@@ -1,5 +1,6 @@
 //! What can go wrong with a QEMU, and that the guest runs again.
 
+use guestdump::Fault;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -136,7 +137,7 @@ fn a_guest_is_resumed_after_an_error() {
     let guest = stop(&fake).unwrap();
     let options = guest.options(Format::KDUMP_ZLIB).unwrap();
     let error = guest.dump(&mut StreamSink::new(Full), &options);
-    assert!(matches!(error, Err(Error::Write { .. })));
+    assert!(matches!(error, Err(Error::Failed(Fault::Write { .. }))));
     assert_eq!(fake.status(), "running");
 }
 
@@ -227,8 +228,8 @@ fn dumps_that_fail(format: Format, stream: bool) -> usize {
             assert_eq!(fake.count("cont"), 1, "{format}, write {at}");
             match result {
                 Ok(_) => break,
-                Err(Error::Panicked(_)) => assert!(panics),
-                Err(Error::Write { .. }) => assert!(!panics),
+                Err(Error::Failed(Fault::Panicked(_))) => assert!(panics),
+                Err(Error::Failed(Fault::Write { .. })) => assert!(!panics),
                 Err(error) => panic!("{format}, write {at}: {error}"),
             }
             failed += 1;

@@ -1,12 +1,76 @@
 //! Windows dump headers with nothing behind their addresses.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use guestdump::guest::windows::{HeaderSource, WindowsOptions};
+use guestdump::guest::windows::{
+    BugcheckData, ContextPlace, ExtraState, HeaderSource, WindowsInfo,
+};
 use guestdump::windmp::{
     DUMP_TYPE_FULL, DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386,
     SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
 };
+use guestdump::{DumpOptions, Format, FormatOptions, GuestInfo, WinDmpOptions};
 use zerocopy::{FromZeros, IntoBytes};
+
+/// A Windows guest's facts, and the options of its dump.
+#[derive(Debug, Clone, Default)]
+pub struct Windows {
+    info: WindowsInfo,
+    header: HeaderSource,
+    bugcheck: Option<BugcheckData>,
+    damaged: bool,
+}
+
+impl Windows {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    pub fn header(mut self, source: HeaderSource) -> Self {
+        self.header = source;
+        self
+    }
+    pub fn bugcheck(mut self, data: BugcheckData) -> Self {
+        self.bugcheck = Some(data);
+        self
+    }
+    pub fn damaged(mut self, may_be: bool) -> Self {
+        self.damaged = may_be;
+        self
+    }
+    pub fn crash_registers(mut self, registers: [u64; 5]) -> Self {
+        self.info = self.info.crash_registers(registers);
+        self
+    }
+    pub fn extra_state(mut self, cpus: impl IntoIterator<Item = ExtraState>) -> Self {
+        self.info = self.info.extra_state(cpus);
+        self
+    }
+    pub fn contexts(mut self, places: impl IntoIterator<Item = ContextPlace>) -> Self {
+        self.info = self.info.contexts(places);
+        self
+    }
+    pub fn crashed_cpu(mut self, cpu: usize) -> Self {
+        self.info = self.info.crashed_cpu(cpu);
+        self
+    }
+
+    /// Options of a dump of `guest` in `format`, which need not be one of
+    /// Windows's.
+    pub fn options(self, guest: GuestInfo, format: Format) -> DumpOptions {
+        let format = match format {
+            Format::Windows(kind) => {
+                let options = WinDmpOptions::new(kind)
+                    .header(self.header)
+                    .damaged(self.damaged);
+                FormatOptions::Windows(match self.bugcheck {
+                    Some(data) => options.bugcheck(data),
+                    None => options,
+                })
+            }
+            other => other.into(),
+        };
+        DumpOptions::new(guest.windows(self.info), format)
+    }
+}
 
 /// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows
 /// does not set, it leaves as its filler.
@@ -65,8 +129,8 @@ pub fn header_32(cr3: u32) -> Box<DumpHeader32> {
 }
 
 /// A header given by the caller.
-pub fn given(header: &impl HeaderBytes) -> WindowsOptions {
-    WindowsOptions::new().header(HeaderSource::Given(header.bytes()))
+pub fn given(header: &impl HeaderBytes) -> Windows {
+    Windows::new().header(HeaderSource::Given(header.bytes()))
 }
 
 pub trait HeaderBytes {

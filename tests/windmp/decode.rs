@@ -1,5 +1,6 @@
 //! Our own decoder: what was written is read back, and files that lie.
 
+use guestdump::GuestInfo;
 use std::fs::File;
 use std::io::Write;
 
@@ -27,7 +28,7 @@ fn below_4g() -> PageMemory {
 fn dumps() -> Vec<(Format, Vec<u8>, PageMemory)> {
     let mut dumps = Vec::new();
     for format in FORMATS {
-        let options = DumpOptions::new(format);
+        let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), format);
         let wide = options.clone().windows(given(&*header_64(0x1000)));
         dumps.push((format, to_buffer(&guest(), &wide).0, guest()));
         let narrow = options.windows(given(&*header_32(0x1000)));
@@ -90,7 +91,7 @@ fn the_crashed_cpus_registers_are_in_a_converted_dump() {
         (given(&*header_32(0x1000)), below_4g(), 0x11),
     ];
     for (windows, guest, rip) in cases {
-        let options = DumpOptions::new(Format::WIN_DMP).windows(windows);
+        let options = windows.options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
         // Without registers, the header's context is Windows's filler.
         let vmcore = open(&to_buffer(&guest, &options).0).unwrap();
         let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
@@ -131,7 +132,8 @@ fn an_unfinished_dump_says_so() {
         assert!(matches!(error, VmcoreError::Incomplete), "{error}");
     }
     // A stream that ends too early is shorter than its header says.
-    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
+    let options =
+        given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let mut sink = FaultySink {
         stream: true,
         fault: Some((2, super::support::Fault::WroteNothing)),
@@ -145,7 +147,8 @@ fn an_unfinished_dump_says_so() {
 
 #[test]
 fn a_kernel_bitmap_is_read_like_a_full_one() {
-    let options = DumpOptions::new(Format::WIN_DMP_BITMAP).windows(given(&*header_64(0x1000)));
+    let options =
+        given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP_BITMAP);
     let (mut bytes, _) = to_buffer(&guest(), &options);
     bytes[0xf98..0xf9c].copy_from_slice(&DUMP_TYPE_BITMAP_KERNEL.to_le_bytes());
     bytes[0x2000..0x2004].copy_from_slice(&KERNEL_BITMAP);
@@ -154,7 +157,7 @@ fn a_kernel_bitmap_is_read_like_a_full_one() {
 
 /// A full dump, or a bitmap dump, with the bytes at `at` changed.
 fn changed(format: Format, at: usize, with: &[u8]) -> VmcoreError {
-    let options = DumpOptions::new(format).windows(given(&*header_64(0x1000)));
+    let options = given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), format);
     let (mut bytes, _) = to_buffer(&guest(), &options);
     bytes[at..at + with.len()].copy_from_slice(with);
     open(&bytes).unwrap_err()

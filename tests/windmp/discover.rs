@@ -1,15 +1,17 @@
 //! Headers that are built from the guest itself, and what kdmp-parser, a
 //! reader that nobody here wrote, makes of them.
 
+use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::Ordering;
 
+use crate::windows::Windows;
 use guestdump::arch::x86_64::DescriptorTable;
 use guestdump::demo::WindowsGuest;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::{
-    BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError, WindowsOptions,
+    BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError,
 };
 use guestdump::read::Vmcore;
 use guestdump::windmp::LIVE_SYSTEM_DUMP;
@@ -285,7 +287,7 @@ fn a_pointer_behind_the_last_cpu_is_none() {
 #[test]
 fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
     let registers = [0x1e, 1, 2, 3, u64::MAX];
-    let of = |memory: &Altered, windows: WindowsOptions| {
+    let of = |memory: &Altered, windows: Windows| {
         let options = memory.options(Format::WIN_DMP);
         let windows = windows.header(HeaderSource::Guest);
         let (bytes, summary) = to_buffer(memory, &options.windows(windows));
@@ -296,7 +298,7 @@ fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
         assert_eq!(header.bug_check_code_parameters, bugcheck.parameters);
         bugcheck
     };
-    let hyperv = || WindowsOptions::new().crash_registers(registers);
+    let hyperv = || Windows::new().crash_registers(registers);
     let told = BugcheckData {
         code: 0x1e,
         parameters: [1, 2, 3, u64::MAX],
@@ -314,7 +316,7 @@ fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
     let unreadable = || Altered::crashed().put_word(pointer, 0xffff_d50f_4000_0000);
     assert_eq!(of(&unreadable(), hyperv()), told);
     let live = BugcheckData::LIVE;
-    assert_eq!(of(&unreadable(), WindowsOptions::new()), live);
+    assert_eq!(of(&unreadable(), Windows::new()), live);
     // It says that the guest lives.
     let memory = Altered::new(WindowsGuest::new(SIZE).unwrap().live());
     assert_eq!(of(&memory, hyperv()), live);
@@ -369,7 +371,10 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
 #[test]
 fn the_note_comes_first_and_the_guest_without_one() {
     let memory = Altered::crashed();
-    let base = DumpOptions::new(Format::WIN_DMP).cpus(memory.guest.cpus());
+    let base = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).cpus(memory.guest.cpus()),
+        Format::WIN_DMP,
+    );
     let (built, summary) = to_buffer(&memory, &base);
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
 
@@ -397,7 +402,7 @@ fn the_note_comes_first_and_the_guest_without_one() {
     // All else is the same: the contexts are there, too.
     assert!(bytes[0x2000..] == built[0x2000..]);
 
-    let given = WindowsOptions::new().header(HeaderSource::Given(header));
+    let given = Windows::new().header(HeaderSource::Given(header));
     let (bytes, summary) = to_buffer(&memory, &base.windows(given));
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Given);
     assert!(bytes[0x2000..] == built[0x2000..]);
@@ -411,7 +416,7 @@ fn a_header_whose_kdbg_is_none() {
         let mut header = built[..0x2000].to_vec();
         header[0x80..0x88].copy_from_slice(&kdbg.to_le_bytes());
         header[0x40..0x48].copy_from_slice(&parameter.to_le_bytes());
-        let windows = WindowsOptions::new().header(HeaderSource::Given(header));
+        let windows = Windows::new().header(HeaderSource::Given(header));
         memory.options(Format::WIN_DMP).windows(windows)
     };
     let kdbg = memory.guest.kdbg();
@@ -438,13 +443,13 @@ fn an_encoded_kdbg_of_a_header_from_elsewhere() {
     let memory = Altered::new(WindowsGuest::new(SIZE).unwrap().live());
     let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let header = built[..0x2000].to_vec();
-    let windows = WindowsOptions::new().header(HeaderSource::Given(header.clone()));
+    let windows = Windows::new().header(HeaderSource::Given(header.clone()));
     let options = memory.options(Format::WIN_DMP).windows(windows);
     assert!(to_buffer(&memory, &options).0 == built);
     // Of another kernel.
     let mut other = header;
     other[0x20..0x28].copy_from_slice(&0xffff_f802_4f69_1208u64.to_le_bytes());
-    let windows = WindowsOptions::new().header(HeaderSource::Given(other));
+    let windows = Windows::new().header(HeaderSource::Given(other));
     let vaddr = memory.guest.kdbg();
     assert_eq!(
         refused(&memory, &options.windows(windows)),
@@ -456,9 +461,12 @@ fn an_encoded_kdbg_of_a_header_from_elsewhere() {
 fn an_elf_dump_becomes_a_windows_dump() {
     let memory = Altered::crashed();
     let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
-    let elf = DumpOptions::new(Format::Elf)
-        .cpus(memory.guest.cpus())
-        .vmcoreinfo(VmcoreinfoSource::None);
+    let elf = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64)
+            .cpus(memory.guest.cpus())
+            .vmcoreinfo(VmcoreinfoSource::None),
+        Format::Elf,
+    );
     let (elf, _) = to_buffer(&memory, &elf);
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&elf).unwrap();
@@ -476,8 +484,9 @@ fn what_is_read_is_little_and_counted() {
         Altered::new(WindowsGuest::new(SIZE).unwrap().live()),
     ] {
         // Without registers at all: no page tables to begin with.
-        let none = DumpOptions::new(Format::WIN_DMP)
-            .windows(WindowsOptions::new().header(HeaderSource::Guest));
+        let none = Windows::new()
+            .header(HeaderSource::Guest)
+            .options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
         assert_eq!(refused(&memory, &none), WinDmpError::NoPageTables);
         assert_eq!(memory.reads.load(Ordering::Relaxed), 0);
         // A sink that takes nothing: only the search reads.

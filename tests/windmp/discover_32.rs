@@ -1,14 +1,16 @@
 //! Headers that are built from 32-bit guests, with PAE and without; and of both
 //! word sizes from kernels with an older KDBG.
 
+use guestdump::GuestInfo;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
+use crate::windows::Windows;
 use guestdump::demo::{WindowsGuest, WindowsKind};
 use guestdump::guest::windows::{
-    BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError, WindowsOptions,
+    BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError,
 };
 use guestdump::memory::{FileMemory, FileRegion};
 use guestdump::read::Vmcore;
@@ -152,9 +154,10 @@ fn an_elf_dump_becomes_a_windows_dump() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
         let (expected, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
-        let elf = DumpOptions::new(Format::Elf)
-            .machine(Machine::I386)
-            .cpus(memory.guest.registers());
+        let elf = DumpOptions::new(
+            GuestInfo::new(Machine::I386).cpus(memory.guest.registers()),
+            Format::Elf,
+        );
         let (elf, _) = to_buffer(&memory, &elf);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&elf).unwrap();
@@ -194,7 +197,7 @@ fn a_guest_that_lives() {
         assert_eq!(header.bugcheck(), BugcheckData::LIVE);
         // What Hyper-V was told counts only where the kernel's is unreadable.
         let registers = [0x1e, 1, 2, 3, 4];
-        let windows = WindowsOptions::new()
+        let windows = Windows::new()
             .header(HeaderSource::Guest)
             .crash_registers(registers);
         let options = memory.options(Format::WIN_DMP).windows(windows);

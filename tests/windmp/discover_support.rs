@@ -1,10 +1,12 @@
 //! The synthetic Windows guest, with changes and under watch.
 
+use guestdump::{GuestInfo, Refusal};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::windows::Windows;
 use guestdump::demo::{WindowsGuest, WindowsKind};
-use guestdump::guest::windows::{HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::guest::windows::{HeaderSource, WinDmpError};
 use guestdump::memory::MemoryRange;
 use guestdump::windmp::Header;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
@@ -165,11 +167,11 @@ impl Altered {
     }
 
     pub(crate) fn options(&self, format: Format) -> DumpOptions {
-        let windows = WindowsOptions::new().header(HeaderSource::Guest);
-        DumpOptions::new(format)
-            .machine(self.guest.kind().machine())
-            .cpus(self.guest.registers())
-            .windows(windows)
+        let windows = Windows::new().header(HeaderSource::Guest);
+        windows.options(
+            GuestInfo::new(self.guest.kind().machine()).cpus(self.guest.registers()),
+            format,
+        )
     }
 }
 
@@ -218,22 +220,23 @@ pub(crate) fn refused(memory: &dyn GuestMemory, options: &DumpOptions) -> WinDmp
     let error = dump(memory, &mut sink, options).unwrap_err();
     assert!(error.is_refusal(), "{error}");
     match error {
-        Error::WinDmp(error) => error,
+        Error::Refused(Refusal::WinDmp(error)) => error,
         other => panic!("{other}"),
     }
 }
 
 /// The synthetic Windows guest, and the header that is built from it. Without
 /// registers, a dump with this header has the guest's pages as they are.
-pub(crate) fn built_header(kind: WindowsKind) -> (WindowsGuest, WindowsOptions) {
+pub(crate) fn built_header(kind: WindowsKind) -> (WindowsGuest, Windows) {
     let guest = WindowsGuest::of_kind(kind, 32 << 20).unwrap();
-    let options = DumpOptions::new(Format::WIN_DMP)
-        .machine(kind.machine())
-        .cpus(guest.registers());
+    let options = DumpOptions::new(
+        GuestInfo::new(kind.machine()).cpus(guest.registers()),
+        Format::WIN_DMP,
+    );
     let (bytes, _) = to_buffer(&guest, &options);
     let size = header(&bytes).size();
     let header = HeaderSource::Given(bytes[..size].to_vec());
-    (guest, WindowsOptions::new().header(header))
+    (guest, Windows::new().header(header))
 }
 
 /// The header of a dump.

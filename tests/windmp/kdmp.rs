@@ -1,5 +1,6 @@
 //! kdmp-parser: a crate for the dumps of 64-bit guests.
 
+use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
@@ -47,9 +48,8 @@ fn every_page_and_field_is_there() {
         let windows = given(&*header_64(0x1000))
             .bugcheck(bugcheck)
             .extra_state([extra()]);
-        let options = DumpOptions::new(format)
-            .cpus([registers()])
-            .windows(windows)
+        let options = windows
+            .options(GuestInfo::new(Machine::X86_64).cpus([registers()]), format)
             .threads(3);
         let (bytes, summary) = to_buffer(&guest, &options);
         let len = bytes.len();
@@ -109,7 +109,8 @@ fn memory_in_many_pieces() {
     // Page n of every odd n: 60 pieces, one page between them.
     let piece = |n: u8| (u64::from(n) * 2 * PAGE, vec![Page::Random(n)]);
     let guest = PageMemory::new((0..60).map(piece));
-    let options = |format| DumpOptions::new(format).windows(given(&*header_64(2 * PAGE)));
+    let options =
+        |format| given(&*header_64(2 * PAGE)).options(GuestInfo::new(Machine::X86_64), format);
     let (bytes, _) = to_buffer(&guest, &options(Format::WIN_DMP_BITMAP));
     assert!(pages(&parse(bytes)) == expected(&guest));
 
@@ -142,9 +143,10 @@ fn contexts_lie_where_windows_keeps_them_and_nothing_else_differs() {
         let windows = given(&*header_64(0x1000))
             .contexts(places.clone())
             .crashed_cpu(1);
-        let options = DumpOptions::new(format)
-            .cpus([registers(), second])
-            .windows(windows);
+        let options = windows.options(
+            GuestInfo::new(Machine::X86_64).cpus([registers(), second]),
+            format,
+        );
         let (bytes, _) = to_buffer(&guest, &options);
         let parser = parse(bytes);
         assert_eq!(parser.context_record().rip, 0x1234);
@@ -173,7 +175,7 @@ fn dumps_of_32_bit_guests_are_none_of_its() {
     let mut guest = guest();
     guest.ranges.pop();
     for format in FORMATS {
-        let options = DumpOptions::new(format).windows(given(&*header_32(0x1000)));
+        let options = given(&*header_32(0x1000)).options(GuestInfo::new(Machine::X86_64), format);
         let (bytes, _) = to_buffer(&guest, &options);
         let error = KernelDumpParser::with_reader(Cursor::new(bytes)).unwrap_err();
         assert!(

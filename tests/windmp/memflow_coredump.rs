@@ -1,9 +1,10 @@
 //! memflow's connector for dumps of 32-bit and 64-bit guests. It has room for
 //! 32 runs of a full dump.
 
-use guestdump::guest::windows::WindowsOptions;
+use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
 use guestdump::{DumpOptions, GuestMemory, dump};
+use guestdump::{GuestInfo, Machine};
 use memflow::{Address, ConnectorArgs, PhysicalMemory};
 use memflow_coredump::create_connector;
 
@@ -12,12 +13,14 @@ use super::windows::{given, header_32, header_64};
 use super::{FORMATS, guest, pages};
 
 #[track_caller]
-fn check(guest: &dyn GuestMemory, windows: &WindowsOptions) {
+fn check(guest: &dyn GuestMemory, windows: &Windows) {
     for format in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dmp");
         let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
-        let options = DumpOptions::new(format).windows(windows.clone());
+        let options = windows
+            .clone()
+            .options(GuestInfo::new(Machine::X86_64), format);
         dump(guest, &mut sink, &options).unwrap();
         let args = ConnectorArgs::with_default(path.to_str().unwrap());
         let mut memory = create_connector(&args).unwrap();

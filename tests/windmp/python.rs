@@ -6,10 +6,11 @@
 //! of `tests/interop/readers/install .cache` counts. Without any the tests do
 //! nothing, except with `CI=true`, where they fail.
 
+use guestdump::{GuestInfo, Machine};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guestdump::guest::windows::WindowsOptions;
+use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
 use guestdump::{DumpOptions, Format, GuestMemory, dump};
 
@@ -46,7 +47,7 @@ fn guest(pieces: u64) -> PageMemory {
 
 /// Has `script` compare a dump of `guest` with the guest's pages.
 #[track_caller]
-fn check(script: &str, format: Format, windows: WindowsOptions, guest: &dyn GuestMemory) {
+fn check(script: &str, format: Format, windows: Windows, guest: &dyn GuestMemory) {
     let Some((success, text)) = run(script, format, windows, guest) else {
         return;
     };
@@ -62,14 +63,16 @@ fn check(script: &str, format: Format, windows: WindowsOptions, guest: &dyn Gues
 fn run(
     script: &str,
     format: Format,
-    windows: WindowsOptions,
+    windows: Windows,
     guest: &dyn GuestMemory,
 ) -> Option<(bool, String)> {
     let python = python()?;
     let folder = tempfile::tempdir().unwrap();
     let (dmp, source) = (folder.path().join("dmp"), folder.path().join("source"));
     let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
-    let options = DumpOptions::new(format).windows(windows).threads(2);
+    let options = windows
+        .options(GuestInfo::new(Machine::X86_64), format)
+        .threads(2);
     dump(guest, &mut sink, &options).unwrap();
     let bytes: Vec<u8> = pages(guest).flat_map(|(_, page)| page).collect();
     std::fs::write(&source, bytes).unwrap();
@@ -180,9 +183,10 @@ fn volatility3_finds_the_kernel() {
             let folder = tempfile::tempdir().unwrap();
             let dmp = folder.path().join("dmp");
             let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
-            let options = DumpOptions::new(format)
-                .machine(guest.kind().machine())
-                .cpus(guest.registers());
+            let options = DumpOptions::new(
+                GuestInfo::new(guest.kind().machine()).cpus(guest.registers()),
+                format,
+            );
             dump(&guest, &mut sink, &options).unwrap();
             let readers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/readers");
             let output = Command::new(&python)

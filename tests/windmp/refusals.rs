@@ -1,9 +1,11 @@
 //! Bad input is refused before the first byte.
 
+use crate::windows::Windows;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError, WindowsOptions};
+use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError};
 use guestdump::windmp::{DumpHeader32, DumpHeader64, Run32, Run64};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
+use guestdump::{GuestInfo, Refusal};
 
 use super::support::{FaultySink, PAGE, Page, PageMemory};
 use super::windows::{given, header_32, header_64};
@@ -21,15 +23,19 @@ fn refused_of(guest: &PageMemory, options: &DumpOptions) -> WinDmpError {
     assert!(error.is_refusal());
     assert_eq!(sink.len(), 0);
     match error {
-        Error::WinDmp(error) => error,
+        Error::Refused(Refusal::WinDmp(error)) => error,
         other => panic!("{other}"),
     }
 }
 
 #[track_caller]
-fn refused_windows(windows: WindowsOptions) -> WinDmpError {
-    refused(&DumpOptions::new(FORMATS[0]).windows(windows.clone()));
-    refused(&DumpOptions::new(FORMATS[1]).windows(windows))
+fn refused_windows(windows: Windows) -> WinDmpError {
+    refused(
+        &windows
+            .clone()
+            .options(GuestInfo::new(Machine::X86_64), FORMATS[0]),
+    );
+    refused(&windows.options(GuestInfo::new(Machine::X86_64), FORMATS[1]))
 }
 
 fn refused_64(change: impl FnOnce(&mut DumpHeader64)) -> WinDmpError {
@@ -47,7 +53,10 @@ fn refused_32(change: impl FnOnce(&mut DumpHeader32)) -> WinDmpError {
 #[test]
 fn no_header_and_notes_with_something_else() {
     for source in [VmcoreinfoSource::Scan, VmcoreinfoSource::None] {
-        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
+            Format::WIN_DMP,
+        );
         assert_eq!(refused(&options), WinDmpError::NoHeader);
     }
     let mut note = Vec::new();
@@ -56,19 +65,28 @@ fn no_header_and_notes_with_something_else() {
     note.resize(24 + 8191, 0);
     for bytes in [b"OSRELEASE=6.1.0\n".to_vec(), note, vec![]] {
         let len = bytes.len();
-        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(VmcoreinfoSource::Bytes(bytes));
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::Bytes(bytes)),
+            Format::WIN_DMP,
+        );
         assert_eq!(refused(&options), WinDmpError::NotANote { len });
     }
-    let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16]));
+    let options = DumpOptions::new(
+        GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16])),
+        Format::WIN_DMP,
+    );
     let error = dump(&guest(), &mut FaultySink::default(), &options).unwrap_err();
-    assert!(matches!(error, Error::Vmcoreinfo(_)), "{error}");
+    assert!(
+        matches!(error, Error::Refused(Refusal::Vmcoreinfo(_))),
+        "{error}"
+    );
 }
 
 #[test]
 fn headers_of_another_size_or_kind() {
     for len in [0, 8, 4095, 8191, 8193] {
         let source = HeaderSource::Given(vec![b'P'; len]);
-        let error = refused_windows(WindowsOptions::new().header(source));
+        let error = refused_windows(Windows::new().header(source));
         assert_eq!(error, WinDmpError::HeaderSize { len });
     }
     let error = refused_64(|h| h.signature = *b"EGAP");
@@ -97,12 +115,12 @@ fn headers_of_another_size_or_kind() {
 fn machines_that_run_no_windows_with_such_a_header() {
     let wide = given(&*header_64(0x1000));
     let narrow = given(&*header_32(0x1000));
-    let none = WindowsOptions::new();
+    let none = Windows::new();
     for &machine in Machine::ALL {
         for windows in [&wide, &narrow, &none] {
-            let options = DumpOptions::new(Format::WIN_DMP)
-                .machine(machine)
-                .windows(windows.clone());
+            let options = windows
+                .clone()
+                .options(GuestInfo::new(machine), Format::WIN_DMP);
             match machine {
                 Machine::X86_64 | Machine::I386 => {}
                 _ => assert_eq!(refused(&options), WinDmpError::NotX86 { machine }),
@@ -110,9 +128,7 @@ fn machines_that_run_no_windows_with_such_a_header() {
         }
     }
     let machine = Machine::I386;
-    let options = DumpOptions::new(Format::WIN_DMP)
-        .machine(machine)
-        .windows(wide);
+    let options = wide.options(GuestInfo::new(machine), Format::WIN_DMP);
     let bits = 64;
     assert_eq!(
         refused(&options),
@@ -184,7 +200,8 @@ fn runs_that_overlap_or_leave_ram() {
 fn too_many_pieces_name_the_other_format() {
     let piece = |n: u64| (n << 32, vec![Page::Text(1); 2]);
     let guest = PageMemory::new((0..43).map(piece));
-    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
+    let options =
+        given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let error = refused_of(&guest, &options);
     assert!(matches!(
         error,
@@ -202,11 +219,10 @@ fn contexts_without_registers_or_ram() {
     let place = |cpu, pieces| {
         let place = ContextPlace { cpu, pieces };
         let windows = given(&*header_64(0x1000)).contexts([place]);
-        refused(
-            &DumpOptions::new(Format::WIN_DMP)
-                .windows(windows)
-                .cpus([registers()]),
-        )
+        refused(&windows.options(
+            GuestInfo::new(Machine::X86_64).cpus([registers()]),
+            Format::WIN_DMP,
+        ))
     };
     let size = 0x4d0;
     assert_eq!(
@@ -236,16 +252,20 @@ fn contexts_without_registers_or_ram() {
 
 #[test]
 fn pages_of_another_size_and_memory_too_high() {
-    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header_64(0x1000)));
+    let options =
+        given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let guest = PageMemory::new([(0, vec![Page::Zero; 16])]);
     let error = refused_of(&guest, &options.page_size(4 * PAGE));
     assert_eq!(error, WinDmpError::PageSize(4 * PAGE));
 
     let high = PageMemory::new([(0x1000, vec![Page::Zero]), (1 << 44, vec![Page::Zero])]);
     for format in FORMATS {
-        let options = DumpOptions::new(format).windows(given(&*header_32(0x1000)));
+        let options = given(&*header_32(0x1000)).options(GuestInfo::new(Machine::X86_64), format);
         let error = dump(&high, &mut FaultySink::default(), &options).unwrap_err();
         assert!(error.is_refusal());
-        assert!(matches!(error, Error::AddressTooHigh { .. }), "{error}");
+        assert!(
+            matches!(error, Error::Refused(Refusal::AddressTooHigh { .. })),
+            "{error}"
+        );
     }
 }

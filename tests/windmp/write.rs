@@ -1,5 +1,6 @@
 //! What is written, and how.
 
+use guestdump::{Fault, GuestInfo};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::windows::{HeaderBytes, given, header_32, header_64};
 use super::{FORMATS, guest, registers, to_buffer};
 
 fn options(format: Format) -> DumpOptions {
-    DumpOptions::new(format).windows(given(&*header_64(0x1000)))
+    given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), format)
 }
 
 #[test]
@@ -152,9 +153,10 @@ fn what_the_header_does_not_say_is_set() {
     for code in [0x4547_4150, 0] {
         let mut header = header_64(0x1000);
         header.bug_check_code = code.into();
-        let options = DumpOptions::new(Format::WIN_DMP)
-            .windows(given(&*header))
-            .timestamp(Duration::from_secs(1));
+        let options = given(&*header).options(
+            GuestInfo::new(Machine::X86_64).timestamp(Duration::from_secs(1)),
+            Format::WIN_DMP,
+        );
         let (bytes, _) = to_buffer(&guest(), &options);
         let header = decoded(&bytes, DumpHeader64::SIZE);
         assert_eq!(header.bugcheck(), BugcheckData::LIVE);
@@ -164,7 +166,7 @@ fn what_the_header_does_not_say_is_set() {
     // A crash that Hyper-V was told of.
     let data = BugcheckData::from_crash_registers([0xe2, 1, 2, 3, 4]);
     let windows = given(&*header_64(0x1000)).bugcheck(data);
-    let options = DumpOptions::new(Format::WIN_DMP).windows(windows);
+    let options = windows.options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let (bytes, _) = to_buffer(&guest(), &options);
     let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0xe2, [1, 2, 3, 4]));
@@ -172,7 +174,7 @@ fn what_the_header_does_not_say_is_set() {
     let mut header = header_64(0x1000);
     header.bug_check_code = 0x7e.into();
     header.bug_check_parameters = [4, 3, 2, 1].map(Into::into);
-    let options = DumpOptions::new(Format::WIN_DMP).windows(given(&*header));
+    let options = given(&*header).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let (bytes, _) = to_buffer(&guest(), &options);
     let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0x7e, [4, 3, 2, 1]));
@@ -183,9 +185,9 @@ fn a_dump_of_a_32_bit_guest() {
     let mut guest = guest();
     guest.ranges.pop();
     for (format, dump_type) in FORMATS.into_iter().zip([1u32, 5]) {
-        let options = DumpOptions::new(format)
-            .windows(given(&*header_32(0x1020)).extra_state([super::extra()]))
-            .cpus([registers()]);
+        let options = given(&*header_32(0x1020))
+            .extra_state([super::extra()])
+            .options(GuestInfo::new(Machine::X86_64).cpus([registers()]), format);
         let (bytes, _) = to_buffer(&guest, &options);
         assert_eq!(&bytes[..8], b"PAGEDUMP");
         let number = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -237,7 +239,8 @@ fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
         eflags: 0x202,
         ..i386::Registers::default()
     };
-    let options = || DumpOptions::new(Format::WIN_DMP).windows(given(&*header_32(0x1000)));
+    let options =
+        || given(&*header_32(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let (first, _) = to_buffer(&guest, &options().cpus([wide]));
     let (second, _) = to_buffer(&guest, &options().machine(Machine::I386).cpus([narrow]));
     assert!(first == second);
@@ -261,9 +264,10 @@ fn guest_memory_is_not_written() {
         pieces: vec![(0x2f00, 0x100), (0x9000, 0x3d0)],
     };
     let windows = given(&*header_64(0x1000)).contexts([place]);
-    let options = DumpOptions::new(Format::WIN_DMP)
-        .windows(windows)
-        .cpus([registers()]);
+    let options = windows.options(
+        GuestInfo::new(Machine::X86_64).cpus([registers()]),
+        Format::WIN_DMP,
+    );
     let (bytes, _) = to_buffer(&memory, &options);
     assert!(std::fs::read(&path).unwrap() == ram);
     assert_eq!(modified(), before);
@@ -310,7 +314,10 @@ fn the_header_comes_from_the_guests_note() {
             VmcoreinfoSource::FwCfg(entry),
             VmcoreinfoSource::FwCfgOrScan(entry),
         ] {
-            let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
+            let options = DumpOptions::new(
+                GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
+                Format::WIN_DMP,
+            );
             let (bytes, _) = to_buffer(&memory, &options);
             assert_eq!(&bytes[4..8], &note[28..32]);
             assert!(bytes.ends_with(&owned[0].1));
@@ -333,7 +340,10 @@ fn a_scan_finds_the_note_of_this_guest() {
     let memory = slice_memory(&owned);
     let lost = VmcoreinfoSource::FwCfgOrScan([0; 16]);
     for source in [VmcoreinfoSource::Scan, lost] {
-        let options = DumpOptions::new(Format::WIN_DMP).vmcoreinfo(source);
+        let options = DumpOptions::new(
+            GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
+            Format::WIN_DMP,
+        );
         let (bytes, _) = to_buffer(&memory, &options);
         let header = decoded(&bytes, DumpHeader64::SIZE);
         assert_eq!(header.directory_table_base(), 0x3000);

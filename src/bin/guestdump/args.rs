@@ -269,7 +269,7 @@ pub(crate) struct FormatsArgs {
 fn machine_help() -> String {
     let names: Vec<_> = Machine::ALL.iter().map(|machine| machine.name()).collect();
     let names = names.join(", ");
-    let default = Machine::default();
+    let default = Machine::X86_64;
     format!("Architecture of raw:PATH and process-core:CORE: {names} [default: {default}]")
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
     let mut sink = target::open(&args.to, args.file.into())?;
     let size = rearrange(&mut *input, &mut *sink, &progress).map_err(|error| {
         let failure = || match error {
-            RearrangeError::Dump(error) => target::failure(&args.to, error),
+            RearrangeError::Fault(fault) => target::failure(&args.to, fault.into()),
+            RearrangeError::Finish(error) => target::failure(&args.to, Error::Finish(error)),
             error => Failure::because(name, &error),
         };
         watch.caught().unwrap_or_else(failure)
