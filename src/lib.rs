@@ -154,8 +154,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod abi;
 pub mod adapters;
 pub mod arch;
+pub mod bitmap;
 pub mod codec;
 #[cfg(feature = "demo")]
 pub mod demo;

@@ -1,0 +1,3 @@
+//! What a guest's architecture decides about bytes.
+
+pub mod integers;
