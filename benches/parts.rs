@@ -84,9 +84,7 @@ fn bitmap(c: &mut Criterion) {
             });
         });
     };
-    set("set/present", |bytes, bits| {
-        guestdump::bitmap::set(bytes, bits);
-    });
+    set("set/present", guestdump::bitmap::set);
     set("set/former", set_bits);
     group.finish();
     bitmaps_of_a_guest::<Former>(c, "former");
@@ -132,12 +130,17 @@ fn integer(c: &mut Criterion) {
     group.sample_size(30);
     group.warm_up_time(std::time::Duration::from_millis(300));
     group.measurement_time(std::time::Duration::from_millis(1000));
-    let mut of_tables = |name: &str, order: ByteOrder, size: usize, sum: &dyn Fn(ByteOrder, usize, &[u8]) -> u64| {
+    let mut of_tables = |name: &str,
+                         order: ByteOrder,
+                         size: usize,
+                         sum: &dyn Fn(ByteOrder, usize, &[u8]) -> u64| {
         group.bench_function(format!("{size} bytes/{order:?}/{name}"), |b| {
             b.iter(|| {
                 measured(|| {
                     let (order, size) = black_box((order, size));
-                    let sums = tables.chunks_exact(4096).map(|table| sum(order, size, table));
+                    let sums = tables
+                        .chunks_exact(4096)
+                        .map(|table| sum(order, size, table));
                     sums.fold(0, u64::wrapping_add)
                 })
             });

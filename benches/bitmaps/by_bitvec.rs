@@ -84,7 +84,11 @@ impl Bitmaps for ByBitvec {
         changes(|at| {
             let rest = &set[indexes(&(at..FRAMES))];
             let inside = rest[0];
-            let len = if inside { rest.leading_ones() } else { rest.leading_zeros() };
+            let len = if inside {
+                rest.leading_ones()
+            } else {
+                rest.leading_zeros()
+            };
             (inside, at + len as u64)
         })
     }

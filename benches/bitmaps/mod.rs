@@ -19,7 +19,10 @@ pub(crate) fn patterns() -> [(&'static str, Vec<Range<u64>>); 3] {
         // Every other page.
         ("alternate", runs(|_| (1, 1))),
         // Blocks of 1 to 64 pages, as a guest that ran for long has them.
-        ("fragmented", runs(|random| (1 + random % 64, 1 + random / 64 % 64))),
+        (
+            "fragmented",
+            runs(|random| (1 + random % 64, 1 + random / 64 % 64)),
+        ),
         // 512 MiB in use, 2 MiB free.
         ("long", runs(|_| (131_072, 512))),
     ]
@@ -29,7 +32,9 @@ pub(crate) fn patterns() -> [(&'static str, Vec<Range<u64>>); 3] {
 fn runs(next: impl Fn(u64) -> (u64, u64)) -> Vec<Range<u64>> {
     let (mut runs, mut at, mut state) = (Vec::new(), 1, 1u64);
     loop {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         let (count, gap) = next(state >> 40);
         if at + count > FRAMES {
             return runs;
