@@ -157,6 +157,7 @@
 pub mod abi;
 pub mod adapters;
 pub mod arch;
+pub mod bitmap;
 pub mod codec;
 #[cfg(feature = "demo")]
 pub mod demo;

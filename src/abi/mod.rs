@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod encoding;
+pub mod integers;
 #[cfg(feature = "serde")]
 pub mod number;
 mod utsname;
