@@ -1,5 +1,6 @@
 //! A set of page frames of RAM: one bit for each.
 
+use crate::bitmap::BitSet;
 use crate::selection::FrameRun;
 
 /// Page frames, of those that are RAM. The default is an empty set, to which
@@ -8,8 +9,7 @@ use crate::selection::FrameRun;
 pub(crate) struct FrameSet {
     /// RAM, and the number of the first bit of each run.
     ram: Vec<(FrameRun, u64)>,
-    bits: Vec<u64>,
-    len: u64,
+    bits: BitSet,
 }
 
 impl FrameSet {
@@ -24,14 +24,13 @@ impl FrameSet {
         let ram = ram.collect();
         Self {
             ram,
-            bits: vec![0; next.div_ceil(64) as usize],
-            len: 0,
+            bits: BitSet::new(next),
         }
     }
 
     /// How many page frames it has.
     pub(crate) fn len(&self) -> u64 {
-        self.len
+        self.bits.len()
     }
 
     /// Adds what of `frames` is RAM. Gives the number of those that are new.
@@ -46,23 +45,7 @@ impl FrameSet {
                 break;
             };
             let start = bit + (part.start - run.start);
-            new += self.set(start, start + part.count);
-        }
-        self.len += new;
-        new
-    }
-
-    /// Sets the bits from `start` up to `end`.
-    fn set(&mut self, start: u64, end: u64) -> u64 {
-        let mut new = 0;
-        let mut at = start;
-        while at < end {
-            let stop = end.min((at / 64 + 1) * 64);
-            let ones = u64::MAX >> (64 - (stop - at)) << (at % 64);
-            let word = &mut self.bits[(at / 64) as usize];
-            new += u64::from((ones & !*word).count_ones());
-            *word |= ones;
-            at = stop;
+            new += self.bits.insert(start..start + part.count);
         }
         new
     }
@@ -108,18 +91,8 @@ impl FrameSet {
         }
         let bit = first + (frame - run.start);
         let stop = first + (run.end().min(end) - run.start);
-        let is_in = self.bits[(bit / 64) as usize] >> (bit % 64) & 1 == 1;
-        let mut at = bit;
-        while at < stop {
-            let word = self.bits[(at / 64) as usize];
-            let other = if is_in { !word } else { word } >> (at % 64);
-            if other != 0 {
-                at += u64::from(other.trailing_zeros());
-                break;
-            }
-            at = (at / 64 + 1) * 64;
-        }
-        (is_in, frame + (at.min(stop) - bit))
+        let (is_in, at) = self.bits.next_change(bit..stop);
+        (is_in, frame + (at - bit))
     }
 }
 
