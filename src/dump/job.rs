@@ -1,5 +1,5 @@
-//! A dump in the background, and the one dump at a time that a virtual
-//! machine monitor's management interface has.
+//! A dump in the background.
+#![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
@@ -10,10 +10,9 @@ use crate::dump::{DumpOptions, Summary, dump};
 use crate::fault::Fault;
 use crate::memory::GuestMemory;
 use crate::sink::DumpSink;
-use crate::workers::panic_message;
-use crate::workers::{Progress, ProgressSnapshot};
+use crate::workers::{Progress, panic_message};
 
-/// Where a dump stands: QEMU's `DumpStatus`.
+/// The state of a dump: QEMU's `DumpStatus`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(
     feature = "serde",
@@ -54,32 +53,60 @@ pub struct DumpJob {
     progress: Progress,
     status: Arc<Mutex<DumpStatus>>,
     thread: Option<JoinHandle<()>>,
+    /// The dump's result, after it has ended. The job of a [`Dumper`] gives it
+    /// to the callback instead.
+    ///
+    /// [`Dumper`]: crate::Dumper
+    result: Arc<Mutex<Option<Result<Summary>>>>,
 }
 
 impl DumpJob {
-    /// Starts a dump of `memory` to `sink`.
-    ///
-    /// `on_complete` is called exactly once, on the job's thread, when the
-    /// dump has ended for whatever reason: it is finished, has failed, was
-    /// cancelled, or its thread could not be started (then on the calling
-    /// thread, before this returns). [`status`](Self::status) is no longer
-    /// active by then, so that it may start the next dump.
-    pub fn start<M, S, F>(memory: M, sink: S, options: DumpOptions, on_complete: F) -> Self
+    /// Starts a dump of `memory` to `sink`. [`wait`](Self::wait) returns its
+    /// result.
+    pub fn start<M, S>(memory: M, sink: S, options: DumpOptions) -> Self
     where
         M: GuestMemory + 'static,
         S: DumpSink + 'static,
-        F: FnOnce(Result<Summary>) + Send + 'static,
+    {
+        Self::start_with(memory, sink, options, |_| ())
+    }
+
+    /// Starts a dump of `memory` to `sink` and calls `on_complete` when it has
+    /// ended.
+    ///
+    /// `on_complete` is called exactly once, on the job's thread, whether the
+    /// dump is finished, has failed or was cancelled. If the thread cannot be
+    /// started, it is called on the calling thread before this returns.
+    /// [`status`](Self::status) is no longer active by then, so `on_complete`
+    /// may start the next dump.
+    pub fn start_with<M, S, F>(memory: M, sink: S, options: DumpOptions, on_complete: F) -> Self
+    where
+        M: GuestMemory + 'static,
+        S: DumpSink + 'static,
+        F: FnOnce(&Result<Summary>) + Send + 'static,
     {
         let progress = options.workers.handle().clone();
         let work = dump_work(memory, sink, options);
-        let (job, begin) = Self::prepare(progress, work, on_complete);
+        let kept = Arc::new(Mutex::new(None));
+        let keep = Arc::clone(&kept);
+        let (mut job, begin) = Self::prepare(progress, work, move |result| {
+            // A panic in the callback must not lose the result.
+            let _ = catch_unwind(AssertUnwindSafe(|| on_complete(&result)));
+            *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        });
+        job.result = kept;
         begin();
         job
     }
 
-    /// A job for `work`, and what makes it begin. All that `work` owns is
-    /// gone before `on_complete` is called, also if it never ran.
-    fn prepare<W, F>(progress: Progress, work: W, on_complete: F) -> (Self, impl FnOnce())
+    /// Makes a job for `work`, and the function that makes it begin. All that
+    /// `work` owns is dropped before `on_complete` is called, also if it never
+    /// ran.
+    pub(super) fn prepare<W, F>(
+        progress: Progress,
+        work: W,
+        on_complete: F,
+    ) -> (Self, impl FnOnce())
     where
         W: FnOnce() -> Result<Summary> + Send + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
@@ -114,35 +141,46 @@ impl DumpJob {
             progress,
             status,
             thread,
+            result: Arc::default(),
         };
         (job, begin)
     }
 
-    /// A job that failed before it began.
+    /// Makes a job that failed before it began.
     #[cfg(feature = "serde")]
-    fn failed(progress: Progress) -> Self {
+    pub(super) fn failed(progress: Progress) -> Self {
         Self {
             progress,
             status: Arc::new(Mutex::new(DumpStatus::Failed)),
             thread: None,
+            result: Arc::default(),
         }
     }
 
-    /// [`DumpStatus::Active`], `Completed` or `Failed`.
+    /// The dump's state: [`DumpStatus::Active`], `Completed` or `Failed`.
     #[must_use]
     pub fn status(&self) -> DumpStatus {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far the dump is; also to cancel it.
+    /// The handle that reports the dump's figures and cancels it.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Waits until the dump has ended and its callback has returned.
-    pub fn wait(mut self) {
+    /// Waits until the dump has ended and its callback has returned, and
+    /// returns the dump's result.
+    ///
+    /// # Errors
+    ///
+    /// As [`dump`](crate::dump()). Called from the job's own callback, which
+    /// has the result, this fails with [`Fault::Panicked`].
+    pub fn wait(mut self) -> Result<Summary> {
         self.join();
+        let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
+        let lost = || Err(Fault::Panicked("the job waits for itself".into()).into());
+        result.take().unwrap_or_else(lost)
     }
 
     fn join(&mut self) {
@@ -209,149 +247,5 @@ impl<F: FnOnce(Result<Summary>)> Completion<F> {
             // The dump has ended; a panic here concerns the callback alone.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
         }
-    }
-}
-
-/// One dump at a time, as QEMU's `dump-guest-memory` and `query-dump` have
-/// it: a second one is refused while the first is active.
-#[derive(Debug, Default)]
-pub struct Dumper {
-    slot: Mutex<Slot>,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    job: Option<DumpJob>,
-    /// A dump is being prepared, and is to take the slot.
-    claimed: Option<Progress>,
-}
-
-impl Slot {
-    fn status(&self) -> DumpStatus {
-        match (&self.claimed, &self.job) {
-            (Some(_), _) => DumpStatus::Active,
-            (None, Some(job)) => job.status(),
-            (None, None) => DumpStatus::None,
-        }
-    }
-
-    fn progress(&self) -> Option<&Progress> {
-        self.claimed
-            .as_ref()
-            .or_else(|| self.job.as_ref().map(DumpJob::progress))
-    }
-}
-
-/// A dump is refused because another one is being written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("another dump is being written; wait until it has ended, or cancel it")]
-pub struct Busy;
-
-impl Dumper {
-    /// No dump yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Starts a dump in the background; see [`DumpJob::start`].
-    ///
-    /// # Errors
-    ///
-    /// [`Busy`] while another dump is active; `on_complete` is not called
-    /// then.
-    pub fn start<M, S, F>(
-        &self,
-        memory: M,
-        sink: S,
-        options: DumpOptions,
-        on_complete: F,
-    ) -> Result<(), Busy>
-    where
-        M: GuestMemory + 'static,
-        S: DumpSink + 'static,
-        F: FnOnce(Result<Summary>) + Send + 'static,
-    {
-        let claim = self.claim(options.workers.handle().clone())?;
-        claim.start(dump_work(memory, sink, options), on_complete);
-        Ok(())
-    }
-
-    /// Takes the place of the one dump for a dump that is still to be
-    /// prepared. It counts as active from now on.
-    pub(crate) fn claim(&self, progress: Progress) -> Result<Claim<'_>, Busy> {
-        let mut slot = self.lock();
-        if slot.status() == DumpStatus::Active {
-            return Err(Busy);
-        }
-        slot.claimed = Some(progress.clone());
-        Ok(Claim {
-            dumper: self,
-            progress,
-        })
-    }
-
-    /// Where the last dump stands, and its figures.
-    #[must_use]
-    pub fn query(&self) -> (DumpStatus, ProgressSnapshot) {
-        let slot = self.lock();
-        let figures = slot.progress().map(Progress::snapshot).unwrap_or_default();
-        (slot.status(), figures)
-    }
-
-    /// Cancels the active dump, if there is one. Does not wait for its end.
-    pub fn cancel(&self) {
-        let slot = self.lock();
-        if slot.status() == DumpStatus::Active
-            && let Some(progress) = slot.progress()
-        {
-            progress.cancel();
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The place of the one dump, for a dump that is being prepared. Dropped, it
-/// is free again, and the last dump's state is as it was.
-pub(crate) struct Claim<'a> {
-    dumper: &'a Dumper,
-    progress: Progress,
-}
-
-impl Claim<'_> {
-    /// Runs `work` as the dump; see [`DumpJob::prepare`].
-    pub(crate) fn start<W, F>(self, work: W, on_complete: F)
-    where
-        W: FnOnce() -> Result<Summary> + Send + 'static,
-        F: FnOnce(Result<Summary>) + Send + 'static,
-    {
-        let (job, begin) = DumpJob::prepare(self.progress.clone(), work, on_complete);
-        // The callback may ask for the state and start the next dump: so it
-        // is called with the job in its place, and without the lock.
-        self.give_place_to(job);
-        begin();
-    }
-
-    /// The dump failed before it began.
-    #[cfg(feature = "serde")]
-    pub(crate) fn fail(self) {
-        let job = DumpJob::failed(self.progress.clone());
-        self.give_place_to(job);
-    }
-
-    fn give_place_to(self, job: DumpJob) {
-        // Waits for the last dump's callback, which may ask for the state.
-        let ended = self.dumper.lock().job.take();
-        drop(ended);
-        self.dumper.lock().job = Some(job);
-    }
-}
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.dumper.lock().claimed = None;
     }
 }

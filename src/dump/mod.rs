@@ -1,5 +1,6 @@
 //! A dump from end to end: options, checks, writing, summary.
 
+mod dumper;
 mod error;
 mod exclusion;
 mod format;
@@ -13,13 +14,14 @@ mod summary;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+pub use dumper::{Busy, Dumper};
 pub use error::{Error, Result};
 pub use exclusion::{ExclusionSummary, OnUnknownKernel};
 pub use format::{Format, UnknownFormat};
 pub use format_options::{ElfOptions, FormatOptions, KdumpOptions, NotInFormat, WinDmpOptions};
 #[cfg(feature = "serde")]
 pub(crate) use job::dump_work;
-pub use job::{Busy, DumpJob, DumpStatus, Dumper};
+pub use job::{DumpJob, DumpStatus};
 pub use options::DumpOptions;
 pub use refusal::Refusal;
 pub use summary::{PagingSummary, Summary};
