@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::codec::Engine;
 use crate::format::Format;
 use crate::linux::{DumpLevel, KernelError};
 use crate::memory::RangeError;
@@ -51,6 +52,24 @@ pub enum Error {
         format: Format,
         /// The crate feature that has the codec.
         feature: &'static str,
+    },
+    /// The chosen compressor is not part of this build.
+    #[error(
+        "the compressor {engine} is not part of this build; build with the feature '{}'", engine.feature()
+    )]
+    EngineMissing {
+        /// The engine that the caller chose.
+        engine: Engine,
+    },
+    /// The chosen compressor does not belong to the format's codec.
+    #[error(
+        "{format} cannot use the compressor {engine}, which writes {}", engine.codec().feature()
+    )]
+    EngineFormat {
+        /// The engine that the caller chose.
+        engine: Engine,
+        /// The format asked for.
+        format: Format,
     },
     /// VMCOREINFO that the caller points to cannot be used.
     #[error("VMCOREINFO cannot be used")]
@@ -230,6 +249,8 @@ impl Error {
                 | Self::PageSize(_)
                 | Self::NeedsPositions { .. }
                 | Self::CodecMissing { .. }
+                | Self::EngineMissing { .. }
+                | Self::EngineFormat { .. }
                 | Self::Vmcoreinfo(_)
                 | Self::WrongRegisters { .. }
                 | Self::NotesTooLarge { .. }

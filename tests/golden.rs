@@ -177,9 +177,10 @@ fn a_raw_kdump() {
         (Format::KdumpRawSnappy, 4),
         (Format::KdumpRawZstd, 0x20),
     ] {
-        let Some(mut compressor) = format.codec().unwrap().compressor().unwrap() else {
+        if !format.is_available() {
             continue;
-        };
+        }
+        let mut compressor = format.codec().unwrap().compressor().unwrap();
         let mut compressed = Vec::new();
         assert!(compressor.compress(&text, &mut compressed).unwrap());
         let expected = Bytes::default()

@@ -107,6 +107,9 @@ fn write(
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
     }
+    if let Some(engine) = args.compressor {
+        options = options.compressor(engine);
+    }
     if let Some(rate) = args.throttle {
         options = options.throttle(rate);
     }

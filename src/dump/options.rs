@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::OnUnknownKernel;
 use crate::arch::{Machine, Registers};
+use crate::codec::Engine;
 use crate::elf::Section;
 use crate::format::Format;
 use crate::kdump::Utsname;
@@ -21,6 +22,7 @@ use crate::windmp::{HeaderSource, WindowsOptions};
 #[derive(Debug, Clone)]
 pub struct DumpOptions {
     pub(crate) format: Format,
+    pub(crate) engine: Option<Engine>,
     pub(crate) machine: Machine,
     pub(crate) page_size: Option<u64>,
     pub(crate) cpus: Vec<Registers>,
@@ -50,6 +52,7 @@ impl DumpOptions {
     pub fn new(format: Format) -> Self {
         Self {
             format,
+            engine: None,
             machine: Machine::default(),
             page_size: None,
             cpus: Vec::new(),
@@ -71,6 +74,18 @@ impl DumpOptions {
             throttle: None,
             progress: Progress::new(),
         }
+    }
+
+    /// The engine that compresses pages. Without it, the
+    /// [default](crate::codec::Codec::default_engine) of the format's codec, which is
+    /// the same in every build. A dump is refused if the engine is not in the build,
+    /// or does not belong to the format's codec.
+    ///
+    /// [`Engine::Minilzo`] is GPL-3.0-or-later.
+    #[must_use]
+    pub fn compressor(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
+        self
     }
 
     /// The guest's architecture.

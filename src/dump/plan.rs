@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::DumpOptions;
 use super::exclusion::{ExclusionSummary, exclude};
+use crate::codec::Engine;
 use crate::elf::sections;
 use crate::elf::writer::{ElfContents, ElfWriter};
 use crate::error::{Error, Result};
@@ -51,6 +52,9 @@ impl Plan {
         if let Some(codec) = format.codec().filter(|c| !c.is_available()) {
             let feature = codec.feature();
             return Err(Error::CodecMissing { format, feature });
+        }
+        if let Some(engine) = options.engine {
+            check_engine(format, engine)?;
         }
         if !format.is_for(machine) {
             return Err(WinDmpError::NotX86 { machine }.into());
@@ -206,7 +210,7 @@ impl Plan {
                     notes: &self.notes,
                     facts: &self.facts,
                     format,
-                    codec,
+                    engine: options.engine.unwrap_or(codec.default_engine()),
                     machine,
                     level: self
                         .excluded
@@ -219,6 +223,16 @@ impl Plan {
             }
         }
     }
+}
+
+fn check_engine(format: Format, engine: Engine) -> Result<()> {
+    if format.codec() != Some(engine.codec()) {
+        return Err(Error::EngineFormat { engine, format });
+    }
+    if !engine.is_available() {
+        return Err(Error::EngineMissing { engine });
+    }
+    Ok(())
 }
 
 fn find_mappings(

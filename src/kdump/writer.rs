@@ -16,7 +16,7 @@ use super::pages::{self, Pages};
 use super::placement::Placement;
 use super::seen::Stored;
 use crate::arch::Machine;
-use crate::codec::Codec;
+use crate::codec::Engine;
 use crate::encoding::{ByteOrder, Class};
 use crate::error::{Error, Result};
 use crate::flattened::writer::FlattenedOutput;
@@ -41,7 +41,7 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) format: Format,
-    pub(crate) codec: Codec,
+    pub(crate) engine: Engine,
     pub(crate) machine: Machine,
     /// By which `selection` leaves pages out.
     pub(crate) level: DumpLevel,
@@ -72,7 +72,7 @@ impl<'a> KdumpWriter<'a> {
             selection,
             notes,
             facts,
-            codec,
+            engine,
             machine,
             ..
         } = contents;
@@ -105,7 +105,7 @@ impl<'a> KdumpWriter<'a> {
             utsname: facts.utsname,
             timestamp_sec: facts.timestamp.as_secs(),
             timestamp_usec: facts.timestamp.subsec_micros().into(),
-            status: codec_flag(codec),
+            status: codec_flag(engine.codec()),
             block_size: capped(layout.block_size),
             sub_hdr_size: capped(layout.sub_hdr_blocks),
             bitmap_blocks: capped(layout.bitmap_blocks()),
