@@ -107,22 +107,24 @@ impl Engine {
     /// - [`io::ErrorKind::Unsupported`] if the engine is not in this build;
     /// - other kinds if the engine's library cannot be set up.
     pub fn compressor(self) -> io::Result<Compressor> {
-        let inner: Box<dyn Compress> = match self {
+        let inner: Option<Box<dyn Compress>> = match self {
             #[cfg(feature = "zlib")]
-            Self::ZlibRs => Box::new(super::zlib::ZlibRs::new()),
+            Self::ZlibRs => Some(Box::new(super::zlib::ZlibRs::new())),
             #[cfg(feature = "libdeflate")]
-            Self::Libdeflate => Box::new(super::libdeflate::Libdeflate::new()?),
+            Self::Libdeflate => Some(Box::new(super::libdeflate::Libdeflate::new()?)),
             #[cfg(feature = "lzo")]
-            Self::BuiltinLzo => Box::new(super::lzo::BuiltinLzo::new()),
+            Self::BuiltinLzo => Some(Box::new(super::lzo::BuiltinLzo::new())),
             #[cfg(feature = "minilzo")]
-            Self::Minilzo => Box::new(super::lzo::minilzo::Minilzo::new()?),
+            Self::Minilzo => Some(Box::new(super::lzo::minilzo::Minilzo::new()?)),
             #[cfg(feature = "snappy")]
-            Self::Snap => Box::new(super::snappy::Snap::new()),
+            Self::Snap => Some(Box::new(super::snappy::Snap::new())),
             #[cfg(feature = "zstd")]
-            Self::Zstd => Box::new(super::zstd::Zstd::new()?),
+            Self::Zstd => Some(Box::new(super::zstd::Zstd::new()?)),
             #[allow(unreachable_patterns)]
-            _ => return Err(super::not_in_this_build(self.name(), self.feature())),
+            _ => None,
         };
+        let missing = || super::not_in_this_build(self.name(), self.feature());
+        let inner = inner.ok_or_else(missing)?;
         Ok(Compressor {
             engine: self,
             inner,
