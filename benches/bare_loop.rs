@@ -1,8 +1,8 @@
-//! The least that a program does who dumps: threads that read what is populated
-//! of a RAM file, compress every page that is not zero by a library, and write that.
-//! There is no header, no bitmap, no descriptor, no order, and no page is shared.
-//!     bare_loop RAM LIBRARY THREADS OUT
-//! prints seconds. benches/peers runs it beside the dumps.
+//! Measures the least work of a program that dumps. Threads read what is populated of a
+//! RAM file, compress every page that is not zero, and write the result. There is no
+//! header, no bitmap, no descriptor, no order, and no page is shared.
+//!     bare_loop RAM COMPRESSOR THREADS OUT
+//! prints seconds. benches/peers runs this program beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod library;
@@ -19,8 +19,8 @@ use library::{PAGE, ROOM, compressor};
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo bench` calls every benchmark with `--bench`.
-    let [_, ram, library, threads, out] = &arguments[..] else {
-        println!("usage: bare_loop RAM LIBRARY THREADS OUT");
+    let [_, ram, engine, threads, out] = &arguments[..] else {
+        println!("usage: bare_loop RAM COMPRESSOR THREADS OUT");
         return;
     };
     let memory = FileMemory::flat(File::open(ram).unwrap()).unwrap();
@@ -29,7 +29,7 @@ fn main() {
     let extents = populated::extents(&memory);
     let (next, end) = (AtomicUsize::new(0), AtomicU64::new(0));
     let work = || {
-        let mut compress = compressor(library);
+        let mut compress = compressor(engine);
         let (mut read, mut data) = (Vec::new(), Vec::new());
         while let Some(extent) = extents.get(next.fetch_add(1, Relaxed)) {
             data.clear();

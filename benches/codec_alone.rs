@@ -1,9 +1,8 @@
-//! How long one codec alone takes for all pages of a RAM file that are not zero,
-//! with so many threads that each have a part of them.
-//!     codec_alone RAM CODEC THREADS
-//! prints seconds. CODEC is a library, `snap` or `minilzo`, or a codec as it is
-//! in this crate; `lzo` is our own without the feature `minilzo`. benches/peers
-//! runs it beside the dumps.
+//! Measures how long one compressor alone takes for all pages of a RAM file that are
+//! not zero. Each thread compresses a part of the pages.
+//!     codec_alone RAM COMPRESSOR THREADS
+//! prints seconds. COMPRESSOR is the name of an engine in the build, as `guestdump
+//! formats` lists them. benches/peers runs this program beside the dumps.
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod library;
@@ -20,8 +19,8 @@ use library::{PAGE, ROOM, compressor};
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     // `cargo bench` calls every benchmark with `--bench`.
-    let [_, ram, codec, threads] = &arguments[..] else {
-        println!("usage: codec_alone RAM CODEC THREADS");
+    let [_, ram, engine, threads] = &arguments[..] else {
+        println!("usage: codec_alone RAM COMPRESSOR THREADS");
         return;
     };
     let threads: usize = threads.parse().unwrap();
@@ -29,7 +28,7 @@ fn main() {
     let (pages, _) = pages.as_chunks::<PAGE>();
     let begin = Barrier::new(threads);
     let compress = |part: &[[u8; PAGE]]| {
-        let (mut compress, mut out) = (compressor(codec), [0; ROOM]);
+        let (mut compress, mut out) = (compressor(engine), [0; ROOM]);
         begin.wait();
         let begun = Instant::now();
         for page in part {

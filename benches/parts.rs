@@ -1,4 +1,4 @@
-//! The parts of a dump alone: each codec on the demo guest's pages that are
+//! The parts of a dump alone: each compressor on the demo guest's pages that are
 //! not zero, the zero scan, page bitmaps, integers.
 //!
 //! `benches/parts_instructions` counts the instructions of bitmaps and integers.
@@ -12,27 +12,25 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use guestdump::ByteOrder;
-use guestdump::codec::Codec;
+use guestdump::codec::Engine;
 use guestdump::memory::is_zero;
 
 use bitmaps::by_bitvec::ByBitvec;
 use bitmaps::former::{Former, set_bits};
 use bitmaps::{Bitmaps, Present};
 
-/// As much of the corpus as a codec is measured on.
+/// The pages that compressors are measured on.
 const PAGES: usize = 4096;
 
-fn codecs(c: &mut Criterion) {
+fn compressors(c: &mut Criterion) {
     let pages = corpus::pages(&corpus::guest(), PAGES, |page| !is_zero(page));
-    let mut group = c.benchmark_group("codec");
+    let mut group = c.benchmark_group("compressor");
     group.sample_size(10);
     group.throughput(Throughput::Bytes(pages.len() as u64));
-    for &codec in Codec::ALL {
-        let Some(mut compressor) = codec.compressor().unwrap() else {
-            continue;
-        };
+    for engine in Engine::ALL.iter().filter(|engine| engine.is_available()) {
+        let mut compressor = engine.compressor().unwrap();
         let mut out = Vec::new();
-        group.bench_function(codec.feature(), |b| {
+        group.bench_function(engine.name(), |b| {
             b.iter(|| {
                 for page in pages.chunks_exact(4096) {
                     out.clear();
@@ -170,5 +168,5 @@ fn integer(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, codecs, zero_scan, bitmap, integer);
+criterion_group!(benches, compressors, zero_scan, bitmap, integer);
 criterion_main!(benches);

@@ -17,7 +17,7 @@ from qmp import Qmp  # noqa: E402
 RUNS = int(os.environ["RUNS"])
 WORK = Path(os.environ["WORK"])
 GUESTDUMP = os.environ["GUESTDUMP"]
-WITH_MINILZO = os.environ["GUESTDUMP_MINILZO"]
+BY_MINILZO = ["--compressor", "minilzo"]
 GUEST_RAM = WORK / "guest/ram"
 RAM = WORK / "ram"  # A copy with the same holes.
 MAP = WORK / "map.json"
@@ -40,9 +40,9 @@ def timed(command):
     return time.perf_counter() - begun
 
 
-def ours(file_format, *more, program=GUESTDUMP):
+def ours(file_format, *more):
     source = ["--from", f"raw:{RAM}", "--map", MAP]
-    return [program, "dump", *source, "--to", OUT, "--format", file_format, *more]
+    return [GUESTDUMP, "dump", *source, "--to", OUT, "--format", file_format, *more]
 
 
 def resize(size):
@@ -120,14 +120,14 @@ def seconds_of(command):
     return float(result.stdout)
 
 
-def codec_alone(codec):
-    return seconds_of([os.environ["CODEC_ALONE"], RAM, codec, str(CORES)])
+def codec_alone(compressor):
+    return seconds_of([os.environ["CODEC_ALONE"], RAM, compressor, str(CORES)])
 
 
-def bare_loop(library):
-    """Reading RAM, compressing it by a library, and writing that."""
+def bare_loop(compressor):
+    """Reading RAM, compressing it, and writing that."""
     OUT.unlink(missing_ok=True)
-    return seconds_of([os.environ["BARE_LOOP"], RAM, library, str(CORES), OUT])
+    return seconds_of([os.environ["BARE_LOOP"], RAM, compressor, str(CORES), OUT])
 
 
 def standstill(*more):
@@ -204,8 +204,8 @@ class Table:
         path.write_text("\n".join([heading, "", head, "|---" * 7 + "|", *self.rows]) + "\n")
 
 
-def dump_of(file_format, *more, program=GUESTDUMP):
-    return lambda: timed(ours(file_format, *more, program=program))
+def dump_of(file_format, *more):
+    return lambda: timed(ours(file_format, *more))
 
 
 def available_memory():
@@ -227,12 +227,12 @@ def compression(table):
         table.faster(file_format, peer, lambda: qemu(file_format), dump_of(file_format), 5, 8)
     timed(ours("elf"))
     source = OUT.rename(WORK / "source.elf")
-    for work, program in ("kdump-raw-lzo", GUESTDUMP), ("kdump-raw-lzo (minilzo)", WITH_MINILZO):
+    for work, options in ("kdump-raw-lzo", []), ("kdump-raw-lzo (minilzo)", BY_MINILZO):
         table.faster(
             work,
             "makedumpfile -l -d 0 from ELF",
             lambda: timed(["makedumpfile", "-l", "-d", "0", source, OUT]),
-            dump_of("kdump-raw-lzo", program=program),
+            dump_of("kdump-raw-lzo", *options),
             3,
             5,
         )
@@ -246,17 +246,17 @@ def compression(table):
             2,
         )
     source.unlink()
-    for codec, library, program, with_feature in (
-        ("snappy", "snap", GUESTDUMP, ""),
-        ("lzo", "minilzo", GUESTDUMP, ""),
-        ("lzo", "minilzo", WITH_MINILZO, " (minilzo)"),
-        ("zstd", "zstd", GUESTDUMP, ""),
+    for codec, library, options, by in (
+        ("snappy", "snap", [], ""),
+        ("lzo", "minilzo", [], ""),
+        ("lzo", "minilzo", BY_MINILZO, " (minilzo)"),
+        ("zstd", "zstd", [], ""),
     ):
-        dump = dump_of(f"kdump-raw-{codec}", program=program)
+        dump = dump_of(f"kdump-raw-{codec}", *options)
         limit, bare, own = medians(
             lambda: codec_alone(library), lambda: bare_loop(library), dump
         )
-        work = f"kdump-raw-{codec}{with_feature}"
+        work = f"kdump-raw-{codec}{by}"
         peer = f"{library} alone on {CORES} cores"
         table.add(work, peer, f"{own:.3f} s, {limit:.3f} s", own / limit, 1.35, 1.15, False)
         peer = f"{CORES} threads that read, compress by {library}, and write"

@@ -120,7 +120,8 @@
 //! # Features
 //!
 //! Each codec is a feature; [`Format::available`] lists the formats that the
-//! present build can write. Without any feature the crate links thiserror and
+//! present build can write. A feature adds choices and does not change the bytes of a
+//! dump: [`DumpOptions::compressor`] chooses `libdeflate` or `minilzo`. Without any feature the crate links thiserror and
 //! zerocopy alone, and dumps into what the caller has: a [`sink::StreamSink`], a
 //! [`sink::BufferSink`], a [`DumpSink`] of its own.
 //!
@@ -128,11 +129,11 @@
 //! |---|---|---|---|
 //! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], [`vmcore`], [`process_core`] | MIT or Apache-2.0 |
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
-//! | `libdeflate` | no | zlib dumps 8% smaller for 5% more processor time, by libdeflate instead of zlib-rs; needs a C compiler | Apache-2.0, MIT |
-//! | `lzo` | yes | kdump with LZO; lzokay decompresses | MIT |
-//! | `snappy` | yes | kdump with snappy; snap decompresses | BSD-3-Clause |
+//! | `libdeflate` | no | the compressor libdeflate for zlib: dumps 8% smaller for 5% more processor time; needs a C compiler | Apache-2.0, MIT |
+//! | `lzo` | yes | kdump with LZO, compressed by the crate itself; lzokay decompresses | MIT |
+//! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
 //! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
-//! | `minilzo` | no | LZO dumps 2% smaller for 30% more processor time of the codec, by minilzo-rs; needs a C compiler | **GPL-3.0-or-later** |
+//! | `minilzo` | no | the compressor minilzo for LZO: dumps 2% smaller for 30% more processor time of the codec; needs a C compiler | **GPL-3.0-or-later** |
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |

@@ -5,7 +5,10 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
+use guestdump::Result;
+use guestdump::codec::Engine;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Error, Format, dump};
 use guestdump::{GuestInfo, Machine, Refusal};
 use support::{FaultySink, Page, PageMemory};
@@ -43,6 +46,59 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
                 assert_eq!(sink.len(), 0);
             }
             Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn compressed_by(format: Format, engine: Option<Engine>) -> Result<Vec<u8>> {
+    let guest = PageMemory::new([(0, (0..16).map(Page::Text).collect())]);
+    let mut options = DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
+    if let Some(engine) = engine {
+        options = options.compressor(engine);
+    }
+    let mut sink = BufferSink::new();
+    dump(&guest, &mut sink, &options)?;
+    Ok(sink.into_bytes())
+}
+
+#[test]
+fn a_dump_that_chooses_no_compressor_has_the_bytes_of_the_default_engine() {
+    for format in Format::available() {
+        let Some(codec) = format.codec() else {
+            continue;
+        };
+        let default = codec.default_engine();
+        let bytes = compressed_by(format, None).unwrap();
+        assert!(compressed_by(format, Some(default)).unwrap() == bytes);
+        for other in codec.engines().skip(1).filter(|e| e.is_available()) {
+            let others = compressed_by(format, Some(other)).unwrap();
+            assert!(others != bytes, "{other} writes what {default} writes");
+        }
+    }
+}
+
+#[test]
+fn an_engine_of_another_codec_or_not_in_the_build_is_refused_by_name() {
+    let guest = PageMemory::new([(0, vec![Page::Text(1); 4])]);
+    let formats = Format::available().filter(|format| !format.is_windows());
+    for (format, &engine) in formats.flat_map(|f| Engine::ALL.iter().map(move |e| (f, e))) {
+        let mut sink = FaultySink::default();
+        let options = DumpOptions::new(format)
+            .vmcoreinfo(VmcoreinfoSource::None)
+            .compressor(engine);
+        let fits = format.codec() == Some(engine.codec());
+        match dump(&guest, &mut sink, &options) {
+            Ok(_) => assert!(fits && engine.is_available(), "{format} {engine}"),
+            Err(error) => {
+                match error {
+                    Error::EngineFormat { .. } => assert!(!fits, "{error}"),
+                    Error::EngineMissing { .. } => assert!(!engine.is_available(), "{error}"),
+                    _ => panic!("{format} {engine}: {error}"),
+                }
+                assert!(error.is_refusal());
+                assert!(error.to_string().contains(engine.name()), "{error}");
+                assert_eq!(sink.len(), 0);
+            }
         }
     }
 }

@@ -181,9 +181,10 @@ fn a_raw_kdump() {
         (Format::KDUMP_RAW_SNAPPY, 4),
         (Format::KDUMP_RAW_ZSTD, 0x20),
     ] {
-        let Some(mut compressor) = format.codec().unwrap().compressor().unwrap() else {
+        if !format.is_available() {
             continue;
-        };
+        }
+        let mut compressor = format.codec().unwrap().compressor().unwrap();
         let mut compressed = Vec::new();
         assert!(compressor.compress(&text, &mut compressed).unwrap());
         let expected = Bytes::default()

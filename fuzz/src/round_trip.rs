@@ -80,6 +80,11 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         });
     }
     let threads = u.int_in_range(1..=4)?;
+    if let Some(codec) = format.codec() {
+        let engines = codec.engines().filter(|engine| engine.is_available());
+        let engines: Vec<_> = engines.collect();
+        options = options.compressor(engines[threads % engines.len()]);
+    }
     let sink = u.arbitrary()?;
     let policy = *u.choose(&OnReadError::ALL)?;
     let disk = match u.int_in_range(0..=2)? {

@@ -6,19 +6,19 @@
 //! `uncompress`, `lzo1x_decompress_safe`, `snappy_uncompress` and
 //! `ZSTD_decompress` (libkdumpfile `src/kdumpfile/diskdump.c`).
 //!
+//! A [`Codec`] is the stream format. An [`Engine`] is a compressor of one codec; zlib
+//! and LZO have two engines each.
+//!
 //! ```
-//! use guestdump::codec::Codec;
+//! use guestdump::codec::Engine;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let page = [7; 4096];
-//! for codec in Codec::ALL {
-//!     let Some(mut compressor) = codec.compressor()? else {
-//!         continue; // not in this build
-//!     };
+//! for engine in Engine::ALL.iter().filter(|engine| engine.is_available()) {
 //!     let mut compressed = Vec::new();
-//!     assert!(compressor.compress(&page, &mut compressed)?);
+//!     assert!(engine.compressor()?.compress(&page, &mut compressed)?);
 //!     let mut back = [0; 4096];
-//!     codec.decompress(&compressed, &mut back)?;
+//!     engine.codec().decompress(&compressed, &mut back)?;
 //!     assert_eq!(back, page);
 //! }
 //! # Ok(())
@@ -26,21 +26,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
-// With `minilzo` our own LZO is there for its tests alone.
-#[cfg(any(
-    feature = "snappy",
-    all(feature = "lzo", any(test, not(feature = "minilzo")))
-))]
-mod format;
-#[cfg(any(
-    feature = "snappy",
-    all(feature = "lzo", any(test, not(feature = "minilzo")))
-))]
-mod lz77;
+mod engine;
+#[cfg(feature = "libdeflate")]
+mod libdeflate;
 #[cfg(feature = "lzo")]
 mod lzo;
 #[cfg(feature = "snappy")]
 mod snappy;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "zlib")]
 mod zlib;
 #[cfg(feature = "zstd")]
@@ -48,13 +42,15 @@ mod zstd;
 
 use std::io;
 
-/// How pages are compressed.
+pub use engine::{Compressor, Engine, UnknownEngine};
+
+/// The stream format that pages are compressed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// zlib, feature `zlib`; smaller with `libdeflate`.
+    /// zlib, feature `zlib`.
     Zlib,
-    /// LZO1X, feature `lzo`; a little smaller and slower with `minilzo`.
+    /// LZO1X, feature `lzo`.
     Lzo,
     /// snappy, feature `snappy`.
     Snappy,
@@ -77,7 +73,7 @@ impl Codec {
         }
     }
 
-    /// The crate feature that brings the codec, which is also its name.
+    /// The crate feature that adds the codec, which is also its name.
     #[must_use]
     pub const fn feature(self) -> &'static str {
         match self {
@@ -88,33 +84,39 @@ impl Codec {
         }
     }
 
-    /// A compressor; `None` if the codec is not in this build.
+    /// The engine that compresses unless the caller chooses another. It is the same
+    /// in every build.
+    #[must_use]
+    pub const fn default_engine(self) -> Engine {
+        match self {
+            Self::Zlib => Engine::ZlibRs,
+            Self::Lzo => Engine::BuiltinLzo,
+            Self::Snappy => Engine::Snap,
+            Self::Zstd => Engine::Zstd,
+        }
+    }
+
+    /// The codec's engines, the default first, also those that are not in this build.
+    pub fn engines(self) -> impl Iterator<Item = Engine> {
+        let all = Engine::ALL.iter().copied();
+        all.filter(move |engine| engine.codec() == self)
+    }
+
+    /// Creates a compressor of the [default engine](Self::default_engine).
     ///
     /// # Errors
     ///
-    /// If the codec's library cannot be set up.
-    pub fn compressor(self) -> io::Result<Option<Compressor>> {
-        let inner: Option<Box<dyn Compress>> = match self {
-            #[cfg(feature = "zlib")]
-            Self::Zlib => Some(Box::new(zlib::Zlib::new()?)),
-            #[cfg(feature = "lzo")]
-            Self::Lzo => Some(Box::new(lzo::Lzo::new()?)),
-            #[cfg(feature = "snappy")]
-            Self::Snappy => Some(Box::new(snappy::Snappy::new())),
-            #[cfg(feature = "zstd")]
-            Self::Zstd => Some(Box::new(zstd::Zstd::new()?)),
-            #[allow(unreachable_patterns)]
-            _ => None,
-        };
-        Ok(inner.map(|inner| Compressor { inner }))
+    /// Those of [`Engine::compressor`].
+    pub fn compressor(self) -> io::Result<Compressor> {
+        self.default_engine().compressor()
     }
 
     /// Decompresses `input` into the whole of `page`.
     ///
     /// # Errors
     ///
-    /// - [`io::ErrorKind::InvalidData`] if `input` is not what the codec
-    ///   writes, or does not give exactly `page.len()` bytes;
+    /// - [`io::ErrorKind::InvalidData`] if `input` is not a stream of the codec, or
+    ///   does not decompress to exactly `page.len()` bytes;
     /// - [`io::ErrorKind::Unsupported`] if the codec is not in this build.
     pub fn decompress(self, input: &[u8], page: &mut [u8]) -> io::Result<()> {
         let result: io::Result<usize> = match self {
@@ -127,245 +129,36 @@ impl Codec {
             #[cfg(feature = "zstd")]
             Self::Zstd => zstd::decompress(input, page),
             #[allow(unreachable_patterns)]
-            _ => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                format!(
-                    "{} bytes of {}, which is not part of this build",
-                    input.len(),
-                    self.feature()
-                ),
-            )),
+            _ => {
+                let _ = input;
+                Err(not_in_this_build(self.feature(), self.feature()))
+            }
         };
         let len = result?;
-        if len == page.len() {
-            Ok(())
-        } else {
-            Err(invalid(format!(
+        if len != page.len() {
+            return Err(invalid(format!(
                 "{len} bytes decompressed, {} expected",
                 page.len()
-            )))
+            )));
         }
+        Ok(())
     }
 }
 
-/// A codec with its working memory, for one thread.
-pub struct Compressor {
-    inner: Box<dyn Compress>,
-}
-
-impl std::fmt::Debug for Compressor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Compressor")
-    }
-}
-
-impl Compressor {
-    /// Appends the compressed `page` to `out` and returns true if that is
-    /// shorter than the page itself; else leaves `out` as it was and returns
-    /// false. The same page always gives the same bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the codec's library fails, other than for lack of room.
-    pub fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
-        self.inner.compress(page, out)
-    }
-}
-
+/// The part of a [`Compressor`] that each engine implements.
 trait Compress: Send {
-    /// See [`Compressor::compress`].
-    fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool>;
+    /// Compresses `page`. `None` if the engine can tell that the result would not be
+    /// shorter than `page`.
+    fn compress(&mut self, page: &[u8]) -> io::Result<Option<&[u8]>>;
 }
 
 fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
-/// Appends `compressed` if it is shorter than a page of `page_len` bytes.
-#[cfg(any(feature = "lzo", feature = "snappy", feature = "zstd"))]
-fn keep_if_shorter(compressed: &[u8], page_len: usize, out: &mut Vec<u8>) -> bool {
-    let shorter = compressed.len() < page_len;
-    if shorter {
-        out.extend_from_slice(compressed);
-    }
-    shorter
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-
-    fn pages() -> Vec<Vec<u8>> {
-        let mut state = 1u64;
-        let mut random = |len: usize| -> Vec<u8> {
-            (0..len)
-                .map(|_| {
-                    state = state
-                        .wrapping_mul(6_364_136_223_846_793_005)
-                        .wrapping_add(1);
-                    (state >> 56) as u8
-                })
-                .collect()
-        };
-        let text: Vec<u8> = b"the quick brown fox "
-            .iter()
-            .copied()
-            .cycle()
-            .take(4096)
-            .collect();
-        let mut mixed = random(4096);
-        mixed[1000..].fill(7);
-        vec![
-            vec![0; 4096],
-            text,
-            random(4096),
-            mixed,
-            vec![0xff; 65536],
-            random(65536),
-        ]
-    }
-
-    #[test]
-    fn every_codec_round_trips_and_never_grows() {
-        for &codec in Codec::ALL {
-            let Some(mut compressor) = codec.compressor().unwrap() else {
-                assert!(!codec.is_available());
-                continue;
-            };
-            for page in pages() {
-                let mut out = b"before".to_vec();
-                let shrunk = compressor.compress(&page, &mut out).unwrap();
-                assert!(out.starts_with(b"before"));
-                if !shrunk {
-                    assert_eq!(out.len(), 6);
-                    continue;
-                }
-                assert!(out.len() - 6 < page.len());
-                let mut back = vec![0xa5; page.len()];
-                codec.decompress(&out[6..], &mut back).unwrap();
-                assert!(back == page, "{codec:?}");
-            }
-        }
-    }
-
-    proptest::proptest! {
-        /// Also of more than a reach of LZO's and of snappy's copies.
-        #[test]
-        fn pages_of_pieces_are_read_back(
-            pieces in proptest::collection::vec(
-                (proptest::collection::vec(proptest::arbitrary::any::<u8>(), 1..500), 1usize..4, 0usize..40_000),
-                1..60,
-            ),
-        ) {
-            let mut page = Vec::new();
-            for (piece, times, before) in &pieces {
-                for _ in 0..*times {
-                    page.extend_from_slice(piece);
-                }
-                // And something again from far before.
-                let from = page.len().saturating_sub(*before);
-                page.extend_from_within(from..(from + piece.len()).min(page.len()));
-            }
-            for &codec in &[Codec::Lzo, Codec::Snappy] {
-                let Some(mut compressor) = codec.compressor().unwrap() else {
-                    continue;
-                };
-                let mut out = Vec::new();
-                if compressor.compress(&page, &mut out).unwrap() {
-                    let mut back = vec![0; page.len()];
-                    codec.decompress(&out, &mut back).unwrap();
-                    assert!(back == page, "{codec:?}");
-                }
-            }
-        }
-    }
-
-    /// Pages of the demo guest that are not zero.
-    #[cfg(all(feature = "demo", feature = "snappy"))]
-    #[test]
-    fn our_own_codecs_are_hardly_larger_than_the_library() {
-        use crate::memory::{GuestMemory, is_zero};
-        let guest = crate::demo::DemoGuest::new(16 << 20).unwrap();
-        let mut pages = Vec::new();
-        for range in guest.ranges() {
-            for gpa in (range.start()..range.end()).step_by(4096) {
-                let mut page = [0; 4096];
-                guest.read(gpa, &mut page).unwrap();
-                if !is_zero(&page) {
-                    pages.push(page);
-                }
-            }
-        }
-        assert!(pages.len() > 1000);
-        let ours = |codec: Codec| {
-            let mut compressor = codec.compressor().unwrap().unwrap();
-            let mut all = Vec::new();
-            for page in &pages {
-                if !compressor.compress(page, &mut all).unwrap() {
-                    all.extend_from_slice(page);
-                }
-            }
-            all.len()
-        };
-        let snap: usize = pages
-            .iter()
-            .map(|page| {
-                snap::raw::Encoder::new()
-                    .compress_vec(page)
-                    .unwrap()
-                    .len()
-                    .min(4096)
-            })
-            .sum();
-        let snappy = ours(Codec::Snappy);
-        assert!(snappy < snap + snap / 16, "{snappy} bytes, snap {snap}");
-        #[cfg(feature = "lzo")]
-        assert!(ours(Codec::Lzo) < snappy);
-    }
-
-    #[test]
-    fn what_was_compressed_before_does_not_matter() {
-        for &codec in Codec::ALL {
-            let (Some(mut used), Some(mut fresh)) =
-                (codec.compressor().unwrap(), codec.compressor().unwrap())
-            else {
-                continue;
-            };
-            for page in pages() {
-                used.compress(&page, &mut Vec::new()).unwrap();
-            }
-            let page = &pages()[3];
-            let (mut a, mut b) = (Vec::new(), Vec::new());
-            used.compress(page, &mut a).unwrap();
-            fresh.compress(page, &mut b).unwrap();
-            assert!(a == b, "{codec:?}");
-        }
-    }
-
-    #[test]
-    fn damaged_and_misfitting_input_is_an_error() {
-        for &codec in Codec::ALL {
-            let Some(mut compressor) = codec.compressor().unwrap() else {
-                continue;
-            };
-            let page = &pages()[1];
-            let mut good = Vec::new();
-            assert!(compressor.compress(page, &mut good).unwrap());
-            let kind = |input: &[u8], len: usize| {
-                let mut page = vec![0; len];
-                codec.decompress(input, &mut page).unwrap_err().kind()
-            };
-            for (input, len) in [
-                (&good[..], 4095),
-                (&good[..], 4097),
-                (&good[..good.len() - 1], 4096),
-                (&good[..1], 4096),
-                (&[][..], 4096),
-                (&[0xff; 64][..], 4096),
-            ] {
-                assert_eq!(kind(input, len), io::ErrorKind::InvalidData, "{codec:?}");
-            }
-        }
-    }
+fn not_in_this_build(name: &str, feature: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("{name} is not part of this build; build with the feature '{feature}'"),
+    )
 }

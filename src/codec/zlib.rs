@@ -1,82 +1,40 @@
-//! zlib, level 1: flate2 on zlib-rs, or libdeflate (MIT, in C) with the
-//! feature `libdeflate`. Decompression is zlib-rs's in either case: it is safe
-//! Rust.
+//! zlib (RFC 1950) by flate2 on zlib-rs, level 1.
 
 use std::io;
 
-use flate2::{FlushDecompress, Status};
+use flate2::{FlushCompress, FlushDecompress, Status};
 
 use super::{Compress, invalid};
 
-#[cfg(not(feature = "libdeflate"))]
-pub(super) struct Zlib {
+pub(super) struct ZlibRs {
     stream: flate2::Compress,
     scratch: Vec<u8>,
 }
 
-#[cfg(not(feature = "libdeflate"))]
-impl Zlib {
-    pub(super) fn new() -> io::Result<Self> {
-        Ok(Self {
+impl ZlibRs {
+    pub(super) fn new() -> Self {
+        Self {
             stream: flate2::Compress::new(flate2::Compression::new(1), true),
             scratch: Vec::new(),
-        })
-    }
-
-    /// How much of the scratch buffer the page takes; `None` if it has no
-    /// room.
-    fn compress_to_scratch(&mut self, page: &[u8]) -> io::Result<Option<usize>> {
-        self.stream.reset();
-        let status = self
-            .stream
-            .compress(page, &mut self.scratch, flate2::FlushCompress::Finish)
-            .map_err(io::Error::other)?;
-        let len = self.stream.total_out() as usize;
-        Ok((status == Status::StreamEnd).then_some(len))
-    }
-}
-
-#[cfg(feature = "libdeflate")]
-pub(super) struct Zlib {
-    compressor: libdeflater::Compressor,
-    scratch: Vec<u8>,
-}
-
-#[cfg(feature = "libdeflate")]
-impl Zlib {
-    pub(super) fn new() -> io::Result<Self> {
-        let level = libdeflater::CompressionLvl::new(1)
-            .map_err(|_| io::Error::other("libdeflate has no level 1"))?;
-        Ok(Self {
-            compressor: libdeflater::Compressor::new(level),
-            scratch: Vec::new(),
-        })
-    }
-
-    /// How much of the scratch buffer the page takes; `None` if it has no
-    /// room.
-    fn compress_to_scratch(&mut self, page: &[u8]) -> io::Result<Option<usize>> {
-        use libdeflater::CompressionError::InsufficientSpace;
-        match self.compressor.zlib_compress(page, &mut self.scratch) {
-            Ok(len) => Ok(Some(len)),
-            Err(InsufficientSpace) => Ok(None),
         }
     }
 }
 
-impl Compress for Zlib {
-    fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
-        // Room for one byte less than the page: what does not fit does not
-        // shrink.
+impl Compress for ZlibRs {
+    fn compress(&mut self, page: &[u8]) -> io::Result<Option<&[u8]>> {
+        // A stream that does not fit is not shorter than the page.
         self.scratch.resize(page.len().saturating_sub(1), 0);
-        let Some(len) = self.compress_to_scratch(page)? else {
-            return Ok(false);
-        };
-        out.extend_from_slice(&self.scratch[..len]);
-        Ok(true)
+        self.stream.reset();
+        let status = self
+            .stream
+            .compress(page, &mut self.scratch, FlushCompress::Finish)
+            .map_err(io::Error::other)?;
+        let len = self.stream.total_out() as usize;
+        Ok((status == Status::StreamEnd).then(|| &self.scratch[..len]))
     }
 }
 
+/// Returns the length of what was decompressed into `page`.
 pub(super) fn decompress(input: &[u8], page: &mut [u8]) -> io::Result<usize> {
     let mut stream = flate2::Decompress::new(true);
     let status = stream

@@ -1,8 +1,8 @@
-//! zstd, level 1, one frame with its content size.
+//! zstd by the C library, level 1: one frame with its content size.
 
 use std::io;
 
-use super::{Compress, invalid, keep_if_shorter};
+use super::{Compress, invalid};
 
 const LEVEL: i32 = 1;
 
@@ -21,16 +21,17 @@ impl Zstd {
 }
 
 impl Compress for Zstd {
-    fn compress(&mut self, page: &[u8], out: &mut Vec<u8>) -> io::Result<bool> {
+    fn compress(&mut self, page: &[u8]) -> io::Result<Option<&[u8]>> {
         let bound = zstd::zstd_safe::compress_bound(page.len());
         self.scratch.resize(bound, 0);
         let len = self
             .compressor
             .compress_to_buffer(page, &mut self.scratch[..])?;
-        Ok(keep_if_shorter(&self.scratch[..len], page.len(), out))
+        Ok(Some(&self.scratch[..len]))
     }
 }
 
+/// Returns the length of what was decompressed into `page`.
 pub(super) fn decompress(input: &[u8], page: &mut [u8]) -> io::Result<usize> {
     zstd::bulk::decompress_to_buffer(input, page).map_err(invalid)
 }

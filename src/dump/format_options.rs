@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use super::{Format, OnUnknownKernel};
-use crate::codec::Codec;
+use crate::codec::Engine;
 use crate::guest::linux::DumpLevel;
 use crate::guest::paging::Budget;
 use crate::guest::windows::{BugcheckData, HeaderSource};
@@ -43,9 +43,12 @@ pub struct ElfOptions {
 }
 
 /// Options of a kdump-compressed dump.
+///
+/// The compressor is an [`Engine`], or a [`Codec`], which stands for its default
+/// engine.
 #[derive(Debug, Clone)]
 pub struct KdumpOptions {
-    pub(crate) codec: Codec,
+    pub(crate) engine: Engine,
     pub(crate) container: Container,
     /// Never with a flattened dump.
     pub(crate) keep_partial: bool,
@@ -103,9 +106,9 @@ impl ElfOptions {
 }
 
 impl KdumpOptions {
-    const fn new(codec: Codec, container: Container, keep_partial: bool) -> Self {
+    fn new(engine: Engine, container: Container, keep_partial: bool) -> Self {
         Self {
-            codec,
+            engine,
             container,
             keep_partial,
             filter: PageFilter {
@@ -117,8 +120,8 @@ impl KdumpOptions {
 
     /// A raw dump. Its sink can be written at any position.
     #[must_use]
-    pub const fn raw(codec: Codec) -> Self {
-        Self::new(codec, Container::Raw, false)
+    pub fn raw(compressor: impl Into<Engine>) -> Self {
+        Self::new(compressor.into(), Container::Raw, false)
     }
 
     /// A raw dump that is kept if it fails.
@@ -129,14 +132,14 @@ impl KdumpOptions {
     /// [`Error::Incomplete`](crate::Error::Incomplete). The space for headers,
     /// bitmaps and page descriptors is reserved at the beginning.
     #[must_use]
-    pub const fn raw_or_partial(codec: Codec) -> Self {
-        Self::new(codec, Container::Raw, true)
+    pub fn raw_or_partial(compressor: impl Into<Engine>) -> Self {
+        Self::new(compressor.into(), Container::Raw, true)
     }
 
     /// A flattened dump, for any sink.
     #[must_use]
-    pub const fn flattened(codec: Codec) -> Self {
-        Self::new(codec, Container::Flattened, false)
+    pub fn flattened(compressor: impl Into<Engine>) -> Self {
+        Self::new(compressor.into(), Container::Flattened, false)
     }
 
     /// Excludes the pages that a Linux guest's kernel uses for what `level`
@@ -210,6 +213,14 @@ pub enum NotInFormat {
     /// Windows dumps exclude no pages.
     #[error("{0} has no dump levels: its readers expect every page")]
     DumpLevel(Format),
+    /// The compressor does not belong to the format's codec.
+    #[error("{format} cannot use the compressor {engine}, which writes {}", engine.codec().feature())]
+    Compressor {
+        /// The compressor.
+        engine: Engine,
+        /// The format.
+        format: Format,
+    },
     /// Only raw kdump can be closed before it is complete.
     #[error(
         "an incomplete {0} cannot be kept, because no reader would open it; use one of the kdump-raw formats, or do without keep-partial"
@@ -224,8 +235,11 @@ impl FormatOptions {
         match self {
             Self::Elf(_) => Format::Elf,
             &Self::Kdump(KdumpOptions {
-                codec, container, ..
-            }) => Format::Kdump { codec, container },
+                engine, container, ..
+            }) => Format::Kdump {
+                codec: engine.codec(),
+                container,
+            },
             Self::Windows(options) => Format::Windows(options.kind),
         }
     }
@@ -265,6 +279,23 @@ impl FormatOptions {
         }
     }
 
+    /// Sets the compressor of a kdump dump.
+    ///
+    /// # Errors
+    ///
+    /// [`NotInFormat::Compressor`] if it does not belong to the format's codec.
+    pub fn compressor(self, engine: Engine) -> Result<Self, NotInFormat> {
+        match self {
+            Self::Kdump(options) if options.engine.codec() == engine.codec() => {
+                Ok(Self::Kdump(KdumpOptions { engine, ..options }))
+            }
+            other => Err(NotInFormat::Compressor {
+                engine,
+                format: other.format(),
+            }),
+        }
+    }
+
     /// Keeps a raw kdump dump that fails, as
     /// [`KdumpOptions::raw_or_partial`].
     ///
@@ -297,7 +328,7 @@ impl From<Format> for FormatOptions {
         match format {
             Format::Elf => Self::Elf(ElfOptions::new()),
             Format::Kdump { codec, container } => {
-                Self::Kdump(KdumpOptions::new(codec, container, false))
+                Self::Kdump(KdumpOptions::new(codec.into(), container, false))
             }
             Format::Windows(kind) => Self::Windows(WinDmpOptions::new(kind)),
         }

@@ -204,7 +204,7 @@ impl Plan {
             notes: &self.notes,
             facts: &self.facts,
             container: options.container,
-            codec: options.codec,
+            engine: options.engine,
             machine,
             level: self
                 .excluded
@@ -249,6 +249,11 @@ fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
     if let Some(codec) = format.codec().filter(|codec: &Codec| !codec.is_available()) {
         let feature = codec.feature();
         return Err(Refusal::CodecMissing { format, feature }.into());
+    }
+    if let FormatOptions::Kdump(KdumpOptions { engine, .. }) = options.format
+        && !engine.is_available()
+    {
+        return Err(Refusal::EngineMissing { engine }.into());
     }
     if !format.is_for(machine) {
         return Err(crate::guest::windows::WinDmpError::NotX86 { machine }.into());

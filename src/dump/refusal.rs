@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::arch::Machine;
+use crate::codec::Engine;
 use crate::dump::Format;
 use crate::guest::linux::{DumpLevel, KernelError};
 use crate::guest::vmcoreinfo::VmcoreinfoError;
@@ -46,6 +47,14 @@ pub enum Refusal {
         format: Format,
         /// The crate feature that has the codec.
         feature: &'static str,
+    },
+    /// The chosen compressor is not part of this build.
+    #[error(
+        "the compressor {engine} is not part of this build; build with the feature '{}'", engine.feature()
+    )]
+    EngineMissing {
+        /// The engine that the caller chose.
+        engine: Engine,
     },
     /// VMCOREINFO that the caller points to cannot be used.
     #[error("VMCOREINFO cannot be used")]

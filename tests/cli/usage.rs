@@ -125,6 +125,17 @@ fn formats_are_listed() {
         assert_eq!(entry["name"], format.name());
         assert_eq!(entry["needs_positions"], format.needs_positions());
         assert_eq!(entry["codec"].is_null(), format.codec().is_none());
+        let compressors = entry["compressors"].as_array().unwrap();
+        let default = format.codec().map(|codec| codec.default_engine().name());
+        let first = compressors.first().and_then(|name| name.as_str());
+        assert_eq!(first, default, "{format}");
+        let mut rows = text.ok().lines();
+        let row = rows
+            .find(|row| row.starts_with(&format!("{format} ")))
+            .unwrap();
+        for name in compressors {
+            assert!(row.contains(name.as_str().unwrap()), "{row}");
+        }
     }
     let lines: Vec<&str> = text.ok().lines().filter(|l| !l.starts_with('#')).collect();
     assert_eq!(lines.len(), 1 + available.len());
@@ -134,6 +145,27 @@ fn formats_are_listed() {
         let name = entry["name"].as_str().unwrap();
         assert!(available.iter().all(|format| format.name() != name));
         assert!(entry["feature"].is_string());
+    }
+}
+
+#[test]
+fn the_compressor_is_chosen_by_name_and_refused_if_it_does_not_fit() {
+    let folder = Folder::new();
+    let line = "dump --from demo:16M --format kdump-raw-zlib --progress never";
+    folder.run(&format!("{line} --to default")).ok();
+    let by = |name: &str| folder.run(&format!("{line} --to {name} --compressor {name}"));
+    by("zlib-rs").ok();
+    assert!(folder.read("zlib-rs") == folder.read("default"));
+    by("zlib").fails(2, &["there is no compressor 'zlib'", "guestdump formats"]);
+    by("zstd").fails(1, &["kdump-raw-zlib", "compressor zstd"]);
+    if cfg!(feature = "libdeflate") {
+        by("libdeflate").ok();
+        assert!(folder.read("libdeflate") != folder.read("default"));
+        folder.run("check libdeflate").ok();
+        assert_eq!(folder.names(), ["default", "libdeflate", "zlib-rs"]);
+    } else {
+        by("libdeflate").fails(1, &["libdeflate", "feature 'libdeflate'"]);
+        assert_eq!(folder.names(), ["default", "zlib-rs"]);
     }
 }
 

@@ -321,7 +321,7 @@ impl Kdump {
 
     fn store(&self, page: &[u8], offset: u64, data: &mut Vec<u8>) -> PageDescriptor {
         let before = data.len();
-        let compressor = self.codec.and_then(|codec| codec.compressor().unwrap());
+        let compressor = self.codec.and_then(|codec| codec.compressor().ok());
         let flags = match compressor.map(|mut c| c.compress(page, data).unwrap()) {
             Some(true) => codec_flag(self.codec.unwrap()),
             _ => {

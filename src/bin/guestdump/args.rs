@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand, ValueEnum};
+use guestdump::codec::Engine;
 use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{Format, Machine, OnReadError};
 
@@ -68,7 +69,7 @@ pub(crate) enum Command {
         Example:\n  guestdump qmp-resume /run/vm0.qmp"
     )]
     QmpResume(SocketArgs),
-    /// List the formats that this build can write
+    /// List the formats that this build can write, with their compressors
     #[command(after_help = "Example:\n  guestdump formats --json")]
     Formats(FormatsArgs),
 }
@@ -89,6 +90,10 @@ pub(crate) struct DumpArgs {
     /// kdump-zlib if the target is a stream]
     #[arg(long, value_name = "F", value_parser = parse_format)]
     pub(crate) format: Option<Format>,
+    /// Compressor of the format's codec, see `guestdump formats` [default: zlib-rs,
+    /// builtin-lzo, snap or zstd, in every build]; minilzo is GPL-3.0-or-later
+    #[arg(long, value_name = "NAME", value_parser = parse_engine)]
+    pub(crate) compressor: Option<Engine>,
     /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
     /// docs/map.md); without it, raw:PATH is RAM from address 0 on, and
     /// process-core:CORE is searched for QEMU's RAM
@@ -274,6 +279,11 @@ fn machine_help() -> String {
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {
+    name.parse()
+        .map_err(|e| format!("{e}; see guestdump formats"))
+}
+
+fn parse_engine(name: &str) -> Result<Engine, String> {
     name.parse()
         .map_err(|e| format!("{e}; see guestdump formats"))
 }

@@ -127,6 +127,9 @@ fn format_options(
     if args.paging {
         format = format.paging(Budget::default())?;
     }
+    if let Some(engine) = args.compressor {
+        format = format.compressor(engine)?;
+    }
     if args.keep_partial {
         format = format.keep_partial()?;
     }

@@ -1,7 +1,7 @@
 //! `guestdump formats`.
 
 use guestdump::Format;
-use guestdump::codec::Codec;
+use guestdump::codec::{Codec, Engine};
 use serde::Serialize;
 
 use crate::args::FormatsArgs;
@@ -13,12 +13,16 @@ struct List {
     formats: Vec<Entry>,
     /// What it could write with more features.
     missing: Vec<Missing>,
+    /// The compressors that it could use with more features.
+    missing_compressors: Vec<Missing>,
 }
 
 #[derive(Debug, Serialize)]
 struct Entry {
     name: &'static str,
     codec: Option<&'static str>,
+    /// The compressors of this build, the default first.
+    compressors: Vec<&'static str>,
     needs_positions: bool,
 }
 
@@ -32,11 +36,15 @@ pub(crate) fn run(args: &FormatsArgs) -> Result<()> {
     let list = List {
         formats: Format::available().map(entry).collect(),
         missing: Format::ALL.iter().filter_map(|f| missing(*f)).collect(),
+        missing_compressors: Engine::ALL
+            .iter()
+            .filter_map(|e| missing_engine(*e))
+            .collect(),
     };
     if args.json {
         return print_json(&list);
     }
-    let mut text = format!("{:<16} {:<7} {}\n", "FORMAT", "CODEC", "TARGET");
+    let mut text = line("FORMAT", "CODEC", "TARGET", "COMPRESSORS");
     for f in &list.formats {
         let target = if f.needs_positions {
             "seekable file"
@@ -44,23 +52,46 @@ pub(crate) fn run(args: &FormatsArgs) -> Result<()> {
             "file or stream"
         };
         let codec = f.codec.unwrap_or("none");
-        text += &format!("{:<16} {codec:<7} {target}\n", f.name);
+        text += &line(f.name, codec, target, &f.compressors.join(", "));
     }
-    for f in &list.missing {
+    for missing in list.missing.iter().chain(&list.missing_compressors) {
         text += &format!(
             "# {} is not in this build; it needs the feature '{}'\n",
-            f.name, f.feature
+            missing.name, missing.feature
         );
     }
     print(&text)
+}
+
+fn line(format: &str, codec: &str, target: &str, compressors: &str) -> String {
+    let line = format!("{format:<16} {codec:<7} {target:<15} {compressors}");
+    format!("{}\n", line.trim_end())
 }
 
 fn entry(format: Format) -> Entry {
     Entry {
         name: format.name(),
         codec: format.codec().map(Codec::feature),
+        compressors: compressors(format),
         needs_positions: format.needs_positions(),
     }
+}
+
+fn compressors(format: Format) -> Vec<&'static str> {
+    let engines = format.codec().into_iter().flat_map(Codec::engines);
+    engines
+        .filter(|engine| engine.is_available())
+        .map(Engine::name)
+        .collect()
+}
+
+/// An engine whose codec is in this build, but not the engine itself.
+fn missing_engine(engine: Engine) -> Option<Missing> {
+    let is_missing = engine.codec().is_available() && !engine.is_available();
+    is_missing.then(|| Missing {
+        name: engine.name(),
+        feature: engine.feature(),
+    })
 }
 
 fn missing(format: Format) -> Option<Missing> {

@@ -59,7 +59,7 @@ pub(crate) fn parse(bytes: &[u8], machine: Option<Machine>) -> Result<Map, Strin
     let file: MapFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let named = file.machine.as_deref().map(str::parse).transpose();
     let machine = machine.or(named.map_err(|e| error_chain(&e))?);
-    let cpus = cpus(machine.unwrap_or_default(), &file.cpus)?;
+    let cpus = cpus(machine.unwrap_or(Machine::X86_64), &file.cpus)?;
     let range = |region: &Region| MemoryRange::new(region.gpa.0, region.size.0);
     let ranges = file
         .regions

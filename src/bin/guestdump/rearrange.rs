@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use guestdump::Progress;
+use guestdump::{Error, Progress};
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::Target;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -149,10 +149,8 @@ impl<'a, 't> Pages<'a, 't> {
     }
 
     fn compressor(&self) -> Result<Compressor, Fault> {
-        let compressor = self.contents.codec.compressor();
-        compressor
-            .and_then(|c| c.ok_or_else(|| std::io::ErrorKind::Unsupported.into()))
-            .map_err(|source| Fault::Compress { gpa: 0, source })
+        let compressor = self.contents.engine.compressor();
+        compressor.map_err(|source| Fault::Compress { gpa: 0, source })
     }
 
     /// Encodes the populated pages from `gpa` on, whose bytes these are.
@@ -210,7 +208,7 @@ impl<'a, 't> Pages<'a, 't> {
                 .compress(page, data)
                 .map_err(|source| Fault::Compress { gpa, source })?;
         if shrunk {
-            return Ok(codec_flag(self.contents.codec));
+            return Ok(codec_flag(self.contents.engine.codec()));
         }
         data.extend_from_slice(page);
         Ok(0)

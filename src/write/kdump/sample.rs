@@ -117,9 +117,10 @@ mod tests {
     #[test]
     fn what_is_given_up_is_what_no_codec_shrinks() {
         for &codec in Codec::ALL {
-            let Some(mut compressor) = codec.compressor().unwrap() else {
+            if !codec.is_available() {
                 continue;
-            };
+            }
+            let mut compressor = codec.compressor().unwrap();
             // From all zeroes to all random.
             for zeroes in (0..4096).step_by(64) {
                 let mut page = random(7, 4096);

@@ -8,7 +8,7 @@
 
 use crate::abi::{ByteOrder, Class};
 use crate::arch::Machine;
-use crate::codec::Codec;
+use crate::codec::Engine;
 use crate::fault::Fault;
 use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
@@ -44,7 +44,7 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) container: Container,
-    pub(crate) codec: Codec,
+    pub(crate) engine: Engine,
     pub(crate) machine: Machine,
     /// By which `selection` leaves pages out.
     pub(crate) level: DumpLevel,
@@ -75,7 +75,7 @@ impl<'a> KdumpWriter<'a> {
             selection,
             notes,
             facts,
-            codec,
+            engine,
             machine,
             ..
         } = contents;
@@ -107,7 +107,7 @@ impl<'a> KdumpWriter<'a> {
             utsname: facts.utsname,
             timestamp_sec: facts.timestamp.as_secs(),
             timestamp_usec: facts.timestamp.subsec_micros().into(),
-            status: codec_flag(codec),
+            status: codec_flag(engine.codec()),
             block_size: capped(layout.block_size),
             sub_hdr_size: capped(layout.sub_hdr_blocks),
             bitmap_blocks: capped(layout.bitmap_blocks()),
