@@ -8,7 +8,7 @@ import readers
 from checks import CHECKOUT, Check, Checks
 from guest import PYTHON, READERS, Guest, Source, dump_with_us
 
-HAS_MEMORY = CHECKOUT / "tests" / "interop" / "guest" / "has_memory"
+HAS_MEMORY = CHECKOUT / "tests" / "interop" / "guest" / "has_memory.py"
 KDUMP = "kdump-raw-zlib"
 LEVELS = (1, 2, 4, 8, 16, 17, 31)
 # As people say it.
@@ -64,7 +64,7 @@ def run(checks, row, guest, booted):
 
 def frames(dump, level, full):
     """The page frames that makedumpfile leaves out, and no others."""
-    program = (READERS / "same_frames", dump.path, level, full.path, *dump.guest.makedumpfile)
+    program = (READERS / "same_frames.py", dump.path, level, full.path, *dump.guest.makedumpfile)
     return dump.check("makedumpfile", "frames", *program, timeout=600)
 
 
@@ -73,7 +73,7 @@ def drgn_frames(dumps, full):
     left_out = full.guest.folder / "frames"
     names = (f"{level}:{dumps.of(level, KDUMP).path}" for level in LEVELS)
     with open(left_out, "w", encoding="ascii") as file:
-        subprocess.run((READERS / "runs_left_out", *names), stdout=file, check=True)
+        subprocess.run((READERS / "runs_left_out.py", *names), stdout=file, check=True)
     # Beside RAM nothing is left out.
     ranges = subprocess.check_output((READERS / "elf_ranges", full.path), text=True).split()
     options = (*full.guest.symbols(), *(f"--ram={one}" for one in ranges), "--expect", left_out)
@@ -96,7 +96,7 @@ def least(dumps, full):
     kdump, elf = dumps.of(31, KDUMP), dumps.of(31, "elf")
     dumps.checks.run(*kernel(kdump, dumps.ram))
     if elf:
-        zeroes = (READERS / "elf_without", elf.path, kdump.path, full.path)
+        zeroes = (READERS / "elf_without.py", elf.path, kdump.path, full.path)
         dumps.checks.run(
             *kernel(elf, dumps.ram),
             readers.readelf(elf),
@@ -113,4 +113,4 @@ def planted(dumps):
 
 def secret(dump, where, there):
     words = (where, SECRETS[where], "there" if there else "gone")
-    return dump.check("guestdump", f"secret of a {where}", READERS / "planted", dump.path, *words)
+    return dump.check("guestdump", f"secret of a {where}", READERS / "planted.py", dump.path, *words)

@@ -54,7 +54,7 @@ def note_of(result):
 def load(name):
     file = RESULTS / f"{name}.jsonl"
     if not file.exists():
-        raise SystemExit(f"table: no results of {name}: run tests/interop/suite {name}")
+        raise SystemExit(f"table: no results of {name}: run tests/interop/suite.py {name}")
     results = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     failed = sum(result["verdict"] == "fail" for result in results)
     if failed:

@@ -161,8 +161,8 @@ def compare_with_qemu(checks, dump, booted):
     theirs = booted / "qemu-elf"
     whole = () if dump.source.startswith("vmcore:") else ("--part",)
     checks.run(
-        dump.check("QEMU's ELF", "notes", READERS / "same_notes", dump.path, theirs),
-        dump.check("QEMU's ELF", "memory", READERS / "same_memory", *whole, dump.path, theirs),
+        dump.check("QEMU's ELF", "notes", READERS / "same_notes.py", dump.path, theirs),
+        dump.check("QEMU's ELF", "memory", READERS / "same_memory.py", *whole, dump.path, theirs),
     )
 
 
@@ -206,7 +206,7 @@ def left_out_of_all(checks, row, guest, booted):
         dumps.append(dump_with_us(checks, guest, given, name, path))
     of_ram = dumps.pop(1)
     for dump in filter(None, dumps):
-        checks.run(dump.check("guestdump", "left out", READERS / "same_left_out", dump.path, of_ram.path))
+        checks.run(dump.check("guestdump", "left out", READERS / "same_left_out.py", dump.path, of_ram.path))
 
 
 def with_mappings(checks, guest, booted):
@@ -228,7 +228,7 @@ def with_mappings(checks, guest, booted):
         if guest.vmlinux:
             checks.run(readers.gdb_variable(dump, vmcoreinfo))
         if qemus.exists() and source.name.startswith("raw:"):
-            program = READERS / "same_mappings"
+            program = READERS / "same_mappings.py"
             checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
 
 

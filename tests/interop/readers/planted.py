@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Searches a dump for the secrets that guest/memory.c planted:
-    planted DUMP process|file SEED there|gone
+    planted.py DUMP process|file SEED there|gone
 Of the 64 bytes that follow from SEED no 16 may be in the file nor, if it is a
 raw kdump in zlib, in any of its pages; with `there` all 64 must be in both. In
 a file of incompressible pages they are found as they are."""

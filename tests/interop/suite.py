@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Every dump format before every foreign reader, on real guests.
 
-    tests/interop/suite [--keep | --booted] [demo] [ROW...]
+    tests/interop/suite.py [--keep | --booted] [demo] [ROW...]
 
 Without names: demo and all rows of runner/rows.py. Each guest goes when its row
 has ended, for the ten need 26 GB; --keep leaves them in .cache/guest, and
 --booted takes them from there and leaves them. What each reader said goes to
-.cache/interop/results, of which `tests/interop/table` makes README's table;
+.cache/interop/results, of which `tests/interop/table.py` makes README's table;
 with CI=true that must be in README already.
 The last line counts the checks; exit code 1 if one failed.
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Compares two dumps of one guest with the same dump level:
-    same_left_out DUMP OTHER
+    same_left_out.py DUMP OTHER
 Both are raw kdumps in zlib. Of the RAM that both know they must have the same
 page frames, with the same contents."""
 

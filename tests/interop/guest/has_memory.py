@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Says what memory a guest had when it was stopped, by what it printed:
-    has_memory CONSOLE NAME...
+    has_memory.py CONSOLE NAME...
 Each NAME, a line of its /proc/meminfo or HugePages_Used, must not be 0."""
 
 import sys

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time and size of a dump at each dump level, for docs/filter.md:
 
-    tests/interop/levels [--booted FOLDER] [RUNS]
+    tests/interop/levels.py [--booted FOLDER] [RUNS]
 
 Boots the guest x86_64-peers, or takes FOLDER, which guest/boot filled, and
 dumps it RUNS times at each level: guestdump from the guest's RAM, makedumpfile

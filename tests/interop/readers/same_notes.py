@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the notes of two ELF dumps of one guest.
 
-same_notes DUMP REFERENCE
+same_notes.py DUMP REFERENCE
 
 Name, type and every byte of each descriptor, in order. VMCOREINFO may be
 missing in REFERENCE. Prints one line; exit code 0 if all are equal.

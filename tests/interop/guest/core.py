@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes a core file of the QEMU whose QMP socket is $QMP, by gdb's gcore:
-    core FILE
+    core.py FILE
 Shared files are in it, as the guest's RAM is one: bit 3 of coredump_filter."""
 import os
 import socket
@@ -18,5 +18,5 @@ result = subprocess.run(
     ["gcore", "-o", sys.argv[1], str(pid)], capture_output=True, text=True, timeout=300
 )
 if result.returncode != 0:
-    sys.exit(f"core: gcore: {result.stderr}")
+    sys.exit(f"core.py: gcore: {result.stderr}")
 os.rename(f"{sys.argv[1]}.{pid}", sys.argv[1])

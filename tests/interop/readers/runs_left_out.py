@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Prints what page frames of RAM dumps lack, as drgn_exclusion.py does:
-    runs_left_out LEVEL:DUMP...
+    runs_left_out.py LEVEL:DUMP...
 DUMP is a raw kdump. A line "level LEVEL" for each, below it "FIRST COUNT"."""
 
 import sys

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the PT_LOADs of two ELF dumps of one guest.
 
-same_memory [--part] DUMP REFERENCE
+same_memory.py [--part] DUMP REFERENCE
 
 They must be at the same guest-physical addresses, with the same bytes; with
 --part DUMP may have less than REFERENCE. Prints one line; exit code 0 if so.

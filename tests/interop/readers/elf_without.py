@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Compares an ELF dump that leaves pages out with a raw kdump that does:
-    elf_without DUMP KDUMP SOURCE
+    elf_without.py DUMP KDUMP SOURCE
 SOURCE is an ELF dump with all pages. The PT_LOADs must be those of SOURCE, a
 page that KDUMP lacks must be zero, all others must be as in SOURCE."""
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Has makedumpfile leave pages out, which must be those that a dump lacks:
-    same_frames DUMP LEVEL SOURCE PROGRAM...
+    same_frames.py DUMP LEVEL SOURCE PROGRAM...
 DUMP is a raw kdump with dump level LEVEL of the guest that SOURCE, an ELF dump,
 has all pages of. PROGRAM is makedumpfile, or what runs that of another
 architecture. The bitmaps of both are compared, frame by frame."""

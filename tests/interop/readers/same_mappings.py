@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Compares the guest-virtual addresses of two ELF dumps of one stopped guest.
 
-same_mappings OURS QEMUS: every page of RAM must have the same guest-virtual
+same_mappings.py OURS QEMUS: every page of RAM must have the same guest-virtual
 addresses by our `--paging` as by QEMU's `paging=true`. How the pages are joined
 into PT_LOADs may differ. Only RAM counts, which is what OURS has by physical
 address: QEMU also lists mappings of its ROM.

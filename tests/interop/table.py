@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """README's compatibility table, from what the suite last saw.
 
-    tests/interop/table                   writes it into README.md
-    tests/interop/table --check [ROW...]  exit code 1 if README says otherwise
+    tests/interop/table.py                   writes it into README.md
+    tests/interop/table.py --check [ROW...]  exit code 1 if README says otherwise
 
 Takes .cache/interop/results. With rows, only what README says of these.
 """
@@ -38,7 +38,7 @@ def main(*arguments):
     if same:
         print(f"README's table is what the suite saw of {' '.join(rows) or 'all guests'}")
         return 0
-    print("README's table is not what the suite saw; `tests/interop/table` writes it anew:")
+    print("README's table is not what the suite saw; `tests/interop/table.py` writes it anew:")
     print(new)
     return 1
 
