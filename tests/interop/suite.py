@@ -21,7 +21,7 @@ import sys
 import time
 
 from runner import demo, limits, rotation, row, rows
-from runner.check import Check, Result
+from runner.check import Check, Command, Result
 from runner.checks import Checks
 from runner.paths import CACHE, INTEROP
 
@@ -57,7 +57,7 @@ def names_of_run(given: argparse.Namespace) -> list[str]:
 def compare_table(known_limits: list[limits.Limit], names: list[str]) -> list[Result]:
     """Checks that README's table has what the readers did on these rows."""
     with Checks("README", known_limits) as checks:
-        command = (INTEROP / "table.py", "--check", *names)
+        command: Command = (INTEROP / "table.py", "--check", *names)
         checks.run(Check("", "", "table", "in README", command))
         return checks.results
 

@@ -28,11 +28,7 @@ def main(*arguments: str) -> int:
     if not check:
         README.write_text(before + BEGIN + new + END + after, encoding="utf-8")
         return 0
-    if rows:
-        same = markdown.lines_of(new, rows) == markdown.lines_of(old, rows)
-    else:
-        same = new == old
-    if same:
+    if markdown.lines_of(new, rows) == markdown.lines_of(old, rows) if rows else new == old:
         print(f"README's table is what the suite saw of {' '.join(rows) or 'all guests'}")
         return 0
     print("README's table is not what the suite saw; `tests/interop/table.py` writes it anew:")

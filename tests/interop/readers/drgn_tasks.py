@@ -9,7 +9,7 @@ VMLINUX is the kernel's image with DWARF. Prints the number. The first missing p
 import sys
 
 import drgn
-from drgn.helpers.linux import for_each_task
+from drgn.helpers.linux.pid import for_each_task
 
 
 def main(dump: str, vmlinux: str) -> None:

@@ -3,8 +3,9 @@
 
 kept_ranges.py INFO MAP
 
-INFO is what `guestdump info --json` prints of the dump, MAP the map from which the dump was made. Prints the ranges on one
-line, each as GPA:SIZE:OFFSET, the form in which the page readers take them.
+INFO is what `guestdump info --json` prints of the dump. MAP is the map from which the dump was
+made. Prints the ranges on one line, each as GPA:SIZE:OFFSET, the form in which the page readers
+take them.
 """
 
 import json

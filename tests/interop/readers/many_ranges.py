@@ -3,8 +3,9 @@
 
 many_ranges.py FOLDER
 
-readelf must find all program headers through section header 0, and drgn must read the memory. The files lie in FOLDER
-meanwhile. The environment variable GUESTDUMP names guestdump. Prints one line; exit code 0 if both readers succeed.
+readelf must find all program headers through section header 0, and drgn must read the memory.
+The files lie in FOLDER meanwhile. The environment variable GUESTDUMP names guestdump. Prints one
+line; exit code 0 if both readers succeed.
 """
 
 import json

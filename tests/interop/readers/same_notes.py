@@ -3,29 +3,30 @@
 
 same_notes.py DUMP REFERENCE
 
-Name, type and every byte of each descriptor, in order. VMCOREINFO may be
-missing in REFERENCE. Prints one line; exit code 0 if all are equal.
+Name, type and every byte of each descriptor must be equal, in order. VMCOREINFO may be missing in
+REFERENCE. Prints one line; exit code 0 if all are equal.
 """
 
 import sys
 
-sys.dont_write_bytecode = True  # No __pycache__ in the checkout.
 import elf
 
 
-def main(dump, reference):
+def main(dump: str, reference: str) -> int:
+    """Compares the dumps."""
     ours, theirs = elf.Elf(dump).notes(), elf.Elf(reference).notes()
-    if not any(name == "VMCOREINFO" for name, _, _ in theirs):
-        ours = [note for note in ours if note[0] != "VMCOREINFO"]
-    shape = [(name, kind, len(desc)) for name, kind, desc in ours]
-    expected = [(name, kind, len(desc)) for name, kind, desc in theirs]
+    if not any(note.name == "VMCOREINFO" for note in theirs):
+        ours = [note for note in ours if note.name != "VMCOREINFO"]
+    shape = [(note.name, note.kind, len(note.descriptor)) for note in ours]
+    expected = [(note.name, note.kind, len(note.descriptor)) for note in theirs]
     if shape != expected:
         print(f"notes are {shape}, not {expected}")
         return 1
-    for index, (a, b) in enumerate(zip(ours, theirs)):
+    for index, (a, b) in enumerate(zip(ours, theirs, strict=True)):
         if a != b:
-            at = next(i for i, (x, y) in enumerate(zip(a[2], b[2])) if x != y)
-            print(f"note {index} ({a[0]}, type {a[1]}): byte {at} of the descriptor differs")
+            pairs = enumerate(zip(a.descriptor, b.descriptor, strict=True))
+            at = next(i for i, (x, y) in pairs if x != y)
+            print(f"note {index} ({a.name}, type {a.kind}): byte {at} of the descriptor differs")
             return 1
     print(f"{len(ours)} notes equal to QEMU's, byte for byte")
     return 0

@@ -78,8 +78,8 @@ class Checks:
         Returns whether each holds or ends as its limit says.
         """
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            # A list, because all results must be kept, also after a failure.
-            return all([self._keep(done) for done in pool.map(self._run_one, checks)])
+            kept = [self._keep(done) for done in pool.map(self._run_one, checks)]
+        return all(kept)
 
     def _run_one(self, check: Check) -> Outcome:
         limit = next((x for x in self.limits if x.covers(self.guest, check)), None)

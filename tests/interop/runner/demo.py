@@ -27,19 +27,16 @@ def run_in(folder: pathlib.Path, checks: Checks) -> None:
     """Runs the checks, with the dumps in `folder`."""
     guest = Guest("demo", cpus=2, folder=folder, level=1)
     reference = folder / "reference"
-    subprocess.run(
-        [GUESTDUMP, "dump", "--progress", "never", "--from", "demo:64M"]
-        + ["--format", "elf", "--to", str(reference)],
-        check=True,
-    )
+    dump = (GUESTDUMP, "dump", "--progress", "never", "--from", "demo:64M", "--format", "elf")
+    subprocess.run((*dump, "--to", reference), check=True)
     ranges = subprocess.check_output([READERS / "elf_ranges", reference], text=True).split()
     memory = Memory(reference, tuple(ranges))
     source = Source("demo:64M", ("--from", "demo:64M"), memory)
     for name in formats.ALL:
-        dump = dump_with_us(checks, guest, source, name)
-        if dump:
-            checks.run(*readers.references(dump))
-            checks.run(*readers.others(dump))
+        made = dump_with_us(checks, guest, source, name)
+        if made:
+            checks.run(*readers.references(made))
+            checks.run(*readers.others(made))
     pipe = '"$0" dump --progress never --from demo:64M --to - | cmp - "$1"'
     streamed = ("bash", "-c", pipe, GUESTDUMP, folder / "kdump-zlib")
     many = (PYTHON, READERS / "many_ranges.py", folder)

@@ -18,8 +18,12 @@ from .steps import of_ram
 
 KDUMP = "kdump-raw-zlib"
 LEVELS = (1, 2, 4, 8, 16, 17, 31)
-# Levels that people give by name.
-NAMES = {8: ("--exclude", "user"), 14: ("--exclude", "cache,user")}
+# Levels that are not given as a number.
+NAMES: dict[int, tuple[str, ...]] = {
+    0: (),
+    8: ("--exclude", "user"),
+    14: ("--exclude", "cache,user"),
+}
 # Arguments of guest/memory.c, which guest/init gives.
 SECRETS = {"process": "20261121", "file": "91173"}
 # The secrets that a level does not exclude.
@@ -33,7 +37,7 @@ def has_memory(*names: str) -> Step:
     """
 
     def step(run: Run) -> None:
-        program = (GUEST / "has_memory.py", run.booted / "console.log", *names)
+        program: Command = (GUEST / "has_memory.py", run.booted / "console.log", *names)
         run.checks.run(Check("", "", "QEMU", "memory", program))
 
     return step
@@ -52,8 +56,6 @@ class Dumps:
         """Returns the dump at this level in this format, or None if guestdump failed."""
         if (level, name) not in self.made:
             options = NAMES.get(level, ("--dump-level", str(level)))
-            if level == 0:
-                options = ()
             title = " ".join(("raw:ram", *options))
             source = Source(title, (*options, "--from", *self.ram), None)
             path = self.guest.folder / f"{name}-{level}"
@@ -101,7 +103,8 @@ def as_makedumpfile(dumps: Dumps, full: Dump) -> None:
 
 def frames(dump: Dump, level: int, full: Dump) -> Check:
     """Has makedumpfile exclude pages at one level."""
-    program = (READERS / "same_frames.py", dump.path, level, full.path, *dump.guest.makedumpfile)
+    makedumpfile = dump.guest.makedumpfile
+    program: Command = (READERS / "same_frames.py", dump.path, level, full.path, *makedumpfile)
     return dump.check("makedumpfile", "frames", program, timeout=600)
 
 
@@ -113,11 +116,10 @@ def as_drgn(dumps: Dumps, full: Dump) -> None:
         subprocess.run((READERS / "runs_left_out.py", *names), stdout=file, check=True)
     # Only RAM counts, because nothing else is excluded.
     ranges = subprocess.check_output((READERS / "elf_ranges", full.path), text=True).split()
-    options = (*full.guest.symbols(), *(f"--ram={one}" for one in ranges), "--expect", left_out)
-    program = (PYTHON, READERS / "drgn_exclusion.py", full.path, *LEVELS, *options)
-    dumps.checks.run(
-        replace(full, source="raw:ram --dump-level").check("drgn", "frames", program)
-    )
+    ram = (f"--ram={one}" for one in ranges)
+    options: Command = (*LEVELS, *full.guest.symbols(), *ram, "--expect", left_out)
+    program = (PYTHON, READERS / "drgn_exclusion.py", full.path, *options)
+    dumps.checks.run(replace(full, source="raw:ram --dump-level").check("drgn", "frames", program))
 
 
 def kernel(dump: Dump, ram: Command) -> Iterator[Check]:
@@ -158,5 +160,5 @@ def secrets(dumps: Dumps, _full: Dump) -> None:
 def secret(dump: Dump, where: str, *, there: bool) -> Check:
     """Searches one dump for one secret."""
     words = (where, SECRETS[where], "there" if there else "gone")
-    program = (READERS / "planted.py", dump.path, *words)
+    program: Command = (READERS / "planted.py", dump.path, *words)
     return dump.check("guestdump", f"secret of a {where}", program)

@@ -82,7 +82,8 @@ def dump_with_us(
 ) -> Dump | None:
     """Has guestdump write a dump in the format `name`, and check it.
 
-    The dump replaces the one that an earlier source left at `path`. Returns None if the dump failed.
+    The dump replaces the one that an earlier source left at `path`. Returns None if guestdump
+    failed.
     """
     path = path or guest.folder / name
     dump = Dump(guest, source.name, name, path, source.memory)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 from . import formats
 from .check import Check, Result
@@ -55,10 +56,15 @@ def load() -> list[Limit]:
     """Reads all limits, in the order of the file."""
     with LIMITS.open("rb") as file:
         entries = tomllib.load(file)["limit"]
-    return [
-        Limit(number, **{k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()})
-        for number, entry in enumerate(entries, 1)
-    ]
+    return [one(number, entry) for number, entry in enumerate(entries, 1)]
+
+
+def one(number: int, entry: dict[str, Any]) -> Limit:
+    """Makes a limit of an entry. Raises TypeError if a key is unknown."""
+    values: dict[str, Any] = {
+        key: tuple(x) if isinstance(x, list) else x for key, x in entry.items()
+    }
+    return Limit(number, **values)
 
 
 def stale(

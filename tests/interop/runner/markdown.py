@@ -9,7 +9,10 @@ from .paths import RESULTS
 
 # Checks whose result depends on the kernel, not on a dump's format.
 OF_KERNEL = ("log", "frames", "walk")
-READERS = "drgn libkdumpfile makedumpfile crash gdb readelf LeechCore volatility3".split()
+READERS = (
+    *("drgn", "libkdumpfile", "makedumpfile", "crash"),
+    *("gdb", "readelf", "LeechCore", "volatility3"),
+)
 
 # A reader and the `why` of its limit.
 Note = tuple[str, str]

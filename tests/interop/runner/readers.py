@@ -62,7 +62,12 @@ def drgn_kernel(dump: Dump) -> Check:
 def makedumpfile(dump: Dump) -> Check:
     """Has makedumpfile filter the dump again, and drgn open the result."""
     guest = dump.guest
-    program = (READERS / "makedumpfile_refilter", dump.path, guest.level, *guest.makedumpfile)
+    program: Command = (
+        READERS / "makedumpfile_refilter",
+        dump.path,
+        guest.level,
+        *guest.makedumpfile,
+    )
     options = ("--", *guest.symbols(), *guest.reference("drgn"))
     return dump.check("makedumpfile", f"-d {guest.level}", (*program, *options))
 
@@ -73,7 +78,7 @@ def log(dump: Dump, source: Command) -> Iterator[Check]:
     drgn needs the kernel's types for it.
     """
     guest = dump.guest
-    program = (READERS / "same_log", dump.path, *guest.makedumpfile, "--", *source)
+    program: Command = (READERS / "same_log", dump.path, *guest.makedumpfile, "--", *source)
     yield dump.check("makedumpfile", "log", program)
     if guest.vmlinux:
         program = (PYTHON, READERS / "drgn_log.py", dump.path, guest.vmlinux)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypedDict
 
-from .check import Check, Result, Word
+from .check import Check, Command, Result
 from .checks import Checks
 from .guest import Guest, Memory
 from .limits import Limit
@@ -75,7 +75,9 @@ class RamMap(TypedDict):
     cpus: list[object]
 
 
-def run(row: Row, limits: Sequence[Limit], *, boot: bool = True, keep: bool = False) -> list[Result]:
+def run(
+    row: Row, limits: Sequence[Limit], *, boot: bool = True, keep: bool = False
+) -> list[Result]:
     """Boots the guest, or takes one that was kept, and runs the row. Returns all results."""
     booted = CACHE / "guest" / row.name
     with Checks(row.name, limits) as checks:
@@ -89,8 +91,8 @@ def run(row: Row, limits: Sequence[Limit], *, boot: bool = True, keep: bool = Fa
 
 def run_on(row: Row, checks: Checks, booted: pathlib.Path, *, boot: bool) -> None:
     """Runs the row's steps, with the guest's files in the folder `booted`."""
-    take = (GUEST / "while_stopped", booted, *row.stopped)
-    boots = (GUEST / "boot", booted, row.name, *take)
+    take: Command = (GUEST / "while_stopped", booted, *row.stopped)
+    boots: Command = (GUEST / "boot", booted, row.name, *take)
     if boot and not checks.run(Check("", "", "QEMU", "boot", boots, timeout=900)):
         return
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
@@ -99,7 +101,7 @@ def run_on(row: Row, checks: Checks, booted: pathlib.Path, *, boot: bool) -> Non
             step(one)
 
 
-def lines_of(*command: Word) -> list[str]:
+def lines_of(*command: str | pathlib.Path) -> list[str]:
     """Returns what a program of the suite prints. Raises an exception if the program fails."""
     return subprocess.check_output(command, text=True).splitlines()
 

@@ -135,8 +135,12 @@ ROWS = (
     ),
     Row("i386", "I386", 32, (*ALL_FORMATS, *I386), stopped=("core",)),
     Row("i386-nopae", "I386", 32, (*FEW_FORMATS, *I386), stopped=("core",)),
-    Row("arm64", "AARCH64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)),
+    Row(
+        "arm64", "AARCH64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)
+    ),
     Row("s390x", "S390X", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)),
-    Row("ppc64el", "PPC64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)),
+    Row(
+        "ppc64el", "PPC64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)
+    ),
     Row("riscv64", "RISCV64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), stopped=("core",)),
 )

@@ -190,8 +190,10 @@ def compare_what_is_excluded(*, core: bool = False) -> Step:
             path = run.guest.folder / f"left-out-{number}"
             made.append(dump_with_us(run.checks, run.guest, source, name, path))
         ram, *others = made
+        if not ram:
+            return
         live = Dump(run.guest, "qmp --dump-level 31", name, run.booted / "live-31", None)
-        for dump in filter(None, (live, *others) if ram else ()):
+        for dump in filter(None, (live, *others)):
             program = (READERS / "same_left_out.py", dump.path, ram.path)
             run.checks.run(dump.check("guestdump", "left out", program))
 
@@ -238,9 +240,7 @@ def of_ram(run: Run) -> Given:
 
 def of_qemus_elf(run: Run) -> Given:
     """QEMU's ELF, without the ROM that QEMU takes for RAM."""
-    return Given(
-        "vmcore:qemu-elf without ROM", (f"vmcore:{run.booted}/qemu-elf", *only(run.ram))
-    )
+    return Given("vmcore:qemu-elf without ROM", (f"vmcore:{run.booted}/qemu-elf", *only(run.ram)))
 
 
 def of_core(run: Run) -> Given:
