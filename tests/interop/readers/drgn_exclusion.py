@@ -216,7 +216,8 @@ class Symbols(Kernel):
 
     def offset(self, member: str) -> int:
         """Returns the offset of a member of struct page."""
-        return drgn.offsetof(self.page, member)
+        offset: int = drgn.offsetof(self.page, member)
+        return offset
 
     def mask(self, name: str) -> int:
         """Returns the bit of a page flag, or 0 if this kernel does not have the flag."""
@@ -257,12 +258,12 @@ class Symbols(Kernel):
         if self.is_hugetlb is not never:
             return self.is_hugetlb(page_type)
         if "PG_hugetlb" in self.page_flags:  # 6.6 to 6.8
-            flags = drgn.cast("struct folio *", page)._flags_1.value_()
+            flags = drgn.cast("struct folio *", page).member_("_flags_1").value_()
             return bool(flags & self.mask("hugetlb"))
         constant = self.program.constant("HUGETLB_PAGE_DTOR").value_()
         if self.page.has_member("compound_dtor"):
             return bool(page[1].compound_dtor.value_() == constant)
-        return bool(drgn.cast("struct folio *", page)._folio_dtor.value_() == constant)
+        return bool(drgn.cast("struct folio *", page).member_("_folio_dtor").value_() == constant)
 
 
 def numbers_of(kind: drgn.Type) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Elf:
 
     def __init__(self, path: str) -> None:
         """Reads the headers. Ends the program if the file is not ELF."""
-        self.file = open(path, "rb")
+        self.file = open(path, "rb")  # noqa: SIM115 - Open as long as the program runs.
         head = self.file.read(64)
         if head[:4] != b"\x7fELF":
             raise SystemExit(f"{path}: not an ELF file")

@@ -29,7 +29,7 @@ class Kdump:
 
     def __init__(self, path: str) -> None:
         """Reads headers and bitmaps. Ends the program if the file is no raw kdump."""
-        self.file = open(path, "rb")
+        self.file = open(path, "rb")  # noqa: SIM115 - Open as long as the program runs.
         head = self.file.read(512)
         if head[:8] != SIGNATURE:
             raise SystemExit(f"{path}: not a raw kdump file")

@@ -66,7 +66,7 @@ def main(dump: str, source_path: str, *arguments: str) -> int:
         return 2
     try:
         layer = crash_layer(dump)
-        found = joined([(start, size) for start, _, size, _ in layer._segments])
+        found = joined([(start, size) for start, _, size, _ in layer._segments])  # noqa: SLF001 - No public name.
         if found != joined([(part.gpa, part.size) for part in ranges]):
             text = " ".join(f"{gpa:#x}:{size:#x}" for gpa, size in found)
             raise ValueError(f"the segments are {text}")

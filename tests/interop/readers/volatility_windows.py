@@ -110,8 +110,9 @@ def describe(dump: str) -> str:
         int.from_bytes(read(layer, shared + at, 4), "little")
         for at in (MAJOR_VERSION, MINOR_VERSION)
     )
+    name = pdb.decode() if isinstance(pdb, bytes) else pdb
     return (
-        f"kernel {base | (0xFFFF << 48 if wide else 0):#x} {pdb.decode() if isinstance(pdb, bytes) else pdb},"
+        f"kernel {base | (0xFFFF << 48 if wide else 0):#x} {name},"
         f" modules {' '.join(modules)}, processes {' '.join(processes)},"
         f" Windows {major}.{minor}"
     )
