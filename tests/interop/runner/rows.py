@@ -58,7 +58,7 @@ LEVELS = dump_at_levels(as_makedumpfile, as_drgn, the_kernel_at_31)
 LEVELS_WITHOUT_DRGN = dump_at_levels(as_makedumpfile, the_kernel_at_31)
 LEVELS_AND_SECRETS = dump_at_levels(as_makedumpfile, as_drgn, the_kernel_at_31, secrets)
 
-# From the core file on, for guests that are also taken out of a core file of QEMU.
+# What follows, for guests of another architecture than this machine's.
 OTHER_ARCHITECTURE = (
     dump_core(),
     dump_with_mappings,
@@ -67,6 +67,7 @@ OTHER_ARCHITECTURE = (
     compare_what_is_excluded(core=True),
     compare_repaired_dumps,
 )
+# What follows, for guests of 32 bits.
 I386 = (
     dump_core(VIDEO_MEMORY),
     dump_with_mappings,
@@ -75,6 +76,7 @@ I386 = (
     compare_what_is_excluded(core=True),
     compare_repaired_dumps,
 )
+# What follows, for guests of this machine's architecture.
 X86_64 = (
     dump_core(VIDEO_MEMORY),
     dump_with_mappings,
@@ -133,14 +135,31 @@ ROWS = (
         symbols=True,
         gdb="gdb",
     ),
-    Row("i386", "I386", 32, (*ALL_FORMATS, *I386), stopped=("core",)),
-    Row("i386-nopae", "I386", 32, (*FEW_FORMATS, *I386), stopped=("core",)),
+    Row("i386", "I386", 32, steps=(*ALL_FORMATS, *I386), stopped=("core",)),
+    Row("i386-nopae", "I386", 32, steps=(*FEW_FORMATS, *I386), stopped=("core",)),
     Row(
-        "arm64", "AARCH64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)
+        "arm64",
+        "AARCH64",
+        64,
+        steps=(*ALL_FORMATS, *OTHER_ARCHITECTURE),
+        symbols=True,
+        stopped=("core",),
     ),
-    Row("s390x", "S390X", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)),
     Row(
-        "ppc64el", "PPC64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), symbols=True, stopped=("core",)
+        "s390x",
+        "S390X",
+        64,
+        steps=(*ALL_FORMATS, *OTHER_ARCHITECTURE),
+        symbols=True,
+        stopped=("core",),
     ),
-    Row("riscv64", "RISCV64", 64, (*ALL_FORMATS, *OTHER_ARCHITECTURE), stopped=("core",)),
+    Row(
+        "ppc64el",
+        "PPC64",
+        64,
+        steps=(*ALL_FORMATS, *OTHER_ARCHITECTURE),
+        symbols=True,
+        stopped=("core",),
+    ),
+    Row("riscv64", "RISCV64", 64, steps=(*ALL_FORMATS, *OTHER_ARCHITECTURE), stopped=("core",)),
 )
