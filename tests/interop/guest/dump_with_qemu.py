@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Stops the guest behind a QMP socket and has QEMU dump it.
 
-dump_with_qemu.py SOCKET OUT DUMP...: writes OUT/qemu-DUMP for each DUMP that
-this QEMU knows, then quits QEMU. DUMP is a format of QEMU, or elf-paging, the
-ELF dump of virtual memory. The guest does not run in between, so all dumps and
+dump_with_qemu.py SOCKET OUT DUMP...
+
+Writes OUT/qemu-DUMP for each DUMP that this QEMU knows, then quits QEMU. DUMP is a format of QEMU,
+or elf-paging, the ELF dump of virtual memory. The guest is paused all the time, so all dumps and
 the RAM file show the same moment.
 """
 
-import os
+import pathlib
 import sys
 
 from qmp import Qmp
@@ -15,8 +16,9 @@ from qmp import Qmp
 TIMEOUT = 300  # Seconds for one command.
 
 
-def main(path, out, *dumps):
-    qmp = Qmp(path, TIMEOUT)
+def main(socket: str, out: str, *dumps: str) -> None:
+    """Makes the dumps."""
+    qmp = Qmp(socket, TIMEOUT)
     qmp.command("stop")
     known = qmp.command("query-dump-guest-memory-capability")["formats"]
     for name in dumps:
@@ -24,15 +26,15 @@ def main(path, out, *dumps):
         if file_format not in known:
             print(f"qemu-{name}: this QEMU does not know it")
             continue
-        target = os.path.join(os.path.abspath(out), f"qemu-{name}")
+        target = pathlib.Path(out).absolute() / f"qemu-{name}"
         qmp.command(
             "dump-guest-memory",
             paging=name != file_format,
             protocol=f"file:{target}",
             format=file_format,
         )
-        os.chmod(target, 0o644)  # New versions of QEMU make it read-only.
-        print(f"qemu-{name}: {os.path.getsize(target)} bytes")
+        target.chmod(0o644)  # New versions of QEMU make it read-only.
+        print(f"qemu-{name}: {target.stat().st_size} bytes")
     qmp.command("quit")
 
 

@@ -3,7 +3,7 @@
  * The 64 bytes that follow from SECRET_SEED are in its anonymous memory, those of
  * FILE_SEED in the cached file /tmp/secret, once on each of 512 pages, in between
  * bytes that do not compress. Neither is ever copied by the kernel, nor by
- * registers that hold 16 bytes. readers/planted has the same generator. */
+ * registers that hold 16 bytes. readers/planted.py has the same generator. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

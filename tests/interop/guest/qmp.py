@@ -1,8 +1,13 @@
-"""A QMP client, as small as will do. As a program: qmp.py SOCKET COMMAND."""
+#!/usr/bin/env python3
+"""A small QMP client.
+
+qmp.py SOCKET COMMAND
+"""
 
 import json
 import socket
 import sys
+from typing import Any
 
 
 class QmpError(Exception):
@@ -10,9 +15,10 @@ class QmpError(Exception):
 
 
 class Qmp:
-    """One connection to QEMU's control socket. Events are skipped."""
+    """One connection to QEMU's control socket. It skips events."""
 
-    def __init__(self, path, timeout):
+    def __init__(self, path: str, timeout: float) -> None:
+        """Connects. `timeout` is in seconds, for each message."""
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
         self._socket.connect(path)
@@ -20,14 +26,15 @@ class Qmp:
         self._message()  # The greeting.
         self.command("qmp_capabilities")
 
-    def _message(self):
+    def _message(self) -> dict[str, Any]:
         line = self._file.readline()
         if not line:
             raise QmpError("QEMU closed the connection")
-        return json.loads(line)
+        message: dict[str, Any] = json.loads(line)
+        return message
 
-    def command(self, name, **arguments):
-        """Runs one command and gives its result."""
+    def command(self, name: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON.
+        """Runs one command and returns its result."""
         request = json.dumps({"execute": name, "arguments": arguments})
         self._socket.sendall(request.encode())
         while True:

@@ -1,19 +1,27 @@
 """Registers by name, as in a map for guestdump, from QEMU's CPU notes.
 
-It knows nothing of guestdump: the layouts are those of QEMU's
-target/*/arch_dump.c and of the Linux headers that these follow.
+The layouts are those of QEMU's target/*/arch_dump.c and of the Linux headers that these follow.
+They owe nothing to guestdump.
 """
 
 import struct
+from collections.abc import Sequence
+from typing import Literal
+
+# The notes of one CPU: descriptors by name and type.
+CpuNotes = dict[tuple[str, int], bytes]
+# Registers by name, as JSON has them.
+Value = str | list[str] | dict[str, str | int] | dict[str, int | str | list[str]]
+Registers = dict[str, Value]
 
 NT_PRSTATUS = 1
 NT_PRFPREG = 2
 NT_ARM_SVE = 0x405
 
-# For each machine its byte order, and for each note what it consists of:
-# REGISTER:COUNT and a letter as of Python's struct, where O is 128 bits; or, as
-# there, bytes to skip. Registers without a count are single ones.
-LAYOUTS = {
+# For each machine its byte order, and for each note the registers in it, each as
+# REGISTER:COUNT and a letter as in Python's struct, where O is 128 bits. "4x" skips
+# bytes, as there. A register without a count is a single one.
+LAYOUTS: dict[str, tuple[str, dict[tuple[str, int], str]]] = {
     "aarch64": (
         "<",
         {
@@ -58,10 +66,10 @@ LAYOUTS = {
 }
 
 
-def from_layout(order, layout, descriptor):
-    """The registers of one note."""
-    byteorder = "little" if order == "<" else "big"
-    result = {}
+def from_layout(order: str, layout: str, descriptor: bytes) -> Registers:
+    """Decodes the registers of one note."""
+    byteorder: Literal["little", "big"] = "little" if order == "<" else "big"
+    result: Registers = {}
     at = 0
     for item in layout.split():
         name, _, kind = item.rpartition(":")
@@ -80,8 +88,8 @@ def from_layout(order, layout, descriptor):
     return result
 
 
-def sve(descriptor):
-    """struct user_sve_header, and the registers behind it."""
+def sve(descriptor: bytes) -> dict[str, int | str | list[str]]:
+    """Decodes struct user_sve_header, and the registers after it."""
     _, _, vl, max_vl, _, _ = struct.unpack_from("<IIHHHH", descriptor)
     predicate = vl // 8
     z = 16
@@ -97,36 +105,41 @@ def sve(descriptor):
 
 
 X86_64 = "rax rbx rcx rdx rsi rdi rsp rbp r8 r9 r10 r11 r12 r13 r14 r15 rip rflags".split()
-I386 = "eax ebx ecx edx esi edi esp ebp".split() + [None] * 8 + ["eip", "eflags"]
+# None for registers that 32-bit CPUs do not have.
+I386 = (*"eax ebx ecx edx esi edi esp ebp".split(), *[None] * 8, "eip", "eflags")
+SEGMENTS = "cs ds es fs gs ss ldt tr gdt idt".split()
+# From this size on QEMUCPUState has kernel_gs_base.
+WITH_KERNEL_GS_BASE = 440
 
 
-def x86(state, general):
-    """QEMUCPUState, version 1; the same for x86_64 and i386."""
+def x86(state: bytes, general: Sequence[str | None]) -> Registers:
+    """Decodes QEMUCPUState, version 1, which is the same for x86_64 and i386."""
     version, size = struct.unpack_from("<II", state)
     if version != 1:
         raise SystemExit(f"notes.py: QEMU CPU state version {version}")
     values = struct.unpack_from("<18Q", state, 8)
-    result = {name: hex(value) for name, value in zip(general, values) if name}
-    for i, name in enumerate("cs ds es fs gs ss ldt tr gdt idt".split()):
+    pairs = zip(general, values, strict=True)
+    result: Registers = {name: hex(value) for name, value in pairs if name}
+    for i, name in enumerate(SEGMENTS):
         selector, limit, flags, _, base = struct.unpack_from("<IIIIQ", state, 152 + 24 * i)
-        result[name] = {"base": hex(base), "limit": limit}
-        if name not in ("gdt", "idt"):  # Base and limit only.
-            result[name] |= {"selector": selector, "flags": hex(flags)}
+        segment: dict[str, str | int] = {"base": hex(base), "limit": limit}
+        if name not in ("gdt", "idt"):  # These have base and limit only.
+            segment |= {"selector": selector, "flags": hex(flags)}
+        result[name] = segment
     for i, value in enumerate(struct.unpack_from("<5Q", state, 392)):
         if i != 1:  # There is no cr1; QEMU keeps a slot for it.
             result[f"cr{i}"] = hex(value)
-    if general is X86_64 and size >= 440:
+    if general is X86_64 and size >= WITH_KERNEL_GS_BASE:
         result["kernel_gs_base"] = hex(struct.unpack_from("<Q", state, 432)[0])
     return result
 
 
-def decode(machine, notes):
-    """The registers of one CPU from its notes, a dict from (name, type) to
-    descriptor."""
+def decode(machine: str, notes: CpuNotes) -> Registers:
+    """Returns the registers of one CPU from its notes."""
     if machine in ("x86_64", "i386"):
         return x86(notes["QEMU", 0], X86_64 if machine == "x86_64" else I386)
     order, layouts = LAYOUTS[machine]
-    result = {}
+    result: Registers = {}
     for key, layout in layouts.items():
         result |= from_layout(order, layout, notes[key])
     if ("LINUX", NT_ARM_SVE) in notes:

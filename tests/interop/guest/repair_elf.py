@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Puts the program headers of QEMU's ELF dump where makedumpfile looks.
+"""Moves the program headers of QEMU's ELF dump to where makedumpfile looks for them.
 
-repair_elf.py ELF: moves the program headers directly behind the ELF header,
-over QEMU's section headers, in place. makedumpfile ignores e_phoff.
+repair_elf.py ELF
+
+makedumpfile ignores e_phoff, so the program headers go directly after the ELF header, over QEMU's
+section headers, in place.
 """
 
+import pathlib
 import struct
 import sys
 
 EHSIZE = 64
 
 
-def main(path):
-    with open(path, "r+b") as file:
+def main(path: str) -> None:
+    """Rewrites the headers."""
+    with pathlib.Path(path).open("r+b") as file:
         header = bytearray(file.read(EHSIZE))
         (phoff,) = struct.unpack_from("<Q", header, 32)
         (phentsize, phnum) = struct.unpack_from("<HH", header, 54)

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Has drgn read the kernel's log out of a dump, which must be what guestdump
-prints.
+"""Has drgn read the kernel's log out of a dump, which must be the log that guestdump prints.
 
 drgn_log.py DUMP VMLINUX
 
-VMLINUX is the kernel's image with DWARF; the environment variable GUESTDUMP
-names guestdump. Prints one line; exit code 0 if the logs are the same.
+VMLINUX is the kernel's image with DWARF. The environment variable GUESTDUMP names guestdump.
+Prints one line; exit code 0 if the logs are the same.
 """
 
 import difflib
@@ -13,27 +12,39 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import TypedDict
 
 import drgn
 from drgn.helpers.linux.printk import get_dmesg
 
+# A shorter log would prove little.
+FEWEST_LINES = 100
 
-def lines(records):
-    """As drgn prints them: further lines of a record are not indented."""
+
+class Record(TypedDict):
+    """A record of the log, as guestdump prints it."""
+
+    nanoseconds: int
+    text: str
+
+
+def lines(records: list[Record]) -> Iterator[str]:
+    """Yields the lines as drgn prints them: further lines of a record are not indented."""
     for record in records:
         microseconds = record["nanoseconds"] // 1000
         stamp = f"[{microseconds // 10**6:5d}.{microseconds % 10**6:06d}]"
         yield from f"{stamp} {record['text']}".split("\n")
 
 
-def main():
-    dump, vmlinux = sys.argv[1:]
+def main(dump: str, vmlinux: str) -> int:
+    """Compares the logs."""
     try:
         program = drgn.Program()
         program.set_core_dump(dump)
         program.load_debug_info([vmlinux])
         theirs = get_dmesg(program).decode(errors="replace").rstrip("\n").split("\n")
-    except Exception as error:  # drgn has no common base class.
+    except Exception as error:
         print(f"drgn: {error}")
         return 1
     command = [os.environ["GUESTDUMP"], "dmesg", "--json", f"vmcore:{dump}"]
@@ -42,11 +53,12 @@ def main():
         print("drgn: another log")
         print(*list(difflib.unified_diff(theirs, ours, lineterm=""))[:40], sep="\n")
         return 1
-    if len(ours) < 100:
+    if len(ours) < FEWEST_LINES:
         print(f"drgn: {len(ours)} lines only")
         return 1
     print(f"drgn: the same {len(ours)} lines of the log")
     return 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

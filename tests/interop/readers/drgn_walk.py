@@ -1,29 +1,29 @@
 #!/usr/bin/env python3
-"""Has drgn walk all that a dump without pages of no interest must have.
+"""Has drgn walk everything that a dump must have at any dump level.
 
 drgn_walk.py DUMP VMLINUX --write FILE | --expect FILE
 
-Reads each task with its stack, each slab cache and all slab memory, each module,
-and each struct page. A page that is not there is an error. What was read goes to
-FILE, in digests, or must be what FILE says. VMLINUX is the kernel's image with
-DWARF.
+Reads each task with its stack, each slab cache and all slab memory, each module, and each struct
+page. A missing page is an error. What was read goes to FILE, in digests, or must be what FILE
+says. VMLINUX is the kernel's image with DWARF.
 """
 
-import difflib
 import hashlib
 import sys
+from collections.abc import Iterator
 
 import drgn
+import expected
 from drgn.helpers.linux import mm, module, pid, slab
 
 
-def digest(data):
+def digest(data: bytes) -> str:
+    """Returns the beginning of the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def stack(program, task):
-    """The kernel's frames. What lies behind them, drgn guesses from a process's
-    own memory."""
+def stack(program: drgn.Program, task: drgn.Object) -> Iterator[str]:
+    """Yields the kernel's frames. drgn guesses frames after them from a process's own memory."""
     try:
         for frame in program.stack_trace(task):
             frame.symbol()
@@ -34,33 +34,41 @@ def stack(program, task):
         yield str(error)
 
 
-def task_size(program):
-    """Bytes of a task: on x86 fewer than its type has, for the registers at its
-    end take as many as the CPU has."""
-    sizes = [
+def task_size(program: drgn.Program) -> int:
+    """Returns the bytes of a task.
+
+    On x86 they are fewer than those of its type, because the registers at its end take as many as
+    the CPU has.
+    """
+    sizes: list[int] = [
         cache.object_size.value_()
         for cache in slab.for_each_slab_cache(program)
         if cache.name.string_() == b"task_struct"
     ]
-    return min([drgn.sizeof(program.type("struct task_struct")), *sizes])
+    of_type: int = drgn.sizeof(program.type("struct task_struct"))
+    return min([of_type, *sizes])
 
 
-def tasks(program):
+def tasks(program: drgn.Program) -> Iterator[str]:
+    """Yields each task with its stack."""
     size = task_size(program)
     for task in pid.for_each_task(program):
-        whole = digest(program.read(task, size))
+        whole = digest(program.read(task.value_(), size))
         yield f"task {task.pid.value_()} {task.comm.string_().decode()} {whole}"
         yield from stack(program, task)
 
 
-def caches(program):
+def caches(program: drgn.Program) -> Iterator[str]:
+    """Yields each slab cache."""
     for cache in slab.for_each_slab_cache(program):
         yield f"cache {cache.name.string_().decode()} {cache.object_size.value_()}"
 
 
-def slab_memory(program):
-    """Of each slab the memory of all its objects, and whether the first one is
-    in use: for that drgn walks the lists of free ones."""
+def slab_memory(program: drgn.Program) -> Iterator[str]:
+    """Yields a digest of the memory of all slabs, and how many have their first object in use.
+
+    For the latter drgn walks the lists of free objects.
+    """
     page_size = program["PAGE_SIZE"].value_()
     hashed = hashlib.sha256()
     slabs = size = used = 0
@@ -68,8 +76,8 @@ def slab_memory(program):
         if not mm.PageSlab(page):
             continue
         memory = mm.page_to_virt(page)
-        data = program.read(memory, page_size << mm.compound_order(page).value_())
-        first = slab.slab_object_info(program, memory)
+        data = program.read(memory.value_(), page_size << mm.compound_order(page).value_())
+        first = slab.slab_object_info(program, memory.value_())
         hashed.update(data)
         slabs, size = slabs + 1, size + len(data)
         used += bool(first and first.allocated)
@@ -78,12 +86,14 @@ def slab_memory(program):
     yield f"slabs {slabs}, {size} bytes, first object in use in {used}, {hashed.hexdigest()}"
 
 
-def modules(program):
+def modules(program: drgn.Program) -> Iterator[str]:
+    """Yields each module."""
     for one in module.for_each_module(program):
         yield f"module {one.name.string_().decode()}"
 
 
-def page_structs(program):
+def page_structs(program: drgn.Program) -> Iterator[str]:
+    """Yields a digest of all struct pages."""
     hashed = hashlib.sha256()
     size = drgn.sizeof(program.type("struct page"))
     for start, end, pages in mm.for_each_valid_page_range(program):
@@ -91,7 +101,8 @@ def page_structs(program):
     yield f"struct pages {hashed.hexdigest()}"
 
 
-def main(dump, vmlinux, option, path):
+def main(dump: str, vmlinux: str, option: str, path: str) -> int:
+    """Walks the kernel and writes or compares the report."""
     try:
         program = drgn.Program()
         program.set_core_dump(dump)
@@ -101,22 +112,14 @@ def main(dump, vmlinux, option, path):
             for part in (tasks, caches, slab_memory, modules, page_structs)
             for fact in part(program)
         ]
-    except Exception as error:  # drgn has no common base class.
+    except Exception as error:
         print(f"drgn: {error!r}")
         return 1
     report = "".join(f"{fact}\n" for fact in facts)
     if option == "--write":
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(report)
-    else:
-        with open(path, encoding="utf-8") as file:
-            expected = file.read()
-        if report != expected:
-            print("drgn: walks to something else than expected")
-            sys.stdout.writelines(
-                difflib.unified_diff(expected.splitlines(True), report.splitlines(True))
-            )
-            return 1
+        expected.write(path, report)
+    elif not expected.is_same(path, report, "drgn: walks to something else than expected"):
+        return 1
     counts = [sum(fact.startswith(f"{kind} ") for fact in facts) for kind in ("task", "cache")]
     slabs = next(fact for fact in facts if fact.startswith("slabs "))
     print(f"drgn: {counts[0]} tasks with stacks, {counts[1]} slab caches, {slabs.split(', ')[0]}")

@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Has volatility3 look for the kernel's banners in an ELF dump.
+"""Has volatility3 look for the kernel's banners in a dump.
 
 volatility_banners.py DUMP SOURCE GPA:SIZE:OFFSET...
 
-Each range of SIZE bytes from guest-physical address GPA on lies in SOURCE
-from byte OFFSET on. volatility3 must find the banners that SOURCE has, at
-their guest-physical addresses, and no others. Prints one line; exit code 0 if
-that is so.
+Each range of SIZE bytes from guest-physical address GPA on lies in SOURCE from byte OFFSET on.
+volatility3 must find the banners that SOURCE has, at their guest-physical addresses, and no
+others. Prints one line; exit code 0 if that is so.
 """
 
 import json
@@ -17,15 +16,21 @@ import subprocess
 import sys
 import tempfile
 
+import page_range
+from page_range import PageRange
+
 # What volatility3's plugin takes for a banner: this, up to a NUL within 4095
 # bytes, of these characters only, less the white space around it.
 BANNER = re.compile(rb"Linux version [0-9]+\.[0-9]+\.[0-9]+")
 LENGTH = 0xFFF
 PLAIN = re.compile(rb"[ #()+,;/\-.0-9:@A-Z_a-z~]*")
 
+# A guest-physical address and the text there.
+Banner = tuple[int, str]
 
-def expected(source_path, ranges):
-    """The banners in SOURCE: guest-physical address and text."""
+
+def expected(source_path: str, ranges: list[PageRange]) -> set[Banner]:
+    """Returns the banners in SOURCE."""
     banners = set()
     with (
         open(source_path, "rb") as file,
@@ -41,13 +46,13 @@ def expected(source_path, ranges):
     return banners
 
 
-def found(dump):
-    """The banners that volatility3 sees, in the same form."""
+def found(dump: str) -> set[Banner]:
+    """Returns the banners that volatility3 sees."""
     program = pathlib.Path(sys.executable).with_name("vol")
     with tempfile.TemporaryDirectory() as cache:
+        options = ("-q", "--offline", "--cache-path", cache, "-r", "json", "-f", dump)
         out = subprocess.run(
-            [program, "-q", "--offline", "--cache-path", cache]
-            + ["-r", "json", "-f", dump, "banners.Banners"],
+            [program, *options, "banners.Banners"],
             check=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -56,9 +61,9 @@ def found(dump):
     return {(row["Offset"], row["Banner"]) for row in json.loads(out)}
 
 
-def main(dump, source, *arguments):
-    ranges = [tuple(int(n, 0) for n in r.split(":")) for r in arguments]
-    ours = expected(source, ranges)
+def main(dump: str, source: str, *arguments: str) -> int:
+    """Compares the banners."""
+    ours = expected(source, page_range.parse(arguments))
     if not ours:
         print("volatility_banners.py: no banner in the source")
         return 2

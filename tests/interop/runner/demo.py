@@ -1,39 +1,46 @@
-"""The built-in synthetic guest: what needs no kernel."""
+"""The row of the built-in synthetic guest, which needs no kernel."""
 
 import pathlib
 import subprocess
 import tempfile
+from collections.abc import Sequence
 
-import formats
-import readers
-from checks import CACHE, Check, Checks
-from guest import GUESTDUMP, READERS, Guest, Memory, Source, dump_with_us
+from . import formats, readers
+from .check import Check, Result
+from .checks import Checks
+from .guest import Guest, Memory, Source, dump_with_us
+from .limits import Limit
+from .paths import CACHE, GUESTDUMP, PYTHON, READERS
 
 
-def run(limits):
-    """Gives the results of all checks."""
-    checks = Checks("demo", limits)
-    with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
-        folder = pathlib.Path(work)
-        guest = Guest("demo", cpus=2, folder=folder, level=1)
-        reference = folder / "reference"
-        subprocess.run(
-            [GUESTDUMP, "dump", "--progress", "never", "--from", "demo:64M"]
-            + ["--format", "elf", "--to", reference],
-            check=True,
-        )
-        ranges = subprocess.check_output([READERS / "elf_ranges", reference], text=True).split()
-        memory = Memory(reference, tuple(ranges))
-        source = Source("demo:64M", ("--from", "demo:64M"), memory, formats.ALL)
-        for name in source.formats:
-            dump = dump_with_us(checks, guest, source, name)
-            if dump:
-                checks.run(*readers.references(dump))
-                checks.run(*readers.others(dump))
-        pipe = '"$0" dump --progress never --from demo:64M --to - | cmp - "$1"'
-        streamed = ("bash", "-c", pipe, GUESTDUMP, folder / "kdump-zlib")
-        checks.run(
-            Check("demo:64M", "kdump-zlib", "guestdump", "pipe", streamed),
-            Check("", "elf", "readelf, drgn", "70,000 ranges", (READERS / "many_ranges", folder)),
-        )
-    return checks.results
+def run(limits: Sequence[Limit]) -> list[Result]:
+    """Dumps the guest in every format and has every reader read. Returns all results."""
+    with (
+        Checks("demo", limits) as checks,
+        tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work,
+    ):
+        run_in(pathlib.Path(work), checks)
+        return checks.results
+
+
+def run_in(folder: pathlib.Path, checks: Checks) -> None:
+    """Runs the checks, with the dumps in `folder`."""
+    guest = Guest("demo", cpus=2, folder=folder, level=1)
+    reference = folder / "reference"
+    dump = (GUESTDUMP, "dump", "--progress", "never", "--from", "demo:64M", "--format", "elf")
+    subprocess.run((*dump, "--to", reference), check=True)
+    ranges = subprocess.check_output([READERS / "elf_ranges", reference], text=True).split()
+    memory = Memory(reference, tuple(ranges))
+    source = Source("demo:64M", ("--from", "demo:64M"), memory)
+    for name in formats.ALL:
+        made = dump_with_us(checks, guest, source, name)
+        if made:
+            checks.run(*readers.references(made))
+            checks.run(*readers.others(made))
+    pipe = '"$0" dump --progress never --from demo:64M --to - | cmp - "$1"'
+    streamed = ("bash", "-c", pipe, GUESTDUMP, folder / "kdump-zlib")
+    many = (PYTHON, READERS / "many_ranges.py", folder)
+    checks.run(
+        Check("demo:64M", "kdump-zlib", "guestdump", "pipe", streamed),
+        Check("", "elf", "readelf, drgn", "70,000 ranges", many),
+    )

@@ -1,15 +1,11 @@
-"""What the readers have to know of a guest, and of a dump of it."""
+"""What the readers must know about a guest, and about a dump of it."""
 
-import os
 import pathlib
 from dataclasses import dataclass
 
-import formats
-from checks import CACHE, CHECKOUT, Check
-
-READERS = CHECKOUT / "tests" / "interop" / "readers"
-GUESTDUMP = os.environ.setdefault("GUESTDUMP", f"{CHECKOUT}/target/release/guestdump")
-PYTHON = os.environ.setdefault("PYTHON", f"{CACHE}/venv/bin/python")  # Has drgn.
+from .check import Check, Command
+from .checks import Checks
+from .paths import GUESTDUMP
 
 
 @dataclass(frozen=True)
@@ -18,22 +14,24 @@ class Guest:
 
     name: str
     cpus: int
-    folder: pathlib.Path  # Of the dumps, and of what must be in them.
+    folder: pathlib.Path  # Has the dumps, and the readers' first answers.
     vmlinux: pathlib.Path | None = None  # The kernel's image with DWARF.
-    facts: tuple = ()  # Arguments of drgn_kernel.py: what is known without a dump.
+    facts: Command = ()  # Arguments of drgn_kernel.py: what is known without a dump.
     gdb: str = "gdb"
-    makedumpfile: tuple = ("makedumpfile",)
-    level: int = 31  # How far makedumpfile can filter it.
-    peeks: tuple = ()  # Guest-physical addresses that crash reads.
+    makedumpfile: tuple[str, ...] = ("makedumpfile",)
+    level: int = 31  # The highest dump level at which makedumpfile can filter the guest.
+    peeks: tuple[str, ...] = ()  # Guest-physical addresses that crash reads.
 
-    def reference(self, name):
-        """Arguments that compare with the first dump that a reader opened,
-        or that make this dump the first."""
+    def reference(self, name: str) -> Command:
+        """Returns the arguments that compare a dump with the first one that a reader opened.
+
+        For the first dump itself they have the reader write its answer.
+        """
         file = self.folder / f"expected.{name}"
         return ("--expect" if file.exists() else "--write", file)
 
-    def symbols(self):
-        """Arguments that give drgn the kernel's DWARF."""
+    def symbols(self) -> Command:
+        """Returns the arguments that give drgn the kernel's DWARF."""
         return ("--vmlinux", self.vmlinux) if self.vmlinux else ()
 
 
@@ -42,20 +40,20 @@ class Memory:
     """Where each page of a dump lies in another file."""
 
     file: pathlib.Path
-    ranges: tuple  # "GPA:SIZE:OFFSET"
+    ranges: tuple[str, ...]  # "GPA:SIZE:OFFSET"
 
-    def arguments(self):
+    def arguments(self) -> Command:
+        """Returns the arguments of the programs that compare pages."""
         return (self.file, *self.ranges)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where our dumps are made from."""
+    """What guestdump makes dumps from."""
 
     name: str
-    arguments: tuple  # Of `guestdump dump`.
-    memory: Memory | None  # None if pages were left out.
-    formats: list
+    arguments: Command  # Of `guestdump dump`.
+    memory: Memory | None  # None if the dump excludes pages.
 
 
 @dataclass(frozen=True)
@@ -68,16 +66,29 @@ class Dump:
     path: pathlib.Path
     memory: Memory | None
 
-    def check(self, reader, what, *command, **more):
-        return Check(self.source, self.format, reader, what, command, **more)
+    def check(self, reader: str, what: str, command: Command, timeout: int = 300) -> Check:
+        """Makes a check of this dump."""
+        return Check(self.source, self.format, reader, what, command, timeout)
+
+    def pages(self) -> Command:
+        """Returns the file and the ranges with which its pages are compared."""
+        if self.memory is None:
+            raise ValueError(f"no file has all pages of {self.path}")
+        return self.memory.arguments()
 
 
-def dump_with_us(checks, guest, source, name, path=None):
-    """Writes a dump, replacing the last source's, and has guestdump check it."""
+def dump_with_us(
+    checks: Checks, guest: Guest, source: Source, name: str, path: pathlib.Path | None = None
+) -> Dump | None:
+    """Has guestdump write a dump in the format `name`, and check it.
+
+    The dump replaces the one that an earlier source left at `path`. Returns None if guestdump
+    failed.
+    """
     path = path or guest.folder / name
     dump = Dump(guest, source.name, name, path, source.memory)
     write = (GUESTDUMP, "dump", "--progress", "never", "--force", "--json", "--format", name)
-    if not checks.run(dump.check("guestdump", "dump", *write, "--to", path, *source.arguments)):
+    if not checks.run(dump.check("guestdump", "dump", (*write, "--to", path, *source.arguments))):
         return None
-    checks.run(dump.check("guestdump", "check", GUESTDUMP, "check", path))
+    checks.run(dump.check("guestdump", "check", (GUESTDUMP, "check", path)))
     return dump

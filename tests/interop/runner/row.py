@@ -1,107 +1,139 @@
-"""One row: boots the guest, dumps it in every format, has every reader read."""
+"""One row of the suite: boots the guest, then runs the row's steps on it."""
 
 import json
 import pathlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypedDict
 
-import exclusion
-import formats
-import readers
-from checks import CACHE, CHECKOUT, Check, Checks
-from guest import READERS, Dump, Guest, Memory, Source, dump_with_us
-
-GUEST = CHECKOUT / "tests" / "interop" / "guest"
-QEMU_FORMATS = ("elf", "kdump-zlib", "kdump-raw-zlib")
+from .check import Check, Command, Result
+from .checks import Checks
+from .guest import Guest, Memory
+from .limits import Limit
+from .paths import CACHE, GUEST, READERS
 
 
-def run(row, limits, boot=True, keep=False):
-    """Boots the guest, or takes a kept one. Gives all results."""
+@dataclass(frozen=True)
+class Row:
+    """A guest of the suite, and what is done with it.
+
+    `guest/machines/NAME` says how the guest is booted.
+    """
+
+    name: str
+    platform: str  # drgn's name of the architecture.
+    bits: int  # Of an address.
+    steps: tuple["Step", ...]  # In the order in which they run.
+    symbols: bool = False  # With the kernel's DWARF, some hundred MB to download.
+    gdb: str = "gdb-multiarch"
+    stopped: tuple[str, ...] = ()  # What guest/while_stopped takes besides dumps: "core".
+    rotates: bool = False  # Runs on some days' commits only: see rotation.py.
+
+
+@dataclass
+class Run:
+    """A row that runs: its guest's files, and the checks so far."""
+
+    row: Row
+    checks: Checks
+    guest: Guest
+    booted: pathlib.Path  # The folder that guest/boot filled.
+
+    @cached_property
+    def ram(self) -> Memory:
+        """The guest's RAM, as the map says where it lies."""
+        regions = ram_map(self.booted)["regions"]
+        ranges = (f"{r['gpa']}:{r['size']}:{r['offset']}" for r in regions)
+        return Memory(self.booted / "ram", tuple(ranges))
+
+    @cached_property
+    def qemus(self) -> Memory:
+        """The memory in QEMU's ELF, as readelf sees it. QEMU takes ROM for RAM."""
+        elf = self.booted / "qemu-elf"
+        return Memory(elf, tuple(lines_of(READERS / "elf_ranges", elf)))
+
+
+Step = Callable[[Run], None]
+
+
+class Region(TypedDict):
+    """A range of RAM in the map."""
+
+    gpa: int
+    size: int
+    offset: int
+
+
+class RamMap(TypedDict):
+    """What the runner reads of the map that guest/boot wrote."""
+
+    regions: list[Region]
+    cpus: list[object]
+
+
+def run(
+    row: Row, limits: Sequence[Limit], *, boot: bool = True, keep: bool = False
+) -> list[Result]:
+    """Boots the guest, or takes one that was kept, and runs the row. Returns all results."""
     booted = CACHE / "guest" / row.name
-    checks = Checks(row.name, limits)
-    try:
-        run_on(row, checks, booted, boot)
-    finally:
-        if not keep:
-            shutil.rmtree(booted, ignore_errors=True)
-    return checks.results
+    with Checks(row.name, limits) as checks:
+        try:
+            run_on(row, checks, booted, boot=boot)
+        finally:
+            if not keep:
+                shutil.rmtree(booted, ignore_errors=True)
+        return checks.results
 
 
-def run_on(row, checks, booted, boot):
-    """The row's checks, with the guest's files in the folder `booted`."""
-    take = (GUEST / "while_stopped", booted, *(["core"] if row.core else []))
-    boots = (GUEST / "boot", booted, row.name, *take)
-    start = Check("", "", "QEMU", "boot", boots, timeout=900)
-    if boot and not checks.run(start):
+def run_on(row: Row, checks: Checks, booted: pathlib.Path, *, boot: bool) -> None:
+    """Runs the row's steps, with the guest's files in the folder `booted`."""
+    take: Command = (GUEST / "while_stopped", booted, *row.stopped)
+    boots: Command = (GUEST / "boot", booted, row.name, *take)
+    if boot and not checks.run(Check("", "", "QEMU", "boot", boots, timeout=900)):
         return
     with tempfile.TemporaryDirectory(dir=CACHE, prefix="dumps.") as work:
-        guest = describe(row, booted, pathlib.Path(work))
-        # First, so that what they tell is what our dumps must tell.
-        for name in QEMU_FORMATS:
-            if (booted / f"qemu-{name}").exists():
-                of_qemu = Dump(guest, "qemu", name, booted / f"qemu-{name}", qemu_memory(booted))
-                read(checks, of_qemu)
-        checks.run(decoded_and_encoded(booted))
-        for source in sources(row, booted):
-            for name in source.formats:
-                dump = dump_with_us(checks, guest, source, name)
-                if dump:
-                    read(checks, dump)
-                    compare_with_qemu(checks, dump, booted)
-                    if name in ("elf", "kdump-raw-zlib") and source.name == "raw:ram":
-                        ram_map = (f"raw:{booted}/ram", "--map", booted / "map.json")
-                        checks.run(*readers.log(dump, ram_map))
-        live(checks, guest, booted)
-        if row.core:
-            out_of_core(checks, row, guest, booted)
-        if row.paging:
-            with_mappings(checks, guest, booted)
-        exclusion.run(checks, row, guest, booted)
-        left_out_of_all(checks, row, guest, booted)
-        if row.name == "x86_64":
-            on_a_full_disk(checks, guest, booted)
-    repaired(checks)
+        one = Run(row, checks, describe(row, booted, pathlib.Path(work)), booted)
+        for step in row.steps:
+            step(one)
 
 
-def lines_of(*command):
-    """What a program of the suite prints, without which nothing goes on."""
+def lines_of(*command: str | pathlib.Path) -> list[str]:
+    """Returns what a program of the suite prints. Raises an exception if the program fails."""
     return subprocess.check_output(command, text=True).splitlines()
 
 
-def describe(row, booted, folder):
-    """What the readers have to know of the booted guest."""
-    ram_map = json.loads((booted / "map.json").read_text())
+def ram_map(booted: pathlib.Path) -> RamMap:
+    """Reads the map of a booted guest."""
+    result: RamMap = json.loads((booted / "map.json").read_text())
+    return result
+
+
+def describe(row: Row, booted: pathlib.Path, folder: pathlib.Path) -> Guest:
+    """Returns what the readers must know about the booted guest."""
+    known = ram_map(booted)
     vmlinux = None
     if row.symbols:
         (package,) = lines_of(GUEST / "kernel", "--debug", row.name)
         vmlinux = pathlib.Path(package) / "vmlinux"
     return Guest(
         row.name,
-        cpus=len(ram_map["cpus"]),
+        cpus=len(known["cpus"]),
         folder=folder,
         vmlinux=vmlinux,
         facts=("--platform", row.platform, row.bits, "--vmcoreinfo", booted / "vmcoreinfo.txt"),
         gdb=row.gdb,
         makedumpfile=tuple(lines_of(READERS / "makedumpfile_of", row.name)),
-        peeks=tuple(peeks(booted / "ram", ram_map["regions"])),
+        peeks=tuple(peeks(booted / "ram", known["regions"])),
     )
 
 
-def ram_memory(booted):
-    regions = json.loads((booted / "map.json").read_text())["regions"]
-    return Memory(booted / "ram", tuple(f"{r['gpa']}:{r['size']}:{r['offset']}" for r in regions))
-
-
-def qemu_memory(booted):
-    """As readelf sees it. QEMU takes ROM for RAM."""
-    elf = booted / "qemu-elf"
-    return Memory(elf, tuple(lines_of(READERS / "elf_ranges", elf)))
-
-
-def peeks(ram, regions):
-    """Guest-physical addresses of four pages that are not zero."""
-    with open(ram, "rb") as file:
+def peeks(ram: pathlib.Path, regions: list[Region]) -> Iterator[str]:
+    """Yields the guest-physical addresses of four pages of each region that are not zero."""
+    with ram.open("rb") as file:
         for region in regions:
             for quarter in range(4):
                 start = quarter * region["size"] // 4
@@ -110,147 +142,3 @@ def peeks(ram, regions):
                     if any(file.read(128)):
                         yield hex(region["gpa"] + at)
                         break
-
-
-def sources(row, booted):
-    """What our dumps are made from."""
-    ram = ram_memory(booted)
-    of_ram = ("--from", f"raw:{booted}/ram", "--map", booted / "map.json")
-    yield Source("raw:ram", of_ram, ram, formats.FEW if row.few else formats.ALL)
-    for name in QEMU_FORMATS:
-        file = booted / f"qemu-{name}"
-        if not file.exists():
-            continue
-        convert = ("--from", f"vmcore:{file}")
-        again = [formats.raw_form(name)] if row.few else formats.FEW
-        yield Source(f"vmcore:qemu-{name}", convert, qemu_memory(booted), again)
-        if len(ram.ranges) < len(qemu_memory(booted).ranges):
-            cut = (*convert, *only(ram))
-            yield Source(f"vmcore:qemu-{name} without ROM", cut, ram, ["kdump-raw-zlib"])
-    for file in sorted(booted.glob("md-*")):
-        # Pages that makedumpfile left out stay out, so only the kernel is read.
-        yield Source(f"vmcore:{file.name}", ("--from", f"vmcore:{file}"), None, formats.FEW)
-
-
-def only(ram):
-    """Arguments that leave out what is not RAM."""
-    first, last = ram.ranges[0].split(":"), ram.ranges[-1].split(":")
-    return "--begin", first[0], "--length", int(last[0]) + int(last[1]) - int(first[0])
-
-
-def read(checks, dump):
-    """All readers, those first that say what others must see."""
-    if not dump.memory:
-        checks.run(readers.drgn_kernel(dump))
-        return
-    checks.run(*readers.references(dump))
-    checks.run(*readers.others(dump))
-
-
-def decoded_and_encoded(booted):
-    """Our register structs between QEMU's notes and the same notes again."""
-    elf = f"GUESTDUMP_QEMU_ELF={booted}/qemu-elf"
-    test = ("cargo", "test", "--quiet", "--all-features", "--test", "notes", "--", "--ignored")
-    return Check("qemu", "elf", "guestdump", "notes again", ("env", elf, *test), timeout=900)
-
-
-def compare_with_qemu(checks, dump, booted):
-    """Notes and memory of an ELF dump, with QEMU's."""
-    if dump.format != "elf" or not dump.memory:
-        return
-    theirs = booted / "qemu-elf"
-    whole = () if dump.source.startswith("vmcore:") else ("--part",)
-    checks.run(
-        dump.check("QEMU's ELF", "notes", READERS / "same_notes", dump.path, theirs),
-        dump.check("QEMU's ELF", "memory", READERS / "same_memory", *whole, dump.path, theirs),
-    )
-
-
-def live(checks, guest, booted):
-    """Our dump of the guest over QMP, when it stood still for QEMU's."""
-    dump = Dump(guest, "qmp", "elf", booted / "live-elf", ram_memory(booted))
-    checks.run(readers.readelf(dump), readers.gdb(dump), readers.drgn_pages(dump))
-    compare_with_qemu(checks, dump, booted)
-
-
-def out_of_core(checks, row, guest, booted):
-    """The guest out of a core file of QEMU, without a map. CPUs are not in
-    there, nor is the window of video memory on x86."""
-    ram = ram_memory(booted)
-    if row.platform in ("X86_64", "I386"):
-        _, size, offset = map(int, ram.ranges[0].split(":"))
-        low, high = 0xA0000, 0xC0000
-        parts = f"0:{low}:{offset}", f"{high}:{size - high}:{offset + high}"
-        ram = Memory(ram.file, parts + ram.ranges[1:])
-    arguments = ("--from", f"process-core:{booted}/core")
-    dump = dump_with_us(checks, guest, Source("process-core", arguments, ram, ["elf"]), "elf")
-    if dump:
-        checks.run(readers.drgn_pages(dump))
-
-
-def left_out_of_all(checks, row, guest, booted):
-    """Whatever a dump is made from, a level leaves out the same pages."""
-    name = "kdump-raw-zlib"
-    level = ("--dump-level", "31")
-    ram = ram_memory(booted)
-    sources = {
-        "raw:ram": (f"raw:{ram.file}", "--map", booted / "map.json"),
-        "vmcore:qemu-elf without ROM": (f"vmcore:{booted}/qemu-elf", *only(ram)),
-    }
-    if row.core:
-        sources["process-core"] = (f"process-core:{booted}/core",)
-    dumps = [Dump(guest, "qmp --dump-level 31", name, booted / "live-31", None)]
-    for number, (source, arguments) in enumerate(sources.items()):
-        given = Source(f"{source} --dump-level 31", (*level, "--from", *arguments), None, [name])
-        path = guest.folder / f"left-out-{number}"
-        dumps.append(dump_with_us(checks, guest, given, name, path))
-    of_ram = dumps.pop(1)
-    for dump in filter(None, dumps):
-        checks.run(dump.check("guestdump", "left out", READERS / "same_left_out", dump.path, of_ram.path))
-
-
-def with_mappings(checks, guest, booted):
-    """An ELF dump with guest-virtual addresses: QEMU's ones, gdb reads the
-    kernel's variables by them, and who walks page tables is not disturbed."""
-    qemus = booted / "qemu-elf-paging"
-    vmcoreinfo = booted / "vmcoreinfo.txt"
-    ram = ram_memory(booted)
-    for name, *arguments in (
-        ("raw:ram", f"raw:{ram.file}", "--map", booted / "map.json"),
-        ("vmcore:qemu-elf without ROM", f"vmcore:{booted}/qemu-elf", *only(ram)),
-    ):
-        source = Source(f"{name} --paging", ("--paging", "--from", *arguments), ram, ["elf"])
-        dump = dump_with_us(checks, guest, source, "elf")
-        if not dump:
-            continue
-        checks.run(readers.drgn_kernel(dump), readers.makedumpfile(dump))
-        checks.run(readers.gdb_virtual(dump, vmcoreinfo))
-        if guest.vmlinux:
-            checks.run(readers.gdb_variable(dump, vmcoreinfo))
-        if qemus.exists() and source.name.startswith("raw:"):
-            program = READERS / "same_mappings"
-            checks.run(dump.check("QEMU's ELF", "mappings", program, dump.path, qemus))
-
-
-def on_a_full_disk(checks, guest, booted):
-    """What is kept of a dump that does not fit."""
-    program = READERS / "partial_opens"
-    command = (program, booted, guest.vmlinux)
-    checks.run(Check("raw:ram", "kdump-raw-snappy", "drgn, crash", "incomplete", command))
-
-
-def repaired(checks):
-    """What a reader refused because of a mistake of QEMU's, it must open
-    after `guestdump dump --from vmcore:`."""
-    mistakes = {x.why for x in checks.limits if x.source == ("qemu",) and x.repair}
-    for refused in [r for r in checks.results if r["source"] == "qemu" and r["limit"] in mistakes]:
-        good = [
-            r
-            for r in checks.results
-            if r["verdict"] == "ok"
-            and r["source"].startswith(f"vmcore:qemu-{refused['format']}")
-            and r["format"] in (refused["format"], formats.raw_form(refused["format"]))
-            and (r["reader"], r["check"]) == (refused["reader"], refused["check"])
-        ]
-        line = f"{refused['line']} -> {good[0]['line']}" if good else "still refused"
-        checks.note(refused, f"{refused['check']} after repair", bool(good), line)

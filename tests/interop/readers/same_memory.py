@@ -1,21 +1,21 @@
 #!/usr/bin/env python3
 """Compares the PT_LOADs of two ELF dumps of one guest.
 
-same_memory [--part] DUMP REFERENCE
+same_memory.py [--part] DUMP REFERENCE
 
-They must be at the same guest-physical addresses, with the same bytes; with
---part DUMP may have less than REFERENCE. Prints one line; exit code 0 if so.
+They must be at the same guest-physical addresses, with the same bytes. With --part DUMP may have
+less than REFERENCE. Prints one line; exit code 0 if so.
 """
 
 import sys
 
-sys.dont_write_bytecode = True  # No __pycache__ in the checkout.
 import elf
 
 PIECE = 1 << 20
 
 
-def main(*arguments):
+def main(*arguments: str) -> int:
+    """Compares the dumps."""
     part = arguments[0] == "--part"
     ours, theirs = (elf.Elf(path) for path in arguments[-2:])
     loads, reference = ours.loads(), theirs.loads()

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Compares an ELF dump that leaves pages out with a raw kdump that does:
-    elf_without DUMP KDUMP SOURCE
-SOURCE is an ELF dump with all pages. The PT_LOADs must be those of SOURCE, a
-page that KDUMP lacks must be zero, all others must be as in SOURCE."""
+"""Compares an ELF dump that excludes pages with a raw kdump that excludes the same.
+
+elf_without.py DUMP KDUMP SOURCE
+
+SOURCE is an ELF dump with all pages. The PT_LOADs must be those of SOURCE. A page that KDUMP lacks
+must be zero, and all others must be as in SOURCE. Prints one line; exit code 0 if so.
+"""
 
 import sys
-
-sys.dont_write_bytecode = True
 
 import elf
 import kdump
@@ -14,7 +15,8 @@ import kdump
 AT_ONCE = 1 << 22
 
 
-def main(dump, reference, source):
+def main(dump: str, reference: str, source: str) -> int:
+    """Compares the dumps."""
     ours, full, kept = elf.Elf(dump), elf.Elf(source), kdump.Kdump(reference)
     page = kept.block_size
     places = [(load.paddr, load.size) for load in full.loads()]
@@ -23,7 +25,7 @@ def main(dump, reference, source):
         return 1
     missing = set(kdump.frames(kept.missing()))
     zeroed = 0
-    for load, all_of_it in zip(ours.loads(), full.loads()):
+    for load, all_of_it in zip(ours.loads(), full.loads(), strict=True):
         for at in range(0, load.size, AT_ONCE):
             size = min(AT_ONCE, load.size - at)
             expected = bytearray(all_of_it.read_at(full, at, size))

@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Prints what page frames of RAM dumps lack, as drgn_exclusion.py does:
-    runs_left_out LEVEL:DUMP...
-DUMP is a raw kdump. A line "level LEVEL" for each, below it "FIRST COUNT"."""
+"""Prints which page frames of RAM dumps lack, in the form of drgn_exclusion.py.
+
+runs_left_out.py LEVEL:DUMP...
+
+DUMP is a raw kdump. Each has a line "level LEVEL", and below it lines "FIRST COUNT".
+"""
 
 import sys
-
-sys.dont_write_bytecode = True
 
 import kdump
 
 
-def main(*words):
+def main(*words: str) -> None:
+    """Prints the runs of each dump."""
     for word in words:
         level, _, path = word.partition(":")
         print(f"level {level}")

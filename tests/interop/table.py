@@ -1,26 +1,23 @@
 #!/usr/bin/env python3
-"""README's compatibility table, from what the suite last saw.
+"""Makes README's compatibility table of what the suite saw last.
 
-    tests/interop/table                   writes it into README.md
-    tests/interop/table --check [ROW...]  exit code 1 if README says otherwise
+    tests/interop/table.py                   writes the table into README.md
+    tests/interop/table.py --check [ROW...]  exit code 1 if README says otherwise
 
-Takes .cache/interop/results. With rows, only what README says of these.
+The results are those in .cache/interop/results. With rows, only README's lines about them are
+compared.
 """
 
-import pathlib
 import sys
 
-sys.dont_write_bytecode = True
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "runner"))
+from runner import markdown
+from runner.paths import README
 
-import markdown
-from checks import CHECKOUT
-
-README = CHECKOUT / "README.md"
 BEGIN, END = "<!-- interop:begin -->\n", "<!-- interop:end -->\n"
 
 
-def main(*arguments):
+def main(*arguments: str) -> int:
+    """Writes the table, or compares it."""
     check = "--check" in arguments
     rows = [name for name in arguments if name != "--check"]
     before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
@@ -31,14 +28,10 @@ def main(*arguments):
     if not check:
         README.write_text(before + BEGIN + new + END + after, encoding="utf-8")
         return 0
-    if rows:
-        same = markdown.lines_of(new, rows) == markdown.lines_of(old, rows)
-    else:
-        same = new == old
-    if same:
+    if markdown.lines_of(new, rows) == markdown.lines_of(old, rows) if rows else new == old:
         print(f"README's table is what the suite saw of {' '.join(rows) or 'all guests'}")
         return 0
-    print("README's table is not what the suite saw; `tests/interop/table` writes it anew:")
+    print("README's table is not what the suite saw; `tests/interop/table.py` writes it anew:")
     print(new)
     return 1
 

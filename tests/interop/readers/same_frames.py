@@ -1,27 +1,34 @@
 #!/usr/bin/env python3
-"""Has makedumpfile leave pages out, which must be those that a dump lacks:
-    same_frames DUMP LEVEL SOURCE PROGRAM...
-DUMP is a raw kdump with dump level LEVEL of the guest that SOURCE, an ELF dump,
-has all pages of. PROGRAM is makedumpfile, or what runs that of another
-architecture. The bitmaps of both are compared, frame by frame."""
+"""Has makedumpfile exclude pages, which must be those that a dump lacks.
+
+same_frames.py DUMP LEVEL SOURCE PROGRAM...
+
+DUMP is a raw kdump with dump level LEVEL of a guest. SOURCE is an ELF dump with all pages of that
+guest. PROGRAM is makedumpfile, or what runs that of another architecture. The bitmaps of both
+dumps are compared, frame by frame. Prints one line; exit code 0 if they are equal.
+"""
 
 import pathlib
 import subprocess
 import sys
 import tempfile
 
-sys.dont_write_bytecode = True
-
 import kdump
 
 SHOWN = 12  # So many page frames of a difference.
 
 
-def main(dump, level, source, *program):
+def main(dump: str, level: str, source: str, *program: str) -> int:
+    """Runs makedumpfile and compares."""
     with tempfile.TemporaryDirectory(dir=pathlib.Path(dump).parent) as work:
         out = f"{work}/out"
-        command = (*program, "-d", level, "-l", source, out)
-        said = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        said = subprocess.run(
+            (*program, "-d", level, "-l", source, out),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         if said.returncode:
             print(f"makedumpfile -d {level}: failed\n{said.stdout[-4000:]}{said.stderr[-4000:]}")
             return 1
@@ -35,7 +42,7 @@ def main(dump, level, source, *program):
         ("only makedumpfile leaves out", theirs.missing() & ~ours.missing()),
     ):
         if bits:
-            first = [hex(frame) for frame, _ in zip(kdump.frames(bits), range(SHOWN))]
+            first = [hex(frame) for frame, _ in zip(kdump.frames(bits), range(SHOWN), strict=False)]
             print(f"makedumpfile -d {level}: {name} {bits.bit_count()} page frames: {first}")
             good = False
     if ours.dump_level != int(level):

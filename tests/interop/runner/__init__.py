@@ -1,0 +1,1 @@
+"""The runner of the reader suite: rows, steps, checks and their results."""
