@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::exclusion::{ExclusionSummary, exclude};
 use super::{DumpOptions, Format, FormatOptions, KdumpOptions, Refusal};
+use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::guest::GuestInfo;
 use crate::guest::linux::DumpLevel;
@@ -19,7 +20,7 @@ use crate::pipeline::Written;
 use crate::selection::Selection;
 use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
-use crate::workers::{Threads, Workers};
+use crate::workers::{Progress, Threads, Workers};
 use crate::write::elf::{ElfContents, ElfWriter};
 use crate::write::kdump::{KdumpContents, KdumpWriter};
 use crate::write::notes::{MAX_NOTES, NoteSegment};
@@ -188,7 +189,7 @@ impl Plan {
     fn write_kdump(
         &self,
         options: &KdumpOptions,
-        machine: crate::Machine,
+        machine: Machine,
         output: Writing<'_, '_>,
     ) -> Result<Written> {
         let whole_pages = self
@@ -218,7 +219,7 @@ impl Plan {
     }
 
     /// Tells the caller's handle how much there is to do.
-    fn start<'w>(&self, workers: &'w Workers) -> &'w crate::Progress {
+    fn start<'w>(&self, workers: &'w Workers) -> &'w Progress {
         let progress = workers.handle();
         progress.start(self.pages() * self.selection.page_size);
         progress

@@ -201,7 +201,9 @@ impl std::str::FromStr for Protocol {
 fn available(name: FormatName, machine: Machine, rules: Rules) -> Result<Format, ArgumentsError> {
     if rules == Rules::Qemu && matches!(name, FormatName::Extension(_)) {
         let name = name.name().to_owned();
-        return Err(ArgumentsError::UnknownFormat(crate::UnknownFormat(name)));
+        return Err(ArgumentsError::UnknownFormat(crate::dump::UnknownFormat(
+            name,
+        )));
     }
     let format = name.format();
     if !format.is_for(machine) {

@@ -175,5 +175,5 @@ pub enum CommandError {
     Guest(#[source] io::Error),
     /// The dump failed. Not for a detached one.
     #[error(transparent)]
-    Dump(#[from] crate::Error),
+    Dump(#[from] crate::dump::Error),
 }

@@ -163,7 +163,7 @@ impl From<FormatName> for String {
 }
 
 impl FromStr for FormatName {
-    type Err = crate::UnknownFormat;
+    type Err = crate::dump::UnknownFormat;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         s.parse::<Format>().map(Self::from)
@@ -171,7 +171,7 @@ impl FromStr for FormatName {
 }
 
 impl TryFrom<String> for FormatName {
-    type Error = crate::UnknownFormat;
+    type Error = crate::dump::UnknownFormat;
 
     fn try_from(name: String) -> Result<Self, Self::Error> {
         name.parse()

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use guestdump::{Error, Progress};
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::Target;
+use guestdump::{Error, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::RearrangeArgs;
