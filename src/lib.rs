@@ -121,7 +121,7 @@
 //!
 //! Each codec is a feature; [`Format::available`] lists the formats that the
 //! present build can write. A feature adds choices and does not change the bytes of a
-//! dump: [`DumpOptions::compressor`] chooses `libdeflate` or `minilzo`. Without any feature the crate links thiserror and
+//! dump: [`KdumpOptions`] chooses `libdeflate` or `minilzo`. Without any feature the crate links thiserror and
 //! zerocopy alone, and dumps into what the caller has: a [`sink::StreamSink`], a
 //! [`sink::BufferSink`], a [`DumpSink`] of its own.
 //!
@@ -149,7 +149,7 @@
 //! - The dump is the same for every number of threads.
 //! - Memory that the owner calls unpopulated is never read.
 //! - A dump that failed never has the name of a finished one, unless it was to
-//!   be kept ([`DumpOptions::keep_partial`]), and says that it is incomplete.
+//!   be kept ([`KdumpOptions::raw_or_partial`]), and says that it is incomplete.
 //! - Guest memory is never written; memory use does not depend on what the
 //!   guest claims.
 

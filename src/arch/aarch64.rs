@@ -90,7 +90,7 @@ json_struct! {
         /// The scalable vector registers, if the CPU has them.
         pub sve: Option<Sve>,
         /// TTBR0_EL1: page tables of low addresses. No note has it, nor the
-        /// next two; they are for [`crate::DumpOptions::paging`].
+        /// next two; they are for [`crate::ElfOptions::paging`].
         pub ttbr0: u64,
         /// TTBR1_EL1: page tables of high addresses.
         pub ttbr1: u64,

@@ -107,7 +107,7 @@ json_struct! {
         pub gs_cb: [u64; 4],
         /// What KVM's `KVM_PV_DUMP_CPU` gives for a CPU of a protected guest,
         /// as it is. See also
-        /// [`DumpOptions::sections`](crate::DumpOptions::sections).
+        /// [`ElfOptions::sections`](crate::ElfOptions::sections).
         pub pv_cpu_data: Option<Vec<u8>>,
     }
 }

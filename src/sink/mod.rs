@@ -61,7 +61,7 @@ pub use target::{Target, TargetError};
 ///
 /// A dump calls [`access`](Self::access) once, writes, and calls
 /// [`finish`](Self::finish) once if everything went well, or if it failed and
-/// what there is was to be kept ([`crate::DumpOptions::keep_partial`]). After
+/// what there is was to be kept ([`crate::KdumpOptions::raw_or_partial`]). After
 /// any other failure `finish` is not called: a sink that is dropped unfinished must leave
 /// nothing behind that looks like a finished dump.
 pub trait DumpSink: Send {

@@ -13,7 +13,7 @@ const WINDOWS_7_KDBG: u32 = 0x340;
 /// A virtual CPU whose registers are not in the guest's memory in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkippedCpu {
-    /// Index in [`DumpOptions::cpus`](crate::DumpOptions::cpus).
+    /// Index in [`GuestInfo::cpus`](crate::GuestInfo::cpus).
     pub cpu: usize,
     /// Why.
     pub why: SkipReason,
