@@ -137,7 +137,8 @@
 //! | `demo` | no | the built-in synthetic guest | |
 //! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
 //! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
-//! | `serde` | no | JSON: registers by name; `guestdump::qapi`, QEMU's dump commands for a monitor's own API | MIT or Apache-2.0 |
+//! | `serde` | no | serde's traits for registers by name and numbers | MIT or Apache-2.0 |
+//! | `qapi` | no | `guestdump::qapi`, QEMU's dump commands for a VMM's own API; with `serde` | MIT or Apache-2.0 |
 //! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
 //! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
 //! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
@@ -173,7 +174,7 @@ pub mod memory;
 mod pipeline;
 #[cfg(feature = "file")]
 pub mod process_core;
-#[cfg(feature = "serde")]
+#[cfg(feature = "qapi")]
 pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;

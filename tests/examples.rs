@@ -27,7 +27,7 @@ fn features() -> Vec<&'static str> {
         ("demo", cfg!(feature = "demo")),
         ("mapped", cfg!(feature = "mapped")),
         ("qemu", cfg!(feature = "qemu")),
-        ("serde", cfg!(feature = "serde")),
+        ("qapi", cfg!(feature = "qapi")),
         ("vm-memory", cfg!(feature = "vm-memory")),
         ("vm-memory-0-17", cfg!(feature = "vm-memory-0-17")),
         ("kvm-bindings", cfg!(feature = "kvm-bindings")),
@@ -235,7 +235,7 @@ fn minimal_vmm() {
     }
 }
 
-#[cfg(all(feature = "demo", feature = "serde"))]
+#[cfg(all(feature = "demo", feature = "qapi"))]
 #[test]
 fn qmp_server() {
     use std::io::{BufReader, Write};

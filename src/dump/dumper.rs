@@ -134,7 +134,7 @@ impl Claim<'_> {
     }
 
     /// The dump failed before it began.
-    #[cfg(feature = "serde")]
+    #[cfg(feature = "qapi")]
     pub(crate) fn fail(self) {
         let job = DumpJob::failed(self.progress.clone());
         self.give_place_to(job);

@@ -147,7 +147,7 @@ impl DumpJob {
     }
 
     /// Makes a job that failed before it began.
-    #[cfg(feature = "serde")]
+    #[cfg(feature = "qapi")]
     pub(super) fn failed(progress: Progress) -> Self {
         Self {
             progress,

@@ -19,7 +19,7 @@ pub use error::{Error, Result};
 pub use exclusion::{ExclusionSummary, OnUnknownKernel};
 pub use format::{Format, UnknownFormat};
 pub use format_options::{ElfOptions, FormatOptions, KdumpOptions, NotInFormat, WinDmpOptions};
-#[cfg(feature = "serde")]
+#[cfg(feature = "qapi")]
 pub(crate) use job::dump_work;
 pub use job::{DumpJob, DumpStatus};
 pub use options::DumpOptions;
