@@ -167,7 +167,7 @@ mod dump;
 pub mod elf;
 mod fault;
 pub mod guest;
-#[cfg(feature = "file")]
+#[cfg(any(feature = "file", feature = "mapped"))]
 mod host;
 pub mod kdump;
 pub mod memory;

@@ -1,5 +1,5 @@
-//! What the crates of the field hold, as this crate takes it. Each adapter is
-//! a feature, and nothing else in this crate knows of it.
+//! Adapters from types of other crates to types of this crate. Each adapter is a feature,
+//! and nothing else in this crate depends on it.
 //!
 //! | feature | module | from | to |
 //! |---|---|---|---|
@@ -10,11 +10,11 @@
 #[cfg(feature = "kvm-bindings")]
 pub mod kvm;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
-mod mapped;
+mod mapped_regions;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
-mod part;
+mod region_part;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
-mod proc_self;
+mod vm_memory_options;
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 mod vm_memory_version;
 

@@ -20,16 +20,14 @@
 //! ```
 //!
 //! - **Ranges** are the regions.
-//! - **Reads** copy. The default goes through the kernel, so that memory that
-//!   cannot be read, because its file was truncated for example, is an error
-//!   and not a SIGBUS ([`Reads`]).
-//! - **Untouched memory** is not read. Of a file that is mapped shared,
-//!   `SEEK_DATA` tells what is touched; of anonymous memory
-//!   `/proc/self/pagemap` does: pages in memory and pages in swap. Of a file
-//!   that is mapped privately, as a restored snapshot, both together count.
-//!   What nobody can tell of counts as touched: shared memory without a file,
-//!   pages that a userfaultfd serves, a system without `/proc`
-//!   ([`Populated`]).
-//! - **Hot-plug**: each `VmMemory` is of one moment. Make one for each dump.
+//! - **Reads** copy. By default, the kernel copies, so memory that cannot be read, because
+//!   its file was truncated for example, is an error instead of a SIGBUS ([`Reads`]).
+//! - **Untouched memory** is not read ([`Populated`]). For a file that is mapped shared,
+//!   `SEEK_DATA` tells what is touched. For anonymous memory, `/proc/self/pagemap` tells:
+//!   pages in memory and pages in swap. For a file that is mapped privately, such as a
+//!   restored snapshot, both together tell. All other memory counts as touched: shared
+//!   memory without a file, pages that a userfaultfd serves, a system without `/proc`.
+//! - **Hot-plug** is not followed: a `VmMemory` is a view of one moment. Make one for each
+//!   dump.
 
 crate::adapters::vm_memory_version::vm_memory_adapter!(vm_memory_0_17, GuestMemory);

@@ -1,5 +1,5 @@
-//! The adapter to one version of vm-memory. Versions differ in the crate's
-//! name here, and in the name of the trait.
+//! The adapter to a version of vm-memory, as a macro. Versions differ in the name of the
+//! crate and in the name of the trait.
 
 macro_rules! vm_memory_adapter {
     ($vm_memory:ident, $Backend:ident) => {
@@ -12,43 +12,43 @@ macro_rules! vm_memory_adapter {
             $Backend as Backend,
         };
 
-        pub use crate::adapters::mapped::{Populated, Reads, VmMemoryError};
+        pub use crate::adapters::vm_memory_options::{Populated, Reads, VmMemoryError};
 
-        use crate::adapters::mapped::Mapped;
-        use crate::adapters::part::Part;
+        use crate::adapters::mapped_regions::MappedRegions;
+        use crate::adapters::region_part::RegionPart;
         use crate::memory::{GuestMemory, MemoryRange, not_ram};
 
-        /// Guest memory of vm-memory, ready to be dumped. `T` is a reference
-        /// to it or owns it: `&GuestMemoryMmap`, `Arc<GuestMemoryMmap>`, or the
-        /// snapshot that `GuestMemoryAtomic::memory` gives.
+        /// Guest memory of vm-memory, ready to be dumped. `T` refers to the memory or owns
+        /// it: `&GuestMemoryMmap`, `Arc<GuestMemoryMmap>`, or the snapshot that
+        /// `GuestMemoryAtomic::memory` returns.
         #[derive(Debug)]
         pub struct VmMemory<T> {
             memory: T,
-            mapped: Mapped,
+            mapped: MappedRegions,
         }
 
         impl<T> VmMemory<T>
         where
             T: Deref<Target: Backend> + Send + Sync,
         {
-            /// All regions of `memory`, in any order.
+            /// Makes guest memory of all regions of `memory`, in any order.
             ///
-            /// How they are mapped is looked up once, when the first dump asks
-            /// what is populated: regions that are added or mapped anew later
-            /// need a new `VmMemory`.
+            /// The mappings of the regions are looked up once, when the first dump asks
+            /// what is populated. Regions that are added or mapped again later need a new
+            /// `VmMemory`.
             ///
             /// # Errors
             ///
-            /// If a region is not made of whole pages of 4096 bytes, or regions
+            /// If a region does not consist of whole pages of 4096 bytes, or regions
             /// overlap.
             pub fn new(memory: T) -> Result<Self, VmMemoryError> {
                 let parts = memory.iter().map(part).collect::<Result<_, _>>()?;
-                let mapped = Mapped::new(parts)?;
+                let mapped = MappedRegions::new(parts)?;
                 Ok(Self { memory, mapped })
             }
 
-            /// Only what lies in `ranges`, in any order: the plugged part of
-            /// memory that can be hot-plugged, for example.
+            /// Restricts the memory to `ranges`, in any order. This is for the plugged part
+            /// of hot-pluggable memory, for example.
             ///
             /// # Errors
             ///
@@ -58,21 +58,21 @@ macro_rules! vm_memory_adapter {
                 Ok(Self { mapped, ..self })
             }
 
-            /// How memory is read.
+            /// Sets how memory is read.
             #[must_use]
             pub fn reads(self, reads: Reads) -> Self {
                 let mapped = self.mapped.reads(reads);
                 Self { mapped, ..self }
             }
 
-            /// Where it comes from which memory was ever touched.
+            /// Sets the source that tells which memory was ever touched.
             #[must_use]
             pub fn populated(self, populated: Populated) -> Self {
                 let mapped = self.mapped.populated(populated);
                 Self { mapped, ..self }
             }
 
-            /// vm-memory's volatile copy out of one region.
+            /// Reads by vm-memory's volatile copy, out of one region.
             fn read_volatile(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
                 let (region, at) = self
                     .memory
@@ -82,13 +82,15 @@ macro_rules! vm_memory_adapter {
             }
         }
 
-        fn part<R: GuestMemoryRegion>(region: &R) -> Result<Part, VmMemoryError> {
+        /// Describes a region of vm-memory.
+        fn part<R: GuestMemoryRegion>(region: &R) -> Result<RegionPart, VmMemoryError> {
             let range = MemoryRange::new(region.start_addr().raw_value(), region.len())?;
             let host = region.get_host_address(MemoryRegionAddress(0)).ok();
             let file = region
                 .file_offset()
                 .map(|file| (Arc::clone(file.arc()), file.start()));
-            Ok(Part::new(range, host.map(|host| host.addr() as u64), file))
+            let host = host.map(|host| host.addr() as u64);
+            Ok(RegionPart::new(range, host, file))
         }
 
         impl<T> GuestMemory for VmMemory<T>

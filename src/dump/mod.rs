@@ -29,8 +29,9 @@ pub use summary::{PagingSummary, Summary};
 use plan::Plan;
 
 use crate::fault::Fault;
-use crate::memory::throttled::{Monotonic, Throttled};
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, OnReadError, Tolerant, UnreadableLog};
+use crate::memory::{
+    GuestMemory, MIN_PAGE_SIZE, Monotonic, OnReadError, Throttled, Tolerant, UnreadableLog,
+};
 use crate::pipeline::CHUNK_SIZE;
 use crate::sink::{DumpSink, SinkAccess};
 use crate::workers::{Threads, panic_message};

@@ -1,8 +1,8 @@
-//! Reading and writing files without pushing what the host works with out of
-//! its page cache.
+//! Reads and writes of files that leave nothing in the host's page cache.
 //!
-//! Linux reads and writes files through that cache. A dump reads and writes
-//! each byte once, and may be larger than the host's memory.
+//! Linux reads and writes files through that cache. A dump reads and writes each byte
+//! once and may be larger than the host's memory, so caching it only evicts the pages of
+//! other programs.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -13,24 +13,25 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// Bytes that are written until they begin to go to the disk.
+/// Number of bytes that are written before their transfer to the disk begins.
 const EARLY: u64 = 8 << 20;
 
-/// Bytes that may wait for the disk; a multiple of [`EARLY`].
+/// Number of bytes that may wait for the disk; a multiple of [`EARLY`].
 const WAITING: u64 = 64 << 20;
 
-/// Keeps a file that is written out of the page cache.
+/// Keeps a file out of the page cache while it is written.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBehind {
     written: AtomicU64,
 }
 
 impl WriteBehind {
-    /// Takes note of `bytes` that were just written to `file`.
+    /// Records that `bytes` were written to `file`, and flushes the file if enough of
+    /// them wait for the disk.
     ///
     /// # Errors
     ///
-    /// If the disk did not take what was written before.
+    /// If earlier bytes could not be written to the disk.
     pub(crate) fn wrote(&self, file: &File, bytes: u64) -> io::Result<()> {
         let before = self.written.fetch_add(bytes, Relaxed);
         let after = before + bytes;
@@ -43,11 +44,11 @@ impl WriteBehind {
         Ok(())
     }
 
-    /// Waits until the disk has everything.
+    /// Waits until all bytes of `file` are on the disk.
     ///
     /// # Errors
     ///
-    /// If it does not take it.
+    /// If they could not be written there.
     pub(crate) fn finish(&self, file: &File) -> io::Result<()> {
         file.sync_data()?;
         drop_cached(file, 0, 0);
@@ -55,16 +56,20 @@ impl WriteBehind {
     }
 }
 
-/// Reads files and leaves nothing of them in the page cache that was not
-/// there before, as far as the system can do that: where two threads read at
-/// once, some pages may stay.
+/// Reads files without adding to the page cache. Some pages may stay there if two threads
+/// read at once.
 #[derive(Debug, Default)]
 pub(crate) struct ReadOnce {
-    /// The system cannot read past the cache, or not from such files.
+    /// Whether the system cannot read past the cache, or cannot do so from these files.
     without: AtomicBool,
 }
 
 impl ReadOnce {
+    /// Fills `buf` from `offset` of `file` on.
+    ///
+    /// # Errors
+    ///
+    /// If not every byte can be read.
     pub(crate) fn read_exact_at(&self, file: &File, buf: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
         while done < buf.len() && !self.without.load(Relaxed) {
@@ -88,9 +93,9 @@ impl ReadOnce {
     }
 }
 
-/// `RWF_DONTCACHE` of Linux 6.14 (include/uapi/linux/fs.h): what this read
-/// brings into the cache leaves it again; what was there stays. Older systems
-/// and file systems that cannot do it answer `EOPNOTSUPP`.
+/// Reads with `RWF_DONTCACHE` of Linux 6.14 (include/uapi/linux/fs.h): pages that this
+/// read adds to the cache leave it again, and pages that were there stay. Older systems,
+/// and file systems without support, answer `EOPNOTSUPP`.
 #[cfg(target_os = "linux")]
 fn read_uncached(file: &File, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
     use rustix::io::{ReadWriteFlags, preadv2};
@@ -103,9 +108,8 @@ fn read_uncached(_: &File, _: &mut [u8], _: u64) -> Result<usize, Errno> {
     Err(Errno::NOSYS)
 }
 
-/// Drops the hole at `offset`, if there is one. Linux reads ahead, also into
-/// holes, where a dump does not read, so that nothing else would drop those
-/// pages.
+/// Drops the pages of the hole at `offset`, if there is one. Linux also reads ahead into
+/// holes. A dump does not read them, so no later read would drop those pages.
 fn drop_hole(file: &File, offset: u64) {
     match rustix::fs::seek(file, SeekFrom::Data(offset)) {
         Ok(data) if data > offset => drop_cached(file, offset, data - offset),
@@ -114,10 +118,10 @@ fn drop_hole(file: &File, offset: u64) {
     }
 }
 
-/// Drops pages of `file` from the cache: `len` bytes, 0 for all up to the end.
-/// Linux begins to write those that the disk does not have yet, and keeps
-/// them, as it keeps what is mapped (mm/fadvise.c). It is advice: files that
-/// do not take it are none the worse.
+/// Drops `len` bytes of `file` from the cache; 0 means all up to the end.
+///
+/// Linux keeps pages that are mapped or not yet on the disk, and begins to write the
+/// latter (mm/fadvise.c). The call is advice, so its errors are ignored.
 #[cfg(target_os = "linux")]
 fn drop_cached(file: &File, offset: u64, len: u64) {
     use rustix::fs::{Advice, fadvise};
@@ -133,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_is_read_past_the_cache_and_through_it() {
+    fn reads_past_the_cache_and_through_it_give_equal_bytes() {
         let bytes: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(&bytes, 0).unwrap();
@@ -141,7 +145,7 @@ mod tests {
             let read_once = ReadOnce {
                 without: without.into(),
             };
-            // What nobody has written to the disk yet is not lost.
+            // Pages that are not on the disk yet survive the first read.
             for _ in 0..2 {
                 let mut read = vec![0; 90_000];
                 read_once.read_exact_at(&file, &mut read, 5000).unwrap();
@@ -153,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_that_does_not_take_it_is_an_error() {
+    fn a_file_that_cannot_be_flushed_is_an_error() {
         // A pipe has no disk: fdatasync(2) gives EINVAL.
         let (_reader, writer) = io::pipe().unwrap();
         let pipe = File::from(std::os::fd::OwnedFd::from(writer));

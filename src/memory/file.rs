@@ -1,14 +1,17 @@
 //! Guest memory in one or several files.
+#![forbid(unsafe_code)]
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use crate::host::holes;
 use crate::host::page_cache::ReadOnce;
-use crate::memory::file_data::{SHORT, is_on_tmpfs, next_extent, next_extent_in_steps, next_start};
+use crate::memory::file_extents::search_file;
 use crate::memory::{
-    GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, find_range, not_ram, validate_ranges,
+    GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, next_populated_by_range, read_by_range,
+    validate_ranges,
 };
 
 /// A range of guest memory and the place in a file where its bytes lie.
@@ -22,12 +25,19 @@ pub struct FileRegion {
     pub offset: u64,
 }
 
-/// Guest memory that lies in files: the RAM backing file of a virtual
-/// machine (memfd, tmpfs, hugetlbfs, plain file) or a saved image of it.
+impl FileRegion {
+    /// The file offset of the byte at `gpa`, which lies in the range.
+    fn offset_of(&self, gpa: u64) -> u64 {
+        self.offset + (gpa - self.range.start())
+    }
+}
+
+/// Guest memory that lies in files: the RAM backing file of a virtual machine (memfd,
+/// tmpfs, hugetlbfs, plain file) or a saved image of it.
 ///
-/// The files are read with `pread`, not mapped: a file that shrinks gives an
-/// error instead of a signal. Their holes (`SEEK_DATA`, `SEEK_HOLE`) count as not populated
-/// and are not read, but for those of tmpfs beside data in the same 64 KiB, which takes no
+/// The files are read with `pread` and not mapped, so a file that shrinks is an error
+/// instead of a signal. Their holes (`SEEK_DATA`, `SEEK_HOLE`) are not populated and are
+/// not read. On tmpfs, a hole that shares 64 KiB with data may be read, which takes no
 /// memory.
 ///
 /// ```no_run
@@ -57,11 +67,11 @@ pub struct FileMemory {
 }
 
 impl FileMemory {
-    /// Guest memory of `regions`, in ascending order of address.
+    /// Makes guest memory of `regions`, which ascend by address.
     ///
     /// # Errors
     ///
-    /// - [`FileMemoryError::Range`] for a bad list;
+    /// - [`FileMemoryError::Range`] if the list of ranges is invalid;
     /// - [`FileMemoryError::Short`] if a region reaches past the end of its
     ///   file;
     /// - [`FileMemoryError::Metadata`] if a file's size cannot be read.
@@ -80,18 +90,18 @@ impl FileMemory {
             }
         }
         Ok(Self {
-            on_tmpfs: regions.iter().all(|region| is_on_tmpfs(&region.file)),
+            on_tmpfs: regions.iter().all(|r| holes::is_on_tmpfs(&r.file)),
             regions,
             read_once: None,
         })
     }
 
-    /// One file that holds guest memory from guest-physical address 0 on. A
-    /// part of a page at its end is left out.
+    /// Makes guest memory of one file that contains the guest-physical addresses from 0
+    /// on. An incomplete page at the end of the file is omitted.
     ///
     /// # Errors
     ///
-    /// As for [`new`](Self::new); a file shorter than a page has no range.
+    /// As [`new`](Self::new). A file shorter than a page is [`RangeError::Empty`].
     pub fn flat(file: File) -> Result<Self, FileMemoryError> {
         let size = size_of(&file)?;
         Self::new(vec![FileRegion {
@@ -101,22 +111,18 @@ impl FileMemory {
         }])
     }
 
-    /// Whether reading leaves the files out of the host's page cache, as dd's
-    /// `iflag=nocache`. Files on tmpfs and hugetlbfs have no other place; they
-    /// take no notice.
+    /// Sets whether reading keeps the files out of the host's page cache, as dd's
+    /// `iflag=nocache` does. Files on tmpfs and hugetlbfs live in that cache and ignore
+    /// the setting.
     ///
-    /// Nothing is ever lost by it, but it is made for files that nobody uses
-    /// now, such as a saved image. Before Linux 6.14 it also drops what others
-    /// had read of the file, and begins to write to the disk what others have
-    /// changed: leave it out there for the memory of a guest that runs.
+    /// The setting is for files that no other program uses, such as a saved image. Before
+    /// Linux 6.14, it also drops pages that other programs had read, and begins to write
+    /// changed pages to the disk. Do not use it there for the memory of a running guest.
+    /// No data is ever lost.
     #[must_use]
     pub fn nocache(mut self, nocache: bool) -> Self {
         self.read_once = nocache.then(ReadOnce::default);
         self
-    }
-
-    fn region(&self, gpa: u64) -> Option<&FileRegion> {
-        find_range(&self.regions, gpa, |r| r.range).map(|index| &self.regions[index])
     }
 }
 
@@ -124,7 +130,7 @@ impl FileMemory {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileMemoryError {
-    /// The list of ranges is bad.
+    /// The list of ranges is invalid.
     #[error(transparent)]
     Range(#[from] RangeError),
     /// A region reaches past the end of its file.
@@ -154,50 +160,36 @@ impl GuestMemory for FileMemory {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buf.len() {
-            let at = gpa + done as u64;
-            let region = self.region(at).ok_or_else(|| not_ram(gpa, buf.len()))?;
-            let left = region.range.end() - at;
-            let n = left.min((buf.len() - done) as u64) as usize;
-            let offset = region.offset + (at - region.range.start());
-            let part = &mut buf[done..done + n];
+        read_by_range(&self.regions, range_of, gpa, buf, |region, gpa, buf| {
+            let offset = region.offset_of(gpa);
             match &self.read_once {
-                None => region.file.read_exact_at(part, offset)?,
-                Some(read_once) => read_once.read_exact_at(&region.file, part, offset)?,
+                None => region.file.read_exact_at(buf, offset),
+                Some(read_once) => read_once.read_exact_at(&region.file, buf, offset),
             }
-            done += n;
-        }
-        Ok(())
+        })
     }
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        let mut rest = Some(range);
-        while let Some(part) = rest {
-            let region = self
-                .region(part.start())
-                .ok_or_else(|| not_ram(part.start(), 1))?;
-            let Some(here) = part.intersection(&region.range) else {
-                break;
-            };
-            let offset = region.offset + (here.start() - region.range.start());
-            // Where little is asked for, it is not worth while to find where the
-            // data ends: reading a hole does no harm here.
+        next_populated_by_range(&self.regions, range_of, range, |region, here| {
             let file = &region.file;
-            let found = if here.size() <= SHORT {
-                next_start(file, offset, here)?.and_then(|start| here.starting_at(start))
-            } else if self.on_tmpfs {
-                next_extent_in_steps(file, offset, here)?
-            } else {
-                next_extent(file, offset, here)?
-            };
-            if found.is_some() {
-                return Ok(found);
-            }
-            rest = part.starting_at(here.end());
-        }
-        Ok(None)
+            search_file(here, region.offset_of(here.start()), |offsets| {
+                // Finding the end of the data is not worth while in a short range, because
+                // reading a hole does no harm here.
+                if here.size() <= holes::SHORT {
+                    let start = holes::next_data(file, offsets)?;
+                    Ok(start.map(|start| start..offsets.end))
+                } else if self.on_tmpfs {
+                    holes::next_extent_in_steps(file, offsets)
+                } else {
+                    holes::next_extent(file, offsets)
+                }
+            })
+        })
     }
+}
+
+fn range_of(region: &FileRegion) -> MemoryRange {
+    region.range
 }
 
 #[cfg(test)]
@@ -227,9 +219,9 @@ mod tests {
         assert_eq!(&buf, b"data");
     }
 
-    /// To find the end of all data there takes as long as there is data.
+    /// The exact end of data is not looked for there, because that takes long.
     #[test]
-    fn on_tmpfs_extents_are_of_steps_and_not_long() {
+    fn extents_on_tmpfs_are_short_and_end_at_steps() {
         const MIB: u64 = 1 << 20;
         const KIB: u64 = 1 << 10;
         let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC);
@@ -239,7 +231,7 @@ mod tests {
             file.write_all_at(&vec![1; len as usize], at)
                 .expect("write")
         };
-        // A page, two pages with a hole of one step between, and 5 MiB.
+        // One page; two pages with a hole of one step between them; 5 MiB.
         fill(3 * MIB + 20 * KIB, 4 * KIB);
         fill(4 * MIB, 4 * KIB);
         fill(4 * MIB + 128 * KIB, 4 * KIB);
@@ -270,7 +262,7 @@ mod tests {
 
     /// A saved image may have a header of any length before memory.
     #[test]
-    fn on_tmpfs_memory_may_begin_anywhere_in_the_file() {
+    fn memory_on_tmpfs_may_begin_anywhere_in_the_file() {
         const MIB: u64 = 1 << 20;
         for offset in [1, 0x6ac, 0xfff, 0x1000, 0x1_0001, 0x1_0800] {
             let memfd = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC);
@@ -364,7 +356,7 @@ mod tests {
         let mut buf = [0u8; 0x1000];
         let error = memory.read(0x1000, &mut buf).expect_err("short file");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
-        // What is lost is no hole. All before it is one.
+        // Truncated bytes count as populated; everything before them is a hole.
         let lost = memory.next_populated(range(0, 0x2000)).expect("seek");
         assert_eq!(lost, Some(range(0x1000, 0x1000)));
         file.set_len(0x1800).expect("set_len");

@@ -1,24 +1,21 @@
-//! Guest memory that this process has mapped, read without a risk.
+//! Guest memory that this process has mapped, read without the risk of a signal.
 #![forbid(unsafe_code)]
 
-use std::io::{self, IoSliceMut};
+use std::io;
 
-use nix::sys::uio::{RemoteIoVec, process_vm_readv};
-use nix::unistd::Pid;
+use crate::host::process_memory::Process;
+use crate::memory::{GuestMemory, MemoryRange, RangeError, read_by_range, validate_ranges};
 
-use crate::memory::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
-
-/// Guest memory at addresses of this process, as a virtual machine monitor
-/// has it mapped. Needs the feature `mapped`, and Linux.
+/// Guest memory at addresses of this process, where a virtual machine monitor has mapped
+/// it. Needs the feature `mapped`, and Linux.
 ///
-/// The kernel reads it, with `process_vm_readv` from the process itself: what
-/// would be SIGBUS or SIGSEGV to a copying loop is an error of
-/// [`read`](GuestMemory::read), for a page of a file that was cut short, for
-/// one with a hardware error, for one that is no longer mapped. A seccomp
-/// filter must allow the call.
+/// The kernel reads the memory, with `process_vm_readv` on the process itself. A page that
+/// was truncated, has a hardware error or is no longer mapped is an error of
+/// [`read`](GuestMemory::read). A copying loop would end with SIGBUS or SIGSEGV there. A
+/// seccomp filter must allow the call.
 ///
-/// All counts as populated. Where the mapping is of a file or a memory file,
-/// [`FileMemory`](crate::memory::FileMemory) reads as safely and passes over holes.
+/// All memory counts as populated. If a file or a memory file is mapped,
+/// [`FileMemory`](crate::memory::FileMemory) reads as safely and skips holes.
 ///
 /// ```
 /// use guestdump::memory::{GuestMemory, MappedMemory, MemoryRange};
@@ -39,12 +36,12 @@ pub struct MappedMemory {
 }
 
 impl MappedMemory {
-    /// Guest memory of `regions`: each a guest-physical range and the address
-    /// in this process where it begins, in ascending order of range.
+    /// Makes guest memory of `regions`, which ascend by range. Each is a guest-physical
+    /// range and the address in this process where it begins.
     ///
     /// # Errors
     ///
-    /// Every [`RangeError`]; [`RangeError::Overflow`] also for a range that
+    /// Every [`RangeError`]. [`RangeError::Overflow`] is also returned for a range that
     /// reaches past the end of the address space of the process.
     pub fn new(
         regions: impl IntoIterator<Item = (MemoryRange, usize)>,
@@ -71,35 +68,10 @@ impl GuestMemory for MappedMemory {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        let len = buf.len();
-        let (mut gpa, mut rest) = (gpa, buf);
-        while !rest.is_empty() {
-            let index = find_range(&self.regions, gpa, |region| region.0);
-            let (range, address) = self.regions[index.ok_or_else(|| not_ram(gpa, len))?];
-            let n = rest.len().min((range.end() - gpa) as usize);
-            let (here, behind) = rest.split_at_mut(n);
-            read_process(Pid::this(), address + (gpa - range.start()) as usize, here)?;
-            gpa += n as u64;
-            rest = behind;
-        }
-        Ok(())
+        let range_of = |region: &(MemoryRange, usize)| region.0;
+        read_by_range(&self.regions, range_of, gpa, buf, |region, gpa, buf| {
+            let (range, address) = region;
+            Process::Own.read(*address as u64 + (gpa - range.start()), buf)
+        })
     }
-}
-
-/// Fills `buf` from the address `base` of a process on.
-pub(crate) fn read_process(pid: Pid, mut base: usize, mut buf: &mut [u8]) -> io::Result<()> {
-    while !buf.is_empty() {
-        let len = buf.len();
-        let n = process_vm_readv(
-            pid,
-            &mut [IoSliceMut::new(buf)],
-            &[RemoteIoVec { base, len }],
-        )?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        base += n;
-        buf = &mut buf[n..];
-    }
-    Ok(())
 }

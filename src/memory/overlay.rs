@@ -1,18 +1,39 @@
-//! Guest memory with some bytes that differ: a dump has them, the guest's
-//! own memory is not written.
+//! Guest memory with patches: a dump contains the patched bytes, and the guest's own
+//! memory is not written.
 #![forbid(unsafe_code)]
 
 use std::io;
 
-use crate::guest::windows::WinDmpError;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, is_ram, read_populated};
 
-/// Bytes that a dump has instead of the guest's.
+/// Bytes that replace those of the guest in a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Patch {
     /// Guest-physical address.
     pub(crate) gpa: u64,
     pub(crate) bytes: Vec<u8>,
+}
+
+/// Why patches of guest memory are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OverlayError {
+    /// A patch is not all RAM.
+    #[error(
+        "{len} bytes at guest-physical address {gpa:#x} are to differ in the dump, but are not all RAM"
+    )]
+    OutsideRam {
+        /// Guest-physical address of the patch.
+        gpa: u64,
+        /// Length of the patch in bytes.
+        len: usize,
+    },
+    /// Two patches replace the same byte.
+    #[error("the byte at guest-physical address {gpa:#x} is to differ in two ways")]
+    Overlap {
+        /// Guest-physical address of the byte.
+        gpa: u64,
+    },
 }
 
 impl Patch {
@@ -21,39 +42,40 @@ impl Patch {
     }
 }
 
-/// Patches that are all in RAM, by address, without overlap.
+/// Patches that all lie in RAM, in ascending order and without overlap.
 #[derive(Debug, Default)]
 pub(crate) struct Patches(Vec<Patch>);
 
 impl Patches {
-    /// Checks `patches` of memory whose ranges are `ranges`.
+    /// Checks and sorts `patches` of memory whose ranges are `ranges`. Empty patches are
+    /// dropped.
     ///
     /// # Errors
     ///
-    /// - [`WinDmpError::PatchOutsideRam`] if bytes are not in `ranges`;
-    /// - [`WinDmpError::PatchOverlap`] if a byte is in two patches.
+    /// - [`OverlayError::OutsideRam`] if bytes are not in `ranges`;
+    /// - [`OverlayError::Overlap`] if a byte is in two patches.
     pub(crate) fn new(
         ranges: &[MemoryRange],
         mut patches: Vec<Patch>,
-    ) -> Result<Self, WinDmpError> {
+    ) -> Result<Self, OverlayError> {
         patches.retain(|patch| !patch.bytes.is_empty());
         patches.sort_by_key(|patch| patch.gpa);
         for patch in &patches {
             let (gpa, len) = (patch.gpa, patch.bytes.len());
             if !is_ram(ranges, gpa, len as u64) {
-                return Err(WinDmpError::PatchOutsideRam { gpa, len });
+                return Err(OverlayError::OutsideRam { gpa, len });
             }
         }
         for pair in patches.windows(2) {
             if pair[0].end() > pair[1].gpa {
                 let gpa = pair[1].gpa;
-                return Err(WinDmpError::PatchOverlap { gpa });
+                return Err(OverlayError::Overlap { gpa });
             }
         }
         Ok(Self(patches))
     }
 
-    /// Those that have bytes in `start..end`.
+    /// Iterates over the patches that intersect `start..end`.
     fn touching(&self, start: u64, end: u64) -> impl Iterator<Item = &Patch> {
         let first = self.0.partition_point(|patch| patch.end() <= start);
         self.0[first..]
@@ -62,28 +84,13 @@ impl Patches {
     }
 }
 
-/// `memory` with `patches` over it.
+/// Guest memory in which `patches` replace bytes of `memory`.
 pub(crate) struct Overlay<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
     pub(crate) patches: &'a Patches,
 }
 
-/// Whether all of the `len` bytes at `gpa` lie in `ranges`, which ascend.
-pub(crate) fn is_ram(ranges: &[MemoryRange], mut gpa: u64, len: u64) -> bool {
-    let Some(end) = gpa.checked_add(len) else {
-        return false;
-    };
-    let first = ranges.partition_point(|range| range.end() <= gpa);
-    for range in &ranges[first..] {
-        if gpa >= end || range.start() > gpa {
-            break;
-        }
-        gpa = range.end();
-    }
-    gpa >= end
-}
-
-/// The pages that have the bytes from `start` up to `end`, all of it RAM.
+/// Widens `start..end`, which lies in RAM, to whole pages.
 fn whole_pages(start: u64, end: u64) -> MemoryRange {
     let first = start / MIN_PAGE_SIZE;
     MemoryRange::of_frames(first, end.div_ceil(MIN_PAGE_SIZE) - first, MIN_PAGE_SIZE)
@@ -100,7 +107,8 @@ impl GuestMemory for Overlay<'_> {
         if patches.peek().is_none() {
             return self.memory.read(gpa, buf);
         }
-        // The page may be populated in the dump only.
+        // `next_populated` of the overlay also calls pages populated that only a patch
+        // populates, and these must not be read.
         read_populated(self.memory, whole_pages(gpa, end), gpa, buf)?;
         for patch in patches {
             let (from, to) = (patch.gpa.max(gpa), patch.end().min(end));
@@ -110,7 +118,7 @@ impl GuestMemory for Overlay<'_> {
         Ok(())
     }
 
-    /// A page with a patch is populated, whatever the memory says.
+    /// Finds the first extent that is populated in the memory or has a patch.
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         let found = self.memory.next_populated(range)?;
         let mut patches = self.patches.touching(range.start(), range.end());
@@ -148,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn only_patched_bytes_differ_and_the_source_stays() {
+    fn only_patched_bytes_differ_and_the_source_is_unchanged() {
         let ram: Vec<u8> = (0..0x4000u32).map(|i| (i / 3) as u8).collect();
         let before = ram.clone();
         let memory = SliceMemory::new([(0x1000, &ram[..])]).unwrap();
-        // Over a page border; up to the end of a page; one byte.
+        // Across a page border; up to the end of a page; one byte.
         let list = vec![
             patch(0x4fff, 1, 3),
             patch(0x1ff0, 0x20, 1),
@@ -186,7 +194,7 @@ mod tests {
         assert_eq!(ram, before);
     }
 
-    /// Nothing of it was ever touched.
+    /// Memory that is not populated and must not be read.
     struct Untouched;
 
     impl GuestMemory for Untouched {
@@ -202,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_patched_page_is_populated_though_the_guest_never_touched_it() {
+    fn a_patched_page_is_populated_even_if_the_memory_is_not() {
         let list = vec![patch(0x2ff0, 0x20, 9), patch(0x6000, 1, 8)];
         let patches = Patches::new(&Untouched.ranges(), list).unwrap();
         let overlay = Overlay {
@@ -220,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn patches_outside_ram_and_on_one_another_are_refused() {
+    fn patches_that_overlap_or_lie_outside_ram_are_refused() {
         let ranges = [
             range(0, 0x1000),
             range(0x1000, 0x1000),
@@ -234,12 +242,9 @@ mod tests {
             patch(u64::MAX, 2, 1),
         ] {
             let error = new(vec![outside]).unwrap_err();
-            assert!(
-                matches!(error, WinDmpError::PatchOutsideRam { .. }),
-                "{error}"
-            );
+            assert!(matches!(error, OverlayError::OutsideRam { .. }), "{error}");
         }
         let error = new(vec![patch(8, 8, 1), patch(0, 9, 1)]).unwrap_err();
-        assert_eq!(error, WinDmpError::PatchOverlap { gpa: 8 });
+        assert_eq!(error, OverlayError::Overlap { gpa: 8 });
     }
 }

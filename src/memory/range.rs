@@ -1,4 +1,5 @@
 //! Ranges of guest-physical memory, page-aligned by type.
+#![forbid(unsafe_code)]
 
 use std::fmt;
 
@@ -15,8 +16,7 @@ pub struct MemoryRange {
 }
 
 impl MemoryRange {
-    /// A range of `size` bytes that begins at the guest-physical address
-    /// `start`.
+    /// Makes a range of `size` bytes that begins at the guest-physical address `start`.
     ///
     /// # Errors
     ///
@@ -41,19 +41,19 @@ impl MemoryRange {
         }
     }
 
-    /// The first guest-physical address.
+    /// Returns the first guest-physical address.
     #[must_use]
     pub const fn start(&self) -> u64 {
         self.start
     }
 
-    /// The guest-physical address behind the last byte.
+    /// Returns the guest-physical address after the last byte.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.end
     }
 
-    /// Length in bytes; never 0.
+    /// Returns the length in bytes, which is at least one page.
     #[must_use]
     pub const fn size(&self) -> u64 {
         self.end - self.start
@@ -70,7 +70,7 @@ impl MemoryRange {
         self.start.is_multiple_of(alignment) && self.end.is_multiple_of(alignment)
     }
 
-    /// What this range has in common with `other`.
+    /// Returns the addresses that this range and `other` share, or `None`.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         let start = self.start.max(other.start);
@@ -78,8 +78,8 @@ impl MemoryRange {
         (start < end).then_some(Self { start, end })
     }
 
-    /// The range of `count` page frames from page frame number `start` on,
-    /// which are known to make a valid range.
+    /// Makes the range of `count` page frames from page frame number `start` on. The caller
+    /// knows that the range is valid.
     pub(crate) fn of_frames(start: u64, count: u64, page_size: u64) -> Self {
         debug_assert!(count > 0 && page_size.is_multiple_of(MIN_PAGE_SIZE));
         Self {
@@ -88,7 +88,7 @@ impl MemoryRange {
         }
     }
 
-    /// This range and `next`, which begins where this one ends.
+    /// Joins this range and `next`, which begins where this range ends.
     #[cfg(feature = "file")]
     pub(crate) fn joined(&self, next: &Self) -> Self {
         debug_assert!(self.end == next.start);
@@ -98,8 +98,7 @@ impl MemoryRange {
         }
     }
 
-    /// The first `size` bytes, and what is left behind them; `size` is
-    /// page-aligned and not 0.
+    /// Splits the range after its first `size` bytes. `size` is page-aligned and not 0.
     pub(crate) fn split_at(&self, size: u64) -> (Self, Option<Self>) {
         debug_assert!(size > 0 && size.is_multiple_of(MIN_PAGE_SIZE));
         let middle = self.start + size.min(self.size());
@@ -110,8 +109,8 @@ impl MemoryRange {
         (first, self.starting_at(middle))
     }
 
-    /// This range, widened to whole pages of `page_size` bytes, but not
-    /// beyond `limit`, which contains it and consists of such pages.
+    /// Widens this range to whole pages of `page_size` bytes. `limit` contains the range
+    /// and consists of such pages.
     pub(crate) fn expand_to(&self, page_size: u64, limit: &Self) -> Self {
         Self {
             start: self.start - (self.start - limit.start) % page_size,
@@ -119,7 +118,7 @@ impl MemoryRange {
         }
     }
 
-    /// The part from `start` on, if any is left; `start` is page-aligned.
+    /// Returns the part from `start` on, or `None` if that is empty. `start` is page-aligned.
     pub(crate) fn starting_at(&self, start: u64) -> Option<Self> {
         debug_assert!(start.is_multiple_of(MIN_PAGE_SIZE));
         let start = start.max(self.start);
@@ -146,32 +145,32 @@ impl fmt::Display for MemoryRange {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RangeError {
-    /// A range of no bytes.
-    #[error("the range at guest-physical address {start:#x} is empty; leave it out")]
+    /// A range is empty.
+    #[error("the range at guest-physical address {start:#x} is empty; omit it")]
     Empty {
-        /// Its guest-physical address.
+        /// Guest-physical address of the range.
         start: u64,
     },
-    /// Start or size is not a multiple of the page size.
+    /// The start or the size of a range is not a multiple of the page size.
     #[error(
         "the range at guest-physical address {start:#x} of {size:#x} bytes is not aligned to {alignment} bytes"
     )]
     Unaligned {
-        /// Its guest-physical address.
+        /// Guest-physical address of the range.
         start: u64,
-        /// Its length in bytes.
+        /// Length of the range in bytes.
         size: u64,
-        /// The alignment that is asked for, in bytes.
+        /// The required alignment in bytes.
         alignment: u64,
     },
-    /// The end does not fit into 64 bits.
+    /// The end of a range does not fit into 64 bits.
     #[error(
         "the range at guest-physical address {start:#x} of {size:#x} bytes overflows the 64-bit address space"
     )]
     Overflow {
-        /// Its guest-physical address.
+        /// Guest-physical address of the range.
         start: u64,
-        /// Its length in bytes.
+        /// Length of the range in bytes.
         size: u64,
     },
     /// Two ranges share addresses.
@@ -183,25 +182,25 @@ pub enum RangeError {
         second: MemoryRange,
     },
     /// The list is not in ascending order.
-    #[error("the range {second} is listed behind {first}; sort the ranges by address")]
+    #[error("the range {second} is listed after {first}; sort the ranges by address")]
     Unsorted {
         /// The range that comes first in the list.
         first: MemoryRange,
         /// The range that comes second, though its address is lower.
         second: MemoryRange,
     },
-    /// No range at all.
+    /// The list is empty.
     #[error("the guest has no RAM ranges")]
     NoRanges,
 }
 
-/// Checks that `ranges` ascend and do not overlap.
+/// Checks that `ranges` is not empty, ascends, and has no overlap.
 ///
 /// # Errors
 ///
 /// - [`RangeError::NoRanges`] if the list is empty;
-/// - [`RangeError::Overlap`] or [`RangeError::Unsorted`], naming the first
-///   pair that is wrong.
+/// - [`RangeError::Overlap`] or [`RangeError::Unsorted`], with the first pair
+///   of ranges that is wrong.
 pub fn validate_ranges(ranges: &[MemoryRange]) -> Result<(), RangeError> {
     if ranges.is_empty() {
         return Err(RangeError::NoRanges);
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_ranges_are_refused_by_name() {
+    fn empty_unaligned_and_overflowing_ranges_are_refused() {
         assert_eq!(
             MemoryRange::new(0x1000, 0),
             Err(RangeError::Empty { start: 0x1000 })
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lists_are_refused_by_name() {
+    fn empty_overlapping_and_unsorted_lists_are_refused() {
         assert_eq!(validate_ranges(&[]), Err(RangeError::NoRanges));
         assert!(validate_ranges(&[range(0, 0x2000), range(0x2000, 0x1000)]).is_ok());
         assert!(matches!(

@@ -1,24 +1,26 @@
 //! Guest memory in byte slices.
+#![forbid(unsafe_code)]
 
 use std::io;
 
-use crate::memory::{GuestMemory, MemoryRange, RangeError, find_range, not_ram, validate_ranges};
+use crate::memory::{
+    GuestMemory, MemoryRange, RangeError, find_range, read_by_range, validate_ranges,
+};
 
-/// Guest memory that lies in byte slices, one for each range. The slices are
-/// borrowed immutably, so nothing can change them during the dump; they are
-/// read in place.
+/// Guest memory in byte slices, one for each range. The slices are borrowed immutably, so
+/// nothing can change them during the dump, and the dump reads them in place.
 #[derive(Debug)]
 pub struct SliceMemory<'a> {
     regions: Vec<(MemoryRange, &'a [u8])>,
 }
 
 impl<'a> SliceMemory<'a> {
-    /// Guest memory of `regions`: each a guest-physical address and the bytes
-    /// from there on, in ascending order.
+    /// Makes guest memory of `regions`, which ascend by address. Each is a guest-physical
+    /// address and the bytes from there on.
     ///
     /// # Errors
     ///
-    /// Every [`RangeError`]: the list is checked like any other.
+    /// Every [`RangeError`].
     pub fn new(regions: impl IntoIterator<Item = (u64, &'a [u8])>) -> Result<Self, RangeError> {
         let regions = regions
             .into_iter()
@@ -36,18 +38,13 @@ impl GuestMemory for SliceMemory<'_> {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < buf.len() {
-            let at = gpa + done as u64;
-            let index =
-                find_range(&self.regions, at, |r| r.0).ok_or_else(|| not_ram(gpa, buf.len()))?;
-            let (range, bytes) = self.regions[index];
-            let from = &bytes[(at - range.start()) as usize..];
-            let n = from.len().min(buf.len() - done);
-            buf[done..done + n].copy_from_slice(&from[..n]);
-            done += n;
-        }
-        Ok(())
+        let range_of = |region: &(MemoryRange, &[u8])| region.0;
+        read_by_range(&self.regions, range_of, gpa, buf, |region, gpa, buf| {
+            let (range, bytes) = region;
+            let from = (gpa - range.start()) as usize;
+            buf.copy_from_slice(&bytes[from..from + buf.len()]);
+            Ok(())
+        })
     }
 
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
@@ -64,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_across_touching_ranges_and_refuses_gaps() {
+    fn reads_cross_touching_ranges_and_fail_in_gaps() {
         let (a, b, c) = (vec![1u8; 0x1000], vec![2u8; 0x1000], vec![3u8; 0x1000]);
         let memory =
             SliceMemory::new([(0, &a[..]), (0x1000, &b[..]), (0x4000, &c[..])]).expect("valid");
@@ -81,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_maps_are_refused() {
+    fn overlapping_and_unaligned_slices_are_refused() {
         let a = vec![0u8; 0x2000];
         assert!(matches!(
             SliceMemory::new([(0, &a[..]), (0x1000, &a[..])]),

@@ -3,66 +3,46 @@
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::memory::clock::Clock;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::workers::Progress;
 
-/// What a dump may catch up on after it was held up elsewhere, by a slow sink
-/// for example, as time of reading.
+/// The longest delay that a dump may catch up on by reading faster, after a slow sink for
+/// example.
 const CREDIT: Duration = Duration::from_millis(100);
 
-/// How often a wait looks whether the dump was cancelled.
+/// The interval in which a wait checks whether the dump was cancelled.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Guest memory that is read at no more than a number of bytes a second, by
-/// all threads together. Each read begins when those before it are paid for.
+/// Guest memory that all threads together read at a limited rate. Each read begins when
+/// the time of all earlier reads has passed.
 pub(crate) struct Throttled<'a> {
     memory: &'a dyn GuestMemory,
     /// In bytes a second.
     rate: u64,
     progress: &'a Progress,
     clock: &'a dyn Clock,
-    /// When the next read may begin.
+    /// The time at which the next read may begin.
     next: Mutex<Duration>,
 }
 
-/// A rate of less than a page a second.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a throttle is refused: its rate is less than a page a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a throttle of {rate} bytes a second is less than one page of {MIN_PAGE_SIZE} bytes")]
 pub(crate) struct ThrottleError {
     /// In bytes a second.
     pub(crate) rate: u64,
 }
 
-/// Time since some moment.
-pub(crate) trait Clock: Send + Sync {
-    fn now(&self) -> Duration;
-    fn sleep(&self, time: Duration);
-}
-
-/// The system's clock.
-pub(crate) struct Monotonic(Instant);
-
-impl Monotonic {
-    pub(crate) fn new() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for Monotonic {
-    fn now(&self) -> Duration {
-        self.0.elapsed()
-    }
-    fn sleep(&self, time: Duration) {
-        thread::sleep(time);
-    }
-}
-
 impl<'a> Throttled<'a> {
+    /// Limits reads of `memory` to `rate` bytes a second. Waiting ends when `progress` is
+    /// cancelled.
+    ///
     /// # Errors
     ///
-    /// [`ThrottleError`] if `rate` is less than a page a second.
+    /// If `rate` is less than a page a second.
     pub(crate) fn new(
         memory: &'a dyn GuestMemory,
         rate: u64,
@@ -81,8 +61,8 @@ impl<'a> Throttled<'a> {
         })
     }
 
-    /// Waits until `bytes` may be read. A dump that is cancelled does not
-    /// wait: it looks for that itself before its next chunk.
+    /// Waits until `bytes` may be read, or the dump is cancelled. A cancelled dump stops by
+    /// itself before its next chunk.
     fn wait(&self, bytes: u64) {
         let begin = self.book(bytes);
         while !self.progress.is_cancelled() {
@@ -94,8 +74,7 @@ impl<'a> Throttled<'a> {
         }
     }
 
-    /// When `bytes` may be read; the next read may begin when they are paid
-    /// for.
+    /// Books the time that `bytes` take, and returns the time at which they may be read.
     fn book(&self, bytes: u64) -> Duration {
         let earliest = self.clock.now().saturating_sub(CREDIT);
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,12 +83,13 @@ impl<'a> Throttled<'a> {
         begin
     }
 
-    /// Gives back what was paid for `bytes` that could not be read.
+    /// Gives back the time of `bytes` that could not be read.
     fn refund(&self, bytes: u64) {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         *next = next.saturating_sub(self.price(bytes));
     }
 
+    /// The time that reading `bytes` takes at the limited rate.
     fn price(&self, bytes: u64) -> Duration {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.rate);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
@@ -126,7 +106,7 @@ impl GuestMemory for Throttled<'_> {
         self.wait(bytes);
         let result = self.memory.read(gpa, buf);
         if result.is_err() {
-            // A dump that goes on reads it again, page by page.
+            // A dump that tolerates errors reads the bytes again, page by page.
             self.refund(bytes);
         }
         result
@@ -136,7 +116,8 @@ impl GuestMemory for Throttled<'_> {
         self.memory.next_populated(range)
     }
 
-    /// Whoever asks for the bytes reads them.
+    /// Returns the bytes in place after the time of reading them: the caller will read
+    /// them.
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
         let bytes = self.memory.as_slice(range)?;
         self.wait(range.size());
@@ -148,14 +129,14 @@ impl GuestMemory for Throttled<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::guest::vmcoreinfo::VmcoreinfoSource;
-    use crate::memory::SliceMemory;
-    use crate::sink::BufferSink;
-    use crate::{DumpOptions, Format, dump};
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use crate::OnReadError;
+    use crate::memory::{SliceMemory, Tolerant, UnreadableLog};
 
     const MIB: u64 = 1 << 20;
 
-    /// Time passes only where somebody sleeps.
+    /// A clock that advances only by sleeps.
     #[derive(Default)]
     struct FakeClock {
         now: Mutex<Duration>,
@@ -182,19 +163,11 @@ mod tests {
         }
     }
 
-    /// Remembers when how much was read, below a throttle.
+    /// Memory under a throttle that records the time and size of reads.
     struct Watched<'a> {
         memory: SliceMemory<'a>,
-        in_place: bool,
         clock: &'a FakeClock,
         reads: Mutex<Vec<(Duration, u64)>>,
-    }
-
-    impl Watched<'_> {
-        fn note(&self, bytes: u64) {
-            let mut reads = self.reads.lock().unwrap();
-            reads.push((self.clock.now(), bytes));
-        }
     }
 
     impl GuestMemory for Watched<'_> {
@@ -202,23 +175,38 @@ mod tests {
             self.memory.ranges()
         }
         fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-            self.note(buf.len() as u64);
+            let now = self.clock.now();
+            self.reads.lock().unwrap().push((now, buf.len() as u64));
             self.memory.read(gpa, buf)
         }
         fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
-            self.memory.as_slice(range).filter(|_| self.in_place)
+            self.memory.as_slice(range)
         }
     }
 
-    fn options(threads: usize) -> DumpOptions {
-        DumpOptions::new(Format::Elf)
-            .vmcoreinfo(VmcoreinfoSource::None)
-            .threads(threads)
-    }
-
-    /// 16 MiB of ones, from some address on.
+    /// 16 MiB of memory.
     fn ones() -> Vec<u8> {
         vec![1; 16 << 20]
+    }
+
+    /// Reads 16 MiB on several threads, in chunks of 1 MiB.
+    fn read_all(memory: &dyn GuestMemory, threads: usize) {
+        let next = AtomicU64::new(0);
+        let work = || {
+            let mut buf = vec![0; MIB as usize];
+            loop {
+                let chunk = next.fetch_add(1, Relaxed);
+                if chunk >= 16 {
+                    break;
+                }
+                memory.read(chunk * MIB, &mut buf).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            (0..threads).for_each(|_| {
+                scope.spawn(work);
+            });
+        });
     }
 
     #[test]
@@ -228,13 +216,12 @@ mod tests {
             let clock = FakeClock::default();
             let watched = Watched {
                 memory: SliceMemory::new([(0, &bytes[..])]).unwrap(),
-                in_place: false,
                 clock: &clock,
                 reads: Mutex::default(),
             };
             let progress = Progress::new();
             let throttled = Throttled::new(&watched, MIB, &progress, &clock).unwrap();
-            dump(&throttled, &mut BufferSink::new(), &options(threads)).unwrap();
+            read_all(&throttled, threads);
             let mut reads = watched.reads.into_inner().unwrap();
             reads.sort();
             let mut before = 0.0;
@@ -245,33 +232,34 @@ mod tests {
             }
             assert_eq!(before, 16.0 * MIB as f64);
             if threads == 1 {
-                // All but the last read is waited for, and no more.
+                // The first read does not wait; each further read waits a second.
                 let slept: Duration = clock.sleeps.lock().unwrap().iter().sum();
-                assert!(slept <= Duration::from_secs(16), "{slept:?}");
-                assert!(slept >= Duration::from_secs(14), "{slept:?}");
+                assert_eq!(slept, Duration::from_secs(15));
             }
         }
     }
 
     #[test]
-    fn memory_in_place_counts_as_read() {
+    fn bytes_in_place_take_as_long_as_bytes_that_are_copied() {
         let bytes = ones();
         let clock = FakeClock::default();
         let watched = Watched {
             memory: SliceMemory::new([(0, &bytes[..])]).unwrap(),
-            in_place: true,
             clock: &clock,
             reads: Mutex::default(),
         };
         let progress = Progress::new();
         let throttled = Throttled::new(&watched, MIB, &progress, &clock).unwrap();
-        dump(&throttled, &mut BufferSink::new(), &options(1)).unwrap();
+        for chunk in 0..16 {
+            let range = MemoryRange::new(chunk * MIB, MIB).unwrap();
+            assert!(throttled.as_slice(range).is_some());
+        }
         assert_eq!(watched.reads.lock().unwrap().len(), 0);
-        assert!(clock.now() >= Duration::from_secs(14), "{:?}", clock.now());
+        assert_eq!(clock.now(), Duration::from_secs(15));
     }
 
     #[test]
-    fn time_lost_elsewhere_is_made_up_for_a_moment_only() {
+    fn a_delay_is_caught_up_on_for_a_moment_only() {
         let clock = FakeClock::default();
         let page = [1; 4096];
         let memory = SliceMemory::new([(0, &page[..])]).unwrap();
@@ -287,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_paid_for() {
+    fn reads_that_fail_take_no_time() {
         struct Bad;
         impl GuestMemory for Bad {
             fn ranges(&self) -> Vec<MemoryRange> {
@@ -305,10 +293,14 @@ mod tests {
         let progress = Progress::new();
         let clock = FakeClock::default();
         let throttled = Throttled::new(&Bad, MIB, &progress, &clock).unwrap();
-        let options = options(1).on_read_error(crate::OnReadError::Zero);
-        dump(&throttled, &mut BufferSink::new(), &options).unwrap();
-        // A second for each MiB, not one for the read of all and one more for
-        // its pages.
+        let log = UnreadableLog::new(OnReadError::Zero, MIN_PAGE_SIZE);
+        let tolerant = Tolerant {
+            memory: &throttled,
+            log: &log,
+        };
+        read_all(&tolerant, 1);
+        assert_eq!(log.summary().unwrap().bytes, 16 * MIN_PAGE_SIZE);
+        // Each MiB takes a second once, though it is read as a whole and then by pages.
         let slept: Duration = clock.sleeps.lock().unwrap().iter().sum();
         assert!(slept <= Duration::from_secs(16), "{slept:?}");
         assert!(slept >= Duration::from_secs(14), "{slept:?}");
@@ -316,22 +308,27 @@ mod tests {
 
     #[test]
     fn a_wait_ends_when_the_dump_is_cancelled() {
-        let bytes = ones();
+        let page = [1; 4096];
         let progress = Progress::new();
         let clock = FakeClock {
             cancel: Some(progress.clone()),
             ..FakeClock::default()
         };
-        let memory = SliceMemory::new([(0, &bytes[..])]).unwrap();
+        let memory = SliceMemory::new([(0, &page[..])]).unwrap();
         let throttled = Throttled::new(&memory, 4096, &progress, &clock).unwrap();
-        let error = dump(
-            &throttled,
-            &mut BufferSink::new(),
-            &options(1).progress(progress.clone()),
-        )
-        .unwrap_err();
-        assert!(matches!(error, Error::Cancelled), "{error}");
-        // One look after the cancellation, however long the wait would be.
+        for _ in 0..3 {
+            throttled.read(0, &mut [0; 4096]).unwrap();
+        }
+        // One check after the cancellation, however long the wait would be.
         assert_eq!(*clock.sleeps.lock().unwrap(), [INTERVAL]);
+    }
+
+    #[test]
+    fn a_rate_below_one_page_a_second_is_refused() {
+        let memory = SliceMemory::new([(0, &[1; 4096][..])]).unwrap();
+        let (progress, clock) = (Progress::new(), FakeClock::default());
+        let new = |rate| Throttled::new(&memory, rate, &progress, &clock).map(|_| ());
+        assert_eq!(new(4095), Err(ThrottleError { rate: 4095 }));
+        assert_eq!(new(4096), Ok(()));
     }
 }

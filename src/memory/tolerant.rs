@@ -1,5 +1,5 @@
-//! Memory that cannot be read: what a dump does about it, and what it says
-//! about it.
+//! Guest memory that cannot be read: the choice of how a dump continues, and the log of
+//! the pages that were affected.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -9,26 +9,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 
-/// What a dump does when guest memory cannot be read: a poisoned page, a file
-/// that was cut short.
+/// The action of a dump when guest memory cannot be read, because of a poisoned page or a
+/// truncated file for example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnReadError {
-    /// The dump fails, and names the page.
+    /// The dump fails with an error that names the page.
     #[default]
     Fail,
-    /// The dump has zeroes for every 4096 bytes that cannot be read.
+    /// The dump contains zeroes for every 4096 bytes that cannot be read.
     Zero,
-    /// The dump does not have the guest's page. Only formats that list their
-    /// pages can do without one: kdump, and Windows's bitmap dump in a file.
+    /// The dump omits the guest's page. Only formats that list their pages can omit one:
+    /// kdump, and Windows's bitmap dump in a file.
     Skip,
 }
 
 impl OnReadError {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Self; 3] = [Self::Fail, Self::Zero, Self::Skip];
 
-    /// The name, as the command spells it.
+    /// Returns the name of the action in the command line of `guestdump`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -39,32 +39,34 @@ impl OnReadError {
     }
 }
 
-/// The memory that could not be read and is zeroes in the dump, or not in it.
+/// A summary of the memory that could not be read. The dump contains zeroes for it, or
+/// omits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unreadable {
-    /// All of it, in bytes.
+    /// Size of all unreadable memory, in bytes.
     pub bytes: u64,
-    /// Where it lies, ascending and joined where it touches; the first
-    /// [`MAX_RANGES`](Self::MAX_RANGES).
+    /// The first [`MAX_RANGES`](Self::MAX_RANGES) ranges, in ascending order. Ranges that
+    /// touch are joined.
     pub ranges: Vec<MemoryRange>,
-    /// How many ranges there are besides.
+    /// Number of ranges that are not listed.
     pub more_ranges: u64,
-    /// What the memory reported first.
+    /// The first error that the memory reported.
     pub first_error: String,
 }
 
 impl Unreadable {
-    /// The most ranges that are listed.
+    /// The maximum number of listed ranges.
     pub const MAX_RANGES: usize = 1000;
 }
 
-/// What could not be read. It takes memory for each run of pages, so at most
-/// some bytes for every second page.
+/// A log of the pages that could not be read. It takes memory for each run of pages, so at
+/// most some bytes for every second page.
 #[derive(Debug)]
 pub(crate) struct UnreadableLog {
     policy: OnReadError,
-    /// Ranges are widened to this many bytes: to what is left out.
+    /// Ranges are widened to multiples of this many bytes: the unit that is omitted or
+    /// zeroed.
     unit: u64,
     any: AtomicBool,
     state: Mutex<State>,
@@ -72,13 +74,13 @@ pub(crate) struct UnreadableLog {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Ends by starts.
+    /// The end of each run by its start.
     runs: BTreeMap<u64, u64>,
     first_error: String,
 }
 
 impl UnreadableLog {
-    /// Nothing yet, of a dump with pages of `page_size` bytes.
+    /// Makes an empty log of a dump with pages of `page_size` bytes.
     pub(crate) fn new(policy: OnReadError, page_size: u64) -> Self {
         Self {
             policy,
@@ -95,9 +97,10 @@ impl UnreadableLog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Records that reading `len` bytes at `gpa` failed with `error`.
     fn add(&self, gpa: u64, len: u64, error: &io::Error) {
         let mut start = gpa - gpa % self.unit;
-        // Cannot overflow: what is read ends below the last page.
+        // This cannot overflow, because reads end below the last page.
         let mut end = (gpa + len).next_multiple_of(self.unit);
         let mut state = self.lock();
         if state.runs.is_empty() {
@@ -114,8 +117,7 @@ impl UnreadableLog {
         self.any.store(true, Relaxed);
     }
 
-    /// Whether the page at `gpa`, whose memory the calling thread has read,
-    /// is to be left out.
+    /// Whether the dump omits the page at `gpa`, which the calling thread has read.
     pub(crate) fn leaves_out(&self, gpa: u64) -> bool {
         if self.policy != OnReadError::Skip || !self.any.load(Relaxed) {
             return false;
@@ -125,12 +127,12 @@ impl UnreadableLog {
         run.is_some_and(|(_, end)| gpa < *end)
     }
 
-    /// Whether pages may be left out.
+    /// Whether the dump may omit pages.
     pub(crate) fn may_leave_out(&self) -> bool {
         self.policy == OnReadError::Skip
     }
 
-    /// What is left out of the dump.
+    /// Lists the ranges that the dump omits.
     pub(crate) fn left_out(&self) -> Vec<MemoryRange> {
         match self.policy {
             OnReadError::Skip => self.ranges().collect(),
@@ -138,13 +140,14 @@ impl UnreadableLog {
         }
     }
 
+    /// Iterates over all unreadable ranges, in ascending order.
     fn ranges(&self) -> impl Iterator<Item = MemoryRange> + use<> {
         let runs = self.lock().runs.clone();
         runs.into_iter()
             .filter_map(|(start, end)| MemoryRange::new(start, end - start).ok())
     }
 
-    /// What there is to say; `None` if all was read.
+    /// Summarizes the log; `None` if all memory was read.
     pub(crate) fn summary(&self) -> Option<Unreadable> {
         let count = self.lock().runs.len();
         (count > 0).then(|| Unreadable {
@@ -156,7 +159,7 @@ impl UnreadableLog {
     }
 }
 
-/// Memory in which what cannot be read becomes zeroes, and is noted.
+/// Guest memory in which unreadable bytes are zeroes. They are recorded in a log.
 pub(crate) struct Tolerant<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
     pub(crate) log: &'a UnreadableLog,
@@ -174,18 +177,19 @@ impl GuestMemory for Tolerant<'_> {
         let (mut gpa, mut rest) = (gpa, buf);
         while !rest.is_empty() {
             let to_next_page = (MIN_PAGE_SIZE - gpa % MIN_PAGE_SIZE) as usize;
-            let (here, behind) = rest.split_at_mut(to_next_page.min(rest.len()));
+            let (here, after) = rest.split_at_mut(to_next_page.min(rest.len()));
             if let Err(error) = self.memory.read(gpa, here) {
                 here.fill(0);
                 self.log.add(gpa, here.len() as u64, &error);
             }
             gpa = gpa.wrapping_add(here.len() as u64);
-            rest = behind;
+            rest = after;
         }
         Ok(())
     }
 
-    /// Where the memory cannot tell, reading does.
+    /// Finds the first populated extent. Everything is populated if the memory cannot tell,
+    /// because reading then decides.
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         self.memory.next_populated(range).or(Ok(Some(range)))
     }
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_that_touch_are_joined_whatever_the_order() {
+    fn ranges_that_touch_are_joined_in_any_order() {
         let found = log(
             OnReadError::Zero,
             0x1000,
@@ -231,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_page_is_left_out_as_a_whole() {
+    fn a_large_page_is_omitted_as_a_whole() {
         let found = log(OnReadError::Skip, 0x1_0000, &[0x1_3000, 0x2_0000]);
         assert_eq!(
             found.left_out(),
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_bounded_and_the_rest_counted() {
+    fn the_list_is_bounded_and_further_ranges_are_counted() {
         let pages: Vec<u64> = (0..2500).map(|i| i * 0x2000).collect();
         let summary = log(OnReadError::Zero, 0x1000, &pages).summary().unwrap();
         assert_eq!(summary.ranges.len(), Unreadable::MAX_RANGES);

@@ -1,23 +1,23 @@
-//! Guest memory in whole pages, also where a page is RAM only in part.
+//! Guest memory in whole pages, even if only a part of a page is RAM.
 #![forbid(unsafe_code)]
 
 use std::io;
 
 use crate::memory::{GuestMemory, MemoryRange};
 
-/// Memory whose pages that are RAM only in part have zeroes for the rest.
+/// Guest memory in which the parts of pages that are not RAM are zeroes.
 pub(crate) struct WholePages<'a> {
     memory: &'a dyn GuestMemory,
     ram: &'a [MemoryRange],
 }
 
 impl<'a> WholePages<'a> {
-    /// `ram` has the checked ranges of `memory`.
+    /// Wraps `memory`, whose ranges are `ram`.
     pub(crate) fn new(memory: &'a dyn GuestMemory, ram: &'a [MemoryRange]) -> Self {
         Self { memory, ram }
     }
 
-    /// What of `range` is RAM, range by range.
+    /// Iterates over the parts of `range` that are RAM.
     fn ram_in(&self, range: MemoryRange) -> impl Iterator<Item = MemoryRange> {
         let first = self.ram.partition_point(|ram| ram.end() <= range.start());
         self.ram[first..]

@@ -1,8 +1,10 @@
 //! The scan for zero pages.
+#![forbid(unsafe_code)]
 
-/// Whether all of `bytes` are zero. Looks at 128 bytes at a time, which the
-/// compiler turns into wide loads; a page that is not zero is mostly found
-/// out by the first of them.
+/// Whether all of `bytes` are zero.
+///
+/// The function checks 128 bytes at a time, for which the compiler emits wide loads. The
+/// first of these blocks usually decides for a page that is not zero.
 #[must_use]
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<128>();

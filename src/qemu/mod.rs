@@ -60,7 +60,7 @@ pub use error::QemuError;
 use control::Control;
 use flat_view::{Piece, host_address, pieces};
 use memory::QemuMemory;
-use process::Process;
+use process::QemuProcess;
 use qmp::{Qmp, answer};
 
 /// The name under which QEMU knows the file for the notes.
@@ -92,7 +92,7 @@ pub struct QemuOptions {
 pub struct QemuGuest {
     control: Resumer,
     include: Include,
-    process: Process,
+    process: QemuProcess,
     layout: Vec<Piece>,
     memory: QemuMemory,
     /// QEMU's dump of one page; empty until the guest is stopped.
@@ -118,7 +118,7 @@ impl QemuGuest {
         let notes_file = rustix::fs::memfd_create(NOTES_FD, MemfdFlags::CLOEXEC);
         let notes_file = File::from(notes_file.map_err(|e| QemuError::NotesFile(e.into()))?);
         qmp.give_fd(NOTES_FD, notes_file.as_fd())?;
-        let process = Process::with_open(&notes_file, qmp.peer())?;
+        let process = QemuProcess::with_open(&notes_file, qmp.peer())?;
         let layout = layout(&mut qmp, options.include)?;
         let memory = memory_of(&mut qmp, process, &layout)?;
         Ok(Self {
@@ -305,7 +305,11 @@ fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<Piece>, QemuError> {
 }
 
 /// Opens the memory of `layout`.
-fn memory_of(qmp: &mut Qmp, process: Process, layout: &[Piece]) -> Result<QemuMemory, QemuError> {
+fn memory_of(
+    qmp: &mut Qmp,
+    process: QemuProcess,
+    layout: &[Piece],
+) -> Result<QemuMemory, QemuError> {
     let mut at = Vec::with_capacity(layout.len());
     for piece in layout {
         let command = format!("gpa2hva {:#x}", piece.range.start());

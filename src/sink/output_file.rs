@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use crate::host::page_cache::WriteBehind;
 use crate::sink::PositionedSink;
 
+/// An open file that a sink writes to, at positions or as a stream.
 #[derive(Debug)]
 pub(super) struct OutputFile {
     pub(super) file: File,
@@ -26,6 +27,7 @@ impl OutputFile {
         }
     }
 
+    /// Records that `bytes` were written, and returns their number.
     fn wrote(&self, bytes: usize) -> io::Result<usize> {
         if let Some(behind) = &self.behind {
             behind.wrote(&self.file, bytes as u64)?;
@@ -33,13 +35,14 @@ impl OutputFile {
         Ok(bytes)
     }
 
-    /// Until a pipe or a socket that does not block takes more.
+    /// Waits until a non-blocking pipe or socket accepts more bytes.
     fn wait(&self) -> io::Result<()> {
         poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], None)?;
         Ok(())
     }
 
-    /// To be called when everything is written.
+    /// Flushes the file if it is kept out of the page cache. The caller has written
+    /// everything.
     pub(super) fn finish(&self) -> io::Result<()> {
         match &self.behind {
             Some(behind) => behind.finish(&self.file),

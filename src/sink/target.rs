@@ -1,4 +1,4 @@
-//! Names of sinks, as users and QMP clients write them.
+//! Sinks by name, as users and QMP clients write them.
 
 use std::io;
 use std::os::fd::{AsFd, RawFd};
@@ -25,10 +25,10 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
-    /// No path at all.
+    /// The name is empty.
     #[error("the target is empty; name a path, file:PATH, fd:N or -")]
     Empty,
-    /// Not a number behind `fd:`.
+    /// The text after `fd:` is not the number of a file descriptor.
     #[error("'fd:{0}' does not name a file descriptor; write a number, as in fd:3")]
     BadFd(String),
 }
@@ -55,13 +55,13 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// Opens the sink. Of `options` all count for a file by path, and
-    /// [`sync`](FileSinkOptions::sync) and `nocache` for a descriptor.
+    /// Opens the sink. A descriptor uses only [`sync`](FileSinkOptions::sync) and
+    /// [`nocache`](FileSinkOptions::nocache) of `options`.
     ///
     /// # Errors
     ///
-    /// As [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`] report; a
-    /// descriptor that is not open is the system's `EBADF`.
+    /// As [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`]. A descriptor that is
+    /// not open is the system's `EBADF`.
     pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
         let fd = match self {
             Self::File(path) => return Ok(Box::new(FileSink::create(path, options)?)),

@@ -2,8 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::guest::windows::WinDmpError;
-use crate::memory::MemoryRange;
-use crate::memory::overlay::is_ram;
+use crate::memory::{MemoryRange, is_ram};
 use crate::selection::FrameRun;
 use crate::windmp::PAGE_SIZE;
 

@@ -16,6 +16,7 @@ use super::vmm::{
     Bytes, FileOffset, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap,
     GuestRegionMmap,
 };
+use crate::swap::smaps_kib;
 
 pub(super) const MIB: u64 = 1 << 20;
 
@@ -242,18 +243,8 @@ fn of_anonymous_memory_only_what_was_touched_is_populated() {
 }
 
 /// KiB of a region's mapping that are in memory.
-fn resident_at(region: &GuestRegionMmap) -> u64 {
-    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-    let address = region.as_ptr().addr();
-    let mut lines = smaps.lines().skip_while(|line| {
-        let mapping = line.split_once(' ').unwrap().0.split_once('-');
-        let [start, end] = mapping
-            .map_or(["0", "0"], |(start, end)| [start, end])
-            .map(|hex| usize::from_str_radix(hex, 16).unwrap_or(0));
-        !(start..end).contains(&address)
-    });
-    let resident = lines.find_map(|line| line.strip_prefix("Rss:")).unwrap();
-    resident.trim_end_matches("kB").trim().parse().unwrap()
+fn resident_at(region: &GuestRegionMmap) -> usize {
+    smaps_kib(region.as_ptr().addr(), "Rss:")
 }
 
 #[test]

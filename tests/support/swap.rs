@@ -108,9 +108,14 @@ impl Swap {
     }
 }
 
-/// Bytes in swap space of the mapping that has this address: `smaps` of the
-/// kernel's `Documentation/filesystems/proc.rst`.
+/// Bytes in swap space of the mapping that contains `address`.
 fn swapped(address: usize) -> usize {
+    smaps_kib(address, "Swap:") << 10
+}
+
+/// Reads a field of `/proc/self/smaps` that is in KiB, of the mapping that contains
+/// `address` (`smaps` of the kernel's `Documentation/filesystems/proc.rst`).
+pub fn smaps_kib(address: usize, field: &str) -> usize {
     let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     let hex = |digits: &str| usize::from_str_radix(digits, 16).ok();
     let begins_here = |line: &str| {
@@ -119,6 +124,6 @@ fn swapped(address: usize) -> usize {
         hex(start) <= Some(address) && Some(address) < hex(end)
     };
     let mut lines = smaps.lines().skip_while(|line| !begins_here(line));
-    let kib = lines.find_map(|line| line.strip_prefix("Swap:")?.strip_suffix("kB"));
-    kib.unwrap().trim().parse::<usize>().unwrap() << 10
+    let kib = lines.find_map(|line| line.strip_prefix(field)?.strip_suffix("kB"));
+    kib.unwrap().trim().parse().unwrap()
 }

@@ -3,6 +3,7 @@
 use crate::windows::Windows;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError};
+use guestdump::memory::OverlayError;
 use guestdump::windmp::{DumpHeader32, DumpHeader64, Run32, Run64};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
 use guestdump::{GuestInfo, Refusal};
@@ -242,12 +243,15 @@ fn contexts_without_registers_or_ram() {
     for gpa in [0x9_8000, 0x9_7f00, u64::MAX] {
         let error = place(0, vec![(gpa, size)]);
         assert!(
-            matches!(error, WinDmpError::PatchOutsideRam { .. }),
+            matches!(error, WinDmpError::Patch(OverlayError::OutsideRam { .. })),
             "{gpa:#x}"
         );
     }
     let error = place(0, vec![(0, 0x400), (0x3ff, 0xd0)]);
-    assert_eq!(error, WinDmpError::PatchOverlap { gpa: 0x3ff });
+    assert_eq!(
+        error,
+        WinDmpError::Patch(OverlayError::Overlap { gpa: 0x3ff })
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! aarch64: from KVM's one-reg pairs.
+//! Registers of aarch64 from pairs of `KVM_GET_ONE_REG`.
 //!
-//! Sources: Linux `arch/arm64/include/uapi/asm/kvm.h`; ids of core registers
-//! count 32-bit words in its `struct kvm_regs`, with `struct user_pt_regs` and
-//! `struct user_fpsimd_state` of `asm/ptrace.h`. Encodings of system registers:
-//! Linux `arch/arm64/include/asm/sysreg.h`.
+//! Sources:
+//!
+//! - Linux `arch/arm64/include/uapi/asm/kvm.h`. Ids of core registers count 32-bit words in
+//!   its `struct kvm_regs`, with `struct user_pt_regs` and `struct user_fpsimd_state` of
+//!   `asm/ptrace.h`.
+//! - Linux `arch/arm64/include/asm/sysreg.h` for the encodings of system registers.
 #![forbid(unsafe_code)]
 
 use crate::adapters::kvm::{
@@ -56,7 +58,7 @@ pub const TTBR0_EL1: u64 = sysreg(3, 0, 2, 0, 0);
 pub const TTBR1_EL1: u64 = sysreg(3, 0, 2, 0, 1);
 /// TCR_EL1.
 pub const TCR_EL1: u64 = sysreg(3, 0, 2, 0, 2);
-/// SP_EL2, of a vCPU that can run a hypervisor.
+/// SP_EL2. Only a vCPU that can run a hypervisor has it.
 pub const SP_EL2: u64 = sysreg(3, 6, 4, 1, 0);
 /// z0 to z31, 256 bytes each.
 #[must_use]
@@ -70,16 +72,17 @@ pub const fn p(n: u64) -> u64 {
 }
 /// The first fault register, 32 bytes.
 pub const FFR: u64 = sve(KVM_REG_SIZE_U256, 0x600);
-/// The vector lengths that the vCPU has: bit n for 16 · (n + 1) bytes.
+/// The vector lengths of the vCPU: bit n stands for 16 · (n + 1) bytes.
 pub const SVE_VLS: u64 = sve(KVM_REG_SIZE_U512, 0xffff);
 
-/// A vCPU's registers from pairs of id and value. x0 to x30, pc, pstate and
-/// the stack pointers must be there; without the three registers of the page
-/// tables there is no dump with guest-virtual addresses.
+/// Makes a vCPU's registers from pairs of id and value.
+///
+/// x0 to x30, pc, pstate and the stack pointers are required. A dump with guest-virtual
+/// addresses also needs the three registers of the page tables.
 ///
 /// # Errors
 ///
-/// If a value has not its id's size, or one that must be there is missing.
+/// If the size of a value differs from that in its id, or a required register is missing.
 pub fn registers<V: AsRef<[u8]>>(
     registers: impl IntoIterator<Item = (u64, V)>,
 ) -> Result<Registers, OneRegError> {
@@ -109,13 +112,13 @@ pub fn registers<V: AsRef<[u8]>>(
     Ok(registers)
 }
 
-/// PSTATE's M field: a level with a stack pointer of its own in use, which
-/// Linux's kernel has (Linux `arch/arm64/include/uapi/asm/ptrace.h`).
+/// Values of PSTATE's M field for an exception level that uses its own stack pointer, as
+/// Linux's kernel does (Linux `arch/arm64/include/uapi/asm/ptrace.h`).
 const PSR_MODE_MASK: u64 = 0x1f;
 const PSR_MODE_EL1H: u64 = 0x5;
 const PSR_MODE_EL2H: u64 = 0x9;
 
-/// That of the current exception level.
+/// Returns the stack pointer of the current exception level.
 fn stack_pointer<V: AsRef<[u8]>>(given: &OneRegs<V>, pstate: u64) -> Result<u64, OneRegError> {
     match pstate & PSR_MODE_MASK {
         PSR_MODE_EL1H => given.need(SP_EL1, "SP_EL1"),
@@ -124,18 +127,18 @@ fn stack_pointer<V: AsRef<[u8]>>(given: &OneRegs<V>, pstate: u64) -> Result<u64,
     }
 }
 
-/// The scalable vector registers, if the vCPU has them.
+/// Returns the scalable vector registers, if the vCPU has them.
 fn scalable<V: AsRef<[u8]>>(given: &OneRegs<V>) -> Result<Option<Sve>, OneRegError> {
     if given.bytes(z(0)).is_none() {
         return Ok(None);
     }
     let (id, name) = (SVE_VLS, "KVM_REG_ARM64_SVE_VLS");
     let lengths = given.bytes(id).ok_or(OneRegError::Missing { id, name })?;
-    // One register has room for 16 times 16 bytes.
+    // A register has room for at most 16 times 16 bytes.
     let has = |quads: &u16| lengths[usize::from(quads - 1) / 8] >> ((quads - 1) % 8) & 1 == 1;
     let longest = (1..=16).filter(has).max().unwrap_or(1);
-    // ZCR_EL1.LEN is one less than the length, and may ask for one that the
-    // CPU does not have: then it is the next shorter one.
+    // ZCR_EL1.LEN is one less than the requested length. If the CPU does not have that
+    // length, it uses the next shorter one.
     let chosen = given
         .get(ZCR_EL1)
         .map_or(longest, |zcr| (zcr & 0xf) as u16 + 1);

@@ -1,12 +1,12 @@
-//! Registers as KVM gives them. Needs the feature `kvm-bindings`.
+//! Adapters from KVM's registers. Needs the feature `kvm-bindings`.
 //!
 //! - On an x86_64 host, `kvm::x86_64` takes the structs of kvm-bindings 0.14:
-//!   `kvm_regs`, `kvm_sregs`, MSRs, debug registers, FPU or XSAVE state. (The
-//!   crate has them on no other host.)
-//! - [`aarch64`] and [`riscv64`] take what `KVM_GET_ONE_REG` gives: pairs of a
-//!   register's id and its value, little-endian bytes of the id's size, in any
-//!   order. All that `KVM_GET_REG_LIST` names may be given; what a dump has no
-//!   place for is ignored. They work on any host.
+//!   `kvm_regs`, `kvm_sregs`, MSRs, debug registers, FPU or XSAVE state. kvm-bindings has
+//!   these structs on no other host.
+//! - [`aarch64`] and [`riscv64`] take the answers of `KVM_GET_ONE_REG` on any host. An
+//!   answer is a pair of the register's id and its value, in little-endian bytes of the
+//!   size in the id. All registers of `KVM_GET_REG_LIST` may be given, in any order.
+//!   Registers that have no place in a dump are ignored.
 //!
 //! ```
 //! # #[cfg(target_arch = "x86_64")] {
@@ -16,7 +16,7 @@
 //! # let (regs, sregs) = (kvm_regs::default(), kvm_sregs::default());
 //! # let msrs = [kvm_msr_entry::default()];
 //!
-//! // regs, sregs and msrs: of KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_MSRS.
+//! // regs, sregs and msrs are the answers of KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_MSRS.
 //! let vcpu0 = kvm::x86_64::registers(&regs, &sregs, &msrs);
 //! let options = DumpOptions::new(Format::Elf).cpus([vcpu0]);
 //! # }
@@ -28,31 +28,31 @@ pub mod riscv64;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;
 
-/// Why registers cannot be taken.
+/// Why registers are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OneRegError {
-    /// A value has not the size that the register's id says.
+    /// The size of a value differs from that in the register's id.
     #[error("KVM's register {id:#x} has a value of {len} bytes; its id says {size}")]
     Size {
         /// The register's id.
         id: u64,
-        /// Bytes in the value.
+        /// Size of the value in bytes.
         len: usize,
-        /// Bytes by the id.
+        /// Size by the id in bytes.
         size: usize,
     },
-    /// A register without which a dump would mislead is not there.
+    /// A register is missing without which the dump would be misleading.
     #[error("KVM's register {id:#x} ({name}) is missing; read it with KVM_GET_ONE_REG")]
     Missing {
         /// The register's id.
         id: u64,
-        /// Its name.
+        /// The register's name.
         name: &'static str,
     },
 }
 
-/// Bits of a register's id: Linux `include/uapi/linux/kvm.h`.
+/// Bits of a register's id (Linux `include/uapi/linux/kvm.h`).
 const KVM_REG_ARM64: u64 = 0x6000_0000_0000_0000;
 const KVM_REG_RISCV: u64 = 0x8000_0000_0000_0000;
 const KVM_REG_SIZE_SHIFT: u32 = 52;
@@ -64,7 +64,7 @@ const KVM_REG_SIZE_U256: u64 = 5 << KVM_REG_SIZE_SHIFT;
 const KVM_REG_SIZE_U512: u64 = 6 << KVM_REG_SIZE_SHIFT;
 const KVM_REG_SIZE_U2048: u64 = 8 << KVM_REG_SIZE_SHIFT;
 
-/// Values by their ids, each of the size that its id says.
+/// Values by their ids. Each has the size in its id.
 struct OneRegs<V>(std::collections::BTreeMap<u64, V>);
 
 impl<V: AsRef<[u8]>> OneRegs<V> {
@@ -85,7 +85,7 @@ impl<V: AsRef<[u8]>> OneRegs<V> {
         self.0.get(&id).map(AsRef::as_ref)
     }
 
-    /// The value of a register of at most 16 bytes.
+    /// Returns the value of a register of at most 16 bytes.
     fn get(&self, id: u64) -> Option<u128> {
         let value = self.bytes(id)?;
         let mut bytes = [0; 16];

@@ -1,6 +1,6 @@
-//! riscv64, and riscv32: from KVM's one-reg pairs.
+//! Registers of riscv64 and riscv32 from pairs of `KVM_GET_ONE_REG`.
 //!
-//! Source: Linux `arch/riscv/include/uapi/asm/kvm.h`: ids count words in its
+//! Source: Linux `arch/riscv/include/uapi/asm/kvm.h`. Ids count words in its
 //! `struct kvm_riscv_core` (with `struct user_regs_struct` of `asm/ptrace.h`)
 //! and `struct kvm_riscv_csr`.
 #![forbid(unsafe_code)]
@@ -10,22 +10,23 @@ use crate::adapters::kvm::{
 };
 use crate::arch::riscv::{Registers, USER_REGS};
 
-/// A register of `struct user_regs_struct`: pc is 0, then x1 (ra) to x31.
-/// Of a riscv64 guest.
+/// The id of a register of a riscv64 guest, by its index in `struct user_regs_struct`: pc
+/// is 0, then x1 (ra) to x31.
 #[must_use]
 pub const fn user(n: u64) -> u64 {
     KVM_REG_RISCV | KVM_REG_SIZE_U64 | (0x02 << 24) | n
 }
-/// satp of a riscv64 guest: the page tables.
+/// The id of satp of a riscv64 guest: the page tables.
 pub const SATP: u64 = KVM_REG_RISCV | KVM_REG_SIZE_U64 | (0x03 << 24) | 8;
 
-/// A vCPU's registers from pairs of id and value. All but [`SATP`] must be
-/// there; without that there is no dump with guest-virtual addresses. Those of
-/// a riscv32 guest have 32-bit ids.
+/// Makes a vCPU's registers from pairs of id and value.
+///
+/// All registers but [`SATP`] are required. A dump with guest-virtual addresses also needs
+/// [`SATP`]. The registers of a riscv32 guest have 32-bit ids.
 ///
 /// # Errors
 ///
-/// If a value has not its id's size, or one that must be there is missing.
+/// If the size of a value differs from that in its id, or a required register is missing.
 pub fn registers<V: AsRef<[u8]>>(
     registers: impl IntoIterator<Item = (u64, V)>,
 ) -> Result<Registers, OneRegError> {

@@ -1,4 +1,4 @@
-//! x86_64: from the structs of kvm-bindings.
+//! Registers of x86_64 from the structs of kvm-bindings.
 #![forbid(unsafe_code)]
 
 use kvm_bindings::{
@@ -8,16 +8,17 @@ use kvm_bindings::{
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment, SegmentAttributes};
 use crate::guest::windows::{DebugRegisters, SseState};
 
-/// Linux `arch/x86/include/asm/msr-index.h`.
+/// The base of fs. Source: Linux `arch/x86/include/asm/msr-index.h`.
 pub const MSR_FS_BASE: u32 = 0xc000_0100;
 /// The base of gs.
 pub const MSR_GS_BASE: u32 = 0xc000_0101;
-/// What `swapgs` exchanges the base of gs with. No other struct of KVM's has
-/// it; without it a debugger finds no per-CPU data of a CPU in user mode.
+/// The value that `swapgs` exchanges with the base of gs. No other struct of KVM contains
+/// it. A debugger needs it to find the per-CPU data of a CPU in user mode.
 pub const MSR_KERNEL_GS_BASE: u32 = 0xc000_0102;
 
-/// A vCPU's registers. Of `msrs` those named here count; the others, and
-/// missing ones, do no harm.
+/// Makes a vCPU's registers. Only the MSRs that this module names are used, and
+/// others are ignored. The bases of fs and gs are those of `sregs` if their MSRs are
+/// missing.
 #[must_use]
 pub fn registers(regs: &kvm_regs, sregs: &kvm_sregs, msrs: &[kvm_msr_entry]) -> Registers {
     let mut registers = Registers {
@@ -67,7 +68,7 @@ pub fn registers(regs: &kvm_regs, sregs: &kvm_sregs, msrs: &[kvm_msr_entry]) -> 
     registers
 }
 
-/// A segment register. KVM's limit is in bytes, as ours.
+/// Converts a segment register. Both limits are in bytes.
 #[must_use]
 pub fn segment(segment: &kvm_segment) -> Segment {
     let attributes = SegmentAttributes {
@@ -95,7 +96,7 @@ fn table(table: &kvm_dtable) -> DescriptorTable {
     }
 }
 
-/// Debug registers, for a Windows dump.
+/// Converts the debug registers, which a Windows dump contains.
 #[must_use]
 pub fn debug_registers(debug: &kvm_debugregs) -> DebugRegisters {
     let [dr0, dr1, dr2, dr3] = debug.db;
@@ -109,7 +110,7 @@ pub fn debug_registers(debug: &kvm_debugregs) -> DebugRegisters {
     }
 }
 
-/// The SSE registers of `KVM_GET_FPU`, for a Windows dump.
+/// Converts the SSE registers of `KVM_GET_FPU`, which a Windows dump contains.
 #[must_use]
 pub fn sse_of_fpu(fpu: &kvm_fpu) -> SseState {
     SseState {
@@ -118,9 +119,10 @@ pub fn sse_of_fpu(fpu: &kvm_fpu) -> SseState {
     }
 }
 
-/// The SSE registers of `KVM_GET_XSAVE`, for a Windows dump. They lie in the
-/// legacy area, as FXSAVE lays it out (Intel SDM volume 1, table 10-2): MXCSR
-/// at byte 24, XMM0 at byte 160.
+/// Converts the SSE registers of `KVM_GET_XSAVE`, which a Windows dump contains.
+///
+/// They are in the legacy area, which has the layout of FXSAVE (Intel SDM volume 1, table
+/// 10-2): MXCSR is at byte 24, XMM0 at byte 160.
 #[must_use]
 pub fn sse_of_xsave(xsave: &kvm_xsave) -> SseState {
     let words = &xsave.region;

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::arch::Machine;
 use crate::fault::Fault;
 use crate::guest::vmcoreinfo::VmcoreinfoError;
+use crate::memory::OverlayError;
 
 /// A list of Windows's kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,22 +246,9 @@ pub enum WinDmpError {
         /// Length of a context in bytes.
         expected: usize,
     },
-    /// Bytes of the output that differ from guest memory are not in RAM.
-    #[error(
-        "{len} bytes at guest-physical address {gpa:#x} are to differ in the dump, but are not all RAM"
-    )]
-    PatchOutsideRam {
-        /// Guest-physical address.
-        gpa: u64,
-        /// Length in bytes.
-        len: usize,
-    },
-    /// The same bytes of the output are given twice.
-    #[error("the byte at guest-physical address {gpa:#x} is to differ in two ways")]
-    PatchOverlap {
-        /// Guest-physical address.
-        gpa: u64,
-    },
+    /// The places of CPU contexts and of KDBG cannot be patched in the dump.
+    #[error(transparent)]
+    Patch(#[from] OverlayError),
 }
 
 impl WinDmpError {

@@ -12,7 +12,7 @@ use crate::guest::windows::WinDmpError;
 use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover;
 use crate::guest::windows::discover::Findings;
-use crate::memory::overlay::is_ram;
+use crate::memory::is_ram;
 use crate::windmp::Header;
 use crate::windmp::runs;
 use crate::windmp::{DumpHeader32, DumpHeader64, PAGE_SIZE};

@@ -15,8 +15,7 @@ use crate::guest::windows::encode_context;
 use crate::guest::windows::source::{Found, HeaderOrigin, HeaderSearch, find_header};
 use crate::guest::windows::{BugcheckData, ContextPlace};
 use crate::guest::windows::{HeaderSource, WindowsError};
-use crate::memory::MemoryRange;
-use crate::memory::overlay::{Patch, Patches};
+use crate::memory::{MemoryRange, Patch, Patches};
 use crate::selection::Selection;
 use crate::windmp::DumpKind;
 use crate::windmp::Header;
@@ -127,7 +126,7 @@ impl WinDmpPlan {
         };
         let mut patches = context_patches(&header, info, cpus, places)?;
         patches.extend(findings.patches);
-        let patches = Patches::new(guest.ranges, patches)?;
+        let patches = Patches::new(guest.ranges, patches).map_err(WinDmpError::from)?;
 
         let dump_type = if full {
             DUMP_TYPE_FULL

@@ -9,8 +9,7 @@ use zerocopy::IntoBytes;
 
 use crate::fault::Fault;
 use crate::kdump::bitmap::for_each_piece;
-use crate::memory::overlay::Overlay;
-use crate::memory::{GuestMemory, UnreadableLog, WholePages};
+use crate::memory::{GuestMemory, Overlay, UnreadableLog, WholePages};
 use crate::pipeline;
 use crate::pipeline::{Chunks, LeftOut, Written};
 use crate::selection::{FrameRun, Selection};

@@ -11,7 +11,7 @@ use crate::guest::paging::{AddressSpace, X86};
 use crate::guest::reader::Guest;
 use crate::guest::windows::discover::format::{ListEntry, ListEntry32};
 use crate::guest::windows::discover::width::Width;
-use crate::memory::MIN_PAGE_SIZE;
+use crate::memory::{MIN_PAGE_SIZE, is_ram};
 
 /// Reads of guest memory that one search may make; a page table's entry is
 /// one. An honest guest takes some hundred thousand.
@@ -91,7 +91,7 @@ impl VirtualMemory<'_> {
             let room = (MIN_PAGE_SIZE - at % MIN_PAGE_SIZE) as usize;
             let here = room.min(len - done);
             let gpa = self.translate(at)?;
-            crate::memory::overlay::is_ram(self.guest.ranges, gpa, here as u64).then_some(())?;
+            is_ram(self.guest.ranges, gpa, here as u64).then_some(())?;
             pieces.push((gpa, here));
             done += here;
         }

@@ -29,7 +29,7 @@ use crate::guest::reader::Guest;
 use crate::guest::windows::WinDmpError;
 use crate::guest::windows::WindowsError;
 use crate::guest::windows::{BugcheckData, ContextPlace};
-use crate::memory::overlay::Patch;
+use crate::memory::Patch;
 use crate::windmp::Header;
 use crate::workers::Progress;
 use format::Kdbg;

@@ -1,5 +1,5 @@
-//! A part of guest memory that is mapped into this process, and which of its
-//! pages were ever touched.
+//! A part of guest memory that is mapped into this process, with the source that tells
+//! which of its pages were ever touched.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -8,32 +8,36 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use crate::adapters::proc_self::{Mapping, Pagemap};
-use crate::memory::{MemoryRange, file_data};
+use crate::host::holes;
+use crate::host::pagemap::Pagemap;
+use crate::host::proc::Mapping;
+use crate::memory::{MemoryRange, search_file};
 
-/// A part of the guest's memory, all of one kind.
+/// A part of a region of guest memory.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(super) struct RegionPart {
     pub(super) range: MemoryRange,
-    /// Host-virtual address of the first byte, if it has one.
+    /// Address of the first byte in this process, if it is mapped here.
     pub(super) host: Option<u64>,
-    /// The file behind it, and where in the file.
+    /// The file that contains the part, and the offset of the first byte in it.
     pub(super) file: Option<(Arc<File>, u64)>,
-    pub(super) extents: Extents,
+    pub(super) populated_by: PopulatedBy,
 }
 
-/// What says which pages of a part were ever touched.
+/// The source that tells which pages of a part were ever touched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Extents {
-    /// Nothing does.
-    All,
+pub(super) enum PopulatedBy {
+    /// No source: all pages count as touched.
+    Nothing,
+    /// Data of the file.
     File,
+    /// Pages of this process.
     Pagemap,
-    /// A private mapping: what the file has, and what was written since.
+    /// Both: data of a file that is mapped privately, and pages that were written since.
     FileAndPagemap,
 }
 
-impl Part {
+impl RegionPart {
     pub(super) fn new(
         range: MemoryRange,
         host: Option<u64>,
@@ -43,11 +47,11 @@ impl Part {
             range,
             host,
             file,
-            extents: Extents::All,
+            populated_by: PopulatedBy::Nothing,
         }
     }
 
-    /// What of it lies in `range`.
+    /// Returns the piece of the part that lies in `range`.
     pub(super) fn within(&self, range: &MemoryRange) -> Option<Self> {
         let range = self.range.intersection(range)?;
         let skipped = range.start() - self.range.start();
@@ -55,21 +59,24 @@ impl Part {
             range,
             host: self.host.map(|host| host + skipped),
             file: self.file_at(range.start()),
-            extents: self.extents,
+            populated_by: self.populated_by,
         })
     }
 
+    /// The file, and the offset of the byte at `gpa` in it.
     fn file_at(&self, gpa: u64) -> Option<(Arc<File>, u64)> {
         let (file, offset) = self.file.as_ref()?;
         Some((Arc::clone(file), offset + (gpa - self.range.start())))
     }
 
+    /// The addresses of the part in this process.
     pub(super) fn addresses(&self) -> Option<Range<u64>> {
         let host = self.host?;
         Some(host..host.checked_add(self.range.size())?)
     }
 
-    /// Splits it where mappings end, and says of each piece what is known.
+    /// Splits the part where mappings end, sets the source of each piece, and appends the
+    /// pieces to `out`.
     pub(super) fn classify(&self, mappings: &[Mapping], out: &mut Vec<Self>) {
         let mut rest = Some(self.range);
         while let Some(left) = rest {
@@ -77,9 +84,9 @@ impl Part {
                 break;
             };
             let mapping = piece.addresses().and_then(|addresses| {
-                let behind = mappings.partition_point(|m| m.addresses.end <= addresses.start);
+                let first = mappings.partition_point(|m| m.addresses.end <= addresses.start);
                 mappings
-                    .get(behind)
+                    .get(first)
                     .filter(|m| m.addresses.contains(&addresses.start))
             });
             let Some(mapping) = mapping else {
@@ -87,10 +94,10 @@ impl Part {
                 break;
             };
             let host = piece.host.unwrap_or_default();
-            let (range, behind) = left.split_at(mapping.addresses.end - host);
+            let (range, after) = left.split_at(mapping.addresses.end - host);
             piece.range = range;
-            piece.extents = piece.extents_in(mapping, host);
-            rest = behind;
+            piece.populated_by = piece.source_in(mapping, host);
+            rest = after;
             match out.last_mut() {
                 Some(last) if last.continues_in(&piece) => last.range = last.range.joined(&range),
                 _ => out.push(piece),
@@ -98,16 +105,18 @@ impl Part {
         }
     }
 
+    /// Whether `next` continues this part with the same source, addresses and file.
     fn continues_in(&self, next: &Self) -> bool {
         let file = |part: &Self| part.file.as_ref().map(|(file, _)| Arc::as_ptr(file));
         self.range.end() == next.range.start()
-            && self.extents == next.extents
+            && self.populated_by == next.populated_by
             && self.addresses().map(|a| a.end) == next.host
             && file(self) == file(next)
             && self.file_at(self.range.end()).map(|f| f.1) == next.file.as_ref().map(|f| f.1)
     }
 
-    fn extents_in(&self, mapping: &Mapping, host: u64) -> Extents {
+    /// The source for a part that begins at `host` in `mapping`.
+    fn source_in(&self, mapping: &Mapping, host: u64) -> PopulatedBy {
         let offset = mapping.offset + (host - mapping.addresses.start);
         let files_own = self.file.as_ref().is_some_and(|(file, at)| {
             *at == offset
@@ -116,51 +125,50 @@ impl Part {
                     .is_ok_and(|meta| meta.ino() == mapping.inode)
         });
         match (mapping.served, mapping.shared) {
-            (false, true) if files_own => Extents::File,
-            (false, false) if files_own => Extents::FileAndPagemap,
-            (false, false) if mapping.inode == 0 && self.file.is_none() => Extents::Pagemap,
-            // Memory that is shared without a file may be in use elsewhere or
-            // in swap, and pagemap does not have it.
-            _ => Extents::All,
+            (false, true) if files_own => PopulatedBy::File,
+            (false, false) if files_own => PopulatedBy::FileAndPagemap,
+            (false, false) if mapping.inode == 0 && self.file.is_none() => PopulatedBy::Pagemap,
+            // Memory that is shared without a file may be in swap, or in use by another
+            // process, and the pagemap does not tell.
+            _ => PopulatedBy::Nothing,
         }
     }
 
-    /// The first populated extent in `range`, which lies in this part.
+    /// Finds the first populated extent in `range`, which lies in this part.
     pub(super) fn next_populated(
         &self,
         range: MemoryRange,
         pagemap: Option<&Pagemap>,
     ) -> io::Result<Option<MemoryRange>> {
-        let file = self.file_at(range.start());
-        let pages = |range: MemoryRange| self.next_page(range, pagemap);
-        match (self.extents, file) {
-            (Extents::File, Some((file, offset))) => file_data::next_extent(&file, offset, range),
-            (Extents::Pagemap, _) => pages(range),
-            (Extents::FileAndPagemap, Some((file, offset))) => {
-                let Some(data) = file_data::next_start(&file, offset, range)? else {
-                    return pages(range);
+        match (self.populated_by, self.file_at(range.start())) {
+            (PopulatedBy::File, Some((file, offset))) => {
+                search_file(range, offset, |offsets| holes::next_extent(&file, offsets))
+            }
+            (PopulatedBy::Pagemap, _) => self.next_page(range, pagemap),
+            (PopulatedBy::FileAndPagemap, Some((file, offset))) => {
+                let data = search_file(range, offset, |offsets| {
+                    let start = holes::next_data(&file, offsets)?;
+                    Ok(start.map(|start| start..offsets.end))
+                })?;
+                let Some(data) = data else {
+                    return self.next_page(range, pagemap);
                 };
-                let behind = data - range.start();
-                if behind == 0 {
-                    return file_data::next_extent(&file, offset, range);
+                let hole = data.start() - range.start();
+                if hole > 0
+                    && let Some(found) = self.next_page(range.split_at(hole).0, pagemap)?
+                {
+                    return Ok(Some(found));
                 }
-                let (hole, _) = range.split_at(behind);
-                match pages(hole)? {
-                    Some(found) => Ok(Some(found)),
-                    None => {
-                        let rest = range.starting_at(data);
-                        rest.map_or(Ok(None), |rest| {
-                            file_data::next_extent(&file, offset + behind, rest)
-                        })
-                    }
-                }
+                search_file(data, offset + hole, |offsets| {
+                    holes::next_extent(&file, offsets)
+                })
             }
             _ => Ok(Some(range)),
         }
     }
 
-    /// The first pages of this process in `range`. If the system does not
-    /// tell, all of them.
+    /// Finds the first pages of `range` that this process has. All of `range` counts if the
+    /// system does not tell.
     fn next_page(
         &self,
         range: MemoryRange,
@@ -201,16 +209,17 @@ mod tests {
         }
     }
 
-    /// What is known of the parts of guest memory from 0 on that lies at the
-    /// host-virtual address 0x10000.
-    fn classified(size: u64, mappings: &[Mapping]) -> Vec<(MemoryRange, Extents)> {
+    /// Classifies guest memory from 0 on that is mapped at the address 0x10000.
+    fn classified(size: u64, mappings: &[Mapping]) -> Vec<(MemoryRange, PopulatedBy)> {
         let mut out = Vec::new();
-        Part::new(range(0, size), Some(0x10000), None).classify(mappings, &mut out);
-        out.iter().map(|part| (part.range, part.extents)).collect()
+        RegionPart::new(range(0, size), Some(0x10000), None).classify(mappings, &mut out);
+        out.iter()
+            .map(|part| (part.range, part.populated_by))
+            .collect()
     }
 
     #[test]
-    fn parts_are_split_where_mappings_of_another_kind_begin() {
+    fn parts_are_split_where_the_source_changes() {
         let mappings = [
             mapping(0x8000..0x12000, false, false),
             mapping(0x12000..0x14000, false, false),
@@ -220,36 +229,36 @@ mod tests {
         assert_eq!(
             classified(0x8000, &mappings),
             [
-                (range(0, 0x4000), Extents::Pagemap),
-                (range(0x4000, 0x1000), Extents::All),
-                (range(0x5000, 0x3000), Extents::Pagemap),
+                (range(0, 0x4000), PopulatedBy::Pagemap),
+                (range(0x4000, 0x1000), PopulatedBy::Nothing),
+                (range(0x5000, 0x3000), PopulatedBy::Pagemap),
             ]
         );
     }
 
-    /// Its pages are nowhere until somebody reads them.
+    /// Pages that are served do not exist before they are read.
     #[test]
     fn memory_that_a_userfaultfd_serves_is_all_populated() {
         let served = [mapping(0x10000..0x20000, false, true)];
         assert_eq!(
             classified(0x8000, &served),
-            [(range(0, 0x8000), Extents::All)]
+            [(range(0, 0x8000), PopulatedBy::Nothing)]
         );
     }
 
     #[test]
-    fn memory_of_which_nothing_is_known_is_all_populated() {
+    fn memory_without_a_known_mapping_is_all_populated() {
         let elsewhere = [mapping(0x1000..0x2000, false, false)];
-        let behind = [mapping(0x14000..0x20000, false, false)];
-        for mappings in [&[][..], &elsewhere, &behind] {
+        let later = [mapping(0x14000..0x20000, false, false)];
+        for mappings in [&[][..], &elsewhere, &later] {
             assert_eq!(
                 classified(0x8000, mappings),
-                [(range(0, 0x8000), Extents::All)]
+                [(range(0, 0x8000), PopulatedBy::Nothing)]
             );
         }
-        let part = Part {
-            extents: Extents::Pagemap,
-            ..Part::new(range(0, 0x8000), Some(0x10000), None)
+        let part = RegionPart {
+            populated_by: PopulatedBy::Pagemap,
+            ..RegionPart::new(range(0, 0x8000), Some(0x10000), None)
         };
         let all = part.next_populated(range(0, 0x8000), None).unwrap();
         assert_eq!(all, Some(range(0, 0x8000)));
