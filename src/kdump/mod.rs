@@ -1,6 +1,6 @@
-//! makedumpfile's kdump-compressed format: headers, page bitmaps, page descriptors, layout.
+//! makedumpfile's kdump-compressed format: headers, page descriptors, layout.
 //!
-//! The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
+//! [`bitmap`](crate::bitmap) has its page bitmaps. The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
 //! The [convention](crate::abi#how-headers-are-read-and-written) of headers holds.
 //!
 //! The page frames of a dump in memory, and where their data lies:
@@ -38,7 +38,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod bitmap;
 mod constants;
 mod container;
 mod dump_headers;

@@ -8,12 +8,12 @@
 
 use crate::abi::{Abi, Class};
 use crate::arch::Machine;
+use crate::bitmap;
 use crate::codec::Engine;
 use crate::fault::Fault;
 use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
 use crate::kdump::Container;
-use crate::kdump::bitmap::for_each_piece;
 use crate::kdump::layout::Layout;
 use crate::kdump::{
     DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, MainHeader, PageDescriptor, SubHeader,
@@ -303,12 +303,12 @@ impl<'a> KdumpWriter<'a> {
     fn write_bitmap(
         &self,
         target: &Target<'_>,
-        bitmap: Bitmap,
+        which: Bitmap,
         runs: impl Iterator<Item = FrameRun>,
         cancel: Option<&Progress>,
     ) -> Result<(), Fault> {
         let selection = self.contents.selection;
-        let (offset, all) = match bitmap {
+        let (offset, all) = match which {
             Bitmap::First => (self.layout.bitmaps, &selection.ram),
             Bitmap::Second => (
                 self.layout.bitmaps + self.layout.bitmap_size,
@@ -317,7 +317,7 @@ impl<'a> KdumpWriter<'a> {
         };
         let bits = |run: FrameRun| run.start - self.first_frame..run.end() - self.first_frame;
         let (all, runs) = (all.iter().copied().map(bits), runs.map(bits));
-        for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
+        bitmap::encode(all, runs, self.layout.bitmap_size, |start, piece| {
             if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Fault::Cancelled);
             }

@@ -5,8 +5,8 @@
 //! takes it for a dump. A stream is shorter than `RequiredDumpSpace` says.
 #![forbid(unsafe_code)]
 
+use crate::bitmap;
 use crate::fault::Fault;
-use crate::kdump::bitmap::for_each_piece;
 use crate::memory::overlay::Overlay;
 use crate::memory::{GuestMemory, UnreadableLog, WholePages};
 use crate::pipeline;
@@ -99,14 +99,14 @@ fn write_bitmap(
     let mut bytes = Vec::with_capacity(BitmapHeader::SIZE);
     header.encode(&mut bytes);
     output.write_at(at, &bytes)?;
-    let bitmap = at + BitmapHeader::SIZE as u64;
+    let bits_at = at + BitmapHeader::SIZE as u64;
     let size = header.pages / 8;
     let frames = |run: FrameRun| run.start..run.end();
     let all = selection.wanted.iter().copied().map(frames);
-    for_each_piece(all, present.map(frames), size, |start, piece| {
+    bitmap::encode(all, present.map(frames), size, |start, piece| {
         if progress.is_cancelled() {
             return Err(Fault::Cancelled);
         }
-        output.write_at(bitmap + start, piece)
+        output.write_at(bits_at + start, piece)
     })
 }
