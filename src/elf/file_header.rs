@@ -315,7 +315,7 @@ mod tests {
         let mut bytes = Vec::new();
         let error = far.encode(&mut bytes).unwrap_err();
         assert_eq!((error.header, error.field), ("Elf32_Ehdr", "e_shoff"));
-        assert_eq!(bytes, []);
+        assert!(bytes.is_empty());
         let encoding = LE64;
         FileHeader { encoding, ..far }.encode(&mut bytes).unwrap();
     }

@@ -244,7 +244,7 @@ mod tests {
             let mut bytes = Vec::new();
             let error = header.encode(BE32, &mut bytes).unwrap_err();
             assert_eq!((error.field, error.value), (field, high));
-            assert_eq!(bytes, []);
+            assert!(bytes.is_empty());
             header.encode(LE64, &mut bytes).unwrap();
             assert_eq!(ProgramHeader::decode(LE64, &bytes), Some(header));
         }

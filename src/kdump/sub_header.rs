@@ -443,7 +443,7 @@ mod tests {
             let error = high.encode(narrow, &mut bytes).unwrap_err();
             assert_eq!((error.field, error.value), ("phys_base", 1 << 32));
         }
-        assert_eq!(bytes, []);
+        assert!(bytes.is_empty());
         high.encode(wide, &mut bytes).unwrap();
     }
 
