@@ -10,8 +10,8 @@ mod build;
 mod peak;
 
 use build::{Elf, Kdump, LE64, TEXT, content, encodings, file, flatten};
-use guestdump::kdump::HeaderLayout;
-use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+use guestdump::abi::Abi;
+use guestdump::kdump::flattened::FlattenedWriter;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, Format, GuestMemory, Machine, MemoryRange, Progress, dump};
@@ -47,7 +47,7 @@ fn pages() -> Vec<(u64, Vec<u8>)> {
 }
 
 fn little_kdump() -> Kdump {
-    Kdump::new(HeaderLayout::Bits64, ByteOrder::Little, &pages())
+    Kdump::new(LE64_ABI, &pages())
 }
 
 #[test]
@@ -129,24 +129,28 @@ fn elf_segments_that_touch_inside_a_page_are_joined() {
 
 #[test]
 fn kdump_of_every_layout_order_and_version() {
-    use HeaderLayout::{Bits32Packed, Bits32Padded, Bits64};
-    for layout in [Bits32Packed, Bits32Padded, Bits64] {
+    for (class, u64_align) in LAYOUTS {
         for order in [ByteOrder::Little, ByteOrder::Big] {
             for version in 1..=6 {
-                let mut kdump = Kdump::new(layout, order, &pages());
+                let abi = Abi {
+                    class,
+                    order,
+                    u64_align,
+                };
+                let mut kdump = Kdump::new(abi, &pages());
                 kdump.version = version;
                 for bytes in [kdump.build(), flatten(&kdump.build())] {
                     let vmcore = open(&bytes).unwrap();
                     let encoding = vmcore.encoding();
-                    assert_eq!((encoding.class, encoding.order), (layout.class(), order));
+                    assert_eq!(encoding, abi.encoding());
                     assert_eq!(vmcore.ranges(), [range(0x2000, 0x8000)]);
                     let report = vmcore.check(&Progress::new()).unwrap();
-                    assert_eq!(report.pages, 6, "{layout:?} {order:?} {version}");
+                    assert_eq!(report.pages, 6, "{abi:?} {version}");
                     for (frame, page) in pages() {
                         assert_eq!(read(&vmcore, frame * 4096, 4096), page);
                     }
                     let told = vmcore.vmcoreinfo().is_some();
-                    assert_eq!(told, version >= 3, "{layout:?} {order:?} {version}");
+                    assert_eq!(told, version >= 3, "{abi:?} {version}");
                     assert_eq!(vmcore.cpus(), if version >= 4 { 2 } else { 0 });
                 }
             }
@@ -202,17 +206,11 @@ fn addresses_near_the_end_are_not_in_the_dump() {
 
 /// A flattened file of `pieces`, whose raw form is a tebibyte.
 fn flattened(pieces: &[(u64, &[u8])]) -> Vec<u8> {
-    let mut bytes = encode_file_header();
+    let mut writer = FlattenedWriter::begin(Vec::new()).unwrap();
     for (offset, data) in pieces.iter().chain([&(1 << 40, &b"x"[..])]) {
-        let header = RecordHeader {
-            offset: *offset as i64,
-            len: data.len() as i64,
-        };
-        bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(data);
+        writer.write_at(*offset, data).unwrap();
     }
-    bytes.extend_from_slice(&RecordHeader::END.encode());
-    bytes
+    writer.finish().unwrap()
 }
 
 #[test]
@@ -238,7 +236,7 @@ fn a_small_file_that_claims_a_tebibyte_takes_little_memory() {
 
 #[test]
 fn page_frames_past_the_address_space_are_refused() {
-    let mut kdump = Kdump::new(HeaderLayout::Bits64, ByteOrder::Little, &[]);
+    let mut kdump = Kdump::new(LE64_ABI, &[]);
     kdump.page_size = 65536;
     kdump.max_mapnr = 1;
     let mut raw = kdump.build();
@@ -257,11 +255,7 @@ fn page_frames_past_the_address_space_are_refused() {
 #[test]
 fn conversion_takes_the_page_size_of_vmcoreinfo_before_the_block_size() {
     // VMCOREINFO says 4096.
-    let mut kdump = Kdump::new(
-        HeaderLayout::Bits64,
-        ByteOrder::Little,
-        &[(1, content(1, 65536))],
-    );
+    let mut kdump = Kdump::new(LE64_ABI, &[(1, content(1, 65536))]);
     kdump.page_size = 65536;
     let vmcore = open(&kdump.build()).unwrap();
     let options = vmcore.options(Format::KDUMP_RAW_ZLIB).unwrap();

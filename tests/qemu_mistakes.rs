@@ -98,7 +98,8 @@ fn note(machine: Machine, text: &str) -> Vec<u8> {
         kind: 0,
         desc: text.as_bytes(),
     }
-    .encode(machine.encoding().order, &mut bytes);
+    .encode(machine.encoding().order, &mut bytes)
+    .unwrap();
     bytes
 }
 

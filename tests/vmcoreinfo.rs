@@ -45,7 +45,8 @@ fn note(text: &str) -> Vec<u8> {
         kind: 0,
         desc: text.as_bytes(),
     }
-    .encode(ByteOrder::Little, &mut bytes);
+    .encode(ByteOrder::Little, &mut bytes)
+    .unwrap();
     bytes
 }
 

@@ -127,18 +127,19 @@ fn same_memory(from: &dyn GuestMemory, copy: &dyn GuestMemory) {
 /// An input is the stream's records, as pieces; if the first byte is odd, a
 /// stream without its end. The seekable reader and `rearrange` must agree.
 pub fn flattened(input: &[u8]) {
-    use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+    use guestdump::kdump::flattened::{FileHeader, RecordHeader};
     let Some((&flags, input)) = input.split_first() else {
         return;
     };
-    let mut stream = encode_file_header();
+    let mut stream = Vec::new();
+    FileHeader::CURRENT.encode(&mut stream);
     if flags & 2 == 0 {
         for piece in pieces::decode(input) {
             let header = RecordHeader {
                 offset: piece.offset.into(),
                 len: piece.bytes.len() as i64,
             };
-            stream.extend_from_slice(&header.encode());
+            stream.extend_from_slice(&header.to_bytes());
             stream.extend_from_slice(&piece.bytes);
         }
     } else {
@@ -146,7 +147,7 @@ pub fn flattened(input: &[u8]) {
         stream.extend_from_slice(input);
     }
     if flags & 1 == 0 {
-        stream.extend_from_slice(&RecordHeader::END.encode());
+        stream.extend_from_slice(&RecordHeader::END.to_bytes());
     }
     let raw = pieces::empty_file();
     let rearranged = bounded(1 << 20, || {

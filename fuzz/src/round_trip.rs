@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use arbitrary::{Result, Unstructured};
+use guestdump::Class;
 use guestdump::elf::Notes;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -13,15 +14,11 @@ use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
 use guestdump::read::rearrange;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
-use guestdump::windmp::{
-    DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386, SIGNATURE,
-    VALID_DUMP_32, VALID_DUMP_64,
-};
+use guestdump::windmp::Header;
 use guestdump::{
     DumpOptions, Error, Format, GuestMemory, Machine, OnReadError, Progress, Registers, Summary,
     dump,
 };
-use zerocopy::{FromZeros, IntoBytes};
 
 use super::allocator::bounded;
 use super::any_guest::Guest;
@@ -141,29 +138,24 @@ fn cpus(u: &mut Unstructured<'_>, machine: Machine) -> Result<Vec<Registers>> {
             kind: 1,
             desc: &desc,
         }
-        .encode(machine.encoding().order, &mut segment);
+        .encode(machine.encoding().order, &mut segment)
+        .unwrap();
     }
     Ok(machine.decode_notes(Notes::new(&segment, machine.encoding().order)))
 }
 
 fn windows_header(cr3: u64) -> Vec<u8> {
-    let mut header = Box::new(DumpHeader64::new_zeroed());
-    header.signature = SIGNATURE;
-    header.valid_dump = VALID_DUMP_64;
-    header.directory_table_base = cr3.into();
-    header.machine_image_type = IMAGE_FILE_MACHINE_AMD64.into();
-    header.number_processors = 1.into();
+    let mut header = Header::new(Class::Bits64);
+    header.set_directory_table_base(cr3).unwrap();
+    header.set_number_processors(1);
     header.as_bytes().to_vec()
 }
 
 fn windows_header_32(cr3: u32, pae: bool) -> Vec<u8> {
-    let mut header = Box::new(DumpHeader32::new_zeroed());
-    header.signature = SIGNATURE;
-    header.valid_dump = VALID_DUMP_32;
-    header.directory_table_base = cr3.into();
-    header.machine_image_type = IMAGE_FILE_MACHINE_I386.into();
-    header.number_processors = 1.into();
-    header.pae_enabled = pae.into();
+    let mut header = Header::new(Class::Bits32);
+    header.set_directory_table_base(cr3.into()).unwrap();
+    header.set_number_processors(1);
+    header.set_pae_enabled(pae.into());
     header.as_bytes().to_vec()
 }
 

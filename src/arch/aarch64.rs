@@ -12,14 +12,13 @@
 
 use std::slice::from_mut;
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -43,7 +42,7 @@ const LITTLE: Architecture = Architecture {
     uname: "aarch64",
     aliases: &["arm64"],
     encoding: encoding(ByteOrder::Little),
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_AARCH64,
     page_sizes: &[4 << 10, 16 << 10, 64 << 10],
     prstatus_size: prstatus_size(Class::Bits64, GENERAL_SIZE),
@@ -229,24 +228,29 @@ fn decode_sve(order: ByteOrder, desc: &[u8]) -> Option<Sve> {
 }
 
 /// The notes of each CPU together, as QEMU orders them.
-fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(
+    order: ByteOrder,
+    cpus: &[&Registers],
+    out: &mut Vec<u8>,
+) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus_fpvalid(encoding(order), index, &general(order, r), 1, out);
+        encode_prstatus_fpvalid(encoding(order), index, &general(order, r), 1, out)?;
         Note {
             name: CORE,
             kind: NT_PRFPREG,
             desc: &fpsimd(order, r),
         }
-        .encode(order, out);
+        .encode(order, out)?;
         if let Some(registers) = &r.sve {
             Note {
                 name: LINUX,
                 kind: NT_ARM_SVE,
                 desc: &sve(order, r, registers),
             }
-            .encode(order, out);
+            .encode(order, out)?;
         }
     }
+    Ok(())
 }
 
 fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
@@ -331,7 +335,7 @@ mod tests {
     fn encoded(machine: Machine, cpus: &[Registers]) -> Vec<u8> {
         let cpus: Vec<_> = cpus.iter().cloned().map(Into::into).collect();
         let mut bytes = Vec::new();
-        encode_cpu_notes(machine, &cpus, &mut bytes);
+        encode_cpu_notes(machine, &cpus, &mut bytes).unwrap();
         bytes
     }
 

@@ -8,14 +8,13 @@
 
 use std::slice::from_mut;
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRSTATUS, Note};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -38,7 +37,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     uname: "armv7l",
     aliases: &["armv5tel", "armv6l", "armv8l", "armhf", "armel"],
     encoding: ENCODING,
-    kdump_layout: HeaderLayout::Bits32Padded,
+    u64_align: U64Align::Eight,
     elf_machine: EM_ARM,
     page_sizes: &[4 << 10],
     prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
@@ -100,9 +99,9 @@ fn general(r: &Registers) -> Vec<u8> {
 }
 
 /// The notes of each CPU together, as QEMU orders them.
-fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus_fpvalid(ENCODING, index, &general(r), r.vfp.is_some().into(), out);
+        encode_prstatus_fpvalid(ENCODING, index, &general(r), r.vfp.is_some().into(), out)?;
         if let Some(vfp) = &r.vfp {
             let mut desc = words(ENCODING.order, &vfp.d);
             desc.extend(words(ENCODING.order, &[vfp.fpscr]));
@@ -111,9 +110,10 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
                 kind: NT_ARM_VFP,
                 desc: &desc,
             }
-            .encode(ENCODING.order, out);
+            .encode(ENCODING.order, out)?;
         }
     }
+    Ok(())
 }
 
 fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
@@ -176,7 +176,7 @@ mod tests {
     fn encoded(cpus: &[Registers]) -> Vec<u8> {
         let cpus: Vec<_> = cpus.iter().cloned().map(Into::into).collect();
         let mut bytes = Vec::new();
-        encode_cpu_notes(Machine::Arm, &cpus, &mut bytes);
+        encode_cpu_notes(Machine::Arm, &cpus, &mut bytes).unwrap();
         bytes
     }
 

@@ -9,14 +9,13 @@
 
 pub use crate::arch::x86::{DescriptorTable, Segment};
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::json::json_struct;
 use crate::arch::prstatus;
 use crate::arch::prstatus::{CpuNotes, encode_prstatus, prstatus_size, read_words, words};
 use crate::arch::x86::{decode_qemu_state, encode_qemu_note};
 use crate::arch::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -35,7 +34,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     uname: "i686",
     aliases: &["i486", "i586", "x86"],
     encoding: ENCODING,
-    kdump_layout: HeaderLayout::Bits32Packed,
+    u64_align: U64Align::Four,
     elf_machine: EM_386,
     page_sizes: &[4096],
     prstatus_size: prstatus_size(ENCODING.class, USER_REGS * 4),
@@ -189,14 +188,15 @@ impl From<&x86_64::Registers> for Registers {
 }
 
 /// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
-fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, registers) in cpus.iter().enumerate() {
         let regs = words(ENCODING.order, &registers.user_regs());
-        encode_prstatus(ENCODING, index, &regs, out);
+        encode_prstatus(ENCODING, index, &regs, out)?;
     }
     for &registers in cpus {
-        encode_qemu_note(&registers.into(), out);
+        encode_qemu_note(&registers.into(), out)?;
     }
+    Ok(())
 }
 
 /// From QEMU's note, or without one from `NT_PRSTATUS`.
@@ -350,7 +350,7 @@ mod tests {
     fn notes_come_in_qemus_order_and_sizes() {
         let (a, b) = (registers(), Registers::default());
         let mut bytes = Vec::new();
-        encode_notes(&[&a, &b], &mut bytes);
+        encode_notes(&[&a, &b], &mut bytes).unwrap();
         let notes = Notes::new(&bytes, ByteOrder::Little);
         let shape: Vec<_> = notes
             .flatten()
@@ -372,7 +372,7 @@ mod tests {
     #[test]
     fn prstatus_bytes() {
         let mut note = Vec::new();
-        encode_notes(&[&registers()], &mut note);
+        encode_notes(&[&registers()], &mut note).unwrap();
         let desc = &note[20..164];
         let mut expected = [0u8; 144];
         expected[24] = 1; // pr_pid

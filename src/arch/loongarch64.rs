@@ -8,14 +8,13 @@
 //! that the kernel's struct has. QEMU writes no vector registers (LSX, LASX).
 #![forbid(unsafe_code)]
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -37,7 +36,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     uname: "loongarch64",
     aliases: &["loongarch", "la64"],
     encoding: ENCODING,
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_LOONGARCH,
     page_sizes: &[16384, 4096, 65536],
     prstatus_size: prstatus_size(ENCODING.class, USER_REGS * 8),
@@ -91,13 +90,13 @@ impl Registers {
 }
 
 /// CPU by CPU, as QEMU orders them.
-fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
         let mut regs = [0; USER_REGS];
         regs[..32].copy_from_slice(&r.gpr);
         regs[32..35].copy_from_slice(&[r.orig_a0, r.csr_era, r.csr_badv]);
         let regs = words(ENCODING.order, &regs);
-        encode_prstatus_fpvalid(ENCODING, index, &regs, 1, out);
+        encode_prstatus_fpvalid(ENCODING, index, &regs, 1, out)?;
 
         let mut fp = words(ENCODING.order, &r.fpr);
         fp.extend(words(ENCODING.order, &[r.fcc]));
@@ -107,8 +106,9 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
             kind: NT_PRFPREG,
             desc: &fp,
         };
-        note.encode(ENCODING.order, out);
+        note.encode(ENCODING.order, out)?;
     }
+    Ok(())
 }
 
 fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
@@ -182,7 +182,7 @@ mod tests {
     fn notes_come_in_qemus_order_and_sizes() {
         let (a, b) = (registers(), Registers::default());
         let mut bytes = Vec::new();
-        encode_notes(&[&a, &b], &mut bytes);
+        encode_notes(&[&a, &b], &mut bytes).unwrap();
         let shape: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
             .flatten()
             .map(|(_, n)| (n.name, n.kind, n.desc.len()))
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn note_bytes() {
         let mut bytes = Vec::new();
-        encode_notes(&[&registers()], &mut bytes);
+        encode_notes(&[&registers()], &mut bytes).unwrap();
         let status = &bytes[20..500];
         assert_eq!(status[32], 1); // pr_pid
         assert_eq!(status[112..120], 0x100u64.to_le_bytes()); // r0

@@ -32,9 +32,8 @@ pub mod x86_64;
 
 use std::fmt;
 
-use crate::abi::{Class, Encoding};
+use crate::abi::{Abi, Class, Encoding, FieldOverflow, U64Align};
 use crate::elf::note::{CORE, NT_PRSTATUS, Notes};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 use prstatus::CpuNotes;
@@ -119,10 +118,19 @@ impl Machine {
         self.architecture().encoding
     }
 
-    /// How kdump's headers are laid out.
+    /// What decides the layout of its kernels' structs, and of kdump's headers.
     #[must_use]
-    pub const fn kdump_layout(self) -> HeaderLayout {
-        self.architecture().kdump_layout
+    pub const fn abi(self) -> Abi {
+        let Architecture {
+            encoding,
+            u64_align,
+            ..
+        } = *self.architecture();
+        Abi {
+            class: encoding.class,
+            order: encoding.order,
+            u64_align,
+        }
     }
 
     /// `e_machine` in ELF headers.
@@ -265,7 +273,7 @@ struct Architecture {
     /// Other names by which a user, or a dump's utsname, may call it.
     aliases: &'static [&'static str],
     encoding: Encoding,
-    kdump_layout: HeaderLayout,
+    u64_align: U64Align,
     elf_machine: u16,
     /// In bytes; the usual one first.
     page_sizes: &'static [u64],
@@ -283,7 +291,7 @@ struct Architecture {
     direct_mapping: fn(&Vmcoreinfo) -> Option<DirectMapping>,
     /// Appends the notes of all CPUs in QEMU's order. The registers are of
     /// this architecture.
-    encode_notes: fn(&[CpuState], &mut Vec<u8>),
+    encode_notes: fn(&[CpuState], &mut Vec<u8>) -> Result<(), FieldOverflow>,
     /// One for each `NT_PRSTATUS` note.
     decode_notes: fn(&CpuNotes<'_>) -> Vec<CpuState>,
 }
@@ -440,12 +448,21 @@ registers! {
 
 /// Appends the notes of all `cpus`, which are of one architecture, to `out`,
 /// in QEMU's order.
-pub(crate) fn encode_cpu_notes(machine: Machine, cpus: &[CpuState], out: &mut Vec<u8>) {
-    (machine.architecture().encode_notes)(cpus, out);
+///
+/// # Errors
+///
+/// [`FieldOverflow`] for a note of 4 GiB or more.
+pub(crate) fn encode_cpu_notes(
+    machine: Machine,
+    cpus: &[CpuState],
+    out: &mut Vec<u8>,
+) -> Result<(), FieldOverflow> {
+    (machine.architecture().encode_notes)(cpus, out)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::abi::ByteOrder;
 
@@ -476,9 +493,43 @@ mod tests {
                 kind: NT_PRSTATUS,
                 desc: &vec![0; machine.prstatus_size()],
             }
-            .encode(encoding.order, &mut notes);
+            .encode(encoding.order, &mut notes)
+            .unwrap();
             let found = Machine::from_notes(encoding, Notes::new(&notes, encoding.order));
             assert_eq!(found, Some(*machine));
+        }
+    }
+
+    #[test]
+    fn kdump_without_vmcoreinfo_has_the_abi_of_the_machine_it_names() {
+        use crate::abi::Utsname;
+        use crate::kdump::{DumpHeaders, MainHeader, SubHeader};
+        for machine in Machine::ALL {
+            let main = MainHeader {
+                header_version: 6,
+                utsname: Utsname {
+                    machine: Utsname::field(machine.uname()),
+                    ..Utsname::default()
+                },
+                timestamp_sec: 0,
+                timestamp_usec: 0,
+                status: 1,
+                block_size: 4096,
+                sub_hdr_size: 1,
+                bitmap_blocks: 2,
+                max_mapnr: 100,
+                total_ram_blocks: 0,
+                device_blocks: 0,
+                written_blocks: 0,
+                current_cpu: 0,
+                nr_cpus: 1,
+            };
+            let mut bytes = Vec::new();
+            main.encode(machine.encoding(), &mut bytes).unwrap();
+            bytes.resize(4096, 0);
+            let sub = SubHeader::default();
+            sub.encode(machine.abi(), &mut bytes).unwrap();
+            assert_eq!(DumpHeaders::decode(&bytes).unwrap().abi, machine.abi());
         }
     }
 
@@ -491,7 +542,8 @@ mod tests {
             Machine::I386,
             &[i386::Registers::default().into()],
             &mut notes,
-        );
+        )
+        .unwrap();
         let wide = Encoding {
             class: Class::Bits64,
             order,

@@ -9,14 +9,13 @@
 
 use std::slice::from_mut;
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
 use crate::arch::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::kdump::HeaderLayout;
 
 /// `e_machine`.
 pub const EM_PPC64: u16 = 21;
@@ -43,7 +42,7 @@ const BIG: Architecture = Architecture {
     uname: "ppc64",
     aliases: &["powerpc64"],
     encoding: encoding(ByteOrder::Big),
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_PPC64,
     page_sizes: &[64 << 10, 4 << 10],
     prstatus_size: prstatus_size(Class::Bits64, GENERAL_SIZE),
@@ -192,9 +191,13 @@ fn spe(order: ByteOrder, r: &Registers) -> Vec<u8> {
 }
 
 /// The notes of each CPU together, as QEMU orders them.
-fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(
+    order: ByteOrder,
+    cpus: &[&Registers],
+    out: &mut Vec<u8>,
+) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus(encoding(order), index, &general(order, r), out);
+        encode_prstatus(encoding(order), index, &general(order, r), out)?;
         for (kind, desc) in [
             (NT_PRFPREG, floating(order, r)),
             (NT_PPC_VMX, vmx(order, r)),
@@ -206,9 +209,10 @@ fn encode_notes(order: ByteOrder, cpus: &[&Registers], out: &mut Vec<u8>) {
                 kind,
                 desc: &desc,
             }
-            .encode(order, out);
+            .encode(order, out)?;
         }
     }
+    Ok(())
 }
 
 fn decode_notes(order: ByteOrder, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
@@ -301,7 +305,7 @@ mod tests {
     fn encoded(machine: Machine) -> (Registers, Vec<u8>) {
         let cpus = [registers().into(), Registers::default().into()];
         let mut bytes = Vec::new();
-        encode_cpu_notes(machine, &cpus, &mut bytes);
+        encode_cpu_notes(machine, &cpus, &mut bytes).unwrap();
         let order = machine.encoding().order;
         assert_eq!(machine.decode_notes(Notes::new(&bytes, order)), cpus);
         (registers(), bytes)

@@ -6,7 +6,7 @@
 //! `pr_fpvalid`; all others are zero.
 #![forbid(unsafe_code)]
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
 
 /// Offset of `pr_pid`: behind `pr_info` (12 bytes), `pr_cursig` (2, padded to
@@ -44,8 +44,8 @@ pub(super) fn encode_prstatus(
     index: usize,
     registers: &[u8],
     out: &mut Vec<u8>,
-) {
-    encode_prstatus_fpvalid(encoding, index, registers, 0, out);
+) -> Result<(), FieldOverflow> {
+    encode_prstatus_fpvalid(encoding, index, registers, 0, out)
 }
 
 /// The same with a value for `pr_fpvalid`.
@@ -55,7 +55,7 @@ pub(super) fn encode_prstatus_fpvalid(
     registers: &[u8],
     fpvalid: u32,
     out: &mut Vec<u8>,
-) {
+) -> Result<(), FieldOverflow> {
     let Encoding { class, order } = encoding;
     let mut desc = vec![0; prstatus_size(class, registers.len())];
     desc[pid_at(class)..][..4].copy_from_slice(&words(order, &[index as u32 + 1]));
@@ -67,7 +67,7 @@ pub(super) fn encode_prstatus_fpvalid(
         kind: NT_PRSTATUS,
         desc: &desc,
     }
-    .encode(order, out);
+    .encode(order, out)
 }
 
 /// `pr_pid`, and the `registers` bytes of `pr_reg`; `None` if `desc` is too
@@ -181,7 +181,7 @@ mod tests {
                 let encoding = Encoding { class, order };
                 let registers = words(order, &[0x1122_3344u32, 0x5566_7788]);
                 let mut bytes = Vec::new();
-                encode_prstatus(encoding, 4, &registers, &mut bytes);
+                encode_prstatus(encoding, 4, &registers, &mut bytes).unwrap();
                 let notes = CpuNotes::new(Notes::new(&bytes, order));
                 let desc = notes.all(CORE, NT_PRSTATUS).next().unwrap();
                 assert_eq!(

@@ -7,14 +7,13 @@
 //! `NT_PRSTATUS`.
 #![forbid(unsafe_code)]
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, NT_PRSTATUS};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -35,7 +34,7 @@ pub(super) static RISCV64: Architecture = Architecture {
     uname: "riscv64",
     aliases: &["rv64"],
     encoding: encoding(Class::Bits64),
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_RISCV,
     page_sizes: &[4096],
     prstatus_size: prstatus_size(Class::Bits64, USER_REGS * 8),
@@ -52,7 +51,7 @@ pub(super) static RISCV32: Architecture = Architecture {
     uname: "riscv32",
     aliases: &["rv32"],
     encoding: encoding(Class::Bits32),
-    kdump_layout: HeaderLayout::Bits32Padded,
+    u64_align: U64Align::Eight,
     prstatus_size: prstatus_size(Class::Bits32, USER_REGS * 4),
     kernel_image_to_physical: |vaddr, info| kernel_image_to_physical(vaddr, info, u32::MAX.into()),
     direct_mapping: |_| None,
@@ -172,7 +171,7 @@ impl Registers {
     }
 }
 
-fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     let encoding = encoding(class);
     for (index, registers) in cpus.iter().enumerate() {
         let mut registers = **registers;
@@ -181,8 +180,9 @@ fn encode_notes(class: Class, cpus: &[&Registers], out: &mut Vec<u8>) {
             Class::Bits32 => words(encoding.order, &regs.map(|r| r as u32)),
             Class::Bits64 => words(encoding.order, &regs),
         };
-        encode_prstatus(encoding, index, &regs, out);
+        encode_prstatus(encoding, index, &regs, out)?;
     }
+    Ok(())
 }
 
 fn decode_notes(class: Class, notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
@@ -252,7 +252,7 @@ mod tests {
         ] {
             assert_eq!(machine.prstatus_size(), size);
             let mut bytes = Vec::new();
-            encode_notes(class, &[&registers(), &Registers::default()], &mut bytes);
+            encode_notes(class, &[&registers(), &Registers::default()], &mut bytes).unwrap();
             let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
                 .map(|n| n.unwrap().1)
                 .collect();
@@ -270,14 +270,14 @@ mod tests {
     #[test]
     fn prstatus_bytes() {
         let mut bytes = Vec::new();
-        encode_notes(Class::Bits64, &[&registers()], &mut bytes);
+        encode_notes(Class::Bits64, &[&registers()], &mut bytes).unwrap();
         let desc = &bytes[20..];
         assert_eq!(desc[112..120], 0x8000_0000u64.to_le_bytes()); // pc
         assert_eq!(desc[128..136], 0x8000_0002u64.to_le_bytes()); // sp, x2
         assert_eq!(desc[360..368], 0x8000_001fu64.to_le_bytes()); // t6, x31
         assert_eq!(desc[368..], [0; 8]);
         let mut bytes = Vec::new();
-        encode_notes(Class::Bits32, &[&registers()], &mut bytes);
+        encode_notes(Class::Bits32, &[&registers()], &mut bytes).unwrap();
         let desc = &bytes[20..];
         assert_eq!(desc[72..76], 0x8000_0000u32.to_le_bytes());
         assert_eq!(desc[196..200], 0x8000_001fu32.to_le_bytes());

@@ -10,14 +10,13 @@
 
 use std::slice::from_mut;
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus, prstatus_size, read_words, words,
 };
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -57,7 +56,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     uname: "s390x",
     aliases: &[],
     encoding: ENCODING,
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_S390,
     page_sizes: &[4 << 10],
     prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
@@ -144,9 +143,9 @@ fn floating(r: &Registers) -> Vec<u8> {
 }
 
 /// The notes of each CPU together, as QEMU orders them.
-fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
-        encode_prstatus(ENCODING, index, &general(r), out);
+        encode_prstatus(ENCODING, index, &general(r), out)?;
         for (name, kind, desc) in [
             (CORE, NT_PRFPREG, floating(r)),
             (LINUX, NT_S390_PREFIX, words(ORDER, &[r.prefix])),
@@ -163,7 +162,7 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
                 kind,
                 desc: &desc,
             }
-            .encode(ORDER, out);
+            .encode(ORDER, out)?;
         }
         if let Some(data) = &r.pv_cpu_data {
             Note {
@@ -171,9 +170,10 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
                 kind: NT_S390_PV_CPU_DATA,
                 desc: data,
             }
-            .encode(ORDER, out);
+            .encode(ORDER, out)?;
         }
     }
+    Ok(())
 }
 
 fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
@@ -270,7 +270,7 @@ mod tests {
     fn notes_come_back_in_qemus_order_and_sizes() {
         let cpus = [registers().into(), Registers::default().into()];
         let mut bytes = Vec::new();
-        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes);
+        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes).unwrap();
         let notes = Notes::new(&bytes, ORDER);
         assert_eq!(Machine::S390x.decode_notes(notes.clone()), cpus);
         let shape: Vec<_> = notes
@@ -300,7 +300,7 @@ mod tests {
         };
         let cpus = [cpu.clone().into(), cpu.into()];
         let mut bytes = Vec::new();
-        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes);
+        encode_cpu_notes(Machine::S390x, &cpus, &mut bytes).unwrap();
         let notes = Notes::new(&bytes, ORDER);
         assert_eq!(Machine::S390x.decode_notes(notes.clone()), cpus);
         let notes: Vec<_> = notes.flatten().map(|(_, note)| note).collect();
@@ -312,7 +312,7 @@ mod tests {
     #[test]
     fn note_bytes() {
         let mut bytes = Vec::new();
-        encode_cpu_notes(Machine::S390x, &[registers().into()], &mut bytes);
+        encode_cpu_notes(Machine::S390x, &[registers().into()], &mut bytes).unwrap();
         let notes = Notes::new(&bytes, ORDER).flatten();
         let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();
         assert_eq!(notes[0][32..36], [0, 0, 0, 1]);

@@ -9,7 +9,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::ByteOrder;
+use crate::abi::{ByteOrder, FieldOverflow};
 use crate::arch::json::json_struct;
 use crate::arch::x86_64::Registers;
 use crate::elf::note::{Note, QEMU};
@@ -187,13 +187,16 @@ fn qemu_state(r: &Registers) -> QemuCpuState {
 }
 
 /// Appends QEMU's CPU state note.
-pub(super) fn encode_qemu_note(registers: &Registers, out: &mut Vec<u8>) {
+pub(super) fn encode_qemu_note(
+    registers: &Registers,
+    out: &mut Vec<u8>,
+) -> Result<(), FieldOverflow> {
     Note {
         name: QEMU,
         kind: 0,
         desc: qemu_state(registers).as_bytes(),
     }
-    .encode(ByteOrder::Little, out);
+    .encode(ByteOrder::Little, out)
 }
 
 /// The registers in QEMU's CPU state note: all that [`Registers`] has. A

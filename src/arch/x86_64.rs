@@ -12,14 +12,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub use crate::arch::x86::{DescriptorTable, Segment, SegmentAttributes, decode_qemu_state};
 
-use crate::abi::{ByteOrder, Class, Encoding};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus;
 use crate::arch::prstatus::{CpuNotes, encode_prstatus, prstatus_size};
 use crate::arch::x86::encode_qemu_note;
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
-use crate::kdump::HeaderLayout;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `e_machine`.
@@ -35,7 +34,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     uname: "x86_64",
     aliases: &["amd64"],
     encoding: ENCODING,
-    kdump_layout: HeaderLayout::Bits64,
+    u64_align: U64Align::Eight,
     elf_machine: EM_X86_64,
     page_sizes: &[4096],
     prstatus_size: prstatus_size(ENCODING.class, size_of::<UserRegs>()),
@@ -178,13 +177,14 @@ fn user_regs(r: &Registers) -> UserRegs {
 }
 
 /// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
-fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) {
+fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, registers) in cpus.iter().enumerate() {
-        encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out);
+        encode_prstatus(ENCODING, index, user_regs(registers).as_bytes(), out)?;
     }
     for registers in cpus {
-        encode_qemu_note(registers, out);
+        encode_qemu_note(registers, out)?;
     }
+    Ok(())
 }
 
 /// From QEMU's note, or without one from `NT_PRSTATUS`.
@@ -275,7 +275,7 @@ mod tests {
     fn notes_come_in_qemus_order_and_sizes() {
         let (a, b) = (registers(), Registers::default());
         let mut bytes = Vec::new();
-        encode_notes(&[&a, &b], &mut bytes);
+        encode_notes(&[&a, &b], &mut bytes).unwrap();
         let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little)
             .map(|n| n.unwrap().1)
             .collect();
@@ -316,7 +316,7 @@ mod tests {
             ..Registers::default()
         };
         let mut note = Vec::new();
-        encode_prstatus(ENCODING, 2, user_regs(&r).as_bytes(), &mut note);
+        encode_prstatus(ENCODING, 2, user_regs(&r).as_bytes(), &mut note).unwrap();
         let bytes = &note[20..];
         let mut expected = [0u8; 336];
         expected[32] = 3;

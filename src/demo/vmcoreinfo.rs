@@ -91,7 +91,8 @@ pub(super) fn note(text: &[u8]) -> Vec<u8> {
         kind: 0,
         desc: text,
     }
-    .encode(ByteOrder::Little, &mut bytes);
+    .encode(ByteOrder::Little, &mut bytes)
+    .expect("a text of some hundred bytes");
     bytes.resize(NOTE_SIZE, 0);
     bytes
 }

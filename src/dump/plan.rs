@@ -77,7 +77,13 @@ impl Plan {
         let mut selection = Selection::new(&ranges, page_size, options.filter)?;
         let windows = plan_windows(guest, options, &mut selection)?;
 
-        let notes = NoteSegment::new(about.machine, &about.cpus, &about.notes, info);
+        let notes =
+            NoteSegment::new(about.machine, &about.cpus, &about.notes, info).map_err(|error| {
+                Refusal::NotesTooLarge {
+                    len: error.value,
+                    max: MAX_NOTES,
+                }
+            })?;
         if notes.bytes.len() as u64 > MAX_NOTES {
             return Err(Refusal::NotesTooLarge {
                 len: notes.bytes.len() as u64,

@@ -1,4 +1,8 @@
-//! The ELF header.
+//! The ELF header: `Elf32_Ehdr` and `Elf64_Ehdr`.
+//!
+//! Source: elf(5) and the System V ABI, chapter 4.
+//!
+//! Readers: crash, drgn, gdb, makedumpfile, readelf; see docs/readers.md.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -6,60 +10,50 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{ByteOrder as Order, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{ByteOrder, Class, Encoding, with_order};
+use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, Narrow, with_order};
 use crate::elf::constants::Le;
 use crate::elf::{
-    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ELFMAG, EV_CURRENT, ehdr_size, phdr_size,
+    ELFCLASS32, ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ELFMAG, EV_CURRENT, PN_XNUM, ProgramHeader,
 };
 
 /// `Elf32_Ehdr`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are those of elf(5).
-pub struct Ehdr32<O: Order> {
-    pub e_ident: [u8; 16],
-
-    pub e_type: U16<O>,
-    pub e_machine: U16<O>,
-    pub e_version: U32<O>,
-    pub e_entry: U32<O>,
-    pub e_phoff: U32<O>,
-
-    pub e_shoff: U32<O>,
-    pub e_flags: U32<O>,
-    pub e_ehsize: U16<O>,
-    pub e_phentsize: U16<O>,
-    /// [`PN_XNUM`](crate::elf::PN_XNUM) if there are 65,535 program headers or more.
-    pub e_phnum: U16<O>,
-    pub e_shentsize: U16<O>,
-
-    pub e_shnum: U16<O>,
-    pub e_shstrndx: U16<O>,
+struct Ehdr32<O: Order> {
+    e_ident: [u8; 16],
+    e_type: U16<O>,
+    e_machine: U16<O>,
+    e_version: U32<O>,
+    e_entry: U32<O>,
+    e_phoff: U32<O>,
+    e_shoff: U32<O>,
+    e_flags: U32<O>,
+    e_ehsize: U16<O>,
+    e_phentsize: U16<O>,
+    e_phnum: U16<O>,
+    e_shentsize: U16<O>,
+    e_shnum: U16<O>,
+    e_shstrndx: U16<O>,
 }
 
 /// `Elf64_Ehdr`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are those of elf(5).
-pub struct Ehdr64<O: Order> {
-    pub e_ident: [u8; 16],
-
-    pub e_type: U16<O>,
-    pub e_machine: U16<O>,
-    pub e_version: U32<O>,
-    pub e_entry: U64<O>,
-
-    pub e_phoff: U64<O>,
-    pub e_shoff: U64<O>,
-
-    pub e_flags: U32<O>,
-    pub e_ehsize: U16<O>,
-    pub e_phentsize: U16<O>,
-    /// [`PN_XNUM`](crate::elf::PN_XNUM) if there are 65,535 program headers or more.
-    pub e_phnum: U16<O>,
-    pub e_shentsize: U16<O>,
-    pub e_shnum: U16<O>,
-    pub e_shstrndx: U16<O>,
+struct Ehdr64<O: Order> {
+    e_ident: [u8; 16],
+    e_type: U16<O>,
+    e_machine: U16<O>,
+    e_version: U32<O>,
+    e_entry: U64<O>,
+    e_phoff: U64<O>,
+    e_shoff: U64<O>,
+    e_flags: U32<O>,
+    e_ehsize: U16<O>,
+    e_phentsize: U16<O>,
+    e_phnum: U16<O>,
+    e_shentsize: U16<O>,
+    e_shnum: U16<O>,
+    e_shstrndx: U16<O>,
 }
 
 // e_ident 16, then 2+2+4, three words, 4, 6 × 2.
@@ -84,7 +78,7 @@ const _: () = assert!(offset_of!(Ehdr64<Le>, e_shentsize) == 58);
 const _: () = assert!(offset_of!(Ehdr64<Le>, e_shnum) == 60);
 const _: () = assert!(offset_of!(Ehdr64<Le>, e_shstrndx) == 62);
 
-/// What an ELF header of a core file says, for either class and byte order.
+/// An ELF header, of either class and byte order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileHeader {
     /// Class and byte order of all that follows.
@@ -95,12 +89,11 @@ pub struct FileHeader {
     pub machine: u16,
     /// `e_flags`; see [`DUMP_ELF_INCOMPLETE`](crate::elf::DUMP_ELF_INCOMPLETE).
     pub flags: u32,
-    /// `e_ehsize`, in bytes. Encoding writes the right one.
+    /// `e_ehsize`: the length of this header in bytes.
     pub ehsize: u16,
     /// File offset of the program headers.
     pub phoff: u64,
-    /// Bytes from one program header to the next. Encoding writes the right
-    /// one.
+    /// `e_phentsize`: bytes from one program header to the next.
     pub phentsize: u16,
     /// Number of program headers, or [`PN_XNUM`](crate::elf::PN_XNUM).
     pub phnum: u16,
@@ -115,9 +108,49 @@ pub struct FileHeader {
 }
 
 impl FileHeader {
-    /// Appends the header's bytes to `out`. Values that a 32-bit header
-    /// cannot hold are the caller's mistake; they are cut.
-    pub fn encode(&self, out: &mut Vec<u8>) {
+    /// The header of a file without program headers and sections, whose sizes are those of `encoding`.
+    #[must_use]
+    pub const fn new(encoding: Encoding, e_type: u16, machine: u16) -> Self {
+        Self {
+            encoding,
+            e_type,
+            machine,
+            flags: 0,
+            ehsize: Self::size(encoding.class) as u16,
+            phoff: 0,
+            phentsize: ProgramHeader::size(encoding.class) as u16,
+            phnum: 0,
+            shoff: 0,
+            shentsize: 0,
+            shnum: 0,
+            shstrndx: 0,
+        }
+    }
+
+    /// The length of the header in bytes.
+    #[must_use]
+    pub const fn size(class: Class) -> usize {
+        match class {
+            Class::Bits32 => size_of::<Ehdr32<Le>>(),
+            Class::Bits64 => Self::MAX_SIZE,
+        }
+    }
+
+    /// The length of the longest header, that of 64-bit files, in bytes.
+    pub const MAX_SIZE: usize = size_of::<Ehdr64<Le>>();
+
+    /// Whether the number of program headers is in section header 0.
+    #[must_use]
+    pub const fn has_extended_numbering(&self) -> bool {
+        self.phnum == PN_XNUM
+    }
+
+    /// Appends the header's bytes to `out`, in its own [`encoding`](Self::encoding).
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] if an offset does not fit into a 32-bit header.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
         let Encoding { class, order } = self.encoding;
         let mut e_ident = [0; 16];
         e_ident[..4].copy_from_slice(&ELFMAG);
@@ -130,7 +163,7 @@ impl FileHeader {
             ByteOrder::Big => ELFDATA2MSB,
         };
         e_ident[6] = EV_CURRENT;
-        let (ehsize, phentsize) = (ehdr_size(class) as u16, phdr_size(class) as u16);
+        let narrow = Narrow("Elf32_Ehdr");
         with_order!(order, O => match class {
             Class::Bits32 => out.extend_from_slice(Ehdr32::<O> {
                 e_ident,
@@ -138,11 +171,11 @@ impl FileHeader {
                 e_machine: self.machine.into(),
                 e_version: u32::from(EV_CURRENT).into(),
                 e_entry: 0.into(),
-                e_phoff: (self.phoff as u32).into(),
-                e_shoff: (self.shoff as u32).into(),
+                e_phoff: narrow.u32("e_phoff", self.phoff)?.into(),
+                e_shoff: narrow.u32("e_shoff", self.shoff)?.into(),
                 e_flags: self.flags.into(),
-                e_ehsize: ehsize.into(),
-                e_phentsize: phentsize.into(),
+                e_ehsize: self.ehsize.into(),
+                e_phentsize: self.phentsize.into(),
                 e_phnum: self.phnum.into(),
                 e_shentsize: self.shentsize.into(),
                 e_shnum: self.shnum.into(),
@@ -157,18 +190,19 @@ impl FileHeader {
                 e_phoff: self.phoff.into(),
                 e_shoff: self.shoff.into(),
                 e_flags: self.flags.into(),
-                e_ehsize: ehsize.into(),
-                e_phentsize: phentsize.into(),
+                e_ehsize: self.ehsize.into(),
+                e_phentsize: self.phentsize.into(),
                 e_phnum: self.phnum.into(),
                 e_shentsize: self.shentsize.into(),
                 e_shnum: self.shnum.into(),
                 e_shstrndx: self.shstrndx.into(),
             }.as_bytes()),
         });
+        Ok(())
     }
 
-    /// Decodes the header at the beginning of `bytes`; `None` if they are
-    /// not an ELF header, or cut short. Give 64 bytes or more.
+    /// Decodes the header at the beginning of `bytes`; `None` if they are no ELF header, or cut short.
+    /// [`MAX_SIZE`](Self::MAX_SIZE) bytes are always enough.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         if bytes.get(..4)? != ELFMAG {
@@ -228,30 +262,28 @@ impl FileHeader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::abi::tests::encodings;
     use crate::elf::constants::tests::{BE32, LE64};
-    use crate::elf::{DUMP_ELF_INCOMPLETE, ET_CORE, shdr_size};
+    use crate::elf::{DUMP_ELF_INCOMPLETE, ET_CORE, SectionHeader};
+    use proptest::prelude::*;
 
     fn header(encoding: Encoding) -> FileHeader {
         FileHeader {
-            encoding,
-            e_type: ET_CORE,
-            machine: 62,
             flags: DUMP_ELF_INCOMPLETE,
-            ehsize: ehdr_size(encoding.class) as u16,
-            phoff: ehdr_size(encoding.class) as u64,
-            phentsize: phdr_size(encoding.class) as u16,
+            phoff: FileHeader::size(encoding.class) as u64,
             phnum: 0x0302,
             shoff: 0x1234,
-            shentsize: shdr_size(encoding.class) as u16,
+            shentsize: SectionHeader::size(encoding.class) as u16,
             shnum: 1,
             shstrndx: 0x0102,
+            ..FileHeader::new(encoding, ET_CORE, 62)
         }
     }
 
     #[test]
-    fn file_header_bytes() {
+    fn encoded_header_has_the_bytes_of_the_c_struct() {
         let mut bytes = Vec::new();
-        header(LE64).encode(&mut bytes);
+        header(LE64).encode(&mut bytes).unwrap();
         #[rustfmt::skip]
         assert_eq!(bytes, [
             0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -261,7 +293,7 @@ mod tests {
         ]);
         assert_eq!(FileHeader::decode(&bytes), Some(header(LE64)));
         bytes.clear();
-        header(BE32).encode(&mut bytes);
+        header(BE32).encode(&mut bytes).unwrap();
         #[rustfmt::skip]
         assert_eq!(bytes, [
             0x7f, b'E', b'L', b'F', 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -272,5 +304,47 @@ mod tests {
         assert_eq!(FileHeader::decode(&bytes), Some(header(BE32)));
         assert_eq!(FileHeader::decode(&bytes[..51]), None);
         assert_eq!(FileHeader::decode(b"\x7fELG"), None);
+    }
+
+    #[test]
+    fn offset_past_32_bits_is_refused_by_a_32_bit_header() {
+        let far = FileHeader {
+            shoff: 1 << 32,
+            ..header(BE32)
+        };
+        let mut bytes = Vec::new();
+        let error = far.encode(&mut bytes).unwrap_err();
+        assert_eq!((error.header, error.field), ("Elf32_Ehdr", "e_shoff"));
+        assert!(bytes.is_empty());
+        let encoding = LE64;
+        FileHeader { encoding, ..far }.encode(&mut bytes).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_what_was_encoded_gives_the_header(
+            encoding in encodings(),
+            words in any::<[u32; 3]>(),
+            halves in any::<[u16; 8]>(),
+        ) {
+            let header = FileHeader {
+                encoding,
+                e_type: halves[0],
+                machine: halves[1],
+                flags: words[0],
+                ehsize: halves[2],
+                phoff: words[1].into(),
+                phentsize: halves[3],
+                phnum: halves[4],
+                shoff: words[2].into(),
+                shentsize: halves[5],
+                shnum: halves[6],
+                shstrndx: halves[7],
+            };
+            let mut bytes = Vec::new();
+            header.encode(&mut bytes).unwrap();
+            prop_assert_eq!(bytes.len(), FileHeader::size(encoding.class));
+            prop_assert_eq!(FileHeader::decode(&bytes), Some(header));
+        }
     }
 }

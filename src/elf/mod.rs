@@ -1,31 +1,54 @@
-//! ELF core files: `format` has the bytes, `note` the notes, `writer` the
-//! logic of a dump, `sections` of what lies behind its memory, `reader` and
-//! `sections_reader` decode.
+//! ELF core files: the headers, and the notes of a core.
+//!
+//! The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
+//! The [convention](crate::abi#how-headers-are-read-and-written) of headers holds.
 //!
 //! ```
-//! use guestdump::ByteOrder;
-//! use guestdump::elf::{Note, Notes};
+//! use guestdump::elf::note::{CORE, NT_PRSTATUS};
+//! use guestdump::elf::{
+//!     ET_CORE, FileHeader, Note, Notes, PT_NOTE, ProgramHeader, program_headers,
+//! };
+//! use guestdump::{ByteOrder, Class, Encoding};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut segment = Vec::new();
-//! let note = Note { name: b"CORE", kind: 1, desc: &[0; 8] };
-//! note.encode(ByteOrder::Little, &mut segment);
-//! for note in Notes::new(&segment, ByteOrder::Little) {
-//!     let (_offset, note) = note?;
-//!     assert!(note.is(b"CORE", 1));
+//! let encoding = Encoding { class: Class::Bits64, order: ByteOrder::Little };
+//! let mut header = FileHeader::new(encoding, ET_CORE, 62);
+//! header.phoff = header.ehsize.into();
+//! header.phnum = 1;
+//! let note = Note { name: CORE, kind: NT_PRSTATUS, desc: &[0; 336] };
+//! let notes = ProgramHeader {
+//!     kind: PT_NOTE,
+//!     offset: header.phoff + ProgramHeader::size(encoding.class) as u64,
+//!     filesz: note.size() as u64,
+//!     ..ProgramHeader::default()
+//! };
+//! let mut core = Vec::new();
+//! header.encode(&mut core)?;
+//! notes.encode(encoding, &mut core)?;
+//! note.encode(encoding.order, &mut core)?;
+//!
+//! for segment in program_headers(&core)?.filter(|h| h.kind == PT_NOTE) {
+//!     let bytes = &core[segment.offset as usize..][..segment.filesz as usize];
+//!     for note in Notes::new(bytes, encoding.order) {
+//!         let (_offset, note) = note?;
+//!         assert!(note.is(CORE, NT_PRSTATUS));
+//!     }
 //! }
 //! # Ok(())
 //! # }
 //! ```
+#![forbid(unsafe_code)]
 
 mod constants;
 mod file_header;
 pub mod note;
 mod program_header;
+mod program_headers;
 mod section_header;
 
 pub use constants::*;
-pub use file_header::{Ehdr32, Ehdr64, FileHeader};
+pub use file_header::FileHeader;
 pub use note::{Note, NoteError, Notes};
-pub use program_header::{Phdr32, Phdr64, ProgramHeader};
-pub use section_header::{SectionHeader, Shdr32, Shdr64, decode_section_zero, encode_section_zero};
+pub use program_header::ProgramHeader;
+pub use program_headers::{ElfError, program_headers};
+pub use section_header::SectionHeader;

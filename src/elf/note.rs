@@ -1,13 +1,35 @@
-//! ELF notes: name, type and descriptor, each padded to four bytes.
+//! ELF notes: `Elf32_Nhdr`, which `Elf64_Nhdr` equals, then name and descriptor, each padded to four
+//! bytes.
 //!
-//! Source: elf(5), "Notes (Nhdr)". Core files align notes to four bytes in
-//! both classes, as Linux and QEMU write them.
+//! Source: elf(5), "Notes (Nhdr)". Core files align notes to four bytes in both classes, as Linux and
+//! QEMU write them.
+//!
+//! Readers: crash, drgn, gdb, makedumpfile, readelf, and all that read kdump; see docs/readers.md.
 #![forbid(unsafe_code)]
 
-use zerocopy::{FromBytes, IntoBytes};
+use std::mem::{offset_of, size_of};
 
-use crate::abi::{ByteOrder, with_order};
-use crate::elf::Nhdr;
+use zerocopy::byteorder::{ByteOrder as Order, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::abi::{ByteOrder, FieldOverflow, Narrow, with_order};
+use crate::elf::constants::Le;
+
+/// `Elf32_Nhdr`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Nhdr<O: Order> {
+    n_namesz: U32<O>,
+    n_descsz: U32<O>,
+    n_type: U32<O>,
+}
+
+const _: () = assert!(offset_of!(Nhdr<Le>, n_descsz) == 4);
+const _: () = assert!(offset_of!(Nhdr<Le>, n_type) == 8);
+const _: () = assert!(size_of::<Nhdr<Le>>() == HEADER_SIZE);
+
+/// The length of a note's header in bytes.
+const HEADER_SIZE: usize = 12;
 
 /// `NT_PRSTATUS`, under the name `CORE`: registers of one CPU.
 pub const NT_PRSTATUS: u32 = 1;
@@ -34,18 +56,34 @@ pub struct Note<'a> {
 }
 
 impl Note<'_> {
-    /// Appends the note's bytes to `out`, padding included.
-    pub fn encode(&self, order: ByteOrder, out: &mut Vec<u8>) {
+    /// The length of the note in bytes, with its padding.
+    #[must_use]
+    pub const fn size(&self) -> usize {
+        HEADER_SIZE
+            + (self.name.len() + 1).next_multiple_of(4)
+            + self.desc.len().next_multiple_of(4)
+    }
+
+    /// Appends the note's bytes to `out`, with its padding.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] if the name or the descriptor has 4 GiB or more.
+    pub fn encode(&self, order: ByteOrder, out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
+        let narrow = Narrow("Elf_Nhdr");
+        let name_len = narrow.u32("n_namesz", self.name.len() as u64 + 1)?;
+        let desc_len = narrow.u32("n_descsz", self.desc.len() as u64)?;
         with_order!(order, O => out.extend_from_slice(Nhdr::<O> {
-            n_namesz: (self.name.len() as u32 + 1).into(),
-            n_descsz: (self.desc.len() as u32).into(),
+            n_namesz: name_len.into(),
+            n_descsz: desc_len.into(),
             n_type: self.kind.into(),
         }.as_bytes()));
         out.extend_from_slice(self.name);
-        out.push(0);
-        pad(out);
+        // The name's NUL and its padding.
+        pad(out, self.name.len() + 1, 1);
         out.extend_from_slice(self.desc);
-        pad(out);
+        pad(out, self.desc.len(), 0);
+        Ok(())
     }
 
     /// Whether this is a note of that name and type.
@@ -55,11 +93,12 @@ impl Note<'_> {
     }
 }
 
-fn pad(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(4), 0);
+/// Appends `more` zeroes, and those that pad `len` bytes to a multiple of four.
+fn pad(out: &mut Vec<u8>, len: usize, more: usize) {
+    out.resize(out.len() + more + len.next_multiple_of(4) - len, 0);
 }
 
-/// A note segment that does not add up.
+/// A note reaches past the end of its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the note at offset {offset} of the note segment reaches past the segment's end")]
 pub struct NoteError {
@@ -67,8 +106,8 @@ pub struct NoteError {
     pub offset: usize,
 }
 
-/// The notes of a note segment, each with the offset of its descriptor. Ends
-/// after the first error.
+/// The notes of a note segment, each with the offset of its descriptor. The iterator ends after the
+/// first error.
 #[derive(Debug, Clone)]
 pub struct Notes<'a> {
     segment: &'a [u8],
@@ -102,7 +141,7 @@ impl<'a> Notes<'a> {
             let (h, _) = Nhdr::<O>::read_from_prefix(rest).ok()?;
             (h.n_namesz.get() as usize, h.n_descsz.get() as usize, h.n_type.get())
         });
-        let name_at = self.offset + 12;
+        let name_at = self.offset + HEADER_SIZE;
         let desc_at = name_at.checked_add(name_len.checked_next_multiple_of(4)?)?;
         let end = desc_at.checked_add(desc_len)?;
         let name = self.segment.get(name_at..name_at.checked_add(name_len)?)?;
@@ -135,16 +174,18 @@ impl<'a> Iterator for Notes<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::abi::tests::orders;
+    use proptest::prelude::*;
 
     #[test]
-    fn note_bytes() {
+    fn encoded_note_pads_name_and_descriptor_to_four_bytes() {
         let note = Note {
             name: CORE,
             kind: 0x0102_0304,
             desc: b"abcde",
         };
         let mut bytes = Vec::new();
-        note.encode(ByteOrder::Big, &mut bytes);
+        note.encode(ByteOrder::Big, &mut bytes).unwrap();
         #[rustfmt::skip]
         assert_eq!(bytes, [
             0, 0, 0, 5, 0, 0, 0, 5, 1, 2, 3, 4,
@@ -160,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_that_lie_end_the_iteration() {
+    fn length_past_the_segment_is_an_error_and_ends_the_notes() {
         for (name_len, desc_len) in [(0x100u32, 0), (0, 0x100), (u32::MAX, 1), (1, u32::MAX)] {
             let mut bytes = Vec::new();
             for word in [name_len, desc_len, 0] {
@@ -173,5 +214,36 @@ mod tests {
         }
         let mut cut = Notes::new(&[0; 11], ByteOrder::Little);
         assert!(matches!(cut.next(), Some(Err(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_what_was_encoded_gives_the_notes(
+            notes in prop::collection::vec(
+                // Names end at their NUL.
+                ("[a-z]{0,9}", any::<u32>(), prop::collection::vec(any::<u8>(), 0..20)),
+                0..5,
+            ),
+            order in orders(),
+        ) {
+            let notes: Vec<_> = notes
+                .iter()
+                .map(|(name, kind, desc)| Note {
+                    name: name.as_bytes(),
+                    kind: *kind,
+                    desc,
+                })
+                .collect();
+            let mut bytes = Vec::new();
+            for note in &notes {
+                let at = bytes.len();
+                note.encode(order, &mut bytes).unwrap();
+                prop_assert_eq!(bytes.len() - at, note.size());
+            }
+            let decoded: Vec<_> = Notes::new(&bytes, order)
+                .map(|note| note.unwrap().1)
+                .collect();
+            prop_assert_eq!(decoded, notes);
+        }
     }
 }

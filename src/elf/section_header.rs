@@ -1,4 +1,8 @@
-//! Section headers.
+//! Section headers: `Elf32_Shdr` and `Elf64_Shdr`.
+//!
+//! Source: elf(5) and the System V ABI, chapter 4.
+//!
+//! Readers: crash, gdb, makedumpfile, readelf; see docs/readers.md.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -6,50 +10,39 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{ByteOrder as Order, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{Class, Encoding, with_order};
+use crate::abi::{Class, Encoding, FieldOverflow, Narrow, with_order};
 use crate::elf::constants::Le;
 
 /// `Elf32_Shdr`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are those of elf(5).
-pub struct Shdr32<O: Order> {
-    pub sh_name: U32<O>,
-    pub sh_type: U32<O>,
-    pub sh_flags: U32<O>,
-    pub sh_addr: U32<O>,
-
-    pub sh_offset: U32<O>,
-    pub sh_size: U32<O>,
-    pub sh_link: U32<O>,
-    /// In section header 0: the number of program headers, if `e_phnum` is
-    /// [`PN_XNUM`](crate::elf::PN_XNUM).
-    pub sh_info: U32<O>,
-
-    pub sh_addralign: U32<O>,
-    pub sh_entsize: U32<O>,
+struct Shdr32<O: Order> {
+    sh_name: U32<O>,
+    sh_type: U32<O>,
+    sh_flags: U32<O>,
+    sh_addr: U32<O>,
+    sh_offset: U32<O>,
+    sh_size: U32<O>,
+    sh_link: U32<O>,
+    sh_info: U32<O>,
+    sh_addralign: U32<O>,
+    sh_entsize: U32<O>,
 }
 
 /// `Elf64_Shdr`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are those of elf(5).
-pub struct Shdr64<O: Order> {
-    pub sh_name: U32<O>,
-    pub sh_type: U32<O>,
-    pub sh_flags: U64<O>,
-
-    pub sh_addr: U64<O>,
-    pub sh_offset: U64<O>,
-
-    pub sh_size: U64<O>,
-    pub sh_link: U32<O>,
-    /// In section header 0: the number of program headers, if `e_phnum` is
-    /// [`PN_XNUM`](crate::elf::PN_XNUM).
-    pub sh_info: U32<O>,
-
-    pub sh_addralign: U64<O>,
-    pub sh_entsize: U64<O>,
+struct Shdr64<O: Order> {
+    sh_name: U32<O>,
+    sh_type: U32<O>,
+    sh_flags: U64<O>,
+    sh_addr: U64<O>,
+    sh_offset: U64<O>,
+    sh_size: U64<O>,
+    sh_link: U32<O>,
+    sh_info: U32<O>,
+    sh_addralign: U64<O>,
+    sh_entsize: U64<O>,
 }
 
 const _: () = assert!(size_of::<Shdr32<Le>>() == 10 * 4);
@@ -63,7 +56,8 @@ const _: () = assert!(offset_of!(Shdr64<Le>, sh_offset) == 24);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_size) == 32);
 const _: () = assert!(offset_of!(Shdr64<Le>, sh_info) == 44);
 
-/// What a section header says.
+/// A section header. The fields that core files do not use are 0: address, link, alignment and size of
+/// entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SectionHeader {
     /// `sh_name`: offset of the name in the section with the names.
@@ -82,16 +76,39 @@ pub struct SectionHeader {
 }
 
 impl SectionHeader {
-    /// Appends the header's bytes to `out`. Values that a 32-bit header
-    /// cannot hold are the caller's mistake; they are cut.
-    pub fn encode(&self, encoding: Encoding, out: &mut Vec<u8>) {
+    /// Section header 0 of a file with `phnum` program headers, where `e_phnum` is
+    /// [`PN_XNUM`](crate::elf::PN_XNUM); 0 where it is not.
+    #[must_use]
+    pub fn zero(phnum: u32) -> Self {
+        Self {
+            info: phnum,
+            ..Self::default()
+        }
+    }
+
+    /// The length of a header in bytes.
+    #[must_use]
+    pub const fn size(class: Class) -> usize {
+        match class {
+            Class::Bits32 => size_of::<Shdr32<Le>>(),
+            Class::Bits64 => size_of::<Shdr64<Le>>(),
+        }
+    }
+
+    /// Appends the header's bytes to `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] if flags, offset or size do not fit into a 32-bit header.
+    pub fn encode(&self, encoding: Encoding, out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
+        let narrow = Narrow("Elf32_Shdr");
         with_order!(encoding.order, O => match encoding.class {
             Class::Bits32 => out.extend_from_slice(Shdr32::<O> {
                 sh_name: self.name.into(),
                 sh_type: self.kind.into(),
-                sh_flags: (self.flags as u32).into(),
-                sh_offset: (self.offset as u32).into(),
-                sh_size: (self.size as u32).into(),
+                sh_flags: narrow.u32("sh_flags", self.flags)?.into(),
+                sh_offset: narrow.u32("sh_offset", self.offset)?.into(),
+                sh_size: narrow.u32("sh_size", self.size)?.into(),
                 sh_info: self.info.into(),
                 ..Shdr32::new_zeroed()
             }.as_bytes()),
@@ -105,10 +122,10 @@ impl SectionHeader {
                 ..Shdr64::new_zeroed()
             }.as_bytes()),
         });
+        Ok(())
     }
 
-    /// Decodes the header at the beginning of `bytes`; `None` if they are
-    /// too few.
+    /// Decodes the header at the beginning of `bytes`; `None` if they are too few.
     #[must_use]
     pub fn decode(encoding: Encoding, bytes: &[u8]) -> Option<Self> {
         Some(with_order!(encoding.order, O => match encoding.class {
@@ -138,36 +155,22 @@ impl SectionHeader {
     }
 }
 
-/// Appends section header 0, which holds the number of program headers when
-/// `e_phnum` is [`PN_XNUM`](crate::elf::PN_XNUM), and nothing else.
-pub fn encode_section_zero(encoding: Encoding, phnum: u32, out: &mut Vec<u8>) {
-    SectionHeader {
-        info: phnum,
-        ..SectionHeader::default()
-    }
-    .encode(encoding, out);
-}
-
-/// The number of program headers in section header 0; `None` if `bytes` are
-/// too few.
-#[must_use]
-pub fn decode_section_zero(encoding: Encoding, bytes: &[u8]) -> Option<u32> {
-    SectionHeader::decode(encoding, bytes).map(|header| header.info)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::abi::ByteOrder;
+    use crate::abi::tests::encodings;
     use crate::elf::SHT_PROGBITS;
     use crate::elf::constants::tests::{BE32, LE64};
+    use proptest::prelude::*;
 
     #[test]
-    fn section_zero_bytes() {
+    fn section_zero_has_the_number_of_program_headers_alone() {
         for (encoding, size, at) in [(LE64, 64, 44), (BE32, 40, 28)] {
             let mut bytes = Vec::new();
-            encode_section_zero(encoding, 0x0001_0203, &mut bytes);
+            let header = SectionHeader::zero(0x0001_0203);
+            header.encode(encoding, &mut bytes).unwrap();
             assert_eq!(bytes.len(), size);
             let mut info = [0, 1, 2, 3];
             if encoding.order == ByteOrder::Little {
@@ -175,12 +178,12 @@ mod tests {
             }
             assert_eq!(bytes[at..at + 4], info);
             assert_eq!(bytes.iter().filter(|b| **b != 0).count(), 3);
-            assert_eq!(decode_section_zero(encoding, &bytes), Some(0x0001_0203));
+            assert_eq!(SectionHeader::decode(encoding, &bytes), Some(header));
         }
     }
 
     #[test]
-    fn section_header_bytes() {
+    fn encoded_header_has_the_bytes_of_the_c_struct() {
         let header = SectionHeader {
             name: 0x11,
             kind: SHT_PROGBITS,
@@ -190,7 +193,7 @@ mod tests {
             info: 0x66,
         };
         let mut bytes = Vec::new();
-        header.encode(LE64, &mut bytes);
+        header.encode(LE64, &mut bytes).unwrap();
         let mut expected = [0; 64];
         (expected[0], expected[4], expected[44]) = (0x11, 1, 0x66);
         expected[8] = 0x77;
@@ -199,7 +202,7 @@ mod tests {
         assert_eq!(bytes, expected);
         assert_eq!(SectionHeader::decode(LE64, &bytes), Some(header));
         bytes.clear();
-        header.encode(BE32, &mut bytes);
+        header.encode(BE32, &mut bytes).unwrap();
         let mut expected = [0; 40];
         (expected[3], expected[7], expected[31]) = (0x11, 1, 0x66);
         expected[11] = 0x77;
@@ -208,5 +211,57 @@ mod tests {
         assert_eq!(bytes, expected);
         assert_eq!(SectionHeader::decode(BE32, &bytes), Some(header));
         assert_eq!(SectionHeader::decode(BE32, &bytes[..39]), None);
+    }
+
+    #[test]
+    fn value_past_32_bits_is_refused_by_a_32_bit_header() {
+        let zero = SectionHeader::default();
+        let high = 1 << 32;
+        let headers = [
+            (
+                "sh_flags",
+                SectionHeader {
+                    flags: high,
+                    ..zero
+                },
+            ),
+            (
+                "sh_offset",
+                SectionHeader {
+                    offset: high,
+                    ..zero
+                },
+            ),
+            ("sh_size", SectionHeader { size: high, ..zero }),
+        ];
+        for (field, header) in headers {
+            let mut bytes = Vec::new();
+            let error = header.encode(BE32, &mut bytes).unwrap_err();
+            assert_eq!((error.field, error.value), (field, high));
+            assert!(bytes.is_empty());
+            header.encode(LE64, &mut bytes).unwrap();
+            assert_eq!(SectionHeader::decode(LE64, &bytes), Some(header));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_what_was_encoded_gives_the_header(
+            encoding in encodings(),
+            words in any::<[u32; 6]>(),
+        ) {
+            let header = SectionHeader {
+                name: words[0],
+                kind: words[1],
+                flags: words[2].into(),
+                offset: words[3].into(),
+                size: words[4].into(),
+                info: words[5],
+            };
+            let mut bytes = Vec::new();
+            header.encode(encoding, &mut bytes).unwrap();
+            prop_assert_eq!(bytes.len(), SectionHeader::size(encoding.class));
+            prop_assert_eq!(SectionHeader::decode(encoding, &bytes), Some(header));
+        }
     }
 }

@@ -1,29 +1,30 @@
-//! What lies where in a kdump-compressed dump.
+//! The file offsets of the parts of a dump that is about to be written.
 //!
-//! Source: makedumpfile `IMPLEMENTATION`, "The file structure". The notes
-//! lie directly behind the sub header, as makedumpfile has them.
+//! Source: makedumpfile `IMPLEMENTATION`, "The file structure". The notes directly follow the sub
+//! header, as in makedumpfile's own dumps.
 #![forbid(unsafe_code)]
 
-use crate::kdump::{HEADER_BLOCKS, HeaderLayout, PageDescriptor};
+use crate::abi::Abi;
+use crate::kdump::{HEADER_BLOCKS, PageDescriptor, SubHeader};
 
 /// File offsets and sizes, in bytes unless they say blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes in a block and in a page.
     pub block_size: u64,
-    /// Where the sub header lies.
+    /// The offset of the sub header.
     pub sub_header: u64,
-    /// Where the notes lie.
+    /// The offset of the notes.
     pub notes: u64,
     /// Blocks of sub header and notes.
     pub sub_hdr_blocks: u64,
-    /// Where the first bitmap lies; the second one lies behind it.
+    /// The offset of the first bitmap, which the second one follows.
     pub bitmaps: u64,
-    /// Length of one bitmap, whole blocks.
+    /// The length of one bitmap, a multiple of the block size.
     pub bitmap_size: u64,
-    /// Where the page descriptors lie.
+    /// The offset of the page descriptors.
     pub descriptors: u64,
-    /// Where the pages' data begins.
+    /// The offset of the pages' data.
     pub data: u64,
 }
 
@@ -33,14 +34,14 @@ impl Layout {
     /// into 63-bit file offsets and the headers' 32-bit counts of blocks.
     #[must_use]
     pub fn new(
-        header: HeaderLayout,
+        abi: Abi,
         block_size: u64,
         notes_len: u64,
         max_mapnr: u64,
         pages: u64,
     ) -> Option<Self> {
         let sub_header = HEADER_BLOCKS.checked_mul(block_size)?;
-        let sub_size = header.sub_size() as u64;
+        let sub_size = SubHeader::size(abi) as u64;
         let sub_hdr_blocks = sub_size.checked_add(notes_len)?.div_ceil(block_size);
         let bitmap_blocks = max_mapnr.div_ceil(8).div_ceil(block_size);
         let bitmap_size = bitmap_blocks.checked_mul(block_size)?;
@@ -80,11 +81,17 @@ impl Layout {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::abi::{ByteOrder, Class, Encoding};
+
+    const LE64: Abi = Abi::aligned(Encoding {
+        class: Class::Bits64,
+        order: ByteOrder::Little,
+    });
 
     #[test]
-    fn as_makedumpfile_lays_it_out() {
+    fn layout_of_one_gibibyte_is_makedumpfiles() {
         // The test guest of FIELD-NOTES: 1 GiB, notes at 4200.
-        let layout = Layout::new(HeaderLayout::Bits64, 4096, 3648, 0x40000, 10).unwrap();
+        let layout = Layout::new(LE64, 4096, 3648, 0x40000, 10).unwrap();
         assert_eq!(
             layout,
             Layout {
@@ -99,15 +106,13 @@ mod tests {
             }
         );
         assert_eq!(layout.bitmap_blocks(), 16);
-        let more_notes = Layout::new(HeaderLayout::Bits64, 4096, 4096 - 103, 1, 1).unwrap();
+        let more_notes = Layout::new(LE64, 4096, 4096 - 103, 1, 1).unwrap();
         assert_eq!(more_notes.sub_hdr_blocks, 2);
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
-        let new = |notes, max_mapnr, pages| {
-            Layout::new(HeaderLayout::Bits64, 4096, notes, max_mapnr, pages)
-        };
+    fn layout_past_63_bit_offsets_or_31_bit_counts_is_refused() {
+        let new = |notes, max_mapnr, pages| Layout::new(LE64, 4096, notes, max_mapnr, pages);
         assert_eq!(new(0, u64::MAX, 1), None);
         assert_eq!(new(0, 1, u64::MAX / 4096), None);
         assert_eq!(new(u64::MAX, 1, 1), None);

@@ -1,32 +1,46 @@
-//! makedumpfile's kdump-compressed format: `format` has the bytes, `bitmap`
-//! the page bitmaps, `layout` says what lies where, `writer` is the logic of
-//! a dump, `reader` the decoder.
+//! makedumpfile's kdump-compressed format: headers, page descriptors, layout.
 //!
-//! The header of a dump of a 64-bit little-endian guest:
+//! [`bitmap`](crate::bitmap) has its page bitmaps. The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
+//! The [convention](crate::abi#how-headers-are-read-and-written) of headers holds.
+//!
+//! The page frames of a dump in memory, and where their data lies:
 //!
 //! ```
+//! use guestdump::bitmap;
+//! use guestdump::kdump::{DumpHeaders, PageDescriptor};
+//!
+//! /// The first page frame and its descriptor.
+//! fn first_page(dump: &[u8]) -> Option<(u64, PageDescriptor)> {
+//!     let headers = DumpHeaders::decode(dump).ok()?;
+//!     let [_ram, dumped] = headers.bitmaps().ok()?;
+//!     let frames = bitmap::runs(dump.get(dumped.start as usize..dumped.end as usize)?);
+//!     let descriptors = dump.get(headers.descriptors() as usize..)?;
+//!     let descriptors = PageDescriptor::iter(headers.abi.order, descriptors);
+//!     frames.flatten().zip(descriptors).next()
+//! }
 //! # #[cfg(feature = "snappy")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use guestdump::kdump::MainHeader;
-//! use guestdump::memory::SliceMemory;
-//! use guestdump::sink::BufferSink;
-//! use guestdump::{ByteOrder, Class, DumpOptions, Format, dump};
-//!
-//! let ram = vec![7; 1 << 20];
-//! let memory = SliceMemory::new([(0, &ram[..])])?;
-//! let mut sink = BufferSink::new();
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_RAW_SNAPPY))?;
-//! let header = MainHeader::decode(Class::Bits64, ByteOrder::Little, &sink.into_bytes());
-//! assert_eq!(header.ok_or("too short")?.block_size, 4096);
+//! # use guestdump::memory::SliceMemory;
+//! # use guestdump::sink::BufferSink;
+//! # use guestdump::{DumpOptions, Format, dump};
+//! # let ram = vec![7; 1 << 20];
+//! # let memory = SliceMemory::new([(0, &ram[..])])?;
+//! # let mut sink = BufferSink::new();
+//! # dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_RAW_SNAPPY))?;
+//! # let dump = sink.into_bytes();
+//! let (frame, descriptor) = first_page(&dump).ok_or("no page")?;
+//! assert_eq!(frame, 0);
+//! assert!(descriptor.size < 4096);
 //! # Ok(())
 //! # }
 //! # #[cfg(not(feature = "snappy"))]
 //! # fn main() {}
 //! ```
+#![forbid(unsafe_code)]
 
-pub mod bitmap;
 mod constants;
 mod container;
+mod dump_headers;
 pub mod flattened;
 pub mod layout;
 mod main_header;
@@ -35,6 +49,7 @@ mod sub_header;
 
 pub use constants::*;
 pub use container::Container;
+pub use dump_headers::{DumpHeaders, HeaderError};
 pub use main_header::MainHeader;
 pub use page_descriptor::PageDescriptor;
 pub use sub_header::SubHeader;

@@ -1,4 +1,10 @@
-//! `struct kdump_sub_header`: block 1 of a dump.
+//! The sub header, block 1 of a dump: `struct kdump_sub_header` in its three layouts.
+//!
+//! Sources: makedumpfile `IMPLEMENTATION` and `diskdump_mod.h` for the fields and the header version
+//! that added them; libkdumpfile `src/kdumpfile/diskdump.c` for the gaps that C compilers leave, and
+//! for telling the two 32-bit layouts apart.
+//!
+//! Readers: crash, drgn, gdb and makedumpfile with libkdumpfile; see docs/readers.md.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -6,14 +12,14 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::{ByteOrder as Order, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::abi::{ByteOrder, with_order};
-use crate::kdump::HeaderLayout;
+use crate::abi::{Abi, Class, Encoding, FieldOverflow, Narrow, U64Align, Utsname, with_order};
 use crate::kdump::constants::Le;
+use crate::kdump::{HEADER_BLOCKS, MainHeader};
 
 /// `struct kdump_sub_header` with 64-bit words.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct SubHeader64<O: Order> {
+struct SubHeader64<O: Order> {
     phys_base: U64<O>,
     dump_level: U32<O>,
     split: U32<O>,
@@ -33,7 +39,7 @@ pub(super) struct SubHeader64<O: Order> {
 /// `struct kdump_sub_header` with 32-bit words, no gaps.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct SubHeader32Packed<O: Order> {
+struct SubHeader32Packed<O: Order> {
     phys_base: U32<O>,
     dump_level: U32<O>,
     split: U32<O>,
@@ -53,7 +59,7 @@ pub(super) struct SubHeader32Packed<O: Order> {
 /// `struct kdump_sub_header` with 32-bit words, 64-bit fields aligned.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-pub(super) struct SubHeader32Padded<O: Order> {
+struct SubHeader32Padded<O: Order> {
     phys_base: U32<O>,
     dump_level: U32<O>,
     split: U32<O>,
@@ -93,34 +99,34 @@ const _: () = assert!(offset_of!(SubHeader32Padded<Le>, offset_note) == 40);
 const _: () = assert!(offset_of!(SubHeader32Padded<Le>, start_pfn_64) == 72);
 const _: () = assert!(size_of::<SubHeader32Padded<Le>>() == 96);
 
-/// What the sub header says.
+/// The sub header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SubHeader {
-    /// Where the kernel's image lies, as the architecture means it.
+    /// The kernel's `phys_base`, whose meaning depends on the architecture.
     pub phys_base: u64,
-    /// makedumpfile's `-d`: the kinds of pages that are left out.
+    /// makedumpfile's `-d`: the kinds of pages that are excluded.
     pub dump_level: u32,
     /// 1 if this file has only the pages from start to end page frame.
     pub split: u32,
     /// The first page frame of a split dump, low bits.
     pub start_pfn: u64,
-    /// Behind the last page frame of a split dump, low bits.
+    /// The page frame after the last one of a split dump, low bits.
     pub end_pfn: u64,
     /// File offset of VMCOREINFO's text; 0 if there is none.
     pub offset_vmcoreinfo: u64,
-    /// Its length in bytes.
+    /// The length of VMCOREINFO's text in bytes.
     pub size_vmcoreinfo: u64,
     /// File offset of the ELF notes; 0 if there are none.
     pub offset_note: u64,
-    /// Their length in bytes.
+    /// The length of the ELF notes in bytes.
     pub size_note: u64,
     /// File offset of makedumpfile's erase information; 0 if there is none.
     pub offset_eraseinfo: u64,
-    /// Its length in bytes.
+    /// The length of the erase information in bytes.
     pub size_eraseinfo: u64,
     /// The first page frame of a split dump.
     pub start_pfn_64: u64,
-    /// Behind the last page frame of a split dump.
+    /// The page frame after the last one of a split dump.
     pub end_pfn_64: u64,
     /// Page frames that a bitmap covers.
     pub max_mapnr_64: u64,
@@ -129,18 +135,19 @@ pub struct SubHeader {
 /// Fills the fields of a 32-bit sub header, packed or padded, from `$s`.
 macro_rules! sub_header_32 {
     ($Raw:ident, $O:ident, $s:expr) => {{
+        let narrow = Narrow("kdump_sub_header");
         let mut raw = $Raw::<$O>::new_zeroed();
-        raw.phys_base = ($s.phys_base as u32).into();
+        raw.phys_base = narrow.u32("phys_base", $s.phys_base)?.into();
         raw.dump_level = $s.dump_level.into();
         raw.split = $s.split.into();
-        raw.start_pfn = ($s.start_pfn as u32).into();
-        raw.end_pfn = ($s.end_pfn as u32).into();
+        raw.start_pfn = narrow.u32("start_pfn", $s.start_pfn)?.into();
+        raw.end_pfn = narrow.u32("end_pfn", $s.end_pfn)?.into();
         raw.offset_vmcoreinfo = $s.offset_vmcoreinfo.into();
-        raw.size_vmcoreinfo = ($s.size_vmcoreinfo as u32).into();
+        raw.size_vmcoreinfo = narrow.u32("size_vmcoreinfo", $s.size_vmcoreinfo)?.into();
         raw.offset_note = $s.offset_note.into();
-        raw.size_note = ($s.size_note as u32).into();
+        raw.size_note = narrow.u32("size_note", $s.size_note)?.into();
         raw.offset_eraseinfo = $s.offset_eraseinfo.into();
-        raw.size_eraseinfo = ($s.size_eraseinfo as u32).into();
+        raw.size_eraseinfo = narrow.u32("size_eraseinfo", $s.size_eraseinfo)?.into();
         raw.start_pfn_64 = $s.start_pfn_64.into();
         raw.end_pfn_64 = $s.end_pfn_64.into();
         raw.max_mapnr_64 = $s.max_mapnr_64.into();
@@ -172,16 +179,33 @@ macro_rules! from_sub_header {
 }
 
 impl SubHeader {
+    /// The length of the header in bytes.
+    #[must_use]
+    pub const fn size(abi: Abi) -> usize {
+        match (abi.class, abi.u64_align) {
+            (Class::Bits32, U64Align::Four) => size_of::<SubHeader32Packed<Le>>(),
+            (Class::Bits32, U64Align::Eight) => size_of::<SubHeader32Padded<Le>>(),
+            (Class::Bits64, _) => Self::MAX_SIZE,
+        }
+    }
+
+    /// The length of the longest sub header, that of 64-bit guests, in bytes.
+    pub const MAX_SIZE: usize = size_of::<SubHeader64<Le>>();
+
     /// Appends the header's bytes to `out`.
-    pub fn encode(&self, layout: HeaderLayout, order: ByteOrder, out: &mut Vec<u8>) {
-        with_order!(order, O => match layout {
-            HeaderLayout::Bits32Packed => {
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] if a value does not fit into a 32-bit header.
+    pub fn encode(&self, abi: Abi, out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
+        with_order!(abi.order, O => match (abi.class, abi.u64_align) {
+            (Class::Bits32, U64Align::Four) => {
                 out.extend_from_slice(sub_header_32!(SubHeader32Packed, O, self).as_bytes());
             }
-            HeaderLayout::Bits32Padded => {
+            (Class::Bits32, U64Align::Eight) => {
                 out.extend_from_slice(sub_header_32!(SubHeader32Padded, O, self).as_bytes());
             }
-            HeaderLayout::Bits64 => out.extend_from_slice(SubHeader64::<O> {
+            (Class::Bits64, _) => out.extend_from_slice(SubHeader64::<O> {
                 phys_base: self.phys_base.into(),
                 dump_level: self.dump_level.into(),
                 split: self.split.into(),
@@ -198,18 +222,85 @@ impl SubHeader {
                 max_mapnr_64: self.max_mapnr_64.into(),
             }.as_bytes()),
         });
+        Ok(())
     }
 
-    /// Decodes the header at the beginning of `bytes`; `None` if they are
-    /// too few. Fields newer than the dump's header version are whatever
-    /// lies there.
+    /// Decodes the header at the beginning of `bytes`; `None` if they are too few.
+    /// A field that is newer than the dump's header version has the bytes that lie there;
+    /// [`of_version`](Self::of_version) clears it.
     #[must_use]
-    pub fn decode(layout: HeaderLayout, order: ByteOrder, bytes: &[u8]) -> Option<Self> {
-        Some(with_order!(order, O => match layout {
-            HeaderLayout::Bits32Packed => from_sub_header!(SubHeader32Packed, O, bytes),
-            HeaderLayout::Bits32Padded => from_sub_header!(SubHeader32Padded, O, bytes),
-            HeaderLayout::Bits64 => from_sub_header!(SubHeader64, O, bytes),
-        }))
+    pub fn decode(abi: Abi, bytes: &[u8]) -> Option<Self> {
+        Some(
+            with_order!(abi.order, O => match (abi.class, abi.u64_align) {
+                (Class::Bits32, U64Align::Four) => from_sub_header!(SubHeader32Packed, O, bytes),
+                (Class::Bits32, U64Align::Eight) => from_sub_header!(SubHeader32Padded, O, bytes),
+                (Class::Bits64, _) => from_sub_header!(SubHeader64, O, bytes),
+            }),
+        )
+    }
+
+    /// Decodes the sub header at the beginning of `bytes`, which follows the main header `main`, and
+    /// finds out how 64-bit integers are aligned. Fields newer than the header's version are 0.
+    /// `None` if the bytes are too few.
+    #[must_use]
+    pub fn find(encoding: Encoding, main: &MainHeader, bytes: &[u8]) -> Option<(Abi, Self)> {
+        let abi = |u64_align| Abi {
+            class: encoding.class,
+            order: encoding.order,
+            u64_align,
+        };
+        let decode = |u64_align| {
+            let sub = Self::decode(abi(u64_align), bytes)?;
+            Some((abi(u64_align), sub.of_version(main.header_version)))
+        };
+        if encoding.class == Class::Bits64 {
+            return decode(U64Align::Eight);
+        }
+        // As in libkdumpfile, 64-bit integers are aligned to 4 bytes if VMCOREINFO then lies in
+        // the blocks of the sub header.
+        let (_, sub) = decode(U64Align::Four)?;
+        let block = u64::from(main.block_size);
+        let end = block * (HEADER_BLOCKS + u64::from(main.sub_hdr_size));
+        let (offset, size) = (sub.offset_vmcoreinfo, sub.size_vmcoreinfo);
+        let inside = offset > block && offset.checked_add(size).is_some_and(|e| e <= end);
+        decode(match (offset, size) {
+            _ if inside => U64Align::Four,
+            // Without VMCOREINFO libkdumpfile takes every dump for one of i386.
+            (0, 0) => align_of_uname(&Utsname::text(&main.utsname.machine)),
+            _ => U64Align::Eight,
+        })
+    }
+
+    /// The header with the fields that are newer than this `header_version` set to 0.
+    #[must_use]
+    pub fn of_version(mut self, version: u32) -> Self {
+        if version < 2 {
+            (self.split, self.start_pfn, self.end_pfn) = (0, 0, 0);
+        }
+        if version < 3 {
+            (self.offset_vmcoreinfo, self.size_vmcoreinfo) = (0, 0);
+        }
+        if version < 4 {
+            (self.offset_note, self.size_note) = (0, 0);
+        }
+        if version < 5 {
+            (self.offset_eraseinfo, self.size_eraseinfo) = (0, 0);
+        }
+        if version < 6 {
+            (self.start_pfn_64, self.end_pfn_64, self.max_mapnr_64) = (0, 0, 0);
+        }
+        self
+    }
+}
+
+/// The alignment in dumps of the 32-bit machine with this `uname -m`; i386's for an unknown one.
+fn align_of_uname(machine: &str) -> U64Align {
+    let arm = machine.starts_with("arm") && !machine.starts_with("arm64");
+    let aligned = arm || machine.starts_with("riscv32");
+    if aligned {
+        U64Align::Eight
+    } else {
+        U64Align::Four
     }
 }
 
@@ -217,9 +308,12 @@ impl SubHeader {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::abi::ByteOrder;
+    use crate::abi::tests::abis;
+    use proptest::prelude::*;
 
     #[test]
-    fn sub_header_bytes() {
+    fn encoded_header_has_the_bytes_of_each_c_struct() {
         let sub = SubHeader {
             phys_base: 1,
             dump_level: 2,
@@ -238,9 +332,10 @@ mod tests {
         };
         /// Offset and width of each of the fields, in order.
         type Fields<'a> = &'a [(usize, usize)];
-        let layouts: [(HeaderLayout, Fields<'_>, usize); 3] = [
+        let layouts: [(Class, U64Align, Fields<'_>, usize); 3] = [
             (
-                HeaderLayout::Bits64,
+                Class::Bits64,
+                U64Align::Eight,
                 &[
                     (0, 8),
                     (8, 4),
@@ -260,7 +355,8 @@ mod tests {
                 104,
             ),
             (
-                HeaderLayout::Bits32Packed,
+                Class::Bits32,
+                U64Align::Four,
                 &[
                     (0, 4),
                     (4, 4),
@@ -280,7 +376,8 @@ mod tests {
                 80,
             ),
             (
-                HeaderLayout::Bits32Padded,
+                Class::Bits32,
+                U64Align::Eight,
                 &[
                     (0, 4),
                     (4, 4),
@@ -300,7 +397,7 @@ mod tests {
                 96,
             ),
         ];
-        for (layout, fields, size) in layouts {
+        for (class, u64_align, fields, size) in layouts {
             for order in [ByteOrder::Little, ByteOrder::Big] {
                 let mut expected = vec![0u8; size];
                 for (value, (at, width)) in (1u8..).zip(fields) {
@@ -312,10 +409,71 @@ mod tests {
                     expected[at + byte] = value;
                 }
                 let mut bytes = Vec::new();
-                sub.encode(layout, order, &mut bytes);
-                assert_eq!(bytes, expected, "{layout:?}");
-                assert_eq!(SubHeader::decode(layout, order, &bytes), Some(sub));
+                let abi = Abi {
+                    class,
+                    order,
+                    u64_align,
+                };
+                sub.encode(abi, &mut bytes).unwrap();
+                assert_eq!(bytes, expected, "{abi:?}");
+                assert_eq!(SubHeader::size(abi), size);
+                assert_eq!(SubHeader::decode(abi, &bytes), Some(sub));
+                assert_eq!(SubHeader::decode(abi, &bytes[..size - 1]), None);
             }
+        }
+    }
+
+    #[test]
+    fn value_past_32_bits_is_refused_by_32_bit_headers_alone() {
+        let high = SubHeader {
+            phys_base: 1 << 32,
+            ..SubHeader::default()
+        };
+        let wide = Abi::aligned(Encoding {
+            class: Class::Bits64,
+            order: ByteOrder::Little,
+        });
+        let mut bytes = Vec::new();
+        for u64_align in [U64Align::Four, U64Align::Eight] {
+            let narrow = Abi {
+                class: Class::Bits32,
+                u64_align,
+                ..wide
+            };
+            let error = high.encode(narrow, &mut bytes).unwrap_err();
+            assert_eq!((error.field, error.value), ("phys_base", 1 << 32));
+        }
+        assert!(bytes.is_empty());
+        high.encode(wide, &mut bytes).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_what_was_encoded_gives_the_header(
+            words in any::<[u32; 8]>(),
+            wide in any::<[u64; 6]>(),
+            abi in abis(),
+        ) {
+            let header = SubHeader {
+                phys_base: words[0].into(),
+                dump_level: words[1],
+                split: words[2],
+                start_pfn: words[3].into(),
+                end_pfn: words[4].into(),
+                offset_vmcoreinfo: wide[0],
+                size_vmcoreinfo: words[5].into(),
+                offset_note: wide[1],
+                size_note: words[6].into(),
+                offset_eraseinfo: wide[2],
+                size_eraseinfo: words[7].into(),
+                start_pfn_64: wide[3],
+                end_pfn_64: wide[4],
+                max_mapnr_64: wide[5],
+            };
+            let mut bytes = Vec::new();
+            header.encode(abi, &mut bytes).unwrap();
+            prop_assert_eq!(bytes.len(), SubHeader::size(abi));
+            prop_assert_eq!(SubHeader::decode(abi, &bytes), Some(header));
         }
     }
 }

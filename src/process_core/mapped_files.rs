@@ -102,7 +102,8 @@ mod tests {
             kind: NT_FILE,
             desc,
         }
-        .encode(order, &mut bytes);
+        .encode(order, &mut bytes)
+        .unwrap();
         bytes
     }
 

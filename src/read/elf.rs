@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::elf::{
-    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, PT_NULL, ProgramHeader,
-    decode_section_zero, phdr_size, shdr_size,
+    DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PT_LOAD, PT_NOTE, PT_NULL, ProgramHeader,
+    SectionHeader,
 };
 use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, find_range};
 use crate::read::{Input, VmcoreError};
@@ -99,7 +99,7 @@ impl ElfDump {
 
 /// Decodes the ELF header; `None` if this is no ELF file.
 pub(crate) fn read_header(input: &Input) -> Result<Option<FileHeader>, VmcoreError> {
-    let mut head = [0; 64];
+    let mut head = [0; FileHeader::MAX_SIZE];
     let n = input.len().min(head.len() as u64) as usize;
     input.read_at(0, &mut head[..n])?;
     Ok(FileHeader::decode(&head[..n]))
@@ -111,21 +111,21 @@ pub(crate) fn read_program_headers(
     header: &FileHeader,
 ) -> Result<Vec<ProgramHeader>, VmcoreError> {
     let encoding = header.encoding;
-    let count = if header.phnum == PN_XNUM {
+    let count = if header.has_extended_numbering() {
         if header.shoff == 0 {
             return Err(VmcoreError::damaged(
                 0,
                 "e_phnum is PN_XNUM, but there is no section header 0",
             ));
         }
-        let size = shdr_size(encoding.class) as u64;
+        let size = SectionHeader::size(encoding.class) as u64;
         let bytes = input.read_vec("section header 0", header.shoff, size, size)?;
-        decode_section_zero(encoding, &bytes).unwrap_or(0)
+        SectionHeader::decode(encoding, &bytes).map_or(0, |zero| zero.info)
     } else {
         header.phnum.into()
     };
     let entry = usize::from(header.phentsize);
-    if count > 0 && entry < phdr_size(encoding.class) {
+    if count > 0 && entry < ProgramHeader::size(encoding.class) {
         return Err(VmcoreError::damaged(
             0,
             format!("e_phentsize is {entry}, less than a program header"),

@@ -1,7 +1,7 @@
 //! Reading the sections of a dump.
 #![forbid(unsafe_code)]
 
-use crate::elf::{FileHeader, SHT_PROGBITS, SectionHeader, shdr_size};
+use crate::elf::{FileHeader, SHT_PROGBITS, SectionHeader};
 use crate::read::Input;
 use crate::write::elf_sections::{MAX_SECTIONS, Section};
 
@@ -44,11 +44,11 @@ pub(crate) fn read_sections(input: &Input, header: &FileHeader) -> Vec<Section> 
 
 fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>> {
     let size = usize::from(header.shentsize);
-    if header.shoff == 0 || size < shdr_size(header.encoding.class) {
+    if header.shoff == 0 || size < SectionHeader::size(header.encoding.class) {
         return None;
     }
     // One by one: a header may claim to be of 64 KiB.
-    let mut bytes = vec![0; shdr_size(header.encoding.class)];
+    let mut bytes = vec![0; SectionHeader::size(header.encoding.class)];
     (0..u64::from(header.shnum))
         .map(|n| {
             let at = header.shoff.checked_add(n * size as u64)?;

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 use std::os::unix::fs::FileExt;
 
-use crate::kdump::flattened::{FILE_HEADER_SIZE, RecordHeader};
+use crate::kdump::flattened::{FileHeader, RecordHeader};
 use crate::read::VmcoreError;
 
 /// Where each piece of the raw file lies in the flattened one.
@@ -30,7 +30,7 @@ impl Index {
     /// in errors are those of the flattened file.
     pub(crate) fn new(file: &File, len: u64) -> Result<Self, VmcoreError> {
         let mut pieces = BTreeMap::new();
-        let mut at = FILE_HEADER_SIZE as u64;
+        let mut at = FileHeader::SIZE as u64;
         loop {
             let mut bytes = [0; RecordHeader::SIZE];
             let data_at = at + RecordHeader::SIZE as u64;
@@ -47,13 +47,13 @@ impl Index {
                     len: RecordHeader::SIZE as u64,
                     source,
                 })?;
-            let header = RecordHeader::decode(bytes);
-            if header == RecordHeader::END {
+            let data = RecordHeader::decode(&bytes).map(|header| header.data());
+            let data = data.unwrap_or(Ok(None));
+            let Some((start, data_len)) =
+                data.map_err(|error| VmcoreError::damaged(at, error.to_string()))?
+            else {
                 return Ok(Self { pieces });
-            }
-            let (start, data_len) = header
-                .checked()
-                .ok_or_else(|| VmcoreError::damaged(at, header.complaint()))?;
+            };
             if data_len > len - data_at {
                 return Err(VmcoreError::Truncated {
                     what: "a record of the flattened format",
@@ -151,23 +151,15 @@ fn insert(pieces: &mut BTreeMap<u64, Piece>, start: u64, piece: Piece) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kdump::flattened::encode_file_header;
+    use crate::kdump::flattened::FlattenedWriter;
     use proptest::prelude::*;
-    use std::io::Write;
 
     fn flattened(records: &[(u64, Vec<u8>)]) -> File {
-        let mut file = tempfile::tempfile().unwrap();
-        file.write_all(&encode_file_header()).unwrap();
+        let mut writer = FlattenedWriter::begin(tempfile::tempfile().unwrap()).unwrap();
         for (offset, bytes) in records {
-            let header = RecordHeader {
-                offset: *offset as i64,
-                len: bytes.len() as i64,
-            };
-            file.write_all(&header.encode()).unwrap();
-            file.write_all(bytes).unwrap();
+            writer.write_at(*offset, bytes).unwrap();
         }
-        file.write_all(&RecordHeader::END.encode()).unwrap();
-        file
+        writer.finish().unwrap()
     }
 
     proptest! {
@@ -212,7 +204,7 @@ mod tests {
         }
         for (offset, size) in [(-2, 5), (-1, 5), (5, 0), (5, -1), (i64::MAX, 5)] {
             let header = RecordHeader { offset, len: size };
-            file.write_all_at(&header.encode(), 4096).unwrap();
+            file.write_all_at(&header.to_bytes(), 4096).unwrap();
             let error = Index::new(&file, len).unwrap_err();
             assert!(matches!(error, VmcoreError::Damaged { offset: 4096, .. }));
         }

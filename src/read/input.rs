@@ -43,17 +43,17 @@ impl Input {
             stored: meta.len(),
             index: None,
         };
-        let mut head = [0; 32];
-        let n = input.len.min(32) as usize;
+        let mut head = [0; FileHeader::FIELDS];
+        let n = input.len.min(head.len() as u64) as usize;
         input.read_at(0, &mut head[..n])?;
         match FileHeader::decode(&head[..n]) {
-            FileHeader::Other => {}
-            FileHeader::Flattened => {
+            None => {}
+            Some(FileHeader::CURRENT) => {
                 let index = Index::new(&input.file, input.len)?;
                 input.len = index.raw_len();
                 input.index = Some(index);
             }
-            FileHeader::Unknown { kind, version } => {
+            Some(FileHeader { kind, version }) => {
                 return Err(VmcoreError::Unsupported(format!(
                     "flattened format of type {kind}, version {version}"
                 )));

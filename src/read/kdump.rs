@@ -1,17 +1,11 @@
 //! Reading a kdump-compressed dump, whoever wrote it.
-//!
-//! Class and byte order are found out as libkdumpfile does: they are those
-//! with which the main header is plausible. The fields that a header version
-//! has: makedumpfile `IMPLEMENTATION`.
 #![forbid(unsafe_code)]
 
 use crate::abi::Utsname;
-use crate::abi::{ByteOrder, Class};
 use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::kdump::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_BLOCKS, HEADER_VERSION, HeaderLayout, MainHeader,
-    PageDescriptor, SIGNATURE, SubHeader, flag_codec,
+    DumpHeaders, HeaderError, MainHeader, PageDescriptor, SIGNATURE, SubHeader, flag_codec,
 };
 use crate::memory::MemoryRange;
 use crate::read::{Input, VmcoreError};
@@ -22,11 +16,7 @@ use crate::write::notes::MAX_NOTES;
 /// A decoded kdump-compressed dump.
 #[derive(Debug)]
 pub(crate) struct KdumpDump {
-    pub(crate) layout: HeaderLayout,
-    pub(crate) order: ByteOrder,
-    pub(crate) main: MainHeader,
-    /// Fields newer than the header's version are 0.
-    pub(crate) sub: SubHeader,
+    pub(crate) headers: DumpHeaders,
     pub(crate) notes: Vec<u8>,
     /// VMCOREINFO's text by the sub header's offset.
     pub(crate) vmcoreinfo: Vec<u8>,
@@ -69,11 +59,9 @@ impl KdumpDump {
         if !head[..n].starts_with(&SIGNATURE) {
             return Ok(None);
         }
-        let (class, order, main) = plausible_header(&head[..n]).ok_or_else(|| {
-            VmcoreError::damaged(0, "the kdump header is not plausible in any byte order")
-        })?;
+        let headers = read_headers(input, &head[..n])?;
+        let DumpHeaders { main, sub, .. } = headers;
         let block = u64::from(main.block_size);
-        let (layout, sub) = read_sub_header(input, class, order, &main)?;
         let notes = input.read_vec("the notes", sub.offset_note, sub.size_note, MAX_NOTES)?;
         let vmcoreinfo = input.read_vec(
             "VMCOREINFO",
@@ -81,10 +69,7 @@ impl KdumpDump {
             sub.size_vmcoreinfo,
             vmcoreinfo::MAX_SIZE as u64,
         )?;
-        let max_mapnr = match sub.max_mapnr_64 {
-            0 => u64::from(main.max_mapnr),
-            n => n,
-        };
+        let max_mapnr = headers.max_mapnr();
         let first_frame = first_frame(&main, &sub);
         let frames_end = max_mapnr.checked_add(first_frame);
         if frames_end.and_then(|end| end.checked_mul(block)).is_none() {
@@ -93,34 +78,22 @@ impl KdumpDump {
                 format!("max_mapnr is {max_mapnr}, past the end of the address space"),
             ));
         }
-        let bitmaps = (HEADER_BLOCKS + u64::from(main.sub_hdr_size)) * block;
+        let descriptors = headers.descriptors();
         let all_bitmaps = u64::from(main.bitmap_blocks) * block;
+        let bitmaps = descriptors - all_bitmaps;
         input.require("the page bitmaps", bitmaps, all_bitmaps)?;
-        // A dump without exclusions may have one bitmap only.
-        let half = u64::from(main.bitmap_blocks / 2) * block;
-        let (second, bitmap_size) = if max_mapnr <= half * 8 {
-            (bitmaps + half, half)
-        } else {
-            (bitmaps, all_bitmaps)
-        };
-        if max_mapnr > bitmap_size * 8 {
-            return Err(VmcoreError::damaged(
-                bitmaps,
-                format!("the bitmaps do not cover {max_mapnr} page frames"),
-            ));
-        }
+        let [first, second] = headers
+            .bitmaps()
+            .map_err(|error| VmcoreError::damaged(bitmaps, error.to_string()))?;
         let mut dump = Self {
-            layout,
-            order,
-            main,
-            sub,
+            headers,
             notes,
             vmcoreinfo,
             max_mapnr,
             first_frame,
-            bitmaps: (bitmaps, second),
-            bitmap_size,
-            descriptors: bitmaps + all_bitmaps,
+            bitmaps: (first.start, second.start),
+            bitmap_size: second.end - second.start,
+            descriptors,
             runs: Vec::new(),
             pages: 0,
             descriptor_count: 0,
@@ -143,11 +116,7 @@ impl KdumpDump {
         let mut pages = 0;
         let end = self.descriptors;
         // A file of a split dump has the pages of its share only.
-        let share = match (self.sub.split, self.main.header_version) {
-            (0, _) => 0..u64::MAX,
-            (_, ..6) => self.sub.start_pfn..self.sub.end_pfn,
-            _ => self.sub.start_pfn_64..self.sub.end_pfn_64,
-        };
+        let share = self.headers.share();
         let (max_mapnr, first_frame) = (self.max_mapnr, self.first_frame);
         let bitmap = self.bitmaps.1;
         for_each_run(input, bitmap, self.bitmap_size, |bits| {
@@ -229,16 +198,16 @@ impl KdumpDump {
     }
 
     pub(crate) fn page_size(&self) -> u64 {
-        self.main.block_size.into()
+        self.headers.main.block_size.into()
     }
 
     pub(crate) fn is_complete(&self) -> bool {
-        self.main.status & DUMP_DH_COMPRESSED_INCOMPLETE == 0
+        self.headers.is_complete()
     }
 
     /// The header's strings, unless they are missing or made up.
     pub(crate) fn utsname(&self) -> Option<Utsname> {
-        let uts = self.main.utsname;
+        let uts = self.headers.main.utsname;
         let text = |field| Utsname::text(field).into_owned();
         let known = !text(&uts.release).is_empty() && text(&uts.sysname) == "Linux";
         known.then_some(uts)
@@ -316,10 +285,7 @@ impl KdumpDump {
         let len = count * PageDescriptor::SIZE as u64;
         let offset = self.descriptor_offset(first_page);
         let bytes = input.read_vec("page descriptors", offset, len, len)?;
-        Ok(bytes
-            .chunks_exact(PageDescriptor::SIZE)
-            .filter_map(|bytes| PageDescriptor::decode(self.order, bytes))
-            .collect())
+        Ok(PageDescriptor::iter(self.headers.abi.order, &bytes).collect())
     }
 
     /// Calls `each` with page number, guest-physical address and descriptor
@@ -402,15 +368,17 @@ pub(crate) fn page_codec(descriptor: &PageDescriptor) -> Result<Option<Codec>, V
     })
 }
 
-fn plausible_header(head: &[u8]) -> Option<(Class, ByteOrder, MainHeader)> {
-    let orders = [ByteOrder::Little, ByteOrder::Big];
-    [Class::Bits32, Class::Bits64]
-        .into_iter()
-        .flat_map(|class| orders.map(|order| (class, order)))
-        .find_map(|(class, order)| {
-            let main = MainHeader::decode(class, order, head)?;
-            is_plausible(&main).then_some((class, order, main))
-        })
+/// Decodes the headers of the dump that begins with `head`.
+fn read_headers(input: &Input, head: &[u8]) -> Result<DumpHeaders, VmcoreError> {
+    let (encoding, main) = MainHeader::find(head)
+        .ok_or_else(|| VmcoreError::damaged(0, HeaderError::Implausible.to_string()))?;
+    let block = u64::from(main.block_size);
+    let mut bytes = [0; SubHeader::MAX_SIZE];
+    let len = (bytes.len() as u64).min(input.len().saturating_sub(block)) as usize;
+    input.read_at(block, &mut bytes[..len])?;
+    let (abi, sub) = SubHeader::find(encoding, &main, &bytes)
+        .ok_or_else(|| VmcoreError::damaged(block, HeaderError::CutShort.to_string()))?;
+    Ok(DumpHeaders { abi, main, sub })
 }
 
 /// The page frame of the bitmaps' first bit. QEMU counts from 0 for every
@@ -421,75 +389,6 @@ fn first_frame(main: &MainHeader, sub: &SubHeader) -> u64 {
         true => sub.phys_base / u64::from(main.block_size),
         false => 0,
     }
-}
-
-fn is_plausible(main: &MainHeader) -> bool {
-    let covered = u64::from(main.bitmap_blocks).saturating_mul(u64::from(main.block_size) * 8);
-    (1..=HEADER_VERSION).contains(&main.header_version)
-        && main.block_size.is_power_of_two()
-        && (4096..=64 << 10).contains(&main.block_size)
-        && (1..i32::MAX as u32).contains(&main.sub_hdr_size)
-        && main.bitmap_blocks < i32::MAX as u32
-        // Where max_mapnr is cut to 32 bits the sub header has the number.
-        && (covered >= main.max_mapnr.into())
-}
-
-fn read_sub_header(
-    input: &Input,
-    class: Class,
-    order: ByteOrder,
-    main: &MainHeader,
-) -> Result<(HeaderLayout, SubHeader), VmcoreError> {
-    let block = u64::from(main.block_size);
-    let mut bytes = vec![0; HeaderLayout::Bits64.sub_size()];
-    let len = (bytes.len() as u64).min(input.len().saturating_sub(block)) as usize;
-    input.read_at(block, &mut bytes[..len])?;
-    let decode = |layout| {
-        SubHeader::decode(layout, order, &bytes)
-            .map(|sub| newer_fields_cleared(sub, main.header_version))
-            .ok_or_else(|| VmcoreError::damaged(block, "the sub header is cut short"))
-    };
-    let layout = match class {
-        Class::Bits64 => HeaderLayout::Bits64,
-        Class::Bits32 => {
-            // As libkdumpfile tells the two: the packed one is right if
-            // VMCOREINFO lies in the blocks of the sub header then.
-            let sub = decode(HeaderLayout::Bits32Packed)?;
-            let end = block * (HEADER_BLOCKS + u64::from(main.sub_hdr_size));
-            let (offset, size) = (sub.offset_vmcoreinfo, sub.size_vmcoreinfo);
-            let inside = offset > block && offset.checked_add(size).is_some_and(|e| e <= end);
-            let machine: Option<Machine> = Utsname::text(&main.utsname.machine).parse().ok();
-            let named = machine.map(Machine::kdump_layout);
-            match (offset, size) {
-                _ if inside => HeaderLayout::Bits32Packed,
-                // Without VMCOREINFO libkdumpfile takes all for packed.
-                (0, 0) => named
-                    .filter(|layout| layout.class() == class)
-                    .unwrap_or(HeaderLayout::Bits32Packed),
-                _ => HeaderLayout::Bits32Padded,
-            }
-        }
-    };
-    Ok((layout, decode(layout)?))
-}
-
-fn newer_fields_cleared(mut sub: SubHeader, version: u32) -> SubHeader {
-    if version < 2 {
-        (sub.split, sub.start_pfn, sub.end_pfn) = (0, 0, 0);
-    }
-    if version < 3 {
-        (sub.offset_vmcoreinfo, sub.size_vmcoreinfo) = (0, 0);
-    }
-    if version < 4 {
-        (sub.offset_note, sub.size_note) = (0, 0);
-    }
-    if version < 5 {
-        (sub.offset_eraseinfo, sub.size_eraseinfo) = (0, 0);
-    }
-    if version < 6 {
-        (sub.start_pfn_64, sub.end_pfn_64, sub.max_mapnr_64) = (0, 0, 0);
-    }
-    sub
 }
 
 /// Calls `each` for the runs of set bits of the bitmap at `offset`, in

@@ -5,7 +5,7 @@
 use std::io::{self, Read};
 
 use crate::fault::Fault;
-use crate::kdump::flattened::{FILE_HEADER_SIZE, FileHeader, RecordHeader};
+use crate::kdump::flattened::{FileHeader, RecordHeader};
 use crate::sink::{DumpSink, Output, SinkAccess};
 use crate::workers::Progress;
 
@@ -66,12 +66,12 @@ pub fn rearrange(
     progress: &Progress,
 ) -> Result<u64, RearrangeError> {
     let mut input = Input { input, offset: 0 };
-    let mut head = vec![0; FILE_HEADER_SIZE];
+    let mut head = vec![0; FileHeader::SIZE];
     input.read_exact(&mut head).map_err(|error| match error {
         RearrangeError::Truncated { .. } => RearrangeError::NotFlattened,
         other => other,
     })?;
-    if FileHeader::decode(&head) != FileHeader::Flattened {
+    if FileHeader::decode(&head) != Some(FileHeader::CURRENT) {
         return Err(RearrangeError::NotFlattened);
     }
     let access = sink.access();
@@ -96,14 +96,15 @@ fn copy_records(
         let at = input.offset;
         let mut bytes = [0; RecordHeader::SIZE];
         input.read_exact(&mut bytes)?;
-        let header = RecordHeader::decode(bytes);
-        if header == RecordHeader::END {
-            break;
-        }
-        let (start, len) = header.checked().ok_or_else(|| RearrangeError::Damaged {
+        let data = RecordHeader::decode(&bytes).map(|header| header.data());
+        let data = data.unwrap_or(Ok(None));
+        let Some((start, len)) = data.map_err(|error| RearrangeError::Damaged {
             offset: at,
-            what: header.complaint(),
-        })?;
+            what: error.to_string(),
+        })?
+        else {
+            break;
+        };
         let mut done = 0;
         while done < len {
             if progress.is_cancelled() {

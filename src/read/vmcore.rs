@@ -5,8 +5,7 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
-use crate::abi::Encoding;
-use crate::abi::Utsname;
+use crate::abi::{Abi, Encoding, Utsname};
 use crate::arch::Machine;
 use crate::dump::{DumpOptions, Format, FormatOptions};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
@@ -14,7 +13,7 @@ use crate::elf::{FileHeader, ProgramHeader};
 use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::{HeaderSource, decode_context};
-use crate::kdump::{HeaderLayout, MainHeader, SubHeader};
+use crate::kdump::{MainHeader, SubHeader};
 use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange, not_ram};
 use crate::read::elf::ElfDump;
 use crate::read::elf_sections::read_sections;
@@ -60,8 +59,8 @@ pub enum Headers<'a> {
     },
     /// A kdump-compressed dump.
     Kdump {
-        /// How the headers are laid out.
-        layout: HeaderLayout,
+        /// The guest's ABI, which decides the layout of the headers.
+        abi: Abi,
         /// The main header.
         main: &'a MainHeader,
         /// The sub header; fields newer than the header's version are 0.
@@ -122,9 +121,9 @@ impl Vmcore {
                 program_headers: &elf.program_headers,
             },
             Contents::Kdump(kdump) => Headers::Kdump {
-                layout: kdump.layout,
-                main: &kdump.main,
-                sub: &kdump.sub,
+                abi: kdump.headers.abi,
+                main: &kdump.headers.main,
+                sub: &kdump.headers.sub,
             },
             Contents::WinDmp(dmp) => Headers::WinDmp {
                 header: &dmp.header,
@@ -160,10 +159,7 @@ impl Vmcore {
     pub fn encoding(&self) -> Encoding {
         match &self.contents {
             Contents::Elf(elf) => elf.header.encoding,
-            Contents::Kdump(kdump) => Encoding {
-                class: kdump.layout.class(),
-                order: kdump.order,
-            },
+            Contents::Kdump(kdump) => kdump.headers.abi.encoding(),
             Contents::WinDmp(dmp) => dmp.encoding(),
         }
     }
@@ -182,7 +178,7 @@ impl Vmcore {
                     .or_else(|| Machine::from_elf(number, self.encoding()))
             }
             Contents::Kdump(kdump) => {
-                let name = Utsname::text(&kdump.main.utsname.machine);
+                let name = Utsname::text(&kdump.headers.main.utsname.machine);
                 let named: Option<Machine> = name.parse().ok();
                 let named = named.filter(|m| m.encoding() == self.encoding());
                 named.or_else(|| {
@@ -248,7 +244,7 @@ impl Vmcore {
         offset
             + match &self.contents {
                 Contents::Elf(elf) => elf.notes_at,
-                Contents::Kdump(kdump) => kdump.sub.offset_note,
+                Contents::Kdump(kdump) => kdump.headers.sub.offset_note,
                 Contents::WinDmp(_) => 0,
             }
     }
@@ -302,7 +298,7 @@ impl Vmcore {
             .machine()
             .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;
         let mut guest = GuestInfo::new(machine)
-            .raw_notes(self.notes_without_vmcoreinfo())
+            .raw_notes(self.notes_without_vmcoreinfo()?)
             .vmcoreinfo(match self.vmcoreinfo() {
                 Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
                 None if self.is_windows() => VmcoreinfoSource::None,
@@ -324,9 +320,9 @@ impl Vmcore {
             _ => {}
         }
         if let Contents::Kdump(kdump) = &self.contents {
-            let time = Duration::from_secs(kdump.main.timestamp_sec)
-                .saturating_add(Duration::from_micros(kdump.main.timestamp_usec));
-            guest = guest.phys_base(kdump.sub.phys_base);
+            let time = Duration::from_secs(kdump.headers.main.timestamp_sec)
+                .saturating_add(Duration::from_micros(kdump.headers.main.timestamp_usec));
+            guest = guest.phys_base(kdump.headers.sub.phys_base);
             // The block size counts only where VMCOREINFO is silent: QEMU's
             // is that of the largest page of the architecture.
             let told = self.vmcoreinfo().and_then(|info| info.page_size());
@@ -368,14 +364,15 @@ impl Vmcore {
         Ok(())
     }
 
-    fn notes_without_vmcoreinfo(&self) -> Vec<u8> {
+    fn notes_without_vmcoreinfo(&self) -> Result<Vec<u8>, VmcoreError> {
         let order = self.encoding().order;
         let mut bytes = Vec::new();
         let is_vmcoreinfo = |note: &Note<'_>| note.is(VMCOREINFO, 0);
         for (_, note) in self.notes().flatten().filter(|(_, n)| !is_vmcoreinfo(n)) {
-            note.encode(order, &mut bytes);
+            note.encode(order, &mut bytes)
+                .map_err(|error| VmcoreError::damaged(self.note_offset(0), error.to_string()))?;
         }
-        bytes
+        Ok(bytes)
     }
 }
 

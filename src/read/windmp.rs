@@ -3,18 +3,14 @@
 
 use std::sync::Arc;
 
-use zerocopy::FromBytes;
-
 use crate::abi::{ByteOrder, Class, Encoding};
 use crate::arch::Machine;
 use crate::memory::{FileMemory, FileRegion, MemoryRange, find_range};
 use crate::read::kdump::for_each_run;
 use crate::read::{Input, VmcoreError};
-use crate::windmp::Header;
 use crate::windmp::{
-    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL, DumpHeader32,
-    DumpHeader64, FULL_BITMAP, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386, KERNEL_BITMAP,
-    PAGE_SIZE, SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL, Header,
+    PAGE_SIZE, Run, SIGNATURE,
 };
 
 /// A decoded Windows dump.
@@ -44,26 +40,23 @@ impl WinDmp {
         }
         input.read_at(0, &mut begin)?;
         let (signature, valid_dump) = begin.split_at(SIGNATURE.len());
-        let (size, machine_at, machine) = match valid_dump {
-            v if v == VALID_DUMP_32 => (DumpHeader32::SIZE, 0x20, IMAGE_FILE_MACHINE_I386),
-            v if v == VALID_DUMP_64 => (DumpHeader64::SIZE, 0x30, IMAGE_FILE_MACHINE_AMD64),
-            _ => return Ok(None),
+        let Some(class) = Header::class_of(valid_dump) else {
+            return Ok(None);
         };
         let complete = signature == SIGNATURE;
         // A dump that is not finished has no signature.
         if !complete && signature != [0; 4] {
             return Ok(None);
         }
-        let mut bytes = input.read_vec("the header", 0, size as u64, size as u64)?;
-        if !complete {
-            if bytes[machine_at..][..4] != machine.to_le_bytes() {
-                return Ok(None);
-            }
-            bytes[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
-        }
+        let size = Header::size(class) as u64;
+        let mut bytes = input.read_vec("the header", 0, size, size)?;
+        bytes[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
         let header =
             Header::decode(&bytes).map_err(|error| VmcoreError::damaged(0, error.to_string()))?;
-        if header.machine_image_type() != machine {
+        if header.machine_image_type() != header.expected_machine() {
+            if !complete {
+                return Ok(None);
+            }
             let found = header.machine_image_type();
             return Err(VmcoreError::Unsupported(format!(
                 "it is a Windows dump of machine type {found:#x}"
@@ -72,7 +65,7 @@ impl WinDmp {
         let (runs, bitmap) = match header.dump_type() {
             DUMP_TYPE_FULL => (runs_of_header(&header)?, None),
             DUMP_TYPE_BITMAP_FULL | DUMP_TYPE_BITMAP_KERNEL => {
-                let (runs, bitmap) = runs_of_bitmap(input, header.size() as u64)?;
+                let (runs, bitmap) = runs_of_bitmap(input, size)?;
                 (runs, Some(bitmap))
             }
             other => {
@@ -94,18 +87,16 @@ impl WinDmp {
     }
 
     pub(crate) fn encoding(&self) -> Encoding {
-        let class = match self.header.bits() {
-            32 => Class::Bits32,
-            _ => Class::Bits64,
-        };
-        let order = ByteOrder::Little;
-        Encoding { class, order }
+        Encoding {
+            class: self.header.class(),
+            order: ByteOrder::Little,
+        }
     }
 
     pub(crate) fn machine(&self) -> Machine {
-        match self.header.bits() {
-            32 => Machine::I386,
-            _ => Machine::X86_64,
+        match self.header.class() {
+            Class::Bits32 => Machine::I386,
+            Class::Bits64 => Machine::X86_64,
         }
     }
 
@@ -141,9 +132,9 @@ impl WinDmp {
 
 /// The runs of the header of a full dump; the first page is behind it.
 fn runs_of_header(header: &Header) -> Result<Vec<Stored>, VmcoreError> {
-    let descriptor = match header.bits() {
-        32 => 0x64,
-        _ => 0x88,
+    let descriptor = match header.class() {
+        Class::Bits32 => 0x64,
+        Class::Bits64 => 0x88,
     };
     let damaged = |what: String| VmcoreError::damaged(descriptor, what);
     let count = header.number_of_runs();
@@ -154,8 +145,12 @@ fn runs_of_header(header: &Header) -> Result<Vec<Stored>, VmcoreError> {
         )));
     }
     let mut runs = Vec::new();
-    let mut offset = header.size() as u64;
-    for (base_page, page_count) in header.runs().filter(|(_, pages)| *pages > 0) {
+    let mut offset = Header::size(header.class()) as u64;
+    for run in header.runs().filter(|run| run.page_count > 0) {
+        let Run {
+            base_page,
+            page_count,
+        } = run;
         let run = stored(base_page, page_count, offset).ok_or_else(|| {
             damaged(format!(
                 "a run of {page_count:#x} pages from page frame {base_page:#x} on leaves the address space"
@@ -187,18 +182,14 @@ fn stored(base_page: u64, page_count: u64, offset: u64) -> Option<Stored> {
 fn runs_of_bitmap(input: &Input, at: u64) -> Result<(Vec<Stored>, BitmapHeader), VmcoreError> {
     let size = BitmapHeader::SIZE as u64;
     let bytes = input.read_vec("the bitmap's header", at, size, size)?;
-    let header = BitmapHeader::read_from_bytes(&bytes)
-        .ok()
-        .filter(|h| [FULL_BITMAP, KERNEL_BITMAP].contains(&h.signature))
-        .filter(|h| h.valid_dump == VALID_DUMP_32)
-        .ok_or_else(|| {
-            VmcoreError::damaged(at, "there is no bitmap's header, FDMPDUMP or SDMPDUMP")
-        })?;
-    let (bits, present) = (header.pages.get(), header.total_present_pages.get());
+    let header = BitmapHeader::decode(&bytes).ok_or_else(|| {
+        VmcoreError::damaged(at, "there is no bitmap's header, FDMPDUMP or SDMPDUMP")
+    })?;
+    let (bits, present) = (header.pages, header.total_present_pages);
     let bitmap = at + size;
     let bitmap_size = bits.div_ceil(8);
     input.require("the page bitmap", bitmap, bitmap_size)?;
-    let first_page = header.first_page.get();
+    let first_page = header.first_page;
     if first_page < bitmap + bitmap_size {
         return Err(VmcoreError::damaged(
             at,

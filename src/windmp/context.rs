@@ -15,123 +15,123 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub const CONTEXT_I386: u32 = 0x0001_0000;
 /// `ContextFlags` of every 64-bit context.
 pub const CONTEXT_AMD64: u32 = 0x0010_0000;
-/// `ContextFlags`: CS, EIP, SS, ESP, EBP and flags are there.
+/// `ContextFlags`: CS, EIP, SS, ESP, EBP and flags are valid.
 pub const CONTEXT_CONTROL: u32 = 1;
-/// `ContextFlags`: the general registers are there.
+/// `ContextFlags`: the general registers are valid.
 pub const CONTEXT_INTEGER: u32 = 2;
-/// `ContextFlags`: DS, ES, FS and GS are there.
+/// `ContextFlags`: DS, ES, FS and GS are valid.
 pub const CONTEXT_SEGMENTS: u32 = 4;
-/// `ContextFlags`: floating point and XMM registers are there.
+/// `ContextFlags`: floating point and XMM registers are valid.
 pub const CONTEXT_FLOATING_POINT: u32 = 8;
-/// `ContextFlags`: the debug registers are there.
+/// `ContextFlags`: the debug registers are valid.
 pub const CONTEXT_DEBUG_REGISTERS: u32 = 0x10;
-/// `ContextFlags` of a 32-bit context: the FXSAVE area is there.
+/// `ContextFlags` of a 32-bit context: the FXSAVE area is valid.
 pub const CONTEXT_EXTENDED_REGISTERS: u32 = 0x20;
 
 /// `CONTEXT` of x86_64.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are Windows's.
-pub struct Context64 {
-    pub home: [U64; 6],
-    pub context_flags: U32,
-    pub mx_csr: U32,
-    pub seg_cs: U16,
-    pub seg_ds: U16,
-    pub seg_es: U16,
-    pub seg_fs: U16,
-    pub seg_gs: U16,
-    pub seg_ss: U16,
-    pub eflags: U32,
+#[allow(dead_code)] // The layout has all fields; their names are Windows's.
+pub(crate) struct Context64 {
+    pub(crate) home: [U64; 6],
+    pub(crate) context_flags: U32,
+    pub(crate) mx_csr: U32,
+    pub(crate) seg_cs: U16,
+    pub(crate) seg_ds: U16,
+    pub(crate) seg_es: U16,
+    pub(crate) seg_fs: U16,
+    pub(crate) seg_gs: U16,
+    pub(crate) seg_ss: U16,
+    pub(crate) eflags: U32,
     /// DR0 to DR3, DR6, DR7.
-    pub debug: [U64; 6],
-    pub rax: U64,
-    pub rcx: U64,
-    pub rdx: U64,
-    pub rbx: U64,
-    pub rsp: U64,
-    pub rbp: U64,
-    pub rsi: U64,
-    pub rdi: U64,
+    pub(crate) debug: [U64; 6],
+    pub(crate) rax: U64,
+    pub(crate) rcx: U64,
+    pub(crate) rdx: U64,
+    pub(crate) rbx: U64,
+    pub(crate) rsp: U64,
+    pub(crate) rbp: U64,
+    pub(crate) rsi: U64,
+    pub(crate) rdi: U64,
     /// R8 to R15.
-    pub r8_to_r15: [U64; 8],
-    pub rip: U64,
-    pub flt_save: Fxsave,
-    pub vector_register: [U128; 26],
-    pub vector_control: U64,
-    pub debug_control: U64,
-    pub last_branch_to_rip: U64,
-    pub last_branch_from_rip: U64,
-    pub last_exception_to_rip: U64,
-    pub last_exception_from_rip: U64,
+    pub(crate) r8_to_r15: [U64; 8],
+    pub(crate) rip: U64,
+    pub(crate) flt_save: Fxsave,
+    pub(crate) vector_register: [U128; 26],
+    pub(crate) vector_control: U64,
+    pub(crate) debug_control: U64,
+    pub(crate) last_branch_to_rip: U64,
+    pub(crate) last_branch_from_rip: U64,
+    pub(crate) last_exception_to_rip: U64,
+    pub(crate) last_exception_from_rip: U64,
 }
 
 /// `CONTEXT` of x86 of 32 bits.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct Context32 {
-    pub context_flags: U32,
+#[allow(dead_code)]
+pub(crate) struct Context32 {
+    pub(crate) context_flags: U32,
     /// DR0 to DR3, DR6, DR7.
-    pub debug: [U32; 6],
-    pub float_save: FloatingSave32,
-    pub seg_gs: U32,
-    pub seg_fs: U32,
-    pub seg_es: U32,
-    pub seg_ds: U32,
-    pub edi: U32,
-    pub esi: U32,
-    pub ebx: U32,
-    pub edx: U32,
-    pub ecx: U32,
-    pub eax: U32,
-    pub ebp: U32,
-    pub eip: U32,
-    pub seg_cs: U32,
-    pub eflags: U32,
-    pub esp: U32,
-    pub seg_ss: U32,
-    pub extended_registers: Fxsave,
+    pub(crate) debug: [U32; 6],
+    pub(crate) float_save: FloatingSave32,
+    pub(crate) seg_gs: U32,
+    pub(crate) seg_fs: U32,
+    pub(crate) seg_es: U32,
+    pub(crate) seg_ds: U32,
+    pub(crate) edi: U32,
+    pub(crate) esi: U32,
+    pub(crate) ebx: U32,
+    pub(crate) edx: U32,
+    pub(crate) ecx: U32,
+    pub(crate) eax: U32,
+    pub(crate) ebp: U32,
+    pub(crate) eip: U32,
+    pub(crate) seg_cs: U32,
+    pub(crate) eflags: U32,
+    pub(crate) esp: U32,
+    pub(crate) seg_ss: U32,
+    pub(crate) extended_registers: Fxsave,
 }
 
 /// `FLOATING_SAVE_AREA`.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct FloatingSave32 {
-    pub control_word: U32,
-    pub status_word: U32,
-    pub tag_word: U32,
-    pub error_offset: U32,
-    pub error_selector: U32,
-    pub data_offset: U32,
-    pub data_selector: U32,
-    pub register_area: [u8; 80],
-    pub spare0: U32,
+#[allow(dead_code)]
+pub(crate) struct FloatingSave32 {
+    pub(crate) control_word: U32,
+    pub(crate) status_word: U32,
+    pub(crate) tag_word: U32,
+    pub(crate) error_offset: U32,
+    pub(crate) error_selector: U32,
+    pub(crate) data_offset: U32,
+    pub(crate) data_selector: U32,
+    pub(crate) register_area: [u8; 80],
+    pub(crate) spare0: U32,
 }
 
 /// `XMM_SAVE_AREA32`.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct Fxsave {
-    pub control_word: U16,
-    pub status_word: U16,
-    pub tag_word: u8,
-    pub reserved1: u8,
-    pub error_opcode: U16,
-    pub error_offset: U32,
-    pub error_selector: U16,
-    pub reserved2: U16,
-    pub data_offset: U32,
-    pub data_selector: U16,
-    pub reserved3: U16,
-    pub mx_csr: U32,
-    pub mx_csr_mask: U32,
-    pub float_registers: [U128; 8],
+#[allow(dead_code)]
+pub(crate) struct Fxsave {
+    pub(crate) control_word: U16,
+    pub(crate) status_word: U16,
+    pub(crate) tag_word: u8,
+    pub(crate) reserved1: u8,
+    pub(crate) error_opcode: U16,
+    pub(crate) error_offset: U32,
+    pub(crate) error_selector: U16,
+    pub(crate) reserved2: U16,
+    pub(crate) data_offset: U32,
+    pub(crate) data_selector: U16,
+    pub(crate) reserved3: U16,
+    pub(crate) mx_csr: U32,
+    pub(crate) mx_csr_mask: U32,
+    pub(crate) float_registers: [U128; 8],
     /// In a 32-bit context only the first eight are used.
-    pub xmm_registers: [U128; 16],
-    pub reserved4: [u8; 96],
+    pub(crate) xmm_registers: [U128; 16],
+    pub(crate) reserved4: [u8; 96],
 }
 
 const _: () = assert!(offset_of!(Context64, context_flags) == 0x30);
@@ -164,11 +164,11 @@ const _: () = assert!(offset_of!(Context32, extended_registers) == 0xcc);
 const _: () = assert!(size_of::<Context32>() == Context32::SIZE);
 
 impl Context64 {
-    /// Size of the context in bytes.
-    pub const SIZE: usize = 0x4d0;
+    /// The length of the context in bytes.
+    pub(crate) const SIZE: usize = 0x4d0;
 }
 
 impl Context32 {
-    /// Size of the context in bytes.
-    pub const SIZE: usize = 0x2cc;
+    /// The length of the context in bytes.
+    pub(crate) const SIZE: usize = 0x2cc;
 }

@@ -1,5 +1,9 @@
-//! `DUMP_HEADER32`: the first 4 KiB of a 32-bit dump, of a guest with or
-//! without PAE.
+//! `DUMP_HEADER32`: the first 4 KiB of a 32-bit dump, of a guest with or without PAE.
+//!
+//! Sources: windows-docs-rs `DUMP_HEADER32` and `EXCEPTION_RECORD32`, whose names are used here;
+//! volatility3 `symbols/windows/crash.json` for offsets.
+//!
+//! Readers: WinDbg, volatility3, LeechCore; see docs/readers.md.
 #![forbid(unsafe_code)]
 
 use std::mem::{offset_of, size_of};
@@ -9,85 +13,85 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Runs that fit into the 700 bytes of `PhysicalMemoryBlockBuffer`
 /// (`DMP_PHYSICAL_MEMORY_BLOCK_SIZE_32`): (700 - 8) / 8.
-pub const MAX_RUNS_32: usize = 86;
+pub(crate) const MAX_RUNS_32: usize = 86;
 
 /// `DUMP_HEADER32`. Times are in units of 100 ns, `system_time` since 1601.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)] // The names are Windows's.
-pub struct DumpHeader32 {
-    pub signature: [u8; 4],
-    pub valid_dump: [u8; 4],
-    pub major_version: U32,
-    pub minor_version: U32,
-    pub directory_table_base: U32,
-    pub pfn_database: U32,
-    pub ps_loaded_module_list: U32,
-    pub ps_active_process_head: U32,
-    pub machine_image_type: U32,
-    pub number_processors: U32,
-    pub bug_check_code: U32,
-    pub bug_check_parameters: [U32; 4],
-    pub version_user: [u8; 32],
+#[allow(dead_code)] // The layout has all fields; their names are Windows's.
+pub(crate) struct DumpHeader32 {
+    pub(crate) signature: [u8; 4],
+    pub(crate) valid_dump: [u8; 4],
+    pub(crate) major_version: U32,
+    pub(crate) minor_version: U32,
+    pub(crate) directory_table_base: U32,
+    pub(crate) pfn_database: U32,
+    pub(crate) ps_loaded_module_list: U32,
+    pub(crate) ps_active_process_head: U32,
+    pub(crate) machine_image_type: U32,
+    pub(crate) number_processors: U32,
+    pub(crate) bug_check_code: U32,
+    pub(crate) bug_check_parameters: [U32; 4],
+    pub(crate) version_user: [u8; 32],
     /// 1 if the guest has physical address extension.
-    pub pae_enabled: u8,
-    pub kd_secondary_version: u8,
-    pub spare3: [u8; 2],
-    pub kd_debugger_data_block: U32,
-    pub physical_memory_block: MemoryDescriptor32,
+    pub(crate) pae_enabled: u8,
+    pub(crate) kd_secondary_version: u8,
+    pub(crate) spare3: [u8; 2],
+    pub(crate) kd_debugger_data_block: U32,
+    pub(crate) physical_memory_block: MemoryDescriptor32,
     /// The rest of `PhysicalMemoryBlockBuffer`.
-    pub padding: [u8; 4],
+    pub(crate) padding: [u8; 4],
     /// A [`Context32`](crate::windmp::Context32), and room behind it.
-    pub context_record: [u8; 1200],
-    pub exception: ExceptionRecord32,
-    pub comment: [u8; 128],
-    pub attributes: U32,
-    pub boot_id: U32,
-    pub reserved0: [u8; 1760],
-    pub dump_type: U32,
-    pub mini_dump_fields: U32,
-    pub secondary_data_state: U32,
-    pub product_type: U32,
-    pub suite_mask: U32,
-    pub writer_status: U32,
-    /// Size of the dump in bytes.
-    pub required_dump_space: U64,
-    pub reserved2: [u8; 16],
-    pub system_up_time: U64,
-    pub system_time: U64,
-    pub reserved3: [u8; 56],
+    pub(crate) context_record: [u8; 1200],
+    pub(crate) exception: ExceptionRecord32,
+    pub(crate) comment: [u8; 128],
+    pub(crate) attributes: U32,
+    pub(crate) boot_id: U32,
+    pub(crate) reserved0: [u8; 1760],
+    pub(crate) dump_type: U32,
+    pub(crate) mini_dump_fields: U32,
+    pub(crate) secondary_data_state: U32,
+    pub(crate) product_type: U32,
+    pub(crate) suite_mask: U32,
+    pub(crate) writer_status: U32,
+    /// The length of the dump in bytes.
+    pub(crate) required_dump_space: U64,
+    pub(crate) reserved2: [u8; 16],
+    pub(crate) system_up_time: U64,
+    pub(crate) system_time: U64,
+    pub(crate) reserved3: [u8; 56],
 }
 
 /// `PHYSICAL_MEMORY_DESCRIPTOR32`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct MemoryDescriptor32 {
-    pub number_of_runs: U32,
-    pub number_of_pages: U32,
-    pub runs: [Run32; MAX_RUNS_32],
+#[allow(dead_code)]
+pub(crate) struct MemoryDescriptor32 {
+    pub(crate) number_of_runs: U32,
+    pub(crate) number_of_pages: U32,
+    pub(crate) runs: [Run32; MAX_RUNS_32],
 }
 
 /// `PHYSICAL_MEMORY_RUN32`: page frame number and pages.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct Run32 {
-    pub base_page: U32,
-    pub page_count: U32,
+#[allow(dead_code)]
+pub(crate) struct Run32 {
+    pub(crate) base_page: U32,
+    pub(crate) page_count: U32,
 }
 
 /// `EXCEPTION_RECORD32`.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
-#[allow(missing_docs)]
-pub struct ExceptionRecord32 {
-    pub exception_code: U32,
-    pub exception_flags: U32,
-    pub exception_record: U32,
-    pub exception_address: U32,
-    pub number_parameters: U32,
-    pub exception_information: [U32; 15],
+#[allow(dead_code)]
+pub(crate) struct ExceptionRecord32 {
+    pub(crate) exception_code: U32,
+    pub(crate) exception_flags: U32,
+    pub(crate) exception_record: U32,
+    pub(crate) exception_address: U32,
+    pub(crate) number_parameters: U32,
+    pub(crate) exception_information: [U32; 15],
 }
 
 const _: () = assert!(offset_of!(DumpHeader32, directory_table_base) == 0x10);
@@ -122,6 +126,6 @@ const _: () = assert!(offset_of!(DumpHeader32, system_time) == 0xfc0);
 const _: () = assert!(size_of::<DumpHeader32>() == DumpHeader32::SIZE);
 
 impl DumpHeader32 {
-    /// Size of the header in bytes.
-    pub const SIZE: usize = 0x1000;
+    /// The length of the header in bytes.
+    pub(crate) const SIZE: usize = 0x1000;
 }

@@ -1,23 +1,48 @@
-//! The bytes of Windows kernel dumps: headers, the bitmap's header, contexts.
+//! Windows kernel dumps: the dump's header, the header of its page bitmap, and the CPU contexts. All
+//! fields are little-endian.
+//!
+//! The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
+//! The [convention](crate::abi#how-headers-are-read-and-written) of headers holds. A [`Header`] keeps the
+//! bytes of all fields that it does not name.
+//!
+//! ```
+//! use guestdump::Class;
+//! use guestdump::windmp::{DUMP_TYPE_FULL, Header};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut header = Header::new(Class::Bits64);
+//! header.set_directory_table_base(0x1aa000)?;
+//! header.set_number_processors(2);
+//! header.set_dump_type(DUMP_TYPE_FULL);
+//! header.set_runs(&[0..0x9f, 0x100..0x8000], 0x7f9f)?;
+//! let mut bytes = Vec::new();
+//! header.encode(&mut bytes);
+//! assert_eq!(Header::decode(&bytes)?.runs().count(), 2);
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 mod bitmap_header;
+mod bugcheck;
 mod constants;
 mod context;
+mod error;
 mod header;
 mod header32;
 mod header64;
 mod kind;
-pub(crate) mod runs;
+mod runs;
 
 pub use bitmap_header::{BitmapHeader, FULL_BITMAP, KERNEL_BITMAP};
+pub use bugcheck::BugcheckData;
 pub use constants::*;
 pub use context::{
     CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_DEBUG_REGISTERS, CONTEXT_EXTENDED_REGISTERS,
-    CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS, Context32, Context64,
-    FloatingSave32, Fxsave,
+    CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS,
 };
+pub(crate) use context::{Context32, Context64, Fxsave};
+pub use error::HeaderError;
 pub use header::Header;
-pub use header32::{DumpHeader32, ExceptionRecord32, MAX_RUNS_32, MemoryDescriptor32, Run32};
-pub use header64::{DumpHeader64, ExceptionRecord64, MAX_RUNS_64, MemoryDescriptor64, Run64};
 pub use kind::DumpKind;
+pub use runs::{Run, fit_runs};

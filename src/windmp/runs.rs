@@ -1,67 +1,44 @@
-//! The runs of a full dump, of which the header has room for few.
+//! Runs of memory, of which the header of a full dump has room for few.
 #![forbid(unsafe_code)]
 
-use crate::guest::windows::WinDmpError;
-use crate::memory::{MemoryRange, is_ram};
-use crate::selection::FrameRun;
-use crate::windmp::PAGE_SIZE;
+use std::ops::Range;
 
-/// Gaps may be filled up to a part of the memory in the dump, or up to 16 MiB.
+use crate::windmp::HeaderError;
+
+/// A run of memory as a header has it: `PHYSICAL_MEMORY_RUN32` and `PHYSICAL_MEMORY_RUN64`. It may reach
+/// past the end of the address space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// The first page frame.
+    pub base_page: u64,
+    /// The number of pages.
+    pub page_count: u64,
+}
+
+/// The part of the memory in the dump up to which gaps may be filled; 16 MiB are always allowed.
 const FILL_PART: u64 = 16;
 const FILL_PAGES: u64 = 4096;
 
-/// Checks a list of the guest's memory, as the guest has it: the first page
-/// frame and the count of pages of each run. The dump has all RAM, so the list
-/// is part of that.
+/// Joins `runs` over the smallest gaps between them until there are at most `max`. The runs ascend.
 ///
 /// # Errors
 ///
-/// - [`WinDmpError::RunOrder`] if a run is not above the one before it;
-/// - [`WinDmpError::RunOutsideRam`] if it is not all in `ram`.
-pub(crate) fn check_runs(
-    runs: impl Iterator<Item = (u64, u64)>,
-    ram: &[MemoryRange],
-) -> Result<(), WinDmpError> {
-    let mut behind = 0;
-    for (index, (base_page, page_count)) in runs.enumerate() {
-        if base_page < behind {
-            return Err(WinDmpError::RunOrder { index, base_page });
-        }
-        let bytes = base_page
-            .checked_mul(PAGE_SIZE)
-            .zip(page_count.checked_mul(PAGE_SIZE));
-        if !bytes.is_some_and(|(start, len)| is_ram(ram, start, len)) {
-            return Err(WinDmpError::RunOutsideRam {
-                index,
-                base_page,
-                page_count,
-            });
-        }
-        behind = base_page + page_count;
-    }
-    Ok(())
-}
-
-/// `runs`, joined over the smallest gaps between them until there are `max`
-/// at most.
-///
-/// # Errors
-///
-/// [`WinDmpError::TooManyRuns`] if that takes too many pages of zeroes.
-pub(crate) fn fit_runs(runs: &[FrameRun], max: usize) -> Result<Vec<FrameRun>, WinDmpError> {
+/// [`HeaderError::TooManyRuns`] if that takes too many pages of zeroes: more than 4096, and more than a
+/// sixteenth of the pages in `runs`.
+pub fn fit_runs(runs: &[Range<u64>], max: usize) -> Result<Vec<Range<u64>>, HeaderError> {
     let surplus = runs.len().saturating_sub(max);
     if surplus == 0 {
         return Ok(runs.to_vec());
     }
-    let gap = |index: usize| runs[index + 1].start - runs[index].end();
+    let gap = |index: usize| runs[index + 1].start - runs[index].end;
     let mut smallest: Vec<usize> = (0..runs.len() - 1).collect();
     smallest.sort_by_key(|&index| gap(index));
     smallest.truncate(surplus);
     let gap_pages = smallest.iter().map(|&index| gap(index)).sum();
-    let pages: u64 = runs.iter().map(|run| run.count).sum();
+    let pages: u64 = runs.iter().map(|run| run.end - run.start).sum();
     let limit = (pages / FILL_PART).max(FILL_PAGES);
     if gap_pages > limit {
-        return Err(WinDmpError::TooManyRuns {
+        return Err(HeaderError::TooManyRuns {
             runs: runs.len(),
             max,
             gap_pages,
@@ -70,14 +47,14 @@ pub(crate) fn fit_runs(runs: &[FrameRun], max: usize) -> Result<Vec<FrameRun>, W
     }
     smallest.sort_unstable();
     let mut filled = smallest.into_iter().peekable();
-    let mut joined: Vec<FrameRun> = Vec::with_capacity(max);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(max);
     for (index, run) in runs.iter().enumerate() {
         let gap_before = index.checked_sub(1);
         match joined.last_mut() {
             Some(last) if filled.next_if(|gap| Some(*gap) == gap_before).is_some() => {
-                last.count = run.end() - last.start;
+                last.end = run.end;
             }
-            _ => joined.push(*run),
+            _ => joined.push(run.clone()),
         }
     }
     Ok(joined)
@@ -88,37 +65,26 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn run(start: u64, count: u64) -> FrameRun {
-        FrameRun { start, count }
-    }
-
     #[test]
-    fn the_smallest_gaps_are_filled() {
-        let runs = [
-            run(0, 10),
-            run(12, 8),
-            run(100, 1),
-            run(102, 3),
-            run(200, 1),
-        ];
+    fn surplus_runs_are_joined_over_the_smallest_gaps() {
+        let runs = [0..10, 12..20, 100..101, 102..105, 200..201];
         assert_eq!(fit_runs(&runs, 5).unwrap(), runs);
-        let joined = [run(0, 10), run(12, 8), run(100, 5), run(200, 1)];
+        let joined = [0..10, 12..20, 100..105, 200..201];
         assert_eq!(fit_runs(&runs, 4).unwrap(), joined);
-        let joined = [run(0, 20), run(100, 5), run(200, 1)];
+        let joined = [0..20, 100..105, 200..201];
         assert_eq!(fit_runs(&runs, 3).unwrap(), joined);
-        assert_eq!(fit_runs(&runs, 1).unwrap(), [run(0, 201)]);
+        assert_eq!(fit_runs(&runs, 1).unwrap(), vec![0..201]);
     }
 
     #[test]
-    fn many_pages_of_zeroes_are_refused() {
-        let far = |pages: u64| [run(0, 1), run(pages + 1, 1)];
+    fn gaps_of_too_many_pages_are_refused() {
+        let far = |pages: u64| [0..1, pages + 1..pages + 2];
         assert!(fit_runs(&far(FILL_PAGES), 1).is_ok());
         let error = fit_runs(&far(FILL_PAGES + 1), 1).unwrap_err();
-        assert!(error.to_string().contains("win-dmp-bitmap"), "{error}");
+        assert!(matches!(error, HeaderError::TooManyRuns { max: 1, .. }));
         // With more memory in the dump, more may be filled.
-        let large = [run(0, 1 << 20), run((1 << 20) + (1 << 16), 1)];
-        assert!(fit_runs(&large, 1).is_ok());
-        let larger = [run(0, 1 << 20), run((1 << 20) + (1 << 16) + 1, 1)];
-        assert!(fit_runs(&larger, 1).is_err());
+        let large = |gap: u64| [0..1 << 20, (1 << 20) + gap..(1 << 20) + gap + 1];
+        assert!(fit_runs(&large(1 << 16), 1).is_ok());
+        assert!(fit_runs(&large((1 << 16) + 1), 1).is_err());
     }
 }

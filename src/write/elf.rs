@@ -13,7 +13,7 @@ use crate::abi::{Class, Encoding};
 use crate::arch::{DirectMapping, Machine};
 use crate::elf::{
     DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader,
-    ehdr_size, encode_section_zero, phdr_size, shdr_size,
+    SectionHeader,
 };
 use crate::guest::paging::Mapping;
 use crate::memory::{GuestMemory, MemoryRange, find_range};
@@ -27,7 +27,7 @@ use crate::write::elf_sections;
 use crate::write::elf_sections::Section;
 use crate::write::notes::NoteSegment;
 use crate::write::raw::{RawLayout, RawPages};
-use crate::write::{TooHigh, WriteError};
+use crate::write::{TooHigh, WriteError, overflow};
 
 /// Everything that goes into a dump.
 #[derive(Clone, Copy)]
@@ -84,9 +84,9 @@ impl ElfContents<'_> {
     /// headers of `class`.
     fn lay_out(&self, class: Class) -> Option<Layout> {
         let headers = self.header_count();
-        let mut notes_at = (ehdr_size(class) + headers * phdr_size(class)) as u64;
+        let mut notes_at = (FileHeader::size(class) + headers * ProgramHeader::size(class)) as u64;
         if headers >= usize::from(PN_XNUM) {
-            notes_at += shdr_size(class) as u64;
+            notes_at += SectionHeader::size(class) as u64;
         }
         let page_size = self.selection.page_size;
         let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
@@ -147,7 +147,7 @@ impl<'a> ElfWriter<'a> {
         // A file says that it is incomplete until it is not. A stream cannot
         // go back; it is shorter than its headers say.
         let positioned = output.is_positioned();
-        output.write_at(0, &self.file_header(positioned))?;
+        output.write_at(0, &self.file_header(positioned)?)?;
         self.write_program_headers(&output)?;
         output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
@@ -175,7 +175,7 @@ impl<'a> ElfWriter<'a> {
         };
         output.set_len(file_size)?;
         if positioned {
-            output.write_at(0, &self.file_header(false))?;
+            output.write_at(0, &self.file_header(false)?)?;
         }
         Ok(Written {
             pages: selection.pages(),
@@ -204,35 +204,34 @@ impl<'a> ElfWriter<'a> {
         }
     }
 
-    fn file_header(&self, incomplete: bool) -> Vec<u8> {
+    fn file_header(&self, incomplete: bool) -> Result<Vec<u8>, WriteError> {
         let class = self.encoding().class;
         let (shoff, shnum) = match elf_sections::header_count(self.contents.sections) as u16 {
             // Section header 0 alone.
-            0 if self.real_phnum() > 0 => (self.layout.notes_at - shdr_size(class) as u64, 1),
+            0 if self.real_phnum() > 0 => {
+                (self.layout.notes_at - SectionHeader::size(class) as u64, 1)
+            }
             0 => (0, 0),
             count => (self.memory_end(), count),
         };
+        let machine = self.contents.machine.elf_machine();
         let header = FileHeader {
-            encoding: self.encoding(),
-            e_type: ET_CORE,
-            machine: self.contents.machine.elf_machine(),
             flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
-            ehsize: ehdr_size(class) as u16,
-            phoff: ehdr_size(class) as u64,
-            phentsize: phdr_size(class) as u16,
+            phoff: FileHeader::size(class) as u64,
             phnum: u16::try_from(self.contents.header_count()).unwrap_or(PN_XNUM),
             shoff,
             shentsize: if shnum > 0 {
-                shdr_size(class) as u16
+                SectionHeader::size(class) as u16
             } else {
                 0
             },
             shnum,
             shstrndx: shnum.saturating_sub(1),
+            ..FileHeader::new(self.encoding(), ET_CORE, machine)
         };
         let mut bytes = Vec::new();
-        header.encode(&mut bytes);
-        bytes
+        header.encode(&mut bytes).map_err(overflow)?;
+        Ok(bytes)
     }
 
     /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
@@ -240,7 +239,7 @@ impl<'a> ElfWriter<'a> {
     fn write_program_headers(&self, output: &Output<'_>) -> Result<(), WriteError> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
-        let mut offset = ehdr_size(encoding.class) as u64;
+        let mut offset = FileHeader::size(encoding.class) as u64;
         let mut bytes = Vec::new();
         let mut flush = |bytes: &mut Vec<u8>| -> Result<(), WriteError> {
             output.write_at(offset, bytes)?;
@@ -256,15 +255,18 @@ impl<'a> ElfWriter<'a> {
             align: 4,
             ..ProgramHeader::default()
         }
-        .encode(encoding, &mut bytes);
+        .encode(encoding, &mut bytes)
+        .map_err(overflow)?;
         for header in self.virtual_loads().chain(self.physical_loads()) {
-            header.encode(encoding, &mut bytes);
+            header.encode(encoding, &mut bytes).map_err(overflow)?;
             if bytes.len() >= AT_ONCE {
                 flush(&mut bytes)?;
             }
         }
         if self.contents.header_count() >= usize::from(PN_XNUM) {
-            encode_section_zero(encoding, self.contents.header_count() as u32, &mut bytes);
+            SectionHeader::zero(self.real_phnum())
+                .encode(encoding, &mut bytes)
+                .map_err(overflow)?;
         }
         flush(&mut bytes)
     }

@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::abi::{Class, Encoding};
-use crate::elf::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader, shdr_size};
+use crate::elf::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
 use crate::sink::Output;
 use crate::write::WriteError;
 
@@ -126,7 +126,7 @@ pub(crate) fn size(class: Class, sections: &[Section]) -> u64 {
         Contents::Given(bytes) => bytes.len(),
         Contents::Late(_) => 0,
     };
-    let headers = header_count(sections) * shdr_size(class);
+    let headers = header_count(sections) * SectionHeader::size(class);
     let contents: usize = sections.iter().map(known).sum();
     (headers + names(sections).len() + contents) as u64
 }
@@ -158,39 +158,43 @@ pub(crate) fn write(
     output: &Output<'_>,
 ) -> Result<u64, WriteError> {
     let names = names(sections);
-    let names_at = at + (header_count(sections) * shdr_size(encoding.class)) as u64;
+    let names_at = at + (header_count(sections) * SectionHeader::size(encoding.class)) as u64;
     let mut headers = Vec::new();
-    SectionHeader {
-        info: phnum,
-        ..SectionHeader::default()
-    }
-    .encode(encoding, &mut headers);
+    let mut push = |header: SectionHeader, name: &str| {
+        header
+            .encode(encoding, &mut headers)
+            .map_err(|error| WriteError::Section {
+                name: name.to_owned(),
+                source: io::Error::new(io::ErrorKind::FileTooLarge, error),
+            })
+    };
+    push(SectionHeader::zero(phnum), "")?;
     let mut all = Vec::new();
     let mut name = 1;
     let mut offset = names_at + names.len() as u64;
     for section in sections {
         let bytes = contents(encoding.class, section, offset)?;
         let size = bytes.len() as u64;
-        SectionHeader {
+        let header = SectionHeader {
             name,
             kind: SHT_PROGBITS,
             offset,
             size,
             ..SectionHeader::default()
-        }
-        .encode(encoding, &mut headers);
+        };
+        push(header, &section.name)?;
         name += section.name.len() as u32 + 1;
         offset += size;
         all.push(bytes);
     }
-    SectionHeader {
+    let header = SectionHeader {
         name,
         kind: SHT_STRTAB,
         offset: names_at,
         size: names.len() as u64,
         ..SectionHeader::default()
-    }
-    .encode(encoding, &mut headers);
+    };
+    push(header, SHSTRTAB)?;
     output.write_at(at, &headers)?;
     output.write_at(names_at, &names)?;
     let mut end = names_at + names.len() as u64;

@@ -12,6 +12,7 @@ pub(crate) mod windmp;
 pub use elf_sections::{Section, SectionsError};
 pub use windmp::WindowsSummary;
 
+use crate::abi::FieldOverflow;
 use crate::fault::Fault;
 
 /// Why a laid-out dump could not be written.
@@ -25,6 +26,15 @@ pub(crate) enum WriteError {
     /// The dump failed after these pages, and says so itself.
     #[error("the dump is incomplete, {pages} of {of} pages are in it")]
     Incomplete { pages: u64, of: u64, cause: Fault },
+}
+
+/// The fault of a header that cannot be encoded. The layout excludes it.
+pub(crate) fn overflow(error: FieldOverflow) -> Fault {
+    Fault::Write {
+        offset: 0,
+        len: 0,
+        source: io::Error::new(io::ErrorKind::FileTooLarge, error),
+    }
 }
 
 /// The guest's memory does not fit into the format's fields.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::abi::FieldOverflow;
 use crate::arch::{CpuState, Machine, encode_cpu_notes};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -23,33 +24,38 @@ pub(crate) struct NoteSegment {
 
 impl NoteSegment {
     /// In QEMU's order: the CPUs' notes, then `more`, then VMCOREINFO.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] for a note of 4 GiB or more.
     pub(crate) fn new(
         machine: Machine,
         cpus: &[CpuState],
         more: &[u8],
         info: Option<&Vmcoreinfo>,
-    ) -> Self {
+    ) -> Result<Self, FieldOverflow> {
         let order = machine.encoding().order;
         let mut bytes = Vec::new();
-        encode_cpu_notes(machine, cpus, &mut bytes);
+        encode_cpu_notes(machine, cpus, &mut bytes)?;
         bytes.extend_from_slice(more);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         let cpus = Notes::new(&bytes, order).cpus();
-        let vmcoreinfo = info.map(|info| {
+        let mut vmcoreinfo = None;
+        if let Some(info) = info {
             let text = info.text();
             let note = Note {
                 name: VMCOREINFO,
                 kind: 0,
                 desc: text,
             };
-            note.encode(order, &mut bytes);
+            note.encode(order, &mut bytes)?;
             let text_at = bytes.len() - text.len().next_multiple_of(4);
-            text_at as u64..(text_at + text.len()) as u64
-        });
-        Self {
+            vmcoreinfo = Some(text_at as u64..(text_at + text.len()) as u64);
+        }
+        Ok(Self {
             bytes,
             vmcoreinfo,
             cpus,
-        }
+        })
     }
 }

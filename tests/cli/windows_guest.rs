@@ -4,7 +4,7 @@ use std::io::Write;
 
 use guestdump::GuestMemory;
 use guestdump::demo::WindowsGuest;
-use guestdump::windmp::DumpHeader64;
+use guestdump::windmp::Header;
 
 use super::support::Folder;
 
@@ -96,7 +96,7 @@ fn a_file_with_the_guests_ram() {
     assert!(folder.read("x") == folder.read("y"));
 
     // With a header it need not be found.
-    folder.write("header", &folder.read("y")[..DumpHeader64::SIZE]);
+    folder.write("header", &folder.read("y")[..Header::MAX_SIZE]);
     write_raw(&folder, "[]");
     folder
         .run(

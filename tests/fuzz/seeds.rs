@@ -6,10 +6,10 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use guestdump::abi::Abi;
 use guestdump::codec::Codec;
 use guestdump::demo::{DemoGuest, PageKind};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::kdump::HeaderLayout;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
@@ -93,15 +93,16 @@ fn small_dump(machine: Machine, format: Format, options: DumpOptions) -> Vec<u8>
 
 fn kdump(seeds: &mut Seeds) {
     let codecs = [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd];
-    let layouts = [
-        HeaderLayout::Bits32Packed,
-        HeaderLayout::Bits32Padded,
-        HeaderLayout::Bits64,
-    ];
     let text: Vec<(u64, Vec<u8>)> = (1..4).map(|pfn| (pfn, vec![pfn as u8; 4096])).collect();
     for (n, codec) in codecs.into_iter().enumerate() {
         for order in [ByteOrder::Little, ByteOrder::Big] {
-            let mut kdump = Kdump::new(layouts[n % 3], order, &text);
+            let (class, u64_align) = LAYOUTS[n % 3];
+            let abi = Abi {
+                class,
+                order,
+                u64_align,
+            };
+            let mut kdump = Kdump::new(abi, &text);
             kdump.codec = Some(codec);
             kdump.version = 6 - n as u32;
             push_dump(
@@ -112,10 +113,10 @@ fn kdump(seeds: &mut Seeds) {
             );
         }
     }
-    let mut split = Kdump::new(HeaderLayout::Bits64, ByteOrder::Little, &text);
+    let mut split = Kdump::new(LE64_ABI, &text);
     split.split = Some((2, 9));
     push_dump(seeds, "kdump", "split".into(), &split.build());
-    let mut incomplete = Kdump::new(HeaderLayout::Bits64, ByteOrder::Little, &text);
+    let mut incomplete = Kdump::new(LE64_ABI, &text);
     incomplete.status |= 8;
     incomplete.pages[1].1 = None;
     push_dump(seeds, "kdump", "incomplete".into(), &incomplete.build());

@@ -3,7 +3,6 @@
 use guestdump::elf::Note;
 use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
-    encode_section_zero,
 };
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Class, Encoding, Format, GuestMemory, Progress};
@@ -35,11 +34,13 @@ pub(crate) fn head(count: u32, headers: &[ProgramHeader]) -> Vec<u8> {
         shnum: 1,
         shstrndx: 0,
     }
-    .encode(&mut bytes);
-    encode_section_zero(LE64, count, &mut bytes);
+    .encode(&mut bytes)
+    .unwrap();
+    let zero = SectionHeader::zero(count);
+    zero.encode(LE64, &mut bytes).unwrap();
     assert_eq!(bytes.len() as u64, HEADERS);
     for header in headers {
-        header.encode(LE64, &mut bytes);
+        header.encode(LE64, &mut bytes).unwrap();
     }
     bytes
 }
@@ -153,7 +154,9 @@ fn notes_that_lie_about_their_sizes() {
     let good = |name: &[u8], desc: &[u8]| {
         let mut bytes = Vec::new();
         let kind = 1;
-        Note { name, kind, desc }.encode(ByteOrder::Little, &mut bytes);
+        Note { name, kind, desc }
+            .encode(ByteOrder::Little, &mut bytes)
+            .unwrap();
         bytes
     };
     let first = good(b"CORE", &[0; 336]);
@@ -245,8 +248,9 @@ fn sections_that_are_not_there() {
             shnum: u16::MAX,
             shstrndx: 0,
         }
-        .encode(&mut bytes);
-        load.encode(LE64, &mut bytes);
+        .encode(&mut bytes)
+        .unwrap();
+        load.encode(LE64, &mut bytes).unwrap();
         bytes.resize(8192, 0);
         for kind in [3, 1, 1, 1] {
             SectionHeader {
@@ -255,7 +259,8 @@ fn sections_that_are_not_there() {
                 size,
                 ..SectionHeader::default()
             }
-            .encode(LE64, &mut bytes);
+            .encode(LE64, &mut bytes)
+            .unwrap();
         }
         let vmcore = open(&meter, "sections", &bytes, 1 << 41).0.unwrap();
         let (_, cost) = meter.measure("sections that are not there", || {

@@ -3,7 +3,7 @@
 use guestdump::Fault;
 use std::io::Read;
 
-use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+use guestdump::kdump::flattened::{FileHeader, RecordHeader};
 use guestdump::read::Vmcore;
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{FileSink, FileSinkOptions};
@@ -12,13 +12,14 @@ use guestdump::{Error, Progress};
 use crate::meter::{Meter, file};
 
 fn flattened(records: impl Iterator<Item = (i64, Vec<u8>)>) -> Vec<u8> {
-    let mut bytes = encode_file_header();
+    let mut bytes = Vec::new();
+    FileHeader::CURRENT.encode(&mut bytes);
     for (offset, data) in records {
         let len = data.len() as i64;
-        bytes.extend(RecordHeader { offset, len }.encode());
+        bytes.extend(RecordHeader { offset, len }.to_bytes());
         bytes.extend(data);
     }
-    bytes.extend(RecordHeader::END.encode());
+    bytes.extend(RecordHeader::END.to_bytes());
     bytes
 }
 
@@ -73,8 +74,9 @@ fn records_of_any_size() {
         (0, 0),
         (4096, 1 << 40),
     ] {
-        let mut bytes = encode_file_header();
-        bytes.extend(RecordHeader { offset, len }.encode());
+        let mut bytes = Vec::new();
+        FileHeader::CURRENT.encode(&mut bytes);
+        bytes.extend(RecordHeader { offset, len }.to_bytes());
         let file = file(&bytes, 0);
         let (result, cost) = meter.measure("a record of any size", || Vmcore::open(file));
         assert!(result.unwrap_err().offset().is_some());

@@ -83,7 +83,8 @@ fn a_million_mapped_files() {
         kind: 0x4649_4c45,
         desc: &desc,
     }
-    .encode(ByteOrder::Little, &mut notes);
+    .encode(ByteOrder::Little, &mut notes)
+    .unwrap();
     let mut bytes = head(
         1,
         &[ProgramHeader {

@@ -67,7 +67,7 @@ fn evil_dump(path: &Path, format: Format) {
             kind: 7,
             desc: EVIL.as_bytes(),
         };
-        note.encode(ByteOrder::Little, &mut notes);
+        note.encode(ByteOrder::Little, &mut notes).unwrap();
     }
     let field = Utsname::field(EVIL);
     let utsname = Utsname {
@@ -214,7 +214,8 @@ fn core_files() {
         kind: 0x4649_4c45,
         desc: &desc,
     }
-    .encode(ByteOrder::Little, &mut notes);
+    .encode(ByteOrder::Little, &mut notes)
+    .unwrap();
     let at = 128 + 2 * 56;
     let mut bytes = head(
         2,

@@ -247,7 +247,7 @@ fn what_cannot_be_is_refused_before_the_first_byte() {
         kind: 0,
         desc: &[1; 100],
     };
-    note.encode(ByteOrder::Little, &mut notes);
+    note.encode(ByteOrder::Little, &mut notes).unwrap();
     assert!(matches!(
         refused(&nobody.raw_notes(notes)),
         Error::Refused(Refusal::NoPageTables)

@@ -7,8 +7,7 @@ use guestdump::GuestMemory;
 use guestdump::demo::DemoGuest;
 use guestdump::elf::note::{CORE, Note};
 use guestdump::elf::{
-    ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size, encode_section_zero,
-    phdr_size, shdr_size,
+    ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
 };
 use guestdump::{ByteOrder, Class, Encoding};
 
@@ -112,8 +111,8 @@ impl Core {
     /// Where the first segment's bytes begin in the file.
     pub(crate) fn memory_at(&self) -> u64 {
         let class = self.encoding.class;
-        let headers = ehdr_size(class) + shdr_size(class);
-        let headers = headers + (self.loads.len() + 1) * phdr_size(class);
+        let headers = FileHeader::size(class) + SectionHeader::size(class);
+        let headers = headers + (self.loads.len() + 1) * ProgramHeader::size(class);
         // As in gdb's cores, page boundaries of the file are not memory's.
         (headers as u64).next_multiple_of(4096) + 0xdc0
     }
@@ -135,28 +134,25 @@ impl Core {
         let phnum = self.loads.len() + 1;
         let mut head = Vec::new();
         FileHeader {
-            encoding: self.encoding,
-            e_type: ET_CORE,
-            machine: 62,
-            flags: 0,
-            ehsize: 0,
-            phoff: (ehdr_size(class) + shdr_size(class)) as u64,
-            phentsize: 0,
+            phoff: (FileHeader::size(class) + SectionHeader::size(class)) as u64,
             phnum: u16::try_from(phnum).unwrap_or(PN_XNUM),
-            shoff: ehdr_size(class) as u64,
-            shentsize: shdr_size(class) as u16,
+            shoff: FileHeader::size(class) as u64,
+            shentsize: SectionHeader::size(class) as u16,
             shnum: 1,
-            shstrndx: 0,
+            ..FileHeader::new(self.encoding, ET_CORE, 62)
         }
-        .encode(&mut head);
-        encode_section_zero(self.encoding, phnum as u32, &mut head);
+        .encode(&mut head)
+        .unwrap();
+        let zero = SectionHeader::zero(phnum as u32);
+        zero.encode(self.encoding, &mut head).unwrap();
         ProgramHeader {
             kind: PT_NOTE,
             offset: self.notes_at(),
             filesz: notes.len() as u64,
             ..ProgramHeader::default()
         }
-        .encode(self.encoding, &mut head);
+        .encode(self.encoding, &mut head)
+        .unwrap();
         let mut offset = self.memory_at();
         for load in &self.loads {
             ProgramHeader {
@@ -169,7 +165,8 @@ impl Core {
                 align: 1,
                 ..ProgramHeader::default()
             }
-            .encode(self.encoding, &mut head);
+            .encode(self.encoding, &mut head)
+            .unwrap();
             for (at, bytes) in &load.data {
                 assert!(at + bytes.len() as u64 <= load.filesz);
                 file.write_all_at(bytes, offset + at).unwrap();
@@ -204,7 +201,8 @@ impl Core {
                 kind,
                 desc,
             }
-            .encode(self.encoding.order, &mut bytes);
+            .encode(self.encoding.order, &mut bytes)
+            .unwrap();
         }
         bytes
     }

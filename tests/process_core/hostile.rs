@@ -17,23 +17,15 @@ const PAGE: u64 = 4096;
 fn core(encoding: Encoding, headers: &[ProgramHeader], phnum: u16, len: u64) -> File {
     let mut bytes = Vec::new();
     FileHeader {
-        encoding,
-        e_type: ET_CORE,
-        machine: 62,
-        flags: 0,
-        ehsize: 0,
         phoff: 64,
-        phentsize: 0,
         phnum,
-        shoff: 0,
-        shentsize: 0,
-        shnum: 0,
-        shstrndx: 0,
+        ..FileHeader::new(encoding, ET_CORE, 62)
     }
-    .encode(&mut bytes);
+    .encode(&mut bytes)
+    .unwrap();
     bytes.resize(64, 0);
     for header in headers {
-        header.encode(encoding, &mut bytes);
+        header.encode(encoding, &mut bytes).unwrap();
     }
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&bytes, 0).unwrap();

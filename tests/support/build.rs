@@ -5,17 +5,16 @@
 use std::fs::File;
 use std::io::Write;
 
-use guestdump::abi::Utsname;
+use guestdump::abi::{Abi, U64Align, Utsname};
+use guestdump::bitmap;
 use guestdump::codec::Codec;
 use guestdump::elf::Note;
 use guestdump::elf::{
-    ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, ehdr_size,
-    encode_section_zero, phdr_size, shdr_size,
+    ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
 };
-use guestdump::kdump::bitmap::set_bits;
-use guestdump::kdump::flattened::{RecordHeader, encode_file_header};
+use guestdump::kdump::flattened::FlattenedWriter;
 use guestdump::kdump::layout::Layout;
-use guestdump::kdump::{HeaderLayout, MainHeader, PageDescriptor, SubHeader, codec_flag};
+use guestdump::kdump::{MainHeader, PageDescriptor, SubHeader, codec_flag};
 use guestdump::{ByteOrder, Class, Encoding};
 
 pub const TEXT: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=4096\n";
@@ -24,6 +23,16 @@ pub const LE64: Encoding = Encoding {
     class: Class::Bits64,
     order: ByteOrder::Little,
 };
+
+/// 64-bit words, little-endian.
+pub const LE64_ABI: Abi = Abi::aligned(LE64);
+
+/// The three layouts of kdump's headers.
+pub const LAYOUTS: [(Class, U64Align); 3] = [
+    (Class::Bits32, U64Align::Four),
+    (Class::Bits32, U64Align::Eight),
+    (Class::Bits64, U64Align::Eight),
+];
 
 pub fn encodings() -> impl Iterator<Item = Encoding> {
     [Class::Bits32, Class::Bits64]
@@ -53,32 +62,26 @@ pub fn notes(order: ByteOrder, cpus: usize) -> Vec<u8> {
         kind: 1,
         desc: &[7; 336],
     };
-    (0..cpus).for_each(|_| prstatus.encode(order, &mut bytes));
+    (0..cpus).for_each(|_| prstatus.encode(order, &mut bytes).unwrap());
     let info = Note {
         name: b"VMCOREINFO",
         kind: 0,
         desc: TEXT,
     };
-    info.encode(order, &mut bytes);
+    info.encode(order, &mut bytes).unwrap();
     bytes
 }
 
 /// Cuts raw bytes into records, the second half first.
 pub fn flatten(raw: &[u8]) -> Vec<u8> {
-    let mut bytes = encode_file_header();
+    let mut writer = FlattenedWriter::begin(Vec::new()).unwrap();
     let (low, high) = raw.split_at(raw.len() / 2);
     for (start, half) in [(low.len(), high), (0, low)] {
         for (at, part) in (start..).step_by(1000).zip(half.chunks(1000)) {
-            let header = RecordHeader {
-                offset: at as i64,
-                len: part.len() as i64,
-            };
-            bytes.extend_from_slice(&header.encode());
-            bytes.extend_from_slice(part);
+            writer.write_at(at as u64, part).unwrap();
         }
     }
-    bytes.extend_from_slice(&RecordHeader::END.encode());
-    bytes
+    writer.finish().unwrap()
 }
 
 /// An ELF core file.
@@ -119,9 +122,9 @@ impl Elf {
 
     pub fn build(&self) -> Vec<u8> {
         let class = self.encoding.class;
-        let shoff = ehdr_size(class) + self.gap;
-        let phoff = shoff + shdr_size(class);
-        let phentsize = phdr_size(class) + self.spacing;
+        let shoff = FileHeader::size(class) + self.gap;
+        let phoff = shoff + SectionHeader::size(class);
+        let phentsize = ProgramHeader::size(class) + self.spacing;
         let phnum = 1 + self.segments.len() + self.aliases.len();
         let mut next = phoff + phnum * phentsize;
         let mut place = |len: usize| {
@@ -162,26 +165,22 @@ impl Elf {
             e_type: ET_CORE,
             machine: self.machine,
             flags: self.flags,
-            ehsize: 0,
+            ehsize: FileHeader::size(class) as u16,
             phoff: phoff as u64,
-            phentsize: 0,
+            phentsize: phentsize as u16,
             phnum: if self.xnum { PN_XNUM } else { phnum as u16 },
             shoff: shoff as u64,
-            shentsize: shdr_size(class) as u16,
+            shentsize: SectionHeader::size(class) as u16,
             shnum: 1,
             shstrndx: 0,
         }
-        .encode(&mut out);
-        let phentsize_at = if class == Class::Bits32 { 42 } else { 54 };
-        let field = match self.encoding.order {
-            ByteOrder::Little => (phentsize as u16).to_le_bytes(),
-            ByteOrder::Big => (phentsize as u16).to_be_bytes(),
-        };
-        out[phentsize_at..phentsize_at + 2].copy_from_slice(&field);
+        .encode(&mut out)
+        .unwrap();
         out.resize(shoff, 0xcc);
-        encode_section_zero(self.encoding, phnum as u32, &mut out);
+        let zero = SectionHeader::zero(phnum as u32);
+        zero.encode(self.encoding, &mut out).unwrap();
         for header in headers {
-            header.encode(self.encoding, &mut out);
+            header.encode(self.encoding, &mut out).unwrap();
             out.resize(out.len() + self.spacing, 0xcc);
         }
         out.extend_from_slice(&self.notes);
@@ -194,8 +193,7 @@ impl Elf {
 
 /// A kdump-compressed file.
 pub struct Kdump {
-    pub layout: HeaderLayout,
-    pub order: ByteOrder,
+    pub abi: Abi,
     pub version: u32,
     pub page_size: u64,
     pub codec: Option<Codec>,
@@ -210,10 +208,9 @@ pub struct Kdump {
 }
 
 impl Kdump {
-    pub fn new(layout: HeaderLayout, order: ByteOrder, pages: &[(u64, Vec<u8>)]) -> Self {
+    pub fn new(abi: Abi, pages: &[(u64, Vec<u8>)]) -> Self {
         Self {
-            layout,
-            order,
+            abi,
             version: 6,
             page_size: 4096,
             codec: Some(Codec::Zlib),
@@ -230,9 +227,9 @@ impl Kdump {
 
     pub fn places(&self) -> Layout {
         let in_file = self.pages.iter().filter(|(pfn, _)| self.has(*pfn)).count();
-        let notes_len = notes(self.order, 2).len() as u64;
+        let notes_len = notes(self.abi.order, 2).len() as u64;
         Layout::new(
-            self.layout,
+            self.abi,
             self.page_size,
             notes_len,
             self.max_mapnr,
@@ -248,7 +245,7 @@ impl Kdump {
 
     pub fn build(&self) -> Vec<u8> {
         let places = self.places();
-        let notes = notes(self.order, 2);
+        let notes = notes(self.abi.order, 2);
         let text = notes.windows(TEXT.len()).position(|w| w == TEXT).unwrap() as u64;
         let mut out = Vec::new();
         let name = Utsname::field;
@@ -274,7 +271,8 @@ impl Kdump {
             current_cpu: 0,
             nr_cpus: 2,
         }
-        .encode(self.layout.class(), self.order, &mut out);
+        .encode(self.abi.encoding(), &mut out)
+        .unwrap();
         out.resize(places.sub_header as usize, 0);
         let (start_pfn, end_pfn) = self.split.unwrap_or_default();
         SubHeader {
@@ -292,15 +290,16 @@ impl Kdump {
             max_mapnr_64: self.max_mapnr,
             ..SubHeader::default()
         }
-        .encode(self.layout, self.order, &mut out);
+        .encode(self.abi, &mut out)
+        .unwrap();
         out.extend_from_slice(&notes);
         out.resize(places.bitmaps as usize, 0);
-        let mut bitmap = vec![0; places.bitmap_size as usize];
+        let mut frames = vec![0; places.bitmap_size as usize];
         for (pfn, _) in &self.pages {
-            set_bits(&mut bitmap, *pfn..pfn + 1);
+            bitmap::set(&mut frames, *pfn..pfn + 1);
         }
-        out.extend_from_slice(&bitmap);
-        out.extend_from_slice(&bitmap);
+        out.extend_from_slice(&frames);
+        out.extend_from_slice(&frames);
         let mut data = Vec::new();
         let zero = self.store(&vec![0; self.page_size as usize], places.data, &mut data);
         for (pfn, page) in &self.pages {
@@ -312,7 +311,7 @@ impl Kdump {
                 Some(page) if page.iter().all(|b| *b == 0) => zero,
                 Some(page) => self.store(page, places.data + data.len() as u64, &mut data),
             };
-            descriptor.encode(self.order, &mut out);
+            descriptor.encode(self.abi.order, &mut out);
         }
         assert_eq!(out.len() as u64, places.data);
         out.extend_from_slice(&data);

@@ -4,12 +4,8 @@
 use guestdump::guest::windows::{
     BugcheckData, ContextPlace, ExtraState, HeaderSource, WindowsInfo,
 };
-use guestdump::windmp::{
-    DUMP_TYPE_FULL, DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386,
-    SIGNATURE, VALID_DUMP_32, VALID_DUMP_64,
-};
-use guestdump::{DumpOptions, Format, FormatOptions, GuestInfo, WinDmpOptions};
-use zerocopy::{FromZeros, IntoBytes};
+use guestdump::windmp::{DUMP_TYPE_FULL, FILLER, Header, SIGNATURE};
+use guestdump::{Class, DumpOptions, Format, FormatOptions, GuestInfo, WinDmpOptions};
 
 /// A Windows guest's facts, and the options of its dump.
 #[derive(Debug, Clone, Default)]
@@ -74,58 +70,47 @@ impl Windows {
 
 /// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows
 /// does not set, it leaves as its filler.
-pub fn header_64(cr3: u64) -> Box<DumpHeader64> {
-    let mut header = Box::new(DumpHeader64::new_zeroed());
-    for (byte, filler) in header
-        .as_mut_bytes()
-        .iter_mut()
-        .zip(SIGNATURE.iter().cycle())
-    {
-        *byte = *filler;
-    }
-    header.valid_dump = VALID_DUMP_64;
-    header.major_version = 15.into();
-    header.minor_version = 19041.into();
-    header.directory_table_base = cr3.into();
-    header.pfn_database = 0xffff_8000_0000_0000.into();
-    header.ps_loaded_module_list = 0xffff_f800_0001_0000.into();
-    header.ps_active_process_head = 0xffff_f800_0002_0000.into();
-    header.machine_image_type = IMAGE_FILE_MACHINE_AMD64.into();
-    header.number_processors = 2.into();
-    header.kd_debugger_data_block = 0xffff_f800_0003_0000.into();
-    header.dump_type = DUMP_TYPE_FULL.into();
-    header.system_time = 132_000_000_000_000_000.into();
-    header.system_up_time = 36_000_000_000.into();
-    header.product_type = 1.into();
+pub fn header_64(cr3: u64) -> Box<Header> {
+    let mut header = filled(Class::Bits64);
+    header.set_version((15, 19041));
+    header.set_directory_table_base(cr3).unwrap();
+    header.set_pfn_database(0xffff_8000_0000_0000).unwrap();
+    let modules = 0xffff_f800_0001_0000;
+    header.set_ps_loaded_module_list(modules).unwrap();
+    let processes = 0xffff_f800_0002_0000;
+    header.set_ps_active_process_head(processes).unwrap();
+    let kdbg = 0xffff_f800_0003_0000;
+    header.set_kd_debugger_data_block(kdbg).unwrap();
+    header.set_number_processors(2);
+    header.set_product(1, FILLER);
     header
 }
 
 /// The same of a 32-bit guest with PAE.
-pub fn header_32(cr3: u32) -> Box<DumpHeader32> {
-    let mut header = Box::new(DumpHeader32::new_zeroed());
-    for (byte, filler) in header
-        .as_mut_bytes()
-        .iter_mut()
-        .zip(SIGNATURE.iter().cycle())
-    {
-        *byte = *filler;
-    }
-    header.valid_dump = VALID_DUMP_32;
-    header.major_version = 15.into();
-    header.minor_version = 7601.into();
-    header.directory_table_base = cr3.into();
-    header.pfn_database = 0x8300_0000.into();
-    header.ps_loaded_module_list = 0x8290_0000.into();
-    header.ps_active_process_head = 0x8280_0000.into();
-    header.machine_image_type = IMAGE_FILE_MACHINE_I386.into();
-    header.number_processors = 1.into();
-    header.pae_enabled = 1;
-    header.kd_debugger_data_block = 0x8270_0000.into();
-    header.dump_type = DUMP_TYPE_FULL.into();
-    header.system_time = 132_000_000_000_000_000.into();
-    header.system_up_time = 36_000_000_000.into();
-    header.product_type = 3.into();
+pub fn header_32(cr3: u32) -> Box<Header> {
+    let mut header = filled(Class::Bits32);
+    header.set_version((15, 7601));
+    header.set_directory_table_base(cr3.into()).unwrap();
+    header.set_pfn_database(0x8300_0000).unwrap();
+    header.set_ps_loaded_module_list(0x8290_0000).unwrap();
+    header.set_ps_active_process_head(0x8280_0000).unwrap();
+    header.set_kd_debugger_data_block(0x8270_0000).unwrap();
+    header.set_number_processors(1);
+    header.set_pae_enabled(1);
+    header.set_product(3, FILLER);
     header
+}
+
+/// A header of Windows's filler, with what both word sizes have in common.
+fn filled(class: Class) -> Box<Header> {
+    let mut bytes = SIGNATURE.repeat(Header::size(class) / SIGNATURE.len());
+    bytes[..8].copy_from_slice(&Header::new(class).as_bytes()[..8]);
+    let mut header = Header::decode(&bytes).unwrap();
+    header.set_machine_image_type(header.expected_machine());
+    header.set_dump_type(DUMP_TYPE_FULL);
+    header.set_system_time(132_000_000_000_000_000);
+    header.set_system_up_time(36_000_000_000);
+    Box::new(header)
 }
 
 /// A header given by the caller.
@@ -137,13 +122,7 @@ pub trait HeaderBytes {
     fn bytes(&self) -> Vec<u8>;
 }
 
-impl HeaderBytes for DumpHeader64 {
-    fn bytes(&self) -> Vec<u8> {
-        self.as_bytes().to_vec()
-    }
-}
-
-impl HeaderBytes for DumpHeader32 {
+impl HeaderBytes for Header {
     fn bytes(&self) -> Vec<u8> {
         self.as_bytes().to_vec()
     }

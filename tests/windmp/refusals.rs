@@ -4,7 +4,7 @@ use crate::windows::Windows;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError};
 use guestdump::memory::OverlayError;
-use guestdump::windmp::{DumpHeader32, DumpHeader64, Run32, Run64};
+use guestdump::windmp::{Header, HeaderError};
 use guestdump::{DumpOptions, Error, Format, Machine, dump};
 use guestdump::{GuestInfo, Refusal};
 
@@ -39,16 +39,23 @@ fn refused_windows(windows: Windows) -> WinDmpError {
     refused(&windows.options(GuestInfo::new(Machine::X86_64), FORMATS[1]))
 }
 
-fn refused_64(change: impl FnOnce(&mut DumpHeader64)) -> WinDmpError {
+fn refused_64(change: impl FnOnce(&mut Header)) -> WinDmpError {
     let mut header = header_64(0x1000);
     change(&mut header);
     refused_windows(given(&*header))
 }
 
-fn refused_32(change: impl FnOnce(&mut DumpHeader32)) -> WinDmpError {
+fn refused_32(change: impl FnOnce(&mut Header)) -> WinDmpError {
     let mut header = header_32(0x1000);
     change(&mut header);
     refused_windows(given(&*header))
+}
+
+/// With the bytes at `at` changed, which need not make a header.
+fn refused_bytes(header: &Header, at: usize, with: &[u8]) -> WinDmpError {
+    let mut bytes = header.as_bytes().to_vec();
+    bytes[at..at + with.len()].copy_from_slice(with);
+    refused_windows(Windows::new().header(HeaderSource::Given(bytes)))
 }
 
 #[test]
@@ -88,21 +95,26 @@ fn headers_of_another_size_or_kind() {
     for len in [0, 8, 4095, 8191, 8193] {
         let source = HeaderSource::Given(vec![b'P'; len]);
         let error = refused_windows(Windows::new().header(source));
-        assert_eq!(error, WinDmpError::HeaderSize { len });
+        assert_eq!(error, WinDmpError::Header(HeaderError::Size { len }));
     }
-    let error = refused_64(|h| h.signature = *b"EGAP");
-    assert!(matches!(error, WinDmpError::Signature { len: 8192, .. }));
+    let signature = |error, len: usize| {
+        let expected = matches!(
+            error,
+            WinDmpError::Header(HeaderError::Signature { len: l, .. }) if l == len
+        );
+        assert!(expected, "{error}");
+    };
+    let error = refused_bytes(&header_64(0x1000), 0, b"EGAP");
     assert!(error.to_string().contains("EGAPDU64"), "{error}");
-    let error = refused_64(|h| h.valid_dump = *b"DUMP");
-    assert!(matches!(error, WinDmpError::Signature { .. }));
-    let error = refused_32(|h| h.valid_dump = *b"DU64");
-    assert!(matches!(error, WinDmpError::Signature { len: 4096, .. }));
-    let error = refused_64(|h| h.machine_image_type = 0xaa64.into());
+    signature(error, 8192);
+    signature(refused_bytes(&header_64(0x1000), 4, b"DUMP"), 8192);
+    signature(refused_bytes(&header_32(0x1000), 4, b"DU64"), 4096);
+    let error = refused_64(|h| h.set_machine_image_type(0xaa64));
     assert!(matches!(
         error,
         WinDmpError::MachineImageType { found: 0xaa64, .. }
     ));
-    let error = refused_32(|h| h.machine_image_type = 0x8664.into());
+    let error = refused_32(|h| h.set_machine_image_type(0x8664));
     assert!(matches!(
         error,
         WinDmpError::MachineImageType {
@@ -140,20 +152,20 @@ fn machines_that_run_no_windows_with_such_a_header() {
 #[test]
 fn fields_that_cannot_be() {
     for count in [0, u32::MAX] {
-        let error = refused_64(|h| h.number_processors = count.into());
+        let error = refused_64(|h| h.set_number_processors(count));
         assert!(matches!(error, WinDmpError::NumberProcessors { count: c, .. } if c == count));
-        let error = refused_32(|h| h.number_processors = count.into());
+        let error = refused_32(|h| h.set_number_processors(count));
         assert!(matches!(error, WinDmpError::NumberProcessors { .. }));
     }
     for cr3 in [0xff000, 0x1_0000_3000, 1 << 63 | 0xff000, u64::MAX] {
-        let error = refused_64(|h| h.directory_table_base = cr3.into());
+        let error = refused_64(|h| h.set_directory_table_base(cr3).unwrap());
         assert!(
             matches!(error, WinDmpError::DirectoryTableBase { .. }),
             "{cr3:#x}"
         );
     }
     assert_eq!(
-        refused_32(|h| h.pae_enabled = 2),
+        refused_32(|h| h.set_pae_enabled(2)),
         WinDmpError::PaeEnabled(2)
     );
 }
@@ -161,16 +173,12 @@ fn fields_that_cannot_be() {
 #[test]
 fn runs_that_overlap_or_leave_ram() {
     let runs_64 = |runs: &[(u64, u64)]| {
-        refused_64(|h| {
-            let block = &mut h.physical_memory_block;
-            block.number_of_runs = (runs.len() as u32).into();
-            for (to, (base, count)) in block.runs.iter_mut().zip(runs) {
-                *to = Run64 {
-                    base_page: (*base).into(),
-                    page_count: (*count).into(),
-                };
-            }
-        })
+        let mut block = (runs.len() as u64).to_le_bytes().to_vec();
+        block.extend([0; 8]);
+        for (base, count) in runs {
+            block.extend([base.to_le_bytes(), count.to_le_bytes()].concat());
+        }
+        refused_bytes(&header_64(0x1000), 0x88, &block)
     };
     let index = |error| match error {
         WinDmpError::RunOrder { index, .. } => (index, "order"),
@@ -183,17 +191,12 @@ fn runs_that_overlap_or_leave_ram() {
     assert_eq!(index(runs_64(&[(0, 152), (0xff, 2)])), (1, "outside"));
     assert_eq!(index(runs_64(&[(0, u64::MAX)])), (0, "outside"));
     assert_eq!(index(runs_64(&[(1 << 60, 1)])), (0, "outside"));
-    let error = refused_64(|h| h.physical_memory_block.number_of_runs = 43.into());
+    let error = refused_bytes(&header_64(0x1000), 0x88, &43u32.to_le_bytes());
     assert_eq!(error, WinDmpError::RunCount { count: 43, max: 42 });
-    let error = refused_32(|h| h.physical_memory_block.number_of_runs = 87.into());
+    let error = refused_bytes(&header_32(0x1000), 0x64, &87u32.to_le_bytes());
     assert_eq!(error, WinDmpError::RunCount { count: 87, max: 86 });
-    let error = refused_32(|h| {
-        h.physical_memory_block.number_of_runs = 1.into();
-        h.physical_memory_block.runs[0] = Run32 {
-            base_page: u32::MAX.into(),
-            page_count: u32::MAX.into(),
-        };
-    });
+    let block = [1, 0, u32::MAX, u32::MAX].map(u32::to_le_bytes).concat();
+    let error = refused_bytes(&header_32(0x1000), 0x64, &block);
     assert_eq!(index(error), (0, "outside"));
 }
 
@@ -206,11 +209,11 @@ fn too_many_pieces_name_the_other_format() {
     let error = refused_of(&guest, &options);
     assert!(matches!(
         error,
-        WinDmpError::TooManyRuns {
+        WinDmpError::Header(HeaderError::TooManyRuns {
             runs: 43,
             max: 42,
             ..
-        }
+        })
     ));
     assert!(error.to_string().contains("win-dmp-bitmap"), "{error}");
 }

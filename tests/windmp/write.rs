@@ -1,6 +1,6 @@
 //! What is written, and how.
 
-use guestdump::{Fault, GuestInfo};
+use guestdump::{Class, Fault, GuestInfo};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,7 +8,6 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::BugcheckData;
 use guestdump::sink::{PositionedSink, SinkAccess, StreamSink};
 use guestdump::windmp::Header;
-use guestdump::windmp::{DumpHeader32, DumpHeader64};
 use guestdump::{DumpOptions, DumpSink, Format, Progress, dump};
 
 use super::support::{Fault, FaultySink, PAGE, PageMemory, slice_memory, slices};
@@ -152,13 +151,16 @@ fn what_the_header_does_not_say_is_set() {
     // BugCheckCode is Windows's filler or 0: the guest lives.
     for code in [0x4547_4150, 0] {
         let mut header = header_64(0x1000);
-        header.bug_check_code = code.into();
+        let parameters = [u64::from_le_bytes(*b"PAGEPAGE"); 4];
+        header
+            .set_bugcheck(BugcheckData { code, parameters })
+            .unwrap();
         let options = given(&*header).options(
             GuestInfo::new(Machine::X86_64).timestamp(Duration::from_secs(1)),
             Format::WIN_DMP,
         );
         let (bytes, _) = to_buffer(&guest(), &options);
-        let header = decoded(&bytes, DumpHeader64::SIZE);
+        let header = decoded(&bytes, Header::size(Class::Bits64));
         assert_eq!(header.bugcheck(), BugcheckData::LIVE);
         assert_eq!(header.system_time(), 116_444_736_010_000_000);
         assert_eq!(header.system_up_time(), 36_000_000_000);
@@ -168,15 +170,17 @@ fn what_the_header_does_not_say_is_set() {
     let windows = given(&*header_64(0x1000)).bugcheck(data);
     let options = windows.options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let (bytes, _) = to_buffer(&guest(), &options);
-    let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
+    let bugcheck = decoded(&bytes, Header::size(Class::Bits64)).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0xe2, [1, 2, 3, 4]));
     // A crash that the header tells of stays.
     let mut header = header_64(0x1000);
-    header.bug_check_code = 0x7e.into();
-    header.bug_check_parameters = [4, 3, 2, 1].map(Into::into);
+    let (code, parameters) = (0x7e, [4, 3, 2, 1]);
+    header
+        .set_bugcheck(BugcheckData { code, parameters })
+        .unwrap();
     let options = given(&*header).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let (bytes, _) = to_buffer(&guest(), &options);
-    let bugcheck = decoded(&bytes, DumpHeader64::SIZE).bugcheck();
+    let bugcheck = decoded(&bytes, Header::size(Class::Bits64)).bugcheck();
     assert_eq!((bugcheck.code, bugcheck.parameters), (0x7e, [4, 3, 2, 1]));
 }
 
@@ -210,7 +214,7 @@ fn a_dump_of_a_32_bit_guest() {
         assert_eq!(context(0xcc + 0xa0 + 8 * 16), 0);
         let pages: Vec<u8> = guest.pages().flat_map(|(_, page)| page.bytes()).collect();
         assert!(bytes.ends_with(&pages));
-        let size = DumpHeader32::SIZE;
+        let size = Header::size(Class::Bits32);
         let header_and_bitmap = bytes.len() - pages.len();
         if format == Format::WIN_DMP {
             assert_eq!(header_and_bitmap, size);
@@ -345,7 +349,7 @@ fn a_scan_finds_the_note_of_this_guest() {
             Format::WIN_DMP,
         );
         let (bytes, _) = to_buffer(&memory, &options);
-        let header = decoded(&bytes, DumpHeader64::SIZE);
+        let header = decoded(&bytes, Header::size(Class::Bits64));
         assert_eq!(header.directory_table_base(), 0x3000);
     }
 }

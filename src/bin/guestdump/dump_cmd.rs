@@ -11,7 +11,7 @@ use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::vmcoreinfo::MAX_SIZE;
-use guestdump::windmp::DumpHeader64;
+use guestdump::windmp::Header;
 use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
@@ -203,7 +203,7 @@ pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
 }
 
 fn read_header(path: &Path) -> Result<HeaderSource> {
-    let bytes = read_at_most(path, DumpHeader64::SIZE)?;
+    let bytes = read_at_most(path, Header::MAX_SIZE)?;
     Ok(HeaderSource::Given(bytes))
 }
 

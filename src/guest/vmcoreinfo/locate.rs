@@ -384,7 +384,7 @@ fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
         desc: &[],
     };
     let mut expected = Vec::with_capacity(start.len());
-    empty.encode(machine.encoding().order, &mut expected);
+    empty.encode(machine.encoding().order, &mut expected).ok()?;
     // All but the length of the descriptor.
     if start[..4] != expected[..4] || start[8..] != expected[8..] {
         return None;

@@ -3,12 +3,12 @@
 
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::abi::Class;
 use crate::arch::{CpuState, x86_64};
-use crate::windmp::Header;
 use crate::windmp::{
     CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_DEBUG_REGISTERS, CONTEXT_EXTENDED_REGISTERS,
     CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS, Context32, Context64,
-    Fxsave,
+    Fxsave, Header,
 };
 
 /// CpuState of a virtual CPU that a `CONTEXT` has and
@@ -66,10 +66,10 @@ impl SseState {
 /// The bytes of the context that a guest with this header has; `None` for
 /// registers of a CPU that runs no Windows with such a header.
 pub(crate) fn encode(header: &Header, registers: &CpuState, extra: &ExtraState) -> Option<Vec<u8>> {
-    match (registers, header) {
-        (CpuState::X86_64(r), Header::Bits64(_)) => Some(encode_64(r, extra)),
-        (CpuState::X86_64(r), Header::Bits32(_)) => Some(encode_32(r, extra)),
-        (CpuState::I386(r), Header::Bits32(_)) => Some(encode_32(&(&**r).into(), extra)),
+    match (registers, header.class()) {
+        (CpuState::X86_64(r), Class::Bits64) => Some(encode_64(r, extra)),
+        (CpuState::X86_64(r), Class::Bits32) => Some(encode_32(r, extra)),
+        (CpuState::I386(r), Class::Bits32) => Some(encode_32(&(&**r).into(), extra)),
         _ => None,
     }
 }

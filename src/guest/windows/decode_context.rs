@@ -3,10 +3,11 @@
 
 use zerocopy::FromBytes;
 
+use crate::abi::Class;
 use crate::arch::{CpuState, i386, x86_64};
-use crate::windmp::Header;
 use crate::windmp::{
     CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_I386, CONTEXT_INTEGER, Context32, Context64, FILLER,
+    Header,
 };
 
 /// The registers in the header's context, if it has any; CR3 is the header's.
@@ -20,8 +21,8 @@ pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
         let all = kind | CONTEXT_CONTROL | CONTEXT_INTEGER;
         flags != FILLER && flags & all == all
     };
-    match header {
-        Header::Bits64(_) => {
+    match header.class() {
+        Class::Bits64 => {
             let (c, _) = Context64::ref_from_prefix(header.context_record()).ok()?;
             let [r8, r9, r10, r11, r12, r13, r14, r15] = c.r8_to_r15.map(u64::from);
             let registers = x86_64::Registers {
@@ -54,7 +55,7 @@ pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
             };
             has(c.context_flags.get(), CONTEXT_AMD64).then(|| registers.into())
         }
-        Header::Bits32(_) => {
+        Class::Bits32 => {
             let (c, _) = Context32::ref_from_prefix(header.context_record()).ok()?;
             let registers = i386::Registers {
                 eax: c.eax.get(),

@@ -3,10 +3,12 @@
 
 use std::fmt;
 
+use crate::abi::FieldOverflow;
 use crate::arch::Machine;
 use crate::fault::Fault;
 use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::memory::OverlayError;
+use crate::windmp::HeaderError;
 
 /// A list of Windows's kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,23 +126,9 @@ pub enum WinDmpError {
         /// Length of the note in bytes.
         len: usize,
     },
-    /// The header has another length.
-    #[error("a Windows dump header has 4096 or 8192 bytes, this has {len}")]
-    HeaderSize {
-        /// Its length in bytes.
-        len: usize,
-    },
-    /// `Signature` and `ValidDump` are not those of a header of this size.
-    #[error(
-        "the Windows dump header of {len} bytes begins with '{}'; 4096 bytes begin with 'PAGEDUMP', 8192 with 'PAGEDU64'",
-        .found.escape_ascii()
-    )]
-    Signature {
-        /// Length of the header in bytes.
-        len: usize,
-        /// Its first eight bytes.
-        found: [u8; 8],
-    },
+    /// The header is refused, or cannot hold what it should.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
     /// `MachineImageType` is not that of the header's word size.
     #[error("the header's MachineImageType is {found:#x}, a header of this size has {expected:#x}")]
     MachineImageType {
@@ -213,20 +201,6 @@ pub enum WinDmpError {
         /// How many pages it has.
         page_count: u64,
     },
-    /// The guest's memory has more pieces than the header has room for.
-    #[error(
-        "the guest's memory has {runs} pieces and a header of win-dmp has room for {max}; to join them takes {gap_pages} pages of zeroes, more than {limit}; use win-dmp-bitmap instead"
-    )]
-    TooManyRuns {
-        /// Pieces of memory.
-        runs: usize,
-        /// The limit.
-        max: usize,
-        /// Pages of the smallest gaps that would have to be filled.
-        gap_pages: u64,
-        /// Pages that may be filled.
-        limit: u64,
-    },
     /// Windows on x86 has pages of 4096 bytes.
     #[error("a Windows dump has pages of 4096 bytes, not of {0}")]
     PageSize(u64),
@@ -249,6 +223,12 @@ pub enum WinDmpError {
     /// The places of CPU contexts and of KDBG cannot be patched in the dump.
     #[error(transparent)]
     Patch(#[from] OverlayError),
+}
+
+impl From<FieldOverflow> for WinDmpError {
+    fn from(error: FieldOverflow) -> Self {
+        HeaderError::from(error).into()
+    }
 }
 
 impl WinDmpError {

@@ -49,6 +49,7 @@ mod decode_context;
 pub(crate) mod discover;
 mod error;
 mod options;
+pub(crate) mod runs;
 pub(crate) mod source;
 
 pub(crate) use context::encode as encode_context;
@@ -58,5 +59,7 @@ pub(crate) use decode_context::decode_context;
 pub use discover::{SkipReason, SkippedCpu};
 pub(crate) use error::WindowsError;
 pub use error::{KernelList, ListFault, WinDmpError};
-pub use options::{BugcheckData, ContextPlace, HeaderSource, WindowsInfo};
+pub use options::{ContextPlace, HeaderSource, WindowsInfo};
 pub use source::HeaderOrigin;
+
+pub use crate::windmp::BugcheckData;

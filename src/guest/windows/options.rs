@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::guest::windows::ExtraState;
-use crate::windmp::LIVE_SYSTEM_DUMP;
+use crate::windmp::BugcheckData;
 
 /// Where a Windows dump's header comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,34 +20,6 @@ pub enum HeaderSource {
     /// Built from what the guest's kernel has in memory, beginning with the
     /// registers of its CPUs: Windows XP and later, 32-bit and 64-bit.
     Guest,
-}
-
-/// What Windows keeps of a crash: `KiBugCheckData`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BugcheckData {
-    /// The bug check's code.
-    pub code: u32,
-    /// Its four parameters.
-    pub parameters: [u64; 4],
-}
-
-impl BugcheckData {
-    /// Of a guest that has not crashed.
-    pub const LIVE: Self = Self {
-        code: LIVE_SYSTEM_DUMP,
-        parameters: [0; 4],
-    };
-
-    /// What Windows tells Hyper-V of a crash, where KiBugCheckData cannot be
-    /// read: the crash registers `HV_X64_MSR_CRASH_P0` to `P4`, which QEMU's
-    /// `GuestPanicInformation` has as `arg1` to `arg5`.
-    #[must_use]
-    pub const fn from_crash_registers([code, a, b, c, d]: [u64; 5]) -> Self {
-        Self {
-            code: code as u32,
-            parameters: [a, b, c, d],
-        }
-    }
 }
 
 /// Where in guest memory Windows keeps one CPU's `CONTEXT`.

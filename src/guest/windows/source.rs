@@ -1,6 +1,7 @@
 //! Finding a dump's header, and checking what it says.
 #![forbid(unsafe_code)]
 
+use crate::abi::Class;
 use crate::arch::{CpuState, Machine};
 use crate::elf::note::Notes;
 use crate::fault::Fault;
@@ -12,10 +13,9 @@ use crate::guest::windows::WinDmpError;
 use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover;
 use crate::guest::windows::discover::Findings;
+use crate::guest::windows::runs;
 use crate::memory::is_ram;
-use crate::windmp::Header;
-use crate::windmp::runs;
-use crate::windmp::{DumpHeader32, DumpHeader64, PAGE_SIZE};
+use crate::windmp::{Header, PAGE_SIZE};
 use crate::workers::Workers;
 
 /// Far more than any Windows supports: Windows Server 2022 has 2048.
@@ -74,7 +74,7 @@ pub(crate) fn find_header(
         HeaderSource::Any => from_any(guest, search, cpus)?,
         HeaderSource::Note => from_note(guest, search)?,
         HeaderSource::Given(bytes) => Found {
-            header: Header::decode(bytes)?,
+            header: Header::decode(bytes).map_err(WinDmpError::from)?,
             origin: HeaderOrigin::Given,
             findings: Findings::default(),
         },
@@ -145,13 +145,14 @@ fn from_note(guest: Guest<'_>, search: HeaderSearch<'_>) -> Result<Found, Window
 /// The header in an ELF note. QEMU takes it for what is behind the first 24
 /// bytes; here the note's own lengths count.
 fn decode_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
-    let is_size = |desc: &[u8]| matches!(desc.len(), DumpHeader32::SIZE | DumpHeader64::SIZE);
+    let sizes = [Class::Bits32, Class::Bits64].map(Header::size);
+    let is_size = |desc: &[u8]| sizes.contains(&desc.len());
     let desc = Notes::new(bytes, machine.encoding().order)
         .flatten()
         .map(|(_, note)| note.desc)
         .find(|desc| is_size(desc))
         .ok_or(WinDmpError::NotANote { len: bytes.len() })?;
-    Header::decode(desc)
+    Ok(Header::decode(desc)?)
 }
 
 /// Checks every field that a dump or its readers begin with.

@@ -1,29 +1,31 @@
-//! makedumpfile's flattened format, which carries a file with holes and
-//! out-of-order writes over a stream: `format` has the bytes, `writer` makes
-//! records, `reader` finds them again, `rearrange` brings a flattened dump
-//! back into its raw form.
+//! makedumpfile's flattened format, which carries a file with holes and writes at any offset over a
+//! stream: a file header, then records of offset, length and data, then an end record.
 //!
 //! ```
-//! # #[cfg(feature = "snappy")]
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use guestdump::read::rearrange;
-//! use guestdump::memory::SliceMemory;
-//! use guestdump::sink::{BufferSink, StreamSink};
-//! use guestdump::{DumpOptions, Format, Progress, dump};
+//! use guestdump::kdump::flattened::{FlattenedWriter, Records};
 //!
-//! let ram = vec![7; 1 << 20];
-//! let memory = SliceMemory::new([(0, &ram[..])])?;
-//! let mut flattened = StreamSink::new(Vec::new()); // or a pipe to makedumpfile -R
-//! dump(&memory, &mut flattened, &DumpOptions::new(Format::KDUMP_SNAPPY))?;
-//! let mut raw = BufferSink::new();
-//! rearrange(&mut &flattened.into_inner()[..], &mut raw, &Progress::new())?;
-//! assert!(raw.into_bytes().starts_with(b"KDUMP   "));
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut writer = FlattenedWriter::begin(Vec::new())?; // or a pipe to makedumpfile -R
+//! writer.write_at(4096, b"sub header")?;
+//! writer.write_at(0, b"main header")?;
+//! let stream = writer.finish()?;
+//!
+//! let mut raw = vec![0; 8192];
+//! for record in Records::new(&stream)? {
+//!     let record = record?;
+//!     let at = record.offset as usize;
+//!     raw[at..at + record.data.len()].copy_from_slice(record.data);
+//! }
+//! assert!(raw[4096..].starts_with(b"sub header"));
 //! # Ok(())
 //! # }
-//! # #[cfg(not(feature = "snappy"))]
-//! # fn main() {}
 //! ```
+#![forbid(unsafe_code)]
 
 mod record;
+mod records;
+mod writer;
 
 pub use record::*;
+pub use records::{Record, RecordError, Records};
+pub use writer::FlattenedWriter;

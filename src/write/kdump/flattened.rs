@@ -1,13 +1,11 @@
-//! Writing the flattened format: every write becomes a record.
+//! The flattened format over a [`ForwardOutput`], to which several threads write.
 #![forbid(unsafe_code)]
 
 use crate::fault::Fault;
-use crate::kdump::flattened::{RecordHeader, encode_file_header};
+use crate::kdump::flattened::{FileHeader, RecordHeader};
 use crate::sink::ForwardOutput;
 
-/// Takes writes at any offset and sends them down a stream as records.
-/// Readers need each place of the raw file to be written once at most; what is
-/// not written is zeroes.
+/// As [`FlattenedWriter`](crate::kdump::flattened::FlattenedWriter), for an output that is shared.
 pub(crate) struct FlattenedOutput<'a> {
     output: ForwardOutput<'a>,
 }
@@ -15,24 +13,28 @@ pub(crate) struct FlattenedOutput<'a> {
 impl<'a> FlattenedOutput<'a> {
     /// Writes the file header.
     pub(crate) fn begin(output: ForwardOutput<'a>) -> Result<Self, Fault> {
-        output.append(&[&encode_file_header()])?;
+        let mut header = Vec::with_capacity(FileHeader::SIZE);
+        FileHeader::CURRENT.encode(&mut header);
+        output.append(&[&header])?;
         Ok(Self { output })
     }
 
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
-        // Readers take a record of no bytes for damage.
+        // Readers take a record without data for damage.
         if bytes.is_empty() {
             return Ok(());
         }
-        let header = RecordHeader {
-            offset: offset as i64,
-            len: bytes.len() as i64,
-        };
-        self.output.append(&[&header.encode(), bytes])
+        let len = bytes.len();
+        let header = RecordHeader::new(offset, len as u64).map_err(|error| Fault::Write {
+            offset,
+            len,
+            source: std::io::Error::new(std::io::ErrorKind::FileTooLarge, error),
+        })?;
+        self.output.append(&[&header.to_bytes(), bytes])
     }
 
     /// Writes the end record, without which readers refuse the stream.
     pub(crate) fn end(&self) -> Result<(), Fault> {
-        self.output.append(&[&RecordHeader::END.encode()])
+        self.output.append(&[&RecordHeader::END.to_bytes()])
     }
 }

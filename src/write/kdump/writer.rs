@@ -6,18 +6,18 @@
 //! a filled `utsname` for libkdumpfile.
 #![forbid(unsafe_code)]
 
-use crate::abi::{ByteOrder, Class};
+use crate::abi::{Abi, Class};
 use crate::arch::Machine;
+use crate::bitmap;
 use crate::codec::Engine;
 use crate::fault::Fault;
 use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
 use crate::kdump::Container;
-use crate::kdump::bitmap::for_each_piece;
 use crate::kdump::layout::Layout;
 use crate::kdump::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, HeaderLayout, MainHeader, PageDescriptor,
-    SubHeader, codec_flag,
+    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, MainHeader, PageDescriptor, SubHeader,
+    codec_flag,
 };
 use crate::memory::{GuestMemory, UnreadableLog};
 use crate::pipeline;
@@ -32,7 +32,7 @@ use crate::write::kdump::pages::Pages;
 use crate::write::kdump::placement::Placement;
 use crate::write::kdump::seen::Stored;
 use crate::write::notes::NoteSegment;
-use crate::write::{TooHigh, WriteError};
+use crate::write::{TooHigh, WriteError, overflow};
 
 /// Everything that goes into a dump.
 #[derive(Clone, Copy)]
@@ -55,11 +55,11 @@ pub(crate) struct KdumpContents<'a> {
 /// A dump whose place in the file is laid out.
 pub(crate) struct KdumpWriter<'a> {
     contents: KdumpContents<'a>,
-    header: HeaderLayout,
-    order: ByteOrder,
+    abi: Abi,
     layout: Layout,
     main: MainHeader,
-    sub: SubHeader,
+    /// The sub header, encoded.
+    sub: Vec<u8>,
     /// The page frame of the bitmaps' first bit.
     first_frame: u64,
 }
@@ -79,7 +79,7 @@ impl<'a> KdumpWriter<'a> {
             machine,
             ..
         } = contents;
-        let header = machine.kdump_layout();
+        let abi = machine.abi();
         let phys_base = phys_base(facts, machine, selection);
         let first_frame = match machine.frames_from_phys_base() {
             true => phys_base / selection.page_size,
@@ -90,12 +90,8 @@ impl<'a> KdumpWriter<'a> {
         let too_high = || TooHigh {
             end: selection.max_mapnr().saturating_mul(selection.page_size),
         };
-        // Cut to 32 bits it would put all pages somewhere else.
-        if first_frame > 0 && header.class() == Class::Bits32 && phys_base > u32::MAX.into() {
-            return Err(too_high());
-        }
         let layout = Layout::new(
-            header,
+            abi,
             selection.page_size,
             notes_len,
             max_mapnr,
@@ -105,7 +101,10 @@ impl<'a> KdumpWriter<'a> {
         let main = MainHeader {
             header_version: HEADER_VERSION,
             utsname: facts.utsname,
-            timestamp_sec: facts.timestamp.as_secs(),
+            timestamp_sec: match abi.class {
+                Class::Bits32 => capped(facts.timestamp.as_secs()).into(),
+                Class::Bits64 => facts.timestamp.as_secs(),
+            },
             timestamp_usec: facts.timestamp.subsec_micros().into(),
             status: codec_flag(engine.codec()),
             block_size: capped(layout.block_size),
@@ -121,7 +120,7 @@ impl<'a> KdumpWriter<'a> {
         let place = |len: u64| if len == 0 { 0 } else { layout.notes };
         let vmcoreinfo = notes.vmcoreinfo.clone().unwrap_or_default();
         let vmcoreinfo_len = vmcoreinfo.end - vmcoreinfo.start;
-        let sub = SubHeader {
+        let header = SubHeader {
             phys_base,
             dump_level: contents.level.number().into(),
             offset_vmcoreinfo: place(vmcoreinfo_len) + vmcoreinfo.start,
@@ -131,10 +130,11 @@ impl<'a> KdumpWriter<'a> {
             max_mapnr_64: max_mapnr,
             ..SubHeader::default()
         };
+        let mut sub = Vec::with_capacity(SubHeader::size(abi));
+        header.encode(abi, &mut sub).map_err(|_| too_high())?;
         Ok(Self {
             contents,
-            header,
-            order: machine.encoding().order,
+            abi,
             layout,
             main,
             sub,
@@ -186,7 +186,7 @@ impl<'a> KdumpWriter<'a> {
         };
         let data = self.layout.data + page_size;
         let pages = Pages::new(&self.contents, &target, data, self.layout.descriptors);
-        let placement = Placement::new(zero_page, self.layout.descriptors, self.order);
+        let placement = Placement::new(zero_page, self.layout.descriptors, self.abi.order);
         let layout = pages.layout(placement)?;
         let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Missing);
         let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
@@ -282,7 +282,8 @@ impl<'a> KdumpWriter<'a> {
             main.status |= DUMP_DH_COMPRESSED_INCOMPLETE;
         }
         let mut block = Vec::with_capacity(self.layout.block_size as usize);
-        main.encode(self.header.class(), self.order, &mut block);
+        let encoded = main.encode(self.abi.encoding(), &mut block);
+        encoded.map_err(overflow)?;
         block.resize(self.layout.block_size as usize, 0);
         target.write_at(0, &block)
     }
@@ -290,7 +291,7 @@ impl<'a> KdumpWriter<'a> {
     fn write_sub_header(&self, target: &Target<'_>) -> Result<(), Fault> {
         let len = (self.layout.bitmaps - self.layout.sub_header) as usize;
         let mut blocks = Vec::with_capacity(len);
-        self.sub.encode(self.header, self.order, &mut blocks);
+        blocks.extend_from_slice(&self.sub);
         blocks.extend_from_slice(&self.contents.notes.bytes);
         blocks.resize(len, 0);
         target.write_at(self.layout.sub_header, &blocks)
@@ -302,24 +303,21 @@ impl<'a> KdumpWriter<'a> {
     fn write_bitmap(
         &self,
         target: &Target<'_>,
-        bitmap: Bitmap,
+        which: Bitmap,
         runs: impl Iterator<Item = FrameRun>,
         cancel: Option<&Progress>,
     ) -> Result<(), Fault> {
         let selection = self.contents.selection;
-        let (offset, all) = match bitmap {
+        let (offset, all) = match which {
             Bitmap::First => (self.layout.bitmaps, &selection.ram),
             Bitmap::Second => (
                 self.layout.bitmaps + self.layout.bitmap_size,
                 &selection.wanted,
             ),
         };
-        let bits = |run: FrameRun| FrameRun {
-            start: run.start - self.first_frame,
-            ..run
-        };
+        let bits = |run: FrameRun| run.start - self.first_frame..run.end() - self.first_frame;
         let (all, runs) = (all.iter().copied().map(bits), runs.map(bits));
-        for_each_piece(all, runs, self.layout.bitmap_size, |start, piece| {
+        bitmap::encode(all, runs, self.layout.bitmap_size, |start, piece| {
             if cancel.is_some_and(Progress::is_cancelled) {
                 return Err(Fault::Cancelled);
             }
@@ -340,12 +338,15 @@ fn capped(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// Where page frame numbers count from it, RAM cannot begin below it; without
-/// one that fits, it is where RAM begins, as makedumpfile takes it.
+/// `phys_base` for the sub header.
+///
+/// Where page frame numbers count from it, RAM cannot begin below it. Without one that fits, it is the
+/// beginning of RAM, as in makedumpfile. Elsewhere one that a 32-bit header cannot hold is unknown: 0.
 fn phys_base(facts: &HeaderFacts, machine: Machine, selection: &Selection) -> u64 {
     let known = facts.phys_base;
     if !machine.frames_from_phys_base() {
-        return known.unwrap_or(0);
+        let fits = |base: &u64| machine.abi().class == Class::Bits64 || *base <= u32::MAX.into();
+        return known.filter(fits).unwrap_or(0);
     }
     let ram = selection.ram.first();
     let start = ram.map_or(0, |run| run.range(selection.page_size).start());

@@ -3,8 +3,10 @@
 //! guest's.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::time::Duration;
 
+use crate::abi::Class;
 use crate::arch::CpuState;
 use crate::elf::note::Notes;
 use crate::guest::GuestInfo;
@@ -16,13 +18,11 @@ use crate::guest::windows::source::{Found, HeaderOrigin, HeaderSearch, find_head
 use crate::guest::windows::{BugcheckData, ContextPlace};
 use crate::guest::windows::{HeaderSource, WindowsError};
 use crate::memory::{MemoryRange, Patch, Patches};
-use crate::selection::Selection;
+use crate::selection::{FrameRun, Selection};
 use crate::windmp::DumpKind;
-use crate::windmp::Header;
-use crate::windmp::runs::fit_runs;
 use crate::windmp::{
-    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, PAGE_SIZE,
-    VALID_DUMP_32,
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, Header, PAGE_SIZE,
+    fit_runs,
 };
 use crate::workers::Workers;
 use crate::write::TooHigh;
@@ -113,13 +113,21 @@ impl WinDmpPlan {
         } = find_header(guest, search, cpus)?;
         let full = request.kind == DumpKind::Full;
         if full {
-            selection.wanted = fit_runs(&selection.wanted, header.max_runs())?;
+            let fitting = fit_runs(&page_frames(selection), header.max_runs());
+            let fitting = fitting.map_err(WinDmpError::from)?.into_iter();
+            selection.wanted = fitting
+                .map(|Range { start, end }| FrameRun {
+                    start,
+                    count: end - start,
+                })
+                .collect();
         }
-        let layout = Layout::new(&header, selection, full).ok_or_else(|| {
+        let too_high = || {
             PlanError::TooHigh(TooHigh {
                 end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
             })
-        })?;
+        };
+        let layout = Layout::new(&header, selection, full).ok_or_else(too_high)?;
         let places = match &windows.contexts[..] {
             [] => &findings.contexts,
             given => given,
@@ -133,23 +141,34 @@ impl WinDmpPlan {
         } else {
             DUMP_TYPE_BITMAP_FULL
         };
-        header.set_dump(dump_type, layout.file_size);
-        header.set_runs(&selection.wanted, selection.pages());
+        header.set_dump_type(dump_type);
+        header.set_required_dump_space(layout.file_size);
+        header
+            .set_runs(&page_frames(selection), selection.pages())
+            .map_err(|_| too_high())?;
         let bugcheck = request.bugcheck.or(findings.bugcheck);
         let bugcheck = bugcheck.or(windows.crash_registers);
-        header.set_bugcheck(match bugcheck.unwrap_or_else(|| header.bugcheck()) {
+        let bugcheck = match bugcheck.unwrap_or_else(|| header.bugcheck()) {
             // Parameter 1 of a header from a guest that lives is the driver's
             // own: the address of a decoded KDBG.
             BugcheckData {
                 code: 0 | FILLER, ..
             } => BugcheckData::LIVE,
             told => told,
-        });
+        };
+        // Crash registers have 64 bits in a 32-bit guest as well.
+        let bugcheck = match header.class() {
+            Class::Bits32 => bugcheck.low_words(),
+            Class::Bits64 => bugcheck,
+        };
+        header.set_bugcheck(bugcheck).map_err(WinDmpError::from)?;
         if let Some(time) = info.timestamp {
             header.set_system_time(file_time(time));
         }
         if let Some(context) = context_of(&header, info, cpus, windows.crashed_cpu) {
-            header.set_context(&context);
+            header
+                .set_context_record(&context)
+                .map_err(WinDmpError::from)?;
         }
         let skipped_cpus = match windows.contexts[..] {
             [] => findings.skipped,
@@ -176,10 +195,10 @@ impl Layout {
     fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
         let pages = selection.pages();
         let frames = selection.max_mapnr();
-        if header.bits() == 32 && frames > u32::MAX.into() {
+        if header.class() == Class::Bits32 && frames > u32::MAX.into() {
             return None;
         }
-        let behind_header = header.size() as u64;
+        let behind_header = header.as_bytes().len() as u64;
         let mut memory = behind_header;
         let mut bitmap = None;
         if !full {
@@ -190,11 +209,9 @@ impl Layout {
                 .checked_next_multiple_of(PAGE_SIZE)?;
             let header = BitmapHeader {
                 signature: FULL_BITMAP,
-                valid_dump: VALID_DUMP_32,
-                reserved: [0; 24],
-                first_page: memory.into(),
-                total_present_pages: pages.into(),
-                pages: bits.into(),
+                first_page: memory,
+                total_present_pages: pages,
+                pages: bits,
             };
             bitmap = Some((behind_header, header));
         }
@@ -206,6 +223,12 @@ impl Layout {
             file_size,
         })
     }
+}
+
+/// The page frames of each run that is asked for.
+fn page_frames(selection: &Selection) -> Vec<Range<u64>> {
+    let runs = selection.wanted.iter();
+    runs.map(|run| run.start..run.end()).collect()
 }
 
 /// The registers of each virtual CPU, by the CPU notes where the caller has

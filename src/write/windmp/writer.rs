@@ -5,10 +5,8 @@
 //! takes it for a dump. A stream is shorter than `RequiredDumpSpace` says.
 #![forbid(unsafe_code)]
 
-use zerocopy::IntoBytes;
-
+use crate::bitmap;
 use crate::fault::Fault;
-use crate::kdump::bitmap::for_each_piece;
 use crate::memory::{GuestMemory, Overlay, UnreadableLog, WholePages};
 use crate::pipeline;
 use crate::pipeline::{Chunks, LeftOut, Written};
@@ -69,9 +67,10 @@ impl WinDmpPlan {
         let mut file_size = self.layout.file_size;
         if let (Some((at, mut bitmap)), 1..) = (self.layout.bitmap, end.left_out) {
             file_size -= end.left_out * PAGE_SIZE;
-            header.set_dump(DUMP_TYPE_BITMAP_FULL, file_size);
+            header.set_dump_type(DUMP_TYPE_BITMAP_FULL);
+            header.set_required_dump_space(file_size);
             let present = selection.pages() - end.left_out;
-            bitmap.total_present_pages = present.into();
+            bitmap.total_present_pages = present;
             let missing = selection.unreadable(unreadable);
             let readable = selection.dumped_without(&missing);
             write_bitmap(&output, at, &bitmap, selection, readable, progress)?;
@@ -96,14 +95,17 @@ fn write_bitmap(
     present: impl Iterator<Item = FrameRun>,
     progress: &Progress,
 ) -> Result<(), Fault> {
-    output.write_at(at, header.as_bytes())?;
-    let bitmap = at + BitmapHeader::SIZE as u64;
-    let size = header.pages.get() / 8;
-    let all = selection.wanted.iter().copied();
-    for_each_piece(all, present, size, |start, piece| {
+    let mut bytes = Vec::with_capacity(BitmapHeader::SIZE);
+    header.encode(&mut bytes);
+    output.write_at(at, &bytes)?;
+    let bits_at = at + BitmapHeader::SIZE as u64;
+    let size = header.pages / 8;
+    let frames = |run: FrameRun| run.start..run.end();
+    let all = selection.wanted.iter().copied().map(frames);
+    bitmap::encode(all, present.map(frames), size, |start, piece| {
         if progress.is_cancelled() {
             return Err(Fault::Cancelled);
         }
-        output.write_at(bitmap + start, piece)
+        output.write_at(bits_at + start, piece)
     })
 }

@@ -1,8 +1,7 @@
 //! A dump's header from what the kernel has in memory.
 #![forbid(unsafe_code)]
 
-use zerocopy::FromZeros;
-
+use crate::abi::{Class, FieldOverflow};
 use crate::guest::paging::X86Mode;
 use crate::guest::windows::BugcheckData;
 use crate::guest::windows::discover::format::{Kdbg, SharedData};
@@ -11,10 +10,6 @@ use crate::guest::windows::discover::kernel::Kernel;
 use crate::guest::windows::discover::memory::VirtualMemory;
 use crate::guest::windows::discover::width::Width;
 use crate::windmp::Header;
-use crate::windmp::{
-    DumpHeader32, DumpHeader64, IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_I386, SIGNATURE,
-    VALID_DUMP_32, VALID_DUMP_64,
-};
 
 /// `MajorVersion` of a kernel without checks for developers; 0xc with them.
 const FREE_BUILD: u32 = 0xf;
@@ -26,12 +21,21 @@ pub(crate) fn build(
     kernel: &Kernel,
     found: &Found,
     processors: u32,
-) -> Header {
-    let mut header = match memory.width() {
-        Width::Bits32 => Header::Bits32(Box::new(build_32(memory, found, processors))),
-        Width::Bits64 => Header::Bits64(Box::new(build_64(memory, found, processors))),
-    };
-    let shared: Option<SharedData> = memory.read_struct(memory.width().shared_data());
+) -> Result<Header, FieldOverflow> {
+    let Found { vaddr, kdbg, .. } = found;
+    let width = memory.width();
+    let mut header = Header::new(match width {
+        Width::Bits32 => Class::Bits32,
+        Width::Bits64 => Class::Bits64,
+    });
+    header.set_directory_table_base(width.address(memory.tables.cr3))?;
+    header.set_pfn_database(width.address(kdbg.mm_pfn_database.get()))?;
+    header.set_ps_loaded_module_list(width.address(kdbg.ps_loaded_module_list.get()))?;
+    header.set_ps_active_process_head(width.address(kdbg.ps_active_process_head.get()))?;
+    header.set_kd_debugger_data_block(width.address(*vaddr))?;
+    header.set_number_processors(processors);
+    header.set_pae_enabled(u8::from(memory.tables.mode == X86Mode::Pae));
+    let shared: Option<SharedData> = memory.read_struct(width.shared_data());
     let build = version(memory, kernel);
     let shared_build = shared
         .as_ref()
@@ -42,40 +46,7 @@ pub(crate) fn build(
         header.set_system_up_time(shared.interrupt_time.value());
         header.set_product(shared.nt_product_type.get(), shared.suite_mask.get());
     }
-    header
-}
-
-fn build_32(memory: &VirtualMemory<'_>, found: &Found, processors: u32) -> DumpHeader32 {
-    let Found { vaddr, kdbg, .. } = found;
-    // Of a 32-bit kernel all addresses are as small.
-    let narrow = |address: u64| (address as u32).into();
-    let mut header = DumpHeader32::new_zeroed();
-    header.signature = SIGNATURE;
-    header.valid_dump = VALID_DUMP_32;
-    header.directory_table_base = narrow(memory.tables.cr3);
-    header.pfn_database = narrow(kdbg.mm_pfn_database.get());
-    header.ps_loaded_module_list = narrow(kdbg.ps_loaded_module_list.get());
-    header.ps_active_process_head = narrow(kdbg.ps_active_process_head.get());
-    header.machine_image_type = IMAGE_FILE_MACHINE_I386.into();
-    header.number_processors = processors.into();
-    header.pae_enabled = u8::from(memory.tables.mode == X86Mode::Pae);
-    header.kd_debugger_data_block = narrow(*vaddr);
-    header
-}
-
-fn build_64(memory: &VirtualMemory<'_>, found: &Found, processors: u32) -> DumpHeader64 {
-    let Found { vaddr, kdbg, .. } = found;
-    let mut header = DumpHeader64::new_zeroed();
-    header.signature = SIGNATURE;
-    header.valid_dump = VALID_DUMP_64;
-    header.directory_table_base = memory.tables.cr3.into();
-    header.pfn_database = kdbg.mm_pfn_database;
-    header.ps_loaded_module_list = kdbg.ps_loaded_module_list;
-    header.ps_active_process_head = kdbg.ps_active_process_head;
-    header.machine_image_type = IMAGE_FILE_MACHINE_AMD64.into();
-    header.number_processors = processors.into();
-    header.kd_debugger_data_block = (*vaddr).into();
-    header
+    Ok(header)
 }
 
 /// `MajorVersion` and `MinorVersion` by the variable `NtBuildNumber`, which

@@ -8,8 +8,9 @@
 
 use crate::guest::windows::discover::format::Kdbg;
 use crate::guest::windows::discover::memory::VirtualMemory;
+use crate::guest::windows::runs::check_runs;
 use crate::guest::windows::{KernelList, ListFault, WinDmpError};
-use crate::windmp::runs::check_runs;
+use crate::windmp::Run;
 
 /// The most entries of a ring that are walked. Windows has some hundred
 /// modules, and process identifiers for some thousand processes.
@@ -70,7 +71,7 @@ fn check_physical_memory(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Result<(), 
 fn physical_memory(
     memory: &VirtualMemory<'_>,
     kdbg: &Kdbg,
-) -> Option<Result<Vec<(u64, u64)>, WinDmpError>> {
+) -> Option<Result<Vec<Run>, WinDmpError>> {
     let size = memory.width().word() as u64;
     let at = memory.read_word(kdbg.mm_physical_memory_block.get())?;
     // Of 64 bits the upper half is padding.
@@ -81,8 +82,12 @@ fn physical_memory(
     }
     let first = at.checked_add(2 * size)?;
     let run = |index: u64| {
-        let [base, pages] = memory.read_words(first.checked_add(index * 2 * size)?)?;
-        Some((base, pages))
+        let at = first.checked_add(index * 2 * size)?;
+        let [base_page, page_count] = memory.read_words(at)?;
+        Some(Run {
+            base_page,
+            page_count,
+        })
     };
     let runs: Option<Vec<_>> = (0..count.into()).map(run).collect();
     runs.map(Ok)

@@ -95,7 +95,8 @@ fn search(
     let found = kdbg::find(&memory, &kernel).ok_or(WinDmpError::NoKdbg { base: kernel.base })?;
     let memory = of_system_process(&memory, &kernel, &found.kdbg).unwrap_or(memory);
     let prcbs = cpus::prcbs(&memory, &found.kdbg);
-    let header = header::build(&memory, &kernel, &found, prcbs.len() as u32);
+    let header =
+        header::build(&memory, &kernel, &found, prcbs.len() as u32).map_err(WinDmpError::from)?;
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
     Ok((header, findings))
 }
@@ -196,7 +197,9 @@ pub(crate) fn complete(
     let found = plain
         .or_else(|| kdbg::read_encoded(&memory, vaddr, modules))
         .ok_or(WinDmpError::KdbgTag { vaddr })?;
-    header.set_kdbg(found.vaddr, found.kdbg.mm_pfn_database.get());
+    let width = memory.width();
+    header.set_kd_debugger_data_block(width.address(found.vaddr))?;
+    header.set_pfn_database(width.address(found.kdbg.mm_pfn_database.get()))?;
     let mut prcbs = cpus::prcbs(&memory, &found.kdbg);
     prcbs.truncate(header.number_processors() as usize);
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());

@@ -67,6 +67,15 @@ impl Width {
         }
     }
 
+    /// The address in `word`. KDBG has 64 bits for each address, which 32-bit kernels may extend by
+    /// the sign.
+    pub(crate) const fn address(self, word: u64) -> u64 {
+        match self {
+            Self::Bits32 => word & 0xffff_ffff,
+            Self::Bits64 => word,
+        }
+    }
+
     /// Bytes of a `CONTEXT`.
     pub(crate) const fn context(self) -> usize {
         match self {
