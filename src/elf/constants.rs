@@ -101,11 +101,11 @@ pub const fn shdr_size(class: Class) -> usize {
 pub(super) mod tests {
     use crate::abi::{ByteOrder, Class, Encoding};
 
-    pub(super) const LE64: Encoding = Encoding {
+    pub(in crate::elf) const LE64: Encoding = Encoding {
         class: Class::Bits64,
         order: ByteOrder::Little,
     };
-    pub(super) const BE32: Encoding = Encoding {
+    pub(in crate::elf) const BE32: Encoding = Encoding {
         class: Class::Bits32,
         order: ByteOrder::Big,
     };

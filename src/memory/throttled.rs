@@ -151,7 +151,7 @@ mod tests {
     use crate::guest::vmcoreinfo::VmcoreinfoSource;
     use crate::memory::SliceMemory;
     use crate::sink::BufferSink;
-    use crate::{DumpOptions, Format, dump};
+    use crate::{DumpOptions, Error, Fault, Format, GuestInfo, Machine, dump};
 
     const MIB: u64 = 1 << 20;
 
@@ -211,9 +211,8 @@ mod tests {
     }
 
     fn options(threads: usize) -> DumpOptions {
-        DumpOptions::new(Format::Elf)
-            .vmcoreinfo(VmcoreinfoSource::None)
-            .threads(threads)
+        let guest = GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None);
+        DumpOptions::new(guest, Format::Elf).threads(threads)
     }
 
     /// 16 MiB of ones, from some address on.
@@ -330,7 +329,7 @@ mod tests {
             &options(1).progress(progress.clone()),
         )
         .unwrap_err();
-        assert!(matches!(error, Error::Cancelled), "{error}");
+        assert!(matches!(error, Error::Failed(Fault::Cancelled)), "{error}");
         // One look after the cancellation, however long the wait would be.
         assert_eq!(*clock.sleeps.lock().unwrap(), [INTERVAL]);
     }
