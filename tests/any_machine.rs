@@ -4,7 +4,6 @@
 
 mod support;
 
-use guestdump::{GuestInfo, Refusal};
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt;
 
@@ -13,7 +12,8 @@ use guestdump::memory::MemoryRange;
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{
-    DumpOptions, Error, Format, GuestMemory, Machine, Progress, Registers, arch, dump,
+    CpuState, DumpOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, arch,
+    dump,
 };
 use proptest::prelude::*;
 use support::{FaultySink, PAGE, Page, PageMemory, linux_formats, range};
@@ -98,7 +98,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         )
 }
 
-fn cpu(machine: Machine) -> Registers {
+fn cpu(machine: Machine) -> CpuState {
     match machine {
         Machine::X86_64 => arch::x86_64::Registers::default().into(),
         Machine::I386 => arch::i386::Registers::default().into(),
@@ -114,22 +114,19 @@ fn cpu(machine: Machine) -> Registers {
 
 impl Case {
     fn options(&self) -> DumpOptions {
-        let options = DumpOptions::new(
-            GuestInfo::new(self.machine).cpus(vec![cpu(self.machine); self.cpus]),
-            self.format,
-        )
-        .threads(self.threads);
-        let options = match self.filter {
-            Some((begin, length)) => options.filter(begin, length),
-            None => options,
-        };
-        if self.vmcoreinfo {
+        let guest = GuestInfo::new(self.machine).cpus(vec![cpu(self.machine); self.cpus]);
+        let guest = if self.vmcoreinfo {
             let text = format!("OSRELEASE=6.1.0\nPAGESIZE={}\n", self.page_size);
-            options.vmcoreinfo(VmcoreinfoSource::Bytes(text.into_bytes()))
+            guest.vmcoreinfo(VmcoreinfoSource::Bytes(text.into_bytes()))
         } else {
-            options
+            guest
                 .vmcoreinfo(VmcoreinfoSource::None)
                 .page_size(self.page_size)
+        };
+        let options = DumpOptions::new(guest, self.format).threads(self.threads);
+        match self.filter {
+            Some((begin, length)) => options.filter(begin, length),
+            None => options,
         }
     }
 

@@ -3,13 +3,15 @@
 
 mod support;
 
-use guestdump::GuestInfo;
 use std::os::unix::fs::FileExt;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::{Class, DumpOptions, Format, GuestMemory, Machine, Progress, arch, dump};
+use guestdump::{
+    Class, CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine, Progress, arch, dump,
+};
+use support::options::With;
 use support::{Page, PageMemory};
 
 const GIB: u64 = 1 << 30;
@@ -83,7 +85,7 @@ fn every_machine_in_every_format() {
 /// Which of the two kinds of 32-bit headers it is, only the machine says.
 #[test]
 fn kdump_of_32_bit_guests_without_vmcoreinfo() {
-    let cpus: [(Machine, guestdump::Registers); 3] = [
+    let cpus: [(Machine, CpuState); 3] = [
         (Machine::I386, arch::i386::Registers::default().into()),
         (Machine::Arm, arch::arm::Registers::default().into()),
         (Machine::Riscv32, arch::riscv::Registers::default().into()),
@@ -108,7 +110,7 @@ fn kdump_of_32_bit_guests_without_vmcoreinfo() {
 #[test]
 fn elf_of_a_riscv32_guest_with_memory_above_4_gib() {
     let options = options(Format::Elf, Machine::Riscv32, "");
-    let options = options.cpus([arch::riscv::Registers::default()]);
+    let options = options.with_guest(|guest| guest.cpus([arch::riscv::Registers::default()]));
     let vmcore = open(&written(&guest(5 * GIB), &options));
     assert_eq!(vmcore.encoding().class, Class::Bits64);
     assert_eq!(vmcore.machine(), Some(Machine::Riscv32));
@@ -130,7 +132,6 @@ fn kdump_of_arm_with_ram_from_above_4_gib_on_is_refused() {
 #[cfg(feature = "serde")]
 mod registers {
     use super::*;
-    use guestdump::Registers;
     use serde_json::Value;
 
     /// Every number that is 0 gets a value of its own.
@@ -149,7 +150,7 @@ mod registers {
     #[test]
     fn those_of_every_machine_go_through_json_and_notes() {
         for machine in Machine::ALL.iter().copied() {
-            let new = |json: &Value| Registers::deserialize_for(machine, json).unwrap();
+            let new = |json: &Value| CpuState::deserialize_for(machine, json).unwrap();
             let mut json = serde_json::to_value(new(&serde_json::json!({}))).unwrap();
             let mut count = 0;
             fill(&mut json, &mut count);
@@ -159,7 +160,7 @@ mod registers {
             assert_eq!(serde_json::to_value(&cpus[0]).unwrap(), json);
 
             let options = options(Format::Elf, machine, "");
-            let bytes = written(&guest(0), &options.clone().cpus(cpus));
+            let bytes = written(&guest(0), &options.clone().with_guest(|guest| guest.cpus(cpus)));
             let vmcore = open(&bytes);
             let decoded = machine.decode_notes(vmcore.notes());
             let mut back = serde_json::to_value(&decoded[0]).unwrap();
@@ -172,7 +173,7 @@ mod registers {
             assert_eq!(back, json, "{machine}");
             assert_ne!(decoded[0].program_counter(), 0);
             assert_ne!(decoded[0].stack_pointer(), 0);
-            let again = written(&guest(0), &options.cpus(decoded));
+            let again = written(&guest(0), &options.with_guest(|guest| guest.cpus(decoded)));
             assert!(again == bytes, "{machine}");
         }
     }
@@ -180,11 +181,11 @@ mod registers {
     #[test]
     fn those_of_another_machine_are_refused() {
         let json = serde_json::json!({"rip": 1});
-        let error = Registers::deserialize_for(Machine::I386, &json).unwrap_err();
+        let error = CpuState::deserialize_for(Machine::I386, &json).unwrap_err();
         assert!(error.to_string().contains("rip"));
-        let cpu = Registers::deserialize_for(Machine::X86_64, &json).unwrap();
+        let cpu = CpuState::deserialize_for(Machine::X86_64, &json).unwrap();
         assert!(!cpu.fit(Machine::I386));
-        let options = options(Format::Elf, Machine::I386, "").cpus([cpu]);
+        let options = options(Format::Elf, Machine::I386, "").with_guest(|guest| guest.cpus([cpu]));
         let mut sink = BufferSink::new();
         assert!(dump(&guest(0), &mut sink, &options).is_err());
     }
@@ -203,10 +204,12 @@ fn qemus_mistake_i386_elf_class() {
         (4 * GIB, Class::Bits64),
     ] {
         let guest = with(second);
-        let options = options(Format::Elf, Machine::I386, "").cpus([arch::i386::Registers {
-            eip: 0xc100_0000,
-            ..Default::default()
-        }]);
+        let options = options(Format::Elf, Machine::I386, "").with_guest(|guest| {
+            guest.cpus([arch::i386::Registers {
+                eip: 0xc100_0000,
+                ..Default::default()
+            }])
+        });
         let vmcore = open(&written(&guest, &options));
         assert_eq!(vmcore.encoding().class, class);
         let Headers::Elf { header, .. } = vmcore.headers() else {
@@ -266,7 +269,7 @@ fn arms_page_frames_count_from_phys_base() {
             for (given, base) in [(None, GIB), (Some(below), below), (Some(2 * GIB), GIB)] {
                 let mut options = options(format, machine, "");
                 if let Some(base) = given {
-                    options = options.phys_base(base);
+                    options = options.with_guest(|guest| guest.phys_base(base));
                 }
                 let bytes = written(&guest(GIB), &options);
                 let vmcore = open(&bytes);

@@ -6,14 +6,17 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::{Fault, GuestInfo, Machine, Refusal};
 use std::io::{self, Write};
 
 use guestdump::guest::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::memory::MemoryRange;
 use guestdump::read::Vmcore;
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::{DumpOptions, Error, Format, GuestMemory, Progress, Summary, arch, dump};
+use guestdump::{
+    DumpOptions, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, Summary,
+    arch, dump,
+};
+use support::options::With;
 use support::{FaultySink, PAGE, Page, PageMemory, linux_formats, range, slice_memory, slices};
 use windows::{given, header_64};
 
@@ -159,31 +162,28 @@ fn what_is_refused_writes_nothing() {
     let none = Ranges(vec![]);
     let note = |gpa, size| VmcoreinfoSource::NoteAt { gpa, size };
     for format in linux_formats() {
-        let base = || {
-            DumpOptions::new(
-                GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
-                format,
-            )
-        };
+        let guest = || GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None);
+        let of = |guest| DumpOptions::new(guest, format);
+        let base = || of(guest());
         let cases = [
             ("overlap", &overlapping, base()),
             ("sort", &unsorted, base()),
             ("no RAM ranges", &none, base()),
-            ("page size of 0", &good(), base().page_size(0)),
-            ("page size of 5000", &good(), base().page_size(5000)),
-            ("page size of 131072", &good(), base().page_size(131_072)),
+            ("page size of 0", &good(), of(guest().page_size(0))),
+            ("page size of 5000", &good(), of(guest().page_size(5000))),
+            ("page size of 131072", &good(), of(guest().page_size(131_072))),
             ("no RAM lies", &good(), base().filter(0x10000, 0x1000)),
             ("no RAM lies", &good(), base().filter(0, 0)),
             (
                 "VMCOREINFO",
                 &good(),
-                base().vmcoreinfo(VmcoreinfoSource::Bytes(b"hello".to_vec())),
+                of(guest().vmcoreinfo(VmcoreinfoSource::Bytes(b"hello".to_vec()))),
             ),
-            ("VMCOREINFO", &good(), base().vmcoreinfo(note(0, 4 << 30))),
+            ("VMCOREINFO", &good(), of(guest().vmcoreinfo(note(0, 4 << 30)))),
             (
                 "VMCOREINFO",
                 &good(),
-                base().vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16])),
+                of(guest().vmcoreinfo(VmcoreinfoSource::FwCfg([0; 16]))),
             ),
         ];
         for (what, memory, options) in cases {
@@ -390,7 +390,7 @@ fn pages_larger_than_the_hosts() {
     ]);
     for format in linux_formats() {
         for page_size in [8192, 16384, 65536] {
-            let (bytes, summary) = to_buffer(&guest, &options(format).page_size(page_size));
+            let (bytes, summary) = to_buffer(&guest, &options(format).with_guest(|guest| guest.page_size(page_size)));
             assert_eq!(summary.pages, 96 * 4096 / page_size, "{format}");
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&bytes, 0).unwrap();
@@ -439,7 +439,7 @@ fn kdump_fills_pages_that_are_ram_in_part_with_zeroes() {
     let owned = slices(&guest);
     let in_place = slice_memory(&owned);
     for format in Format::available().filter(|f| f.codec().is_some()) {
-        let options = options(format).page_size(65536).threads(2);
+        let options = options(format).with_guest(|guest| guest.page_size(65536)).threads(2);
         let (bytes, summary) = to_buffer(&guest, &options);
         assert!(to_buffer(&in_place, &options).0 == bytes, "{format}");
         assert_eq!((summary.pages, summary.page_size), (4, 65536));
@@ -462,7 +462,7 @@ fn kdump_fills_pages_that_are_ram_in_part_with_zeroes() {
 #[test]
 fn elf_makes_no_memory_up_for_pages_that_are_ram_in_part() {
     let guest = guest_of_partial_pages();
-    let options = options(Format::Elf).page_size(65536);
+    let options = options(Format::Elf).with_guest(|guest| guest.page_size(65536));
     let (bytes, summary) = to_buffer(&guest, &options);
     assert_eq!((summary.pages, summary.page_size), (34, 4096));
     let vmcore = open(&bytes);

@@ -5,12 +5,12 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::Result;
 use guestdump::codec::Engine;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Error, Format, dump};
-use guestdump::{GuestInfo, Machine, Refusal};
+use guestdump::{
+    DumpOptions, Error, Format, FormatOptions, GuestInfo, Machine, NotInFormat, Refusal, Result, dump,
+};
 use support::{FaultySink, Page, PageMemory};
 
 fn expected(format: Format) -> bool {
@@ -30,10 +30,7 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
         assert_eq!(format.is_available(), expected(format), "{format}");
         assert_eq!(Format::available().any(|f| f == format), expected(format));
         let mut sink = FaultySink::default();
-        let options = windows::given(&*windows::header_64(0)).options(
-            GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
-            format,
-        );
+        let options = windows::given(&*windows::header_64(0)).options(info(), format);
         match dump(&guest, &mut sink, &options) {
             Ok(summary) => {
                 assert!(expected(format));
@@ -50,14 +47,18 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
     }
 }
 
+fn info() -> GuestInfo {
+    GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None)
+}
+
 fn compressed_by(format: Format, engine: Option<Engine>) -> Result<Vec<u8>> {
     let guest = PageMemory::new([(0, (0..16).map(Page::Text).collect())]);
-    let mut options = DumpOptions::new(format).vmcoreinfo(VmcoreinfoSource::None);
+    let mut options = FormatOptions::from(format);
     if let Some(engine) = engine {
-        options = options.compressor(engine);
+        options = options.compressor(engine).unwrap();
     }
     let mut sink = BufferSink::new();
-    dump(&guest, &mut sink, &options)?;
+    dump(&guest, &mut sink, &DumpOptions::new(info(), options))?;
     Ok(sink.into_bytes())
 }
 
@@ -83,18 +84,22 @@ fn an_engine_of_another_codec_or_not_in_the_build_is_refused_by_name() {
     let formats = Format::available().filter(|format| !format.is_windows());
     for (format, &engine) in formats.flat_map(|f| Engine::ALL.iter().map(move |e| (f, e))) {
         let mut sink = FaultySink::default();
-        let options = DumpOptions::new(format)
-            .vmcoreinfo(VmcoreinfoSource::None)
-            .compressor(engine);
         let fits = format.codec() == Some(engine.codec());
-        match dump(&guest, &mut sink, &options) {
-            Ok(_) => assert!(fits && engine.is_available(), "{format} {engine}"),
+        let options = match FormatOptions::from(format).compressor(engine) {
+            Ok(options) => DumpOptions::new(info(), options),
             Err(error) => {
-                match error {
-                    Error::EngineFormat { .. } => assert!(!fits, "{error}"),
-                    Error::EngineMissing { .. } => assert!(!engine.is_available(), "{error}"),
-                    _ => panic!("{format} {engine}: {error}"),
-                }
+                assert!(!fits, "{error}");
+                assert_eq!(error, NotInFormat::Compressor { engine, format });
+                assert!(error.to_string().contains(engine.name()), "{error}");
+                continue;
+            }
+        };
+        assert!(fits, "{format} {engine}");
+        match dump(&guest, &mut sink, &options) {
+            Ok(_) => assert!(engine.is_available(), "{format} {engine}"),
+            Err(error) => {
+                assert!(!engine.is_available(), "{error}");
+                assert!(matches!(error, Error::Refused(Refusal::EngineMissing { engine: e }) if e == engine));
                 assert!(error.is_refusal());
                 assert!(error.to_string().contains(engine.name()), "{error}");
                 assert_eq!(sink.len(), 0);

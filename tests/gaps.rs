@@ -6,7 +6,6 @@
 #[path = "support/peak.rs"]
 mod peak;
 
-use guestdump::GuestInfo;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -21,7 +20,9 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{FileSink, FileSinkOptions, StreamSink};
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Summary, dump};
+use guestdump::{
+    DumpOptions, ElfOptions, Format, GuestInfo, GuestMemory, Machine, Progress, Summary, dump,
+};
 use peak::peak_memory;
 
 const MIB: u64 = 1 << 20;
@@ -135,11 +136,10 @@ fn gaps_of_terabytes_cost_nothing() {
             let begun = Instant::now();
             let path = folder.path().join(format.name());
             let info = format!("OSRELEASE=6.1.0\nNUMBER(phys_ram_base)={phys_base:#x}\n");
-            let options = options(format)
-                .machine(*machine)
+            let guest = GuestInfo::new(*machine)
                 .page_size(*page_size)
-                .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()))
-                .threads(2);
+                .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()));
+            let options = DumpOptions::new(guest, format).threads(2);
             write(memory, &path, &options, format);
             let on_disk = std::fs::metadata(&path).unwrap().blocks() * 512;
             assert!(on_disk < 8 * MIB, "{format}: {on_disk} bytes");
@@ -177,7 +177,10 @@ fn seventy_thousand_ranges_in_every_format_and_with_paging() {
         cr3: 0x8,
         ..Registers::default()
     };
-    let paging = options(Format::Elf).cpus([cpu]).paging(Budget::default());
+    let guest = GuestInfo::new(Machine::X86_64)
+        .vmcoreinfo(VmcoreinfoSource::None)
+        .cpus([cpu]);
+    let paging = DumpOptions::new(guest, ElfOptions::new().paging(Budget::default()));
     let path = folder.path().join("paging");
     for (filter, ranges) in [
         (None, COUNT),

@@ -3,7 +3,6 @@
 
 mod support;
 
-use guestdump::{Fault, GuestInfo, Machine};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -11,9 +10,10 @@ use std::time::Duration;
 use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
 use guestdump::{
-    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, Error, Format, GuestMemory, Progress,
+    Busy, DumpJob, DumpOptions, DumpStatus, Dumper, Error, Fault, Format, GuestInfo, GuestMemory,
+    Machine, Progress,
 };
-use support::{Fault, FaultySink, Page, PageMemory, range};
+use support::{FaultySink, Page, PageMemory, SinkFault, range};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -95,9 +95,9 @@ fn a_failing_sink_a_panicking_sink_and_a_panicking_memory_call_back_once() {
     let cases: [(PageMemory, FaultySink); 3] = [
         (
             small(),
-            faulty(Fault::Error(std::io::ErrorKind::StorageFull)),
+            faulty(SinkFault::Error(std::io::ErrorKind::StorageFull)),
         ),
-        (small(), faulty(Fault::Panic)),
+        (small(), faulty(SinkFault::Panic)),
         (explosive, FaultySink::default()),
     ];
     for (memory, sink) in cases {

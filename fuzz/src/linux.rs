@@ -1,16 +1,18 @@
 //! A Linux guest's kernel as VMCOREINFO describes it, where either may lie:
 //! its log, and which pages a dump level leaves out.
 
-use guestdump::{GuestInfo, Refusal};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use guestdump::guest::linux::{DumpLevel, Exclusion, Kernel};
+use guestdump::codec::Codec;
+use guestdump::guest::linux::{DumpLevel, Exclusion, Kernel, KernelError};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, is_zero};
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
+use guestdump::{
+    DumpOptions, GuestInfo, GuestMemory, KdumpOptions, Machine, Progress, Workers, dump,
+};
 
 use super::allocator::bounded;
 use super::pieces;
@@ -70,19 +72,15 @@ impl Guest {
         })
     }
 
-    fn options(&self, format: Format, threads: usize) -> DumpOptions {
-        DumpOptions::new(
-            GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone())),
-            format,
-        )
-        .threads(threads)
+    fn info(&self) -> GuestInfo {
+        GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(self.info.clone()))
     }
 
-    fn kernel<'a>(&'a self, options: &'a DumpOptions) -> Option<Kernel<'a>> {
-        match Kernel::find(self, options) {
+    fn kernel<'a>(&'a self, workers: &'a Workers) -> Option<Kernel<'a>> {
+        match Kernel::find(self, &self.info(), workers) {
             Ok(kernel) => Some(kernel),
             Err(error) => {
-                assert!(error.is_refusal(), "{error}");
+                assert!(!matches!(error, KernelError::Fault(_)), "{error}");
                 None
             }
         }
@@ -140,10 +138,10 @@ pub fn log(input: &[u8]) {
     let Some(guest) = Guest::parse(input) else {
         return;
     };
-    let options = guest.options(Format::Elf, 1);
+    let workers = Workers::new();
     // A record's text, the guest's addresses and VMCOREINFO.
     bounded(2 << 20, || {
-        if let Some(kernel) = guest.kernel(&options) {
+        if let Some(kernel) = guest.kernel(&workers) {
             let first = records(&guest, &kernel);
             // Nothing depends on what was read before.
             assert_eq!(records(&guest, &kernel), first);
@@ -198,19 +196,19 @@ pub fn pages(input: &[u8]) {
 
 /// What is left out, or why that cannot be told.
 fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
-    let options = guest.options(Format::Elf, threads);
+    let workers = Workers::new().threads(threads);
     let before = guest.bytes.load(Ordering::Relaxed);
     // The `struct page`s of 4096 page frames for each thread.
     let found = bounded((4 << 20) + threads * (2 << 20), || {
-        let kernel = guest.kernel(&options)?;
+        let kernel = guest.kernel(&workers)?;
         let page_size = kernel.vmcoreinfo().page_size();
         let page_size = page_size
             .filter(|size| guest.machine.page_sizes().contains(size))
             .unwrap_or_else(|| guest.machine.default_page_size());
         Some(match kernel.exclusion(guest.level) {
             Ok(exclusion) => Ok(sound(guest, &exclusion, page_size)),
-            Err(Error::Refused(Refusal::Kernel(error))) => Err(error.to_string()),
-            Err(error) => panic!("{error}"),
+            Err(error @ (KernelError::Fault(_) | KernelError::Ranges(_))) => panic!("{error}"),
+            Err(error) => Err(error.to_string()),
         })
     });
     // Each `struct page` once, by page tables of five levels.
@@ -221,15 +219,16 @@ fn exclusion(guest: &Guest, threads: usize) -> Option<Result<String, String>> {
 
 /// A dump with the level has all other pages, but for zeroes.
 fn dumped(guest: &Guest) {
-    let options = guest.options(Format::KDUMP_RAW_SNAPPY, 2);
-    let Some(kernel) = guest.kernel(&options) else {
+    let workers = Workers::new().threads(2);
+    let Some(kernel) = guest.kernel(&workers) else {
         return;
     };
     let Ok(exclusion) = kernel.exclusion(guest.level) else {
         return;
     };
     let mut sink = BufferSink::new();
-    let with_level = options.clone().dump_level(guest.level);
+    let format = KdumpOptions::raw(Codec::Snappy).dump_level(guest.level);
+    let with_level = DumpOptions::new(guest.info(), format).threads(2);
     let summary = match dump(guest, &mut sink, &with_level) {
         Ok(summary) => summary,
         Err(error) => return assert!(error.is_refusal(), "{error}"),

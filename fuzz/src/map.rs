@@ -1,7 +1,7 @@
 //! The map file with its registers.
 
-use guestdump::Machine;
 use guestdump::memory::validate_ranges;
+use guestdump::{CpuState, Machine};
 
 use super::allocator::bounded;
 
@@ -24,7 +24,7 @@ pub fn map(input: &[u8]) {
                 let ranges: Vec<_> = map.regions.iter().map(|(range, _)| *range).collect();
                 validate_ranges(&ranges).unwrap();
                 assert!(machine.is_none() || map.machine == machine);
-                let machine = map.machine.unwrap_or_default();
+                let machine = map.machine.unwrap_or(Machine::X86_64);
                 assert!(map.cpus.iter().all(|registers| registers.fit(machine)));
                 registers_as_json(machine, &map.cpus);
             }
@@ -34,11 +34,11 @@ pub fn map(input: &[u8]) {
 }
 
 /// What is said about registers in JSON is what was meant.
-fn registers_as_json(machine: Machine, cpus: &[guestdump::Registers]) {
+fn registers_as_json(machine: Machine, cpus: &[CpuState]) {
     for registers in cpus {
         let json = serde_json::to_string(registers).unwrap();
         let mut reader = serde_json::Deserializer::from_str(&json);
-        let again = guestdump::Registers::deserialize_for(machine, &mut reader).unwrap();
+        let again = CpuState::deserialize_for(machine, &mut reader).unwrap();
         assert_eq!(&again, registers);
     }
 }

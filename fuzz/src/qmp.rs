@@ -7,7 +7,7 @@ use guestdump::qapi::{
     Circumstances, Command, DumpGuestMemoryArguments, DumpService, EventMessage, Guest,
     GuestControl, Protocol, Reply, Rules, RunState, StatusInfo,
 };
-use guestdump::{Machine, Registers};
+use guestdump::{CpuState, Machine};
 
 use super::allocator::bounded;
 use super::ram::Ram;
@@ -42,7 +42,7 @@ impl Guest for Migrating {
         panic!("a dump began")
     }
 
-    fn registers(&self) -> io::Result<Vec<Registers>> {
+    fn registers(&self) -> io::Result<Vec<CpuState>> {
         panic!("a dump began")
     }
 }

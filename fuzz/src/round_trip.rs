@@ -1,6 +1,5 @@
 //! Any guest and any way to dump it, to a dump, and back.
 
-use guestdump::{Fault, GuestInfo};
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -9,15 +8,15 @@ use guestdump::Class;
 use guestdump::elf::Notes;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::guest::windows::{HeaderSource, WindowsOptions};
+use guestdump::guest::windows::HeaderSource;
 use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
 use guestdump::read::rearrange;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::windmp::Header;
 use guestdump::{
-    DumpOptions, Error, Format, GuestMemory, Machine, OnReadError, Progress, Registers, Summary,
-    dump,
+    CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory, Machine,
+    OnReadError, Progress, Summary, dump,
 };
 
 use super::allocator::bounded;
@@ -55,8 +54,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         false => *u.choose(Machine::ALL)?,
     };
     let page_size = *u.choose(machine.page_sizes())?;
-    let mut options = DumpOptions::new(GuestInfo::new(machine), format);
-    options = options.vmcoreinfo(match u.int_in_range(0..=3)? {
+    let mut info = GuestInfo::new(machine).vmcoreinfo(match u.int_in_range(0..=3)? {
         0 => VmcoreinfoSource::None,
         1 => VmcoreinfoSource::Scan,
         _ => {
@@ -65,22 +63,24 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         }
     });
     if u.arbitrary()? {
-        options = options.page_size(page_size);
+        info = info.page_size(page_size);
     }
     if !format.is_windows() {
-        options = options.cpus(cpus(u, machine)?);
+        info = info.cpus(cpus(u, machine)?);
     }
+    let mut own = FormatOptions::from(format);
     if format == Format::Elf && u.arbitrary()? {
-        options = options.paging(Budget {
+        let budget = Budget {
             mappings: 100,
             table_bytes: 1 << 20,
-        });
+        };
+        own = own.paging(budget).unwrap();
     }
     let threads = u.int_in_range(1..=4)?;
     if let Some(codec) = format.codec() {
         let engines = codec.engines().filter(|engine| engine.is_available());
         let engines: Vec<_> = engines.collect();
-        options = options.compressor(engines[threads % engines.len()]);
+        own = own.compressor(engines[threads % engines.len()]).unwrap();
     }
     let sink = u.arbitrary()?;
     let policy = *u.choose(&OnReadError::ALL)?;
@@ -91,14 +91,14 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let pae = u.arbitrary()?;
     // Page tables may be looked for where nothing was ever.
     let guest = Guest::any(u, !format.is_windows())?;
-    if format.is_windows() {
+    if let FormatOptions::Windows(windows) = own {
         let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
         let cr3 = u.choose(&pages)? + u.int_in_range(0..=1)?;
         let header = HeaderSource::Given(match machine {
             Machine::I386 => windows_header_32(cr3 as u32, pae),
             _ => windows_header(cr3),
         });
-        options = options.windows(WindowsOptions::new().header(header));
+        own = windows.header(header).into();
     }
     let filter = match u.ratio(1, 3)? {
         true => {
@@ -108,6 +108,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         }
         false => None,
     };
+    let mut options = DumpOptions::new(info, own);
     if let Some((begin, length)) = filter {
         options = options.filter(begin, length);
     }
@@ -127,7 +128,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// CPUs with any registers.
-fn cpus(u: &mut Unstructured<'_>, machine: Machine) -> Result<Vec<Registers>> {
+fn cpus(u: &mut Unstructured<'_>, machine: Machine) -> Result<Vec<CpuState>> {
     let mut segment = Vec::new();
     for _ in 0..u.int_in_range(0..=2)? {
         let mut desc = vec![0; machine.prstatus_size()];
@@ -216,7 +217,10 @@ impl Case {
     fn fill(&self, blocks: usize, summary: &Summary) {
         let raw = self.format.codec().is_some() && self.format.needs_positions();
         let mut disk = Disk::new(blocks);
-        let options = self.options.clone().threads(self.threads).keep_partial(raw);
+        let mut options = self.options.clone().threads(self.threads);
+        if raw {
+            options.format = options.format.keep_partial().unwrap();
+        }
         match dump(&self.guest, &mut disk, &options) {
             Ok(again) => {
                 assert!(disk.finished);
@@ -224,10 +228,7 @@ impl Case {
             }
             Err(Error::Incomplete { pages, cause, .. }) => {
                 assert!(raw && disk.finished);
-                assert!(
-                    matches!(*cause, Error::Failed(Fault::Write { .. })),
-                    "{cause}"
-                );
+                assert!(matches!(cause, Fault::Write { .. }), "{cause}");
                 let kept = open(&disk.bytes());
                 let error = kept.check(&Progress::new()).unwrap_err();
                 assert!(matches!(error, VmcoreError::Incomplete), "{error}");

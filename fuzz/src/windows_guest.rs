@@ -1,15 +1,17 @@
 //! The synthetic Windows guests, of 64 bits and 32, with other bytes here and
 //! there: what the search for their kernel makes of it.
 
-use guestdump::{Fault, GuestInfo};
 use std::io;
 use std::sync::OnceLock;
 
 use arbitrary::{Result, Unstructured};
 use guestdump::demo::{PageKind, WindowsGuest, WindowsKind};
-use guestdump::guest::windows::{HeaderSource, WindowsOptions};
+use guestdump::guest::windows::HeaderSource;
 use guestdump::memory::MemoryRange;
-use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Registers, dump};
+use guestdump::windmp::DumpKind;
+use guestdump::{
+    CpuState, DumpOptions, Error, Fault, GuestInfo, GuestMemory, Machine, WinDmpOptions, dump,
+};
 
 use super::allocator::bounded;
 use super::sinks::FullSink;
@@ -86,10 +88,10 @@ impl Guest {
 
     /// Registers, and the machine that has them: one of 64 bits can run
     /// Windows of 32.
-    fn cpus(&self, wide: bool) -> (Machine, Vec<Registers>) {
+    fn cpus(&self, wide: bool) -> (Machine, Vec<CpuState>) {
         match wide {
             true => {
-                let cpus = self.guest.cpus().into_iter().map(Registers::from);
+                let cpus = self.guest.cpus().into_iter().map(CpuState::from);
                 (Machine::X86_64, cpus.collect())
             }
             false => (self.guest.kind().machine(), self.guest.registers()),
@@ -131,9 +133,9 @@ pub fn windows_guest(input: &[u8]) {
 
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let guest = &Guest::all()[u.int_in_range(0..=5)?];
-    let format = match u.arbitrary()? {
-        true => Format::WIN_DMP,
-        false => Format::WIN_DMP_BITMAP,
+    let kind = match u.arbitrary()? {
+        true => DumpKind::Full,
+        false => DumpKind::Bitmap,
     };
     let header = match u.int_in_range(0..=3)? {
         0 => HeaderSource::Any,
@@ -152,10 +154,8 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         patches.push(patch(u, guest)?);
     }
     let memory = Altered { guest, patches };
-    let options = WindowsOptions::new()
-        .header(header)
-        .damaged(damaged)
-        .options(GuestInfo::new(machine).cpus(cpus), format);
+    let format = WinDmpOptions::new(kind).header(header).damaged(damaged);
+    let options = DumpOptions::new(GuestInfo::new(machine).cpus(cpus), format);
     // Nothing of the guest is kept but its image's directories and lists.
     bounded(40 << 20, || match dump(&memory, &mut FullSink, &options) {
         Ok(_) => panic!("the sink takes nothing"),
@@ -187,17 +187,17 @@ fn patch(u: &mut Unstructured<'_>, guest: &Guest) -> Result<(u64, Vec<u8>)> {
     Ok((gpa, word.to_le_bytes().to_vec()))
 }
 
-fn alter(u: &mut Unstructured<'_>, registers: &mut Registers) -> Result<()> {
+fn alter(u: &mut Unstructured<'_>, registers: &mut CpuState) -> Result<()> {
     let which = u.int_in_range(0..=4)?;
     match registers {
-        Registers::X86_64(r) => match which {
+        CpuState::X86_64(r) => match which {
             0 => r.cr3 = u.arbitrary()?,
             1 => r.cr4 = u.arbitrary()?,
             2 => r.idt.base = u.arbitrary()?,
             3 => r.kernel_gs_base = u.arbitrary()?,
             _ => {}
         },
-        Registers::I386(r) => match which {
+        CpuState::I386(r) => match which {
             0 => r.cr3 = u.arbitrary()?,
             1 => r.cr4 = u.arbitrary()?,
             2 => r.idt.base = u.arbitrary()?,

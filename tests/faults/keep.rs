@@ -1,17 +1,20 @@
 //! Out of space, and what there is was to be kept.
 
-use guestdump::Fault;
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Mutex;
 
 use guestdump::memory::MemoryRange;
 use guestdump::read::{Headers, Vmcore, VmcoreError};
-use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
-use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, OnReadError, Progress, dump};
+use guestdump::sink::{PositionedSink, SinkAccess};
+use guestdump::{
+    DumpOptions, DumpSink, Error, Fault, Format, FormatOptions, GuestMemory, NotInFormat,
+    OnReadError, Progress, dump,
+};
 
+use super::support::options::With;
 use super::support::{PAGE, Page, PageMemory, range};
-use super::{Prepared, guest, open, options, page_of};
+use super::{Prepared, guest, open, page_of};
 
 const BLOCK: u64 = 4096;
 const ENOSPC: i32 = 28;
@@ -110,6 +113,11 @@ fn raw_formats() -> impl Iterator<Item = Format> {
     Format::available().filter(|f| f.codec().is_some() && f.needs_positions())
 }
 
+/// A dump in `format` that is kept if it fails.
+fn options(format: Format) -> DumpOptions {
+    super::options(format).with_format(FormatOptions::keep_partial)
+}
+
 /// That the incomplete dump is sound, and has the first `pages` pages of the
 /// `wanted` ones and no others.
 #[track_caller]
@@ -142,7 +150,7 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
     let guest = Prepared::new(guest);
     let mut kept = 0;
     for (format, can_reserve) in raw_formats().flat_map(|f| [(f, true), (f, false)]) {
-        let options = options(format).keep_partial(true);
+        let options = options(format);
         let mut before = 0;
         for size in 0.. {
             let mut disk = Disk {
@@ -160,8 +168,8 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
                 Err(Error::Incomplete { pages, of, cause }) => {
                     assert_eq!((of, disk.finished), (wanted.len() as u64, 1));
                     let full = matches!(
-                        &*cause,
-                        Error::Failed(Fault::Write { source, .. }) if source.raw_os_error() == Some(ENOSPC)
+                        &cause,
+                        Fault::Write { source, .. } if source.raw_os_error() == Some(ENOSPC)
                     );
                     assert!(full, "{cause}");
                     check_kept(&disk.dump(), &wanted, pages, 0);
@@ -189,7 +197,7 @@ fn every_write_that_fails_leaves_a_sound_dump_or_none() {
     let guest = Prepared::new(guest);
     let mut kept = 0;
     for format in raw_formats() {
-        let options = options(format).keep_partial(true);
+        let options = options(format);
         for count in [1, 2, usize::MAX] {
             for write in 0.. {
                 let mut disk = Disk {
@@ -229,7 +237,7 @@ fn descriptors_of_many_blocks_are_kept_with_the_pages() {
     let Some(format) = raw_formats().next() else {
         return;
     };
-    let options = options(format).keep_partial(true);
+    let options = options(format);
     let fixed = (65_530 + 600) * 24 / BLOCK as usize;
     for size in [fixed + 200, fixed + 300, fixed + 500] {
         let mut disk = Disk {
@@ -262,7 +270,7 @@ fn descriptors_that_were_due_and_not_written_are_not_counted() {
     let Some(format) = raw_formats().next() else {
         return;
     };
-    let options = options(format).keep_partial(true);
+    let options = options(format);
     let mut failed_after_pages = 0;
     for write in 0.. {
         let mut disk = Disk {
@@ -312,7 +320,6 @@ fn a_dump_that_has_pages_left_out_can_be_kept_too() {
     let mut kept = 0;
     for format in raw_formats() {
         let options = options(format)
-            .keep_partial(true)
             .on_read_error(OnReadError::Skip);
         for size in 0.. {
             let mut disk = Disk {
@@ -364,12 +371,12 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
             size: usize::MAX,
             ..Disk::default()
         };
-        let all = options(format).keep_partial(true).threads(1);
+        let all = options(format).threads(1);
         let error = dump(&memory, &mut disk, &all.clone().progress(progress)).unwrap_err();
         let Error::Incomplete { pages, cause, .. } = error else {
             panic!("{error}");
         };
-        assert!(matches!(*cause, Error::Failed(Fault::Cancelled)), "{cause}");
+        assert!(matches!(cause, Fault::Cancelled), "{cause}");
         let wanted: Vec<_> = memory.0.pages().collect();
         check_kept(&disk.dump(), &wanted, pages, 0);
 
@@ -385,25 +392,15 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
         let Error::Incomplete { pages, cause, .. } = error else {
             panic!("{error}");
         };
-        assert!(
-            matches!(*cause, Error::Failed(Fault::Read { .. })),
-            "{cause}"
-        );
+        assert!(matches!(cause, Fault::Read { .. }), "{cause}");
         check_kept(&disk.dump(), &wanted, pages, 0);
     }
 }
 
 #[test]
-fn formats_that_cannot_be_kept_are_refused() {
-    for format in Format::available() {
-        let options: DumpOptions = options(format).keep_partial(true);
-        let result = match format.needs_positions() && format.codec().is_some() {
-            true => continue,
-            false if format.needs_positions() => dump(&guest(), &mut BufferSink::new(), &options),
-            false => dump(&guest(), &mut StreamSink::new(Vec::new()), &options),
-        };
-        let error = result.unwrap_err();
-        assert!(matches!(error, Error::KeepPartialFormat { .. }), "{error}");
-        assert!(error.is_refusal());
+fn formats_that_no_reader_opens_half_are_not_kept() {
+    for format in Format::available().filter(|f| !raw_formats().any(|raw| raw == *f)) {
+        let error = FormatOptions::from(format).keep_partial().unwrap_err();
+        assert_eq!(error, NotInFormat::KeepPartial(format));
     }
 }

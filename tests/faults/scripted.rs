@@ -7,7 +7,7 @@ use guestdump::DumpSink;
 use guestdump::sink::{PositionedSink, SinkAccess};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Fault {
+pub(crate) enum SinkFault {
     /// Takes so many bytes only.
     Short(usize),
     /// Is interrupted so many times.
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     Panic,
 }
 
-impl Fault {
+impl SinkFault {
     /// Whether a dump goes on all the same.
     pub(crate) fn is_harmless(self) -> bool {
         matches!(self, Self::Short(_) | Self::Interrupted(_))
@@ -57,7 +57,7 @@ pub(crate) enum Other {
 pub(crate) struct Scripted {
     pub(crate) stream: bool,
     /// At this write.
-    pub(crate) fault: Option<(usize, Fault)>,
+    pub(crate) fault: Option<(usize, SinkFault)>,
     pub(crate) other: Option<Other>,
     pub(crate) state: Mutex<State>,
 }
@@ -76,24 +76,24 @@ impl Scripted {
             let first = at == call;
             let error = |number| Err(io::Error::from_raw_os_error(number));
             let result = match fault {
-                Fault::Interrupted(times) if first && state.interrupted < times => {
+                SinkFault::Interrupted(times) if first && state.interrupted < times => {
                     state.interrupted += 1;
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                Fault::Short(len) | Fault::ShortThenError(len, _) if first => {
+                SinkFault::Short(len) | SinkFault::ShortThenError(len, _) if first => {
                     n = len.clamp(1, n);
                     None
                 }
-                Fault::Error(number) | Fault::ShortThenError(_, number) => Some(error(number)),
-                Fault::WroteNothing => Some(Ok(0)),
-                Fault::TookMore => Some(Ok(n + 1)),
-                Fault::Panic => {
+                SinkFault::Error(number) | SinkFault::ShortThenError(_, number) => Some(error(number)),
+                SinkFault::WroteNothing => Some(Ok(0)),
+                SinkFault::TookMore => Some(Ok(n + 1)),
+                SinkFault::Panic => {
                     state.failed.get_or_insert((start as u64, buf.len()));
                     drop(state);
                     // A panic without the message and the backtrace.
                     std::panic::resume_unwind(Box::new("the sink explodes"));
                 }
-                Fault::Short(_) | Fault::Interrupted(_) => None,
+                SinkFault::Short(_) | SinkFault::Interrupted(_) => None,
             };
             if let Some(result) = result {
                 state.failed.get_or_insert((start as u64, buf.len()));

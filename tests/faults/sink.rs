@@ -1,6 +1,5 @@
 //! Sinks that fail at every write.
 
-use guestdump::Fault;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -8,9 +7,9 @@ use std::time::Duration;
 
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{FileSink, FileSinkOptions, SinkAccess};
-use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Format, GuestMemory, dump};
+use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Fault, Format, GuestMemory, dump};
 
-use super::scripted::{Fault, Other, Scripted};
+use super::scripted::{Other, Scripted, SinkFault};
 use super::support::PageMemory;
 use super::{Prepared, guest, options};
 
@@ -29,7 +28,7 @@ fn sinks() -> impl Iterator<Item = (Format, bool)> {
     })
 }
 
-fn scripted(stream: bool, fault: Option<(usize, Fault)>) -> Scripted {
+fn scripted(stream: bool, fault: Option<(usize, SinkFault)>) -> Scripted {
     Scripted {
         stream,
         fault,
@@ -38,20 +37,20 @@ fn scripted(stream: bool, fault: Option<(usize, Fault)>) -> Scripted {
 }
 
 /// Every kind of fault for a write of `len` bytes.
-fn faults(len: usize) -> Vec<Fault> {
+fn faults(len: usize) -> Vec<SinkFault> {
     let mut faults = vec![
-        Fault::Interrupted(3),
-        Fault::WroteNothing,
-        Fault::TookMore,
-        Fault::Panic,
+        SinkFault::Interrupted(3),
+        SinkFault::WroteNothing,
+        SinkFault::TookMore,
+        SinkFault::Panic,
     ];
-    faults.extend([EIO, EAGAIN, ENOSPC].map(Fault::Error));
+    faults.extend([EIO, EAGAIN, ENOSPC].map(SinkFault::Error));
     let mut cuts = vec![1, 511, 4095, 4096, len - 1];
     cuts.sort_unstable();
     cuts.dedup();
     for cut in cuts.into_iter().filter(|cut| (1..len).contains(cut)) {
-        faults.push(Fault::Short(cut));
-        faults.push(Fault::ShortThenError(cut, ENOSPC));
+        faults.push(SinkFault::Short(cut));
+        faults.push(SinkFault::ShortThenError(cut, ENOSPC));
     }
     faults
 }
@@ -94,16 +93,16 @@ fn every_write_can_fail_in_every_way() {
 }
 
 /// Whether the error says what happened, and where.
-fn check(error: &Error, fault: Fault, failed: (u64, usize), what: &str) {
+fn check(error: &Error, fault: SinkFault, failed: (u64, usize), what: &str) {
     let expected = match fault {
-        Fault::Panic => {
+        SinkFault::Panic => {
             let said = matches!(error, Error::Failed(Fault::Panicked(text)) if text == "the sink explodes");
             return assert!(said, "{what}: {error}");
         }
-        Fault::Error(number) | Fault::ShortThenError(_, number) => {
+        SinkFault::Error(number) | SinkFault::ShortThenError(_, number) => {
             io::Error::from_raw_os_error(number).kind()
         }
-        Fault::WroteNothing => io::ErrorKind::WriteZero,
+        SinkFault::WroteNothing => io::ErrorKind::WriteZero,
         _ => io::ErrorKind::Other,
     };
     let Error::Failed(Fault::Write {
@@ -204,7 +203,7 @@ fn a_job_calls_back_once_when_all_is_gone() {
         dump(&guest(), &mut good, &options(format)).unwrap();
         let calls = good.state.into_inner().unwrap().writes.len();
         for (call, fault) in
-            (0..calls).flat_map(|call| [Fault::Error(ENOSPC), Fault::Panic].map(|f| (call, f)))
+            (0..calls).flat_map(|call| [SinkFault::Error(ENOSPC), SinkFault::Panic].map(|f| (call, f)))
         {
             jobs += 1;
             let alive = Arc::new(AtomicUsize::new(0));

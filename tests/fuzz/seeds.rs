@@ -1,6 +1,5 @@
 //! Makes the seeds: small inputs that a target takes all the way through.
 
-use guestdump::GuestInfo;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -13,13 +12,13 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::{ByteOrder, DumpOptions, Format, GuestMemory, Machine, dump};
+use guestdump::{ByteOrder, DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 
 use super::build::{Elf, Kdump, TEXT, content, encodings, file};
 use super::core_file::{Core, LINUX_HVA, Load};
 use super::targets::pieces::{Piece, encode, of_bytes};
 use super::targets::qemu::{END, HVA};
-use super::windows::{given, header_32, header_64};
+use super::windows::{Windows, given, header_32, header_64};
 
 type Seeds = Vec<(&'static str, String, Vec<u8>)>;
 
@@ -63,7 +62,7 @@ fn elf(seeds: &mut Seeds) {
         let bytes = small_dump(
             machine,
             Format::Elf,
-            DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf),
+            DumpOptions::new(GuestInfo::new(machine), Format::Elf),
         );
         push_dump(seeds, "elf", machine.name().into(), &bytes);
     }
@@ -78,13 +77,13 @@ fn push_dump(seeds: &mut Seeds, target: &'static str, name: String, bytes: &[u8]
 }
 
 /// Of a guest with two pages.
-fn small_dump(machine: Machine, format: Format, options: DumpOptions) -> Vec<u8> {
+fn small_dump(machine: Machine, format: Format, mut options: DumpOptions) -> Vec<u8> {
     let ram = content(1, 2 * machine.default_page_size() as usize);
     let ram: Vec<u8> = ram.iter().map(|byte| byte & 0x40).collect();
     let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
-    let mut options = options.machine(machine);
     if !format.is_windows() {
-        options = options.vmcoreinfo(VmcoreinfoSource::Bytes(TEXT.to_vec()));
+        let text = VmcoreinfoSource::Bytes(TEXT.to_vec());
+        options.guest = options.guest.vmcoreinfo(text);
     }
     let mut sink = BufferSink::new();
     dump(&memory, &mut sink, &options).unwrap();
@@ -125,7 +124,7 @@ fn kdump(seeds: &mut Seeds) {
         let bytes = small_dump(
             machine,
             format,
-            DumpOptions::new(GuestInfo::new(Machine::X86_64), format),
+            DumpOptions::new(GuestInfo::new(machine), format),
         );
         push_dump(seeds, "kdump", machine.name().into(), &bytes);
     }
@@ -133,10 +132,12 @@ fn kdump(seeds: &mut Seeds) {
 
 fn windmp(seeds: &mut Seeds) {
     for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
-        let with = |windows| windows.options(GuestInfo::new(Machine::X86_64), format);
-        let bytes = small_dump(Machine::X86_64, format, with(given(&*header_64(0x1000))));
+        let with = |machine, header: Windows| header.options(GuestInfo::new(machine), format);
+        let options = with(Machine::X86_64, given(&*header_64(0x1000)));
+        let bytes = small_dump(Machine::X86_64, format, options);
         push_dump(seeds, "windmp", format!("{format}-64"), &bytes);
-        let bytes = small_dump(Machine::I386, format, with(given(&*header_32(0x1000))));
+        let options = with(Machine::I386, given(&*header_32(0x1000)));
+        let bytes = small_dump(Machine::I386, format, options);
         push_dump(seeds, "windmp", format!("{format}-32"), &bytes);
     }
 }
@@ -153,8 +154,8 @@ fn notes(seeds: &mut Seeds) {
         let cpus = map["cpus"].as_array().unwrap();
         let cpus = cpus
             .iter()
-            .map(|cpu| guestdump::Registers::deserialize_for(*machine, cpu.clone()).unwrap());
-        let options = DumpOptions::new(GuestInfo::new(Machine::X86_64).cpus(cpus), Format::Elf);
+            .map(|cpu| guestdump::CpuState::deserialize_for(*machine, cpu.clone()).unwrap());
+        let options = DumpOptions::new(GuestInfo::new(*machine).cpus(cpus), Format::Elf);
         let vmcore = Vmcore::open(file(&small_dump(*machine, Format::Elf, options))).unwrap();
         let input = [&[n as u8], vmcore.note_bytes()].concat();
         seeds.push(("notes", machine.name().into(), input));

@@ -1,12 +1,11 @@
 //! A guest with nothing but some variables of its kernel, which maps memory
 //! linearly.
 
-use guestdump::GuestInfo;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use guestdump::guest::linux::{Kernel, KernelError, LogRecord};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::{ByteOrder, Class, DumpOptions, Format, GuestMemory, Machine, MemoryRange};
+use guestdump::{ByteOrder, Class, GuestInfo, GuestMemory, Machine, MemoryRange, Workers};
 
 /// Guest-virtual address of guest-physical address 0 on 64-bit PowerPC.
 pub(crate) const KERNEL: u64 = 0xc000_0000_0000_0000;
@@ -83,18 +82,15 @@ impl Guest {
         self.put(gpa, self.word_size(), value);
     }
 
-    pub(crate) fn options(&self) -> DumpOptions {
+    pub(crate) fn info(&self) -> GuestInfo {
         let info = self.info.clone().into_bytes();
-        DumpOptions::new(
-            GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(info)),
-            Format::Elf,
-        )
+        GuestInfo::new(self.machine).vmcoreinfo(VmcoreinfoSource::Bytes(info))
     }
 
     /// Each record of the log, or the first error.
     pub(crate) fn log(&self) -> Result<Vec<LogRecord>, KernelError> {
-        let options = self.options();
-        let kernel = Kernel::find(self, &options).unwrap();
+        let workers = Workers::new();
+        let kernel = Kernel::find(self, &self.info(), &workers).unwrap();
         kernel.log()?.collect()
     }
 

@@ -1,6 +1,5 @@
 //! Dumps with a dump level: what is in them, and what is never read.
 
-use guestdump::{GuestInfo, Refusal};
 use std::collections::BTreeSet;
 use std::io;
 
@@ -9,9 +8,11 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{BufferSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::{
-    DumpOptions, Error, Format, GuestMemory, Machine, MemoryRange, OnReadError, OnUnknownKernel,
-    Progress, Summary, dump,
+    DumpOptions, Error, Format, FormatOptions, GuestMemory, Machine, MemoryRange, NotInFormat,
+    OnReadError, OnUnknownKernel, Progress, Refusal, Summary, dump,
 };
+
+use super::options::With;
 
 use super::pages::{BUDDY, Generation, HWPOISON, Kern, LRU, Model, PRIVATE, RAM, SWAPBACKED};
 
@@ -65,13 +66,9 @@ impl GuestMemory for Forbidden<'_> {
 }
 
 fn options(kern: &Kern, format: Format, level: u8) -> DumpOptions {
-    let info = kern.guest.info.clone().into_bytes();
-    DumpOptions::new(
-        GuestInfo::new(kern.guest.machine).vmcoreinfo(VmcoreinfoSource::Bytes(info)),
-        FormatOptions::from(format)
-            .dump_level(DumpLevel::new(level).unwrap(), OnUnknownKernel::Fail)
-            .unwrap(),
-    )
+    let level = DumpLevel::new(level).unwrap();
+    let format = FormatOptions::from(format).dump_level(level, OnUnknownKernel::Fail);
+    DumpOptions::new(kern.guest.info(), format.unwrap())
 }
 
 fn open(bytes: &[u8]) -> Vmcore {
@@ -242,7 +239,9 @@ fn a_kernel_that_is_not_understood() {
                 }
                 other => panic!("{other}"),
             }
-            let anyway = what.on_unknown_kernel(OnUnknownKernel::DumpAll);
+            let level = DumpLevel::new(level).unwrap();
+            let anyway = what.with_format(|f| f.dump_level(level, OnUnknownKernel::DumpAll));
+            let level = level.number();
             let (bytes, summary) = to_bytes(&kern.guest, &anyway);
             let excluded = summary.excluded.unwrap();
             let why = excluded.not_understood.unwrap();
@@ -312,7 +311,7 @@ fn what_is_kept_of_a_dump_that_is_cancelled() {
         progress: &progress,
     };
     let what = options(&kern, Format::KDUMP_RAW_ZLIB, 31)
-        .keep_partial(true)
+        .with_format(FormatOptions::keep_partial)
         .progress(progress.clone());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("part");
@@ -334,7 +333,8 @@ fn what_is_kept_of_a_dump_that_is_cancelled() {
 #[test]
 fn a_guest_without_vmcoreinfo_is_not_understood() {
     let kern = kernel();
-    let what = options(&kern, Format::Elf, 31).vmcoreinfo(VmcoreinfoSource::None);
+    let what = options(&kern, Format::Elf, 31)
+        .with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::None));
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
     let text = guestdump::error_chain(&refused);
     assert!(text.contains("the guest has no VMCOREINFO"), "{text}");
@@ -344,7 +344,8 @@ fn a_guest_without_vmcoreinfo_is_not_understood() {
 #[test]
 fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
     let kern = kernel();
-    let what = options(&kern, Format::KDUMP_RAW_ZLIB, 16).page_size(65536);
+    let what = options(&kern, Format::KDUMP_RAW_ZLIB, 16)
+        .with_guest(|guest| guest.page_size(65536));
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
     let text = guestdump::error_chain(&refused);
     assert!(text.contains("4096 bytes, the dump's 65536"), "{text}");
@@ -352,15 +353,12 @@ fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
 
 #[test]
 fn windows_formats_have_no_levels() {
-    let kern = kernel();
     for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
-        let what = options(&kern, format, 1).machine(Machine::X86_64);
-        let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
-        assert!(
-            matches!(refused, Error::DumpLevelFormat { .. }),
-            "{refused}"
-        );
-        assert!(refused.is_refusal());
+        let with = |level| {
+            FormatOptions::from(format).dump_level(level, OnUnknownKernel::Fail)
+        };
+        assert_eq!(with(DumpLevel::ZERO).unwrap_err(), NotInFormat::DumpLevel(format));
+        assert_eq!(with(DumpLevel::NONE).unwrap().format(), format);
     }
 }
 

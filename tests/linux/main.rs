@@ -5,6 +5,8 @@
 
 mod guest;
 mod levels;
+#[path = "../support/options.rs"]
+mod options;
 mod pages;
 #[allow(dead_code, missing_docs, unreachable_pub)]
 #[path = "../../fuzz/src/pieces.rs"]

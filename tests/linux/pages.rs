@@ -1,10 +1,9 @@
 //! Which pages a dump level leaves out, by `struct page`.
 
-use guestdump::Refusal;
 use std::sync::atomic::Ordering;
 
-use guestdump::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel};
-use guestdump::{Error, Machine};
+use guestdump::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
+use guestdump::{Machine, Workers};
 
 use super::guest::Guest;
 
@@ -261,9 +260,9 @@ impl Kern {
         }
     }
 
-    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, Error> {
-        let options = self.guest.options().threads(threads);
-        let kernel = Kernel::find(&self.guest, &options).unwrap();
+    pub(super) fn exclusion(&self, level: u8, threads: usize) -> Result<Exclusion, KernelError> {
+        let workers = Workers::new().threads(threads);
+        let kernel = Kernel::find(&self.guest, &self.guest.info(), &workers).unwrap();
         kernel.exclusion(DumpLevel::new(level).unwrap())
     }
 

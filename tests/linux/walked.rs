@@ -1,11 +1,10 @@
 //! `struct page`s that lie scattered in RAM, found through what the kernels of
 //! s390x and 64-bit PowerPC have in place of a direct mapping of them.
 
-use guestdump::Refusal;
 use std::sync::atomic::Ordering;
 
 use guestdump::guest::linux::{Kernel, KernelError};
-use guestdump::{Error, Machine};
+use guestdump::{Machine, Workers};
 
 use super::pages::{BUDDY, Generation, Kern, LRU, Model, PAGES, TABLE};
 
@@ -55,8 +54,8 @@ fn expected() -> Vec<u64> {
 fn check(kern: &mut Kern, vmemmap: u64) {
     assert_eq!(kern.excluded(31).0, expected());
     let guest = &kern.guest;
-    let options = guest.options();
-    let kernel = Kernel::find(guest, &options).unwrap();
+    let workers = Workers::new();
+    let kernel = Kernel::find(guest, &guest.info(), &workers).unwrap();
     let mut bytes = [0; 0x1800];
     kernel.read(vmemmap + 0xc00, &mut bytes).unwrap();
     let ram = |gpa: u64, len: usize| &guest.ram[gpa as usize..][..len];
@@ -76,10 +75,7 @@ fn check(kern: &mut Kern, vmemmap: u64) {
 }
 
 fn error(kern: &Kern) -> KernelError {
-    match kern.exclusion(31, 1) {
-        Err(Error::Refused(Refusal::Kernel(error))) => error,
-        other => panic!("{other:?}"),
-    }
+    kern.exclusion(31, 1).unwrap_err()
 }
 
 mod s390x {

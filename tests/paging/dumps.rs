@@ -1,6 +1,5 @@
 //! ELF dumps with guest-virtual addresses.
 
-use guestdump::{GuestInfo, Machine, Refusal};
 use std::io::Write;
 
 use guestdump::arch::x86_64::Registers;
@@ -10,8 +9,12 @@ use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::{ByteOrder, DumpOptions, Error, Format, GuestMemory, Progress, Summary, dump};
+use guestdump::{
+    ByteOrder, DumpOptions, ElfOptions, Error, Format, FormatOptions, GuestInfo, GuestMemory,
+    Machine, NotInFormat, Progress, Refusal, Summary, dump,
+};
 
+use super::support::options::With;
 use super::support::{FaultySink, range, slice_memory};
 use super::tables::Guest;
 
@@ -152,7 +155,8 @@ fn notes_of_another_dump_lead_to_the_page_tables() {
     let (bytes, _) = write(&memory, &options());
     let vmcore = open(&bytes);
     let again = vmcore.options(Format::Elf).unwrap();
-    assert!(write(&vmcore, &again.paging(Budget::default())).0 == bytes);
+    let again = again.with_format(|format| format.paging(Budget::default()));
+    assert!(write(&vmcore, &again).0 == bytes);
     // Without paging it is an ordinary dump.
     let plain = vmcore.options(Format::Elf).unwrap();
     assert_eq!(loads(&open(&write(&vmcore, &plain).0)), RAM);
@@ -166,17 +170,17 @@ fn the_kernels_own_tables_come_from_vmcoreinfo() {
     let root = guest[0].1[0x1000..0x1008].to_vec();
     guest[0].1[0x9000..0x9008].copy_from_slice(&root);
     let memory = slice_memory(&guest);
-    let alone = options().cpus([cpu(0x9000)]);
+    let alone = options().with_guest(|guest| guest.cpus([cpu(0x9000)]));
     assert_eq!(
         loads(&open(&write(&memory, &alone).0)),
         [MAPPED[0], MAPPED[1], RAM[0], RAM[1]]
     );
     let text =
         b"OSRELEASE=6.1.0\nNUMBER(phys_base)=-14680064\nSYMBOL(init_top_pgt)=ffffffff80e01000\n";
-    let told = alone.vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec()));
+    let told = alone.with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec())));
     let all = [&MAPPED[..], &RAM[..]].concat();
     assert_eq!(loads(&open(&write(&memory, &told).0)), all);
-    let no_cpus = told.cpus(Vec::<Registers>::new());
+    let no_cpus = told.with_guest(|guest| guest.cpus(Vec::<Registers>::new()));
     assert_eq!(loads(&open(&write(&memory, &no_cpus).0)), all);
 }
 
@@ -208,13 +212,22 @@ fn with_paging_off_a_dump_is_as_without() {
         cr3: 0x1000,
         ..Registers::default()
     };
-    let (bytes, summary) = write(&memory, &options().cpus([off]));
+    let (bytes, summary) = write(&memory, &options().with_guest(|guest| guest.cpus([off])));
     assert_eq!(loads(&open(&bytes)), RAM);
     assert_eq!(summary.paging.unwrap().mappings, 0);
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_the_first_byte() {
+fn paging_in_formats_without_virtual_addresses_is_not_in_the_format() {
+    for format in Format::available().filter(|f| *f != Format::Elf) {
+        let error = FormatOptions::from(format).paging(Budget::default()).unwrap_err();
+        assert_eq!(error, NotInFormat::Paging(format));
+        assert!(error.to_string().contains(format.name()), "{error}");
+    }
+}
+
+#[test]
+fn paging_without_page_tables_is_refused_before_the_first_byte() {
     let guest = guest();
     let memory = slice_memory(&guest);
     let refused = |options: &DumpOptions| {
@@ -224,18 +237,7 @@ fn what_cannot_be_is_refused_before_the_first_byte() {
         assert_eq!(sink.len(), 0);
         error
     };
-    for format in Format::available().filter(|f| *f != Format::Elf) {
-        let options = DumpOptions::new(
-            GuestInfo::new(Machine::X86_64)
-                .vmcoreinfo(VmcoreinfoSource::None)
-                .cpus([cpu(0x1000)]),
-            FormatOptions::from(format).paging(Budget::default()),
-        );
-        let error = refused(&options);
-        assert!(matches!(error, Error::PagingFormat { .. }), "{error}");
-        assert!(error.to_string().contains(format.name()), "{error}");
-    }
-    let nobody = options().cpus(Vec::<Registers>::new());
+    let nobody = options().with_guest(|guest| guest.cpus(Vec::<Registers>::new()));
     assert!(matches!(
         refused(&nobody),
         Error::Refused(Refusal::NoPageTables)
@@ -249,7 +251,7 @@ fn what_cannot_be_is_refused_before_the_first_byte() {
     };
     note.encode(ByteOrder::Little, &mut notes).unwrap();
     assert!(matches!(
-        refused(&nobody.raw_notes(notes)),
+        refused(&nobody.with_guest(|guest| guest.raw_notes(notes))),
         Error::Refused(Refusal::NoPageTables)
     ));
 }
@@ -261,7 +263,7 @@ fn what_the_budget_cuts_is_reported() {
         mappings: 3,
         ..Budget::default()
     };
-    let (bytes, summary) = write(&slice_memory(&guest), &options().paging(budget));
+    let (bytes, summary) = write(&slice_memory(&guest), &options().with_format(|format| format.paging(budget)));
     let paging = summary.paging.unwrap();
     assert!(paging.partial);
     assert_eq!((paging.mappings, paging.cut_tables), (3, 0));

@@ -1,6 +1,8 @@
 //! Guest memory and sinks that misbehave on purpose, for all tests.
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod options;
+
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -146,7 +148,7 @@ pub fn slice_memory(slices: &[(u64, Vec<u8>)]) -> SliceMemory<'_> {
 
 /// How a sink misbehaves, at its `nth` write and from there on.
 #[derive(Debug, Clone, Copy)]
-pub enum Fault {
+pub enum SinkFault {
     Error(io::ErrorKind),
     WroteNothing,
     Panic,
@@ -161,7 +163,7 @@ pub struct FaultySink {
     pub finished: bool,
     pub stream: bool,
     pub short_writes: bool,
-    pub fault: Option<(usize, Fault)>,
+    pub fault: Option<(usize, SinkFault)>,
 }
 
 impl FaultySink {
@@ -176,9 +178,9 @@ impl FaultySink {
     fn take(&self, offset: Option<u64>, buf: &[u8]) -> io::Result<usize> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         match self.fault {
-            Some((at, Fault::Error(kind))) if call >= at => return Err(kind.into()),
-            Some((at, Fault::WroteNothing)) if call >= at => return Ok(0),
-            Some((at, Fault::Panic)) if call >= at => panic!("the sink explodes"),
+            Some((at, SinkFault::Error(kind))) if call >= at => return Err(kind.into()),
+            Some((at, SinkFault::WroteNothing)) if call >= at => return Ok(0),
+            Some((at, SinkFault::Panic)) if call >= at => panic!("the sink explodes"),
             _ => {}
         }
         if self.short_writes && call % 3 == 1 {

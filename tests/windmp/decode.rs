@@ -136,7 +136,7 @@ fn an_unfinished_dump_says_so() {
         given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let mut sink = FaultySink {
         stream: true,
-        fault: Some((2, super::support::Fault::WroteNothing)),
+        fault: Some((2, super::support::SinkFault::WroteNothing)),
         ..FaultySink::default()
     };
     dump(&guest(), &mut sink, &options).unwrap_err();

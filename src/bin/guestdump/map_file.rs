@@ -16,8 +16,8 @@ struct MapFile {
     machine: Option<String>,
     page_size: Option<Number>,
     regions: Vec<Region>,
-    /// CpuState of CPUs of the machine, which may be named further down or
-    /// on the command line.
+    /// The registers of each CPU of the machine, which may be named further
+    /// down or on the command line.
     #[serde(default)]
     cpus: Vec<Box<RawValue>>,
     vmcoreinfo: Option<Note>,
