@@ -1,13 +1,12 @@
 //! Guest memory of vm-memory, the same for each version.
 
-use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, mpsc};
 
 use guestdump::memory::SliceMemory;
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::{DumpJob, DumpOptions, Format, GuestMemory, MemoryRange, dump};
+use guestdump::{DumpJob, DumpOptions, Format, GuestInfo, GuestMemory, Machine, MemoryRange, dump};
 
 use super::Backend;
 use super::adapter::{Populated, Reads, VmMemory, VmMemoryError};
