@@ -92,8 +92,8 @@
 //!     .executor(std::sync::Arc::new(Pool));
 //! ```
 //!
-//! Any dump as guest memory again, of any writer ([`vmcore::Vmcore`]), so also
-//! from one format to another:
+//! [`read::Vmcore`] reads a dump of any writer as guest memory again, for
+//! example to convert it to another format:
 //!
 //! ```no_run
 //! use guestdump::sink::{FileSink, FileSinkOptions};
@@ -127,7 +127,7 @@
 //!
 //! | feature | default | brings | licence of what it brings |
 //! |---|---|---|---|
-//! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], [`vmcore`], [`process_core`] | MIT or Apache-2.0 |
+//! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], `File` as [`read::ReadAt`] | MIT or Apache-2.0 |
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
 //! | `libdeflate` | no | the compressor libdeflate for zlib: dumps 8% smaller for 5% more processor time; needs a C compiler | Apache-2.0, MIT |
 //! | `lzo` | yes | kdump with LZO, compressed by the crate itself; lzokay decompresses | MIT |
@@ -172,13 +172,11 @@ mod host;
 pub mod kdump;
 pub mod memory;
 mod pipeline;
-#[cfg(feature = "file")]
 pub mod process_core;
 #[cfg(feature = "qapi")]
 pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
-#[cfg(feature = "file")]
 pub mod read;
 mod selection;
 pub mod sink;

@@ -1,4 +1,4 @@
-//! Dumps, read by the one decoder.
+//! Dumps of every kind, as the crate's reader opens them.
 
 use guestdump::memory::{MIN_PAGE_SIZE, validate_ranges};
 use guestdump::read::Vmcore;
@@ -7,12 +7,12 @@ use guestdump::sink::FdSink;
 use guestdump::{Format, GuestMemory, Progress, dump};
 
 use super::allocator::bounded;
-use super::pieces::{self, Piece};
+use super::pieces::{self, Piece, Sparse};
 use super::sinks::SlowStream;
 
-/// What opening and checking a dump of `len` bytes may take at a time. Of a
-/// header, page descriptor or note of the dump there are a few copies; a file
-/// may consist of nothing else.
+/// Returns how many bytes opening and checking a dump of `len` bytes may allocate
+/// at a time. The reader keeps a few copies of each header, page descriptor and
+/// note, and a file may consist of these alone.
 fn limit(len: usize) -> usize {
     (8 << 20) + 8 * len
 }
@@ -38,8 +38,9 @@ fn sparse(input: &[u8]) {
 }
 
 fn look_at(pieces: &[Piece]) {
+    let dump = Sparse::new(pieces);
     bounded(limit(pieces::len(pieces)), || {
-        if let Ok(vmcore) = Vmcore::open(pieces::file(pieces)) {
+        if let Ok(vmcore) = Vmcore::open(dump) {
             look_inside(&vmcore);
         }
     });
@@ -92,20 +93,21 @@ fn look_inside(vmcore: &Vmcore) {
     }
 }
 
-/// What is written of it, if it can be written, has the same memory.
+/// Writes the dump again, if it can be written, and compares the memory.
 fn write_again(vmcore: &Vmcore, format: Format) {
     let Ok(options) = vmcore.options(format) else {
         return;
     };
-    // Makes little memory of a frame far away many bitmap pages.
+    // A bitmap covers every page frame below a page far away.
     let far = vmcore.ranges().last().is_some_and(|r| r.end() > 1 << 34);
     if far && format != Format::Elf {
         return;
     }
     let mut sink = SlowStream::default();
-    match dump(vmcore, &mut sink, &options) {
+    // Starting threads takes longer than such a small dump.
+    match dump(vmcore, &mut sink, &options.threads(1)) {
         Ok(_) => {
-            let copy = Vmcore::open(pieces::file_of_bytes(&sink.bytes)).unwrap();
+            let copy = Vmcore::open(sink.bytes).unwrap();
             same_memory(vmcore, &copy);
         }
         Err(error) => assert!(error.is_refusal() && sink.bytes.is_empty(), "{error}"),
@@ -155,7 +157,7 @@ pub fn flattened(input: &[u8]) {
         rearrange(&mut &stream[..], &mut sink, &Progress::new())
     });
     bounded(limit(stream.len()), || {
-        let Ok(vmcore) = Vmcore::open(pieces::file_of_bytes(&stream)) else {
+        let Ok(vmcore) = Vmcore::open(stream) else {
             return;
         };
         assert!(vmcore.is_flattened());

@@ -233,7 +233,7 @@ fn dumped(guest: &Guest) {
         Ok(summary) => summary,
         Err(error) => return assert!(error.is_refusal(), "{error}"),
     };
-    let vmcore = Vmcore::open(pieces::file_of_bytes(&sink.into_bytes())).unwrap();
+    let vmcore = Vmcore::open(sink.into_bytes()).unwrap();
     vmcore.check(&Progress::new()).unwrap();
     let unit = summary.page_size;
     let left_out: Vec<_> = exclusion.ranges().collect();

@@ -7,7 +7,6 @@ use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
 
 use super::allocator::bounded;
-use super::pieces;
 use super::sinks::SlowStream;
 
 /// The first byte chooses the machine.
@@ -47,7 +46,7 @@ fn decode(machine: Machine, segment: &[u8]) {
         Err(Error::Refused(Refusal::NotesTooLarge { .. })) => return,
         Err(error) => panic!("{error}"),
     }
-    let vmcore = Vmcore::open(pieces::file_of_bytes(&sink.bytes)).unwrap();
+    let vmcore = Vmcore::open(sink.bytes).unwrap();
     let again = machine.decode_notes(vmcore.notes());
     assert_eq!(again, cpus);
 }

@@ -1,10 +1,14 @@
 //! Long sparse files and memories in short inputs: pieces, each with an
 //! offset of 3 bytes, a length of 2, and its bytes.
 
+use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use guestdump::memory::is_zero;
+use guestdump::read::ReadAt;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 /// Bytes at an offset.
@@ -17,7 +21,7 @@ pub struct Piece {
 /// No offset is larger.
 pub const MAX_OFFSET: u32 = (1 << 24) - 1;
 
-/// The pieces of an input. What is cut short has the bytes that there are.
+/// Returns the pieces of an input. The last piece may be cut short.
 pub fn decode(mut input: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::new();
     while let Some((head, rest)) = input.split_first_chunk::<5>() {
@@ -33,7 +37,7 @@ pub fn decode(mut input: &[u8]) -> Vec<Piece> {
     pieces
 }
 
-/// The input that gives these pieces.
+/// Returns the input that decodes to these pieces.
 #[allow(dead_code)]
 pub fn encode(pieces: &[Piece]) -> Vec<u8> {
     let mut input = Vec::new();
@@ -47,8 +51,8 @@ pub fn encode(pieces: &[Piece]) -> Vec<u8> {
     input
 }
 
-/// The pieces of `bytes` that are not zero; the last one is there in any
-/// case, for the length.
+/// Returns the pieces of `bytes` that are not zero, and the last piece, which
+/// keeps the length.
 #[allow(dead_code)]
 pub fn of_bytes(bytes: &[u8]) -> Vec<Piece> {
     const GRAIN: usize = 64;
@@ -72,34 +76,85 @@ pub fn of_bytes(bytes: &[u8]) -> Vec<Piece> {
     pieces
 }
 
-/// Length of a file of pieces.
+/// Returns the length of a file of pieces.
 pub fn len(pieces: &[Piece]) -> usize {
     let end = |piece: &Piece| piece.offset as usize + piece.bytes.len();
     pieces.iter().map(end).max().unwrap_or(0)
 }
 
-/// A file in memory.
+/// Makes a file in memory.
 pub fn empty_file() -> File {
     memfd_create("fuzz", MemfdFlags::CLOEXEC).unwrap().into()
 }
 
-pub fn file_of_bytes(bytes: &[u8]) -> File {
-    let file = empty_file();
-    file.write_all_at(bytes, 0).unwrap();
-    file
+/// The bytes of pieces, with holes between them: a sparse file without a file
+/// system. A piece overrides the pieces before it.
+pub struct Sparse {
+    blocks: BTreeMap<u64, [u8; Self::BLOCK as usize]>,
+    len: u64,
 }
 
-/// A file with holes.
-pub fn file(pieces: &[Piece]) -> File {
-    let file = empty_file();
-    for piece in pieces {
-        file.write_all_at(&piece.bytes, piece.offset.into())
-            .unwrap();
+impl Sparse {
+    /// Bytes in a block. A block is data or a hole as a whole.
+    const BLOCK: u64 = 4096;
+
+    pub fn new(pieces: &[Piece]) -> Self {
+        let mut blocks = BTreeMap::new();
+        for piece in pieces {
+            let mut rest = &piece.bytes[..];
+            let mut at = u64::from(piece.offset);
+            while !rest.is_empty() {
+                let block = blocks.entry(at / Self::BLOCK).or_insert([0; 4096]);
+                let into = &mut block[(at % Self::BLOCK) as usize..];
+                let n = into.len().min(rest.len());
+                into[..n].copy_from_slice(&rest[..n]);
+                rest = &rest[n..];
+                at += n as u64;
+            }
+        }
+        let len = len(pieces) as u64;
+        Self { blocks, len }
     }
-    file
 }
 
-/// All bytes of a file.
+impl ReadAt for Sparse {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        let end = offset.checked_add(buf.len() as u64);
+        if end.is_none_or(|end| end > self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let from = (at % Self::BLOCK) as usize;
+            let n = rest.len().min(Self::BLOCK as usize - from);
+            let (part, after) = rest.split_at_mut(n);
+            match self.blocks.get(&(at / Self::BLOCK)) {
+                Some(block) => part.copy_from_slice(&block[from..from + n]),
+                None => part.fill(0),
+            }
+            rest = after;
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        // Bytes after the end count as data: they are lost.
+        let data = self.blocks.range(offset / Self::BLOCK..).next();
+        let lost = self.len.max(offset)..end;
+        let extent = data.map_or(lost, |(block, _)| {
+            let start = block * Self::BLOCK;
+            start.max(offset)..(start + Self::BLOCK).min(end)
+        });
+        Ok((extent.start < extent.end).then_some(extent))
+    }
+}
+
+/// Returns all bytes of a file.
 pub fn contents(file: &File) -> Vec<u8> {
     let mut bytes = vec![0; file.metadata().unwrap().len() as usize];
     file.read_exact_at(&mut bytes, 0).unwrap();

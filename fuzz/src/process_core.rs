@@ -5,14 +5,15 @@ use guestdump::process_core::{ProcessCore, RamBlock};
 use guestdump::{GuestMemory, Progress};
 
 use super::allocator::bounded;
-use super::pieces;
+use super::pieces::{self, Sparse};
 
 pub fn process_core(input: &[u8]) {
     let pieces = pieces::decode(input);
-    // As of a dump; and a search keeps what it finds.
+    // A search also keeps what it finds.
     let limit = (24 << 20) + 8 * pieces::len(&pieces);
+    let file = Sparse::new(&pieces);
     bounded(limit, || {
-        let Ok(core) = ProcessCore::open(pieces::file(&pieces)) else {
+        let Ok(core) = ProcessCore::open(file) else {
             return;
         };
         for pair in core.segments().windows(2) {
@@ -26,7 +27,8 @@ pub fn process_core(input: &[u8]) {
     });
 }
 
-/// Every segment as a block of RAM, with pages around it that are not there.
+/// Extracts every segment as a block of RAM, with pages around it that are not
+/// in the file.
 fn extract(core: &ProcessCore) {
     let mut gpa = 0;
     let mut blocks = Vec::new();
@@ -44,7 +46,7 @@ fn extract(core: &ProcessCore) {
     let Ok(extracted) = core.extract(&blocks) else {
         return;
     };
-    // What is there and what is missing is all there is, once.
+    // Each page is either in the file or missing.
     let missing: u64 = extracted.missing.iter().map(|m| m.range.size()).sum();
     let Ok(memory) = extracted.into_memory() else {
         return;

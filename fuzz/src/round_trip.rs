@@ -25,7 +25,7 @@ use super::pieces;
 use super::sinks::{Disk, SlowStream};
 
 fn open(bytes: &[u8]) -> Vmcore {
-    Vmcore::open(pieces::file_of_bytes(bytes)).unwrap()
+    Vmcore::open(bytes.to_vec()).unwrap()
 }
 
 pub fn round_trip(input: &[u8]) {

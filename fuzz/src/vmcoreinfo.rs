@@ -60,7 +60,7 @@ fn look_up(machine: Machine, format: Format, text: &[u8]) {
     let mut sink = SlowStream::default();
     match dump(&ram, &mut sink, &options) {
         Ok(summary) => {
-            let vmcore = Vmcore::open(pieces::file_of_bytes(&sink.bytes)).unwrap();
+            let vmcore = Vmcore::open(sink.bytes).unwrap();
             assert_eq!(vmcore.vmcoreinfo(), summary.vmcoreinfo.map(|v| v.info));
         }
         Err(error) => assert!(error.is_refusal() && sink.bytes.is_empty(), "{error}"),

@@ -67,7 +67,6 @@ pub(crate) fn read_by_range<T>(
 /// # Errors
 ///
 /// If an address is in no range, or `next_populated` fails.
-#[cfg(feature = "file")]
 pub(crate) fn next_populated_by_range<T>(
     items: &[T],
     range_of: impl Fn(&T) -> MemoryRange,

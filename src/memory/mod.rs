@@ -32,9 +32,7 @@ mod tolerant;
 mod whole_pages;
 mod zero;
 
-#[cfg(feature = "file")]
-pub(crate) use by_range::next_populated_by_range;
-pub(crate) use by_range::{find_range, is_ram, read_by_range};
+pub(crate) use by_range::{find_range, is_ram, next_populated_by_range, read_by_range};
 pub(crate) use clock::Monotonic;
 #[cfg(feature = "file")]
 pub use file::{FileMemory, FileMemoryError, FileRegion};

@@ -89,7 +89,6 @@ impl MemoryRange {
     }
 
     /// Joins this range and `next`, which begins where this range ends.
-    #[cfg(feature = "file")]
     pub(crate) fn joined(&self, next: &Self) -> Self {
         debug_assert!(self.end == next.start);
         Self {

@@ -1,7 +1,7 @@
-//! What an x86_64 Linux kernel's page tables say about where RAM is.
+//! The direct map of an x86_64 Linux kernel: a proof of where RAM lies.
 //!
-//! The kernel maps all RAM, and nothing else, in its direct map: the lowest
-//! mapping in the kernel's half of the address space.
+//! The kernel maps all RAM, and only RAM, in its direct map. The direct map is
+//! the lowest mapping in the kernel's half of the address space.
 //!
 //! Source: Linux `Documentation/arch/x86/x86_64/mm.rst`.
 
@@ -14,29 +14,30 @@ use crate::workers::Progress;
 
 /// The lowest address of the kernel's half, with any number of levels.
 const KERNEL_HALF: u64 = 1 << 63;
-/// Physical addresses are below this.
+/// Limit of physical addresses.
 const PHYSICAL_END: u64 = 1 << 52;
-/// What all walks of one search may take: a direct map of pages of 4 KiB of a
-/// guest with 128 GiB. Larger guests have larger pages. A guest may pretend to
-/// have many kernels, each with tables of its own.
+/// Budget of all walks of one search: enough for a direct map in 4 KiB pages of
+/// a guest with 128 GiB.
+///
+/// Larger guests have larger pages. A hostile guest may pretend to contain many
+/// kernels, each with tables of its own.
 pub(super) const BUDGET: Budget = Budget {
     mappings: 1 << 20,
     table_bytes: 256 << 20,
 };
-/// RAM of every PC.
+/// An address at which every PC has RAM.
 const ONE_MIB: u64 = 1 << 20;
-/// Where RAM goes on that did not fit below the PCI hole.
+/// The address at which RAM continues after the PCI hole.
 const HIGH: u64 = 4 << 30;
 
-/// Whether the direct map of the kernel that `info` describes agrees with
-/// the RAM `blocks`, of which `guest` may lack parts: it reaches to their
-/// end, and it has nothing besides them. What lies above 4 GiB has to be
-/// mapped to its last page; of what lies below, firmware may keep the end for
-/// itself.
+/// Returns whether the direct map of the kernel that `info` describes agrees with
+/// the RAM `blocks`: it reaches their end and maps nothing else.
 ///
-/// A table that cannot be read proves nothing, and may be what is wrong; nor
-/// does a walk for which `budget` is not enough. The tables that were read are
-/// taken off `budget`.
+/// `guest` may lack parts of the blocks. RAM above 4 GiB must be mapped to its
+/// last page. Firmware may reserve the end of the RAM below 4 GiB.
+///
+/// The answer is no if a table cannot be read, or if `budget` is too small for
+/// the walk. The tables that are read are subtracted from `budget`.
 pub(super) fn confirms(
     guest: Guest<'_>,
     blocks: &[RamBlock],
@@ -77,7 +78,7 @@ fn check(
     Some(covered && !mapped.iter().any(outside))
 }
 
-/// What the kernel's direct map has.
+/// Returns the physical memory in the kernel's direct map.
 fn direct_map(
     guest: Guest<'_>,
     info: &Vmcoreinfo,

@@ -1,8 +1,8 @@
-//! Why a process's core file cannot be used.
+//! The errors of process cores.
 
 use crate::guest::vmcoreinfo::VmcoreinfoError;
-use crate::memory::{FileMemoryError, RangeError};
-use crate::read::VmcoreError;
+use crate::memory::RangeError;
+use crate::read::{RegionError, VmcoreError};
 
 use crate::process_core::{Missing, RamBlock};
 
@@ -10,7 +10,7 @@ use crate::process_core::{Missing, RamBlock};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessCoreError {
-    /// The file is something else.
+    /// The file is not a core of a process.
     #[error(
         "the file is no ELF core of a process; a compressed core (.zst, .lz4, .xz, .gz) has to be decompressed first"
     )]
@@ -21,22 +21,22 @@ pub enum ProcessCoreError {
     /// The list of RAM blocks is bad.
     #[error(transparent)]
     Range(#[from] RangeError),
-    /// A RAM block's host-virtual address is not that of a page, or its end
-    /// does not fit into 64 bits.
+    /// A RAM block's host-virtual address is not page-aligned, or its end does
+    /// not fit into 64 bits.
     #[error(
         "the host-virtual address {:#x} of the range {} is not page-aligned or too high",
         .0.hva, .0.range
     )]
     BadAddress(RamBlock),
-    /// Not one page of the guest's RAM is in the core file.
+    /// The core file contains no page of the guest's RAM.
     #[error(
         "none of the guest's RAM is in the core file: at host-virtual address {:#x} {}",
         .0.hva, .0.reason
     )]
     NothingThere(Box<Missing>),
-    /// What is in the core file cannot be used as memory.
+    /// The regions of the core file cannot be used as memory.
     #[error(transparent)]
-    Memory(#[from] FileMemoryError),
+    Memory(#[from] RegionError),
     /// The search for QEMU's RAM blocks failed.
     #[error(
         "cannot find the guest's RAM in the core file by itself: {0}; give a map with guest-physical and host-virtual address of each RAM block (guestdump: --map, see docs/process-core.md)"
@@ -54,20 +54,20 @@ pub enum SearchError {
         crate::process_core::find::MIN_BLOCK >> 20
     )]
     NoCandidates {
-        /// What is likely to have happened.
+        /// The likely cause.
         hint: String,
     },
-    /// No segment has VMCOREINFO.
+    /// No segment contains VMCOREINFO.
     #[error(
         "VMCOREINFO of a Linux kernel is in none of the {segments} largest segments with data; {hint}"
     )]
     NoVmcoreinfo {
-        /// How many were searched.
+        /// Number of segments that were searched.
         segments: usize,
-        /// What else may have happened.
+        /// Another possible cause.
         hint: String,
     },
-    /// VMCOREINFO is there, but no known arrangement of RAM fits it.
+    /// A segment contains VMCOREINFO, but no known arrangement of RAM fits it.
     #[error(
         "VMCOREINFO of {osrelease} is there, but the kernel and its page tables do not fit any known arrangement of RAM in one block"
     )]
@@ -80,10 +80,10 @@ pub enum SearchError {
     Ambiguous {
         /// The kernel's release.
         osrelease: String,
-        /// Each with its machine and ranges.
+        /// Machine and ranges of each arrangement.
         arrangements: String,
     },
-    /// Guest memory cannot be scanned.
+    /// Guest memory cannot be scanned for VMCOREINFO.
     #[error("cannot scan for VMCOREINFO")]
     Scan(#[from] VmcoreinfoError),
     /// [`Progress::cancel`](crate::Progress::cancel) was called.

@@ -1,13 +1,14 @@
-//! From RAM blocks at host-virtual addresses to regions of the core file.
+//! Extraction: which regions of a core file contain the guest's RAM blocks.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::memory::{FileMemory, FileRegion, MIN_PAGE_SIZE, MemoryRange, validate_ranges};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange, validate_ranges};
 use crate::process_core::{ProcessCore, ProcessCoreError, Segment};
+use crate::read::{Region, RegionMemory};
 
-/// Guest memory and where the process had it.
+/// A range of guest memory and its address in the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RamBlock {
     /// Guest-physical range.
@@ -17,12 +18,12 @@ pub struct RamBlock {
     pub hva: u64,
 }
 
-/// What of a guest is in a core file, and what is not.
+/// Guest memory that a core file contains, and guest memory that it lacks.
 #[derive(Debug, Clone, Default)]
 pub struct Extracted {
-    /// The whole pages that are in the file, in the order of the RAM blocks.
-    pub regions: Vec<FileRegion>,
-    /// The rest, in the same order.
+    /// Whole pages that are in the file, in the order of the RAM blocks.
+    pub regions: Vec<Region>,
+    /// Memory that is not in the file, in the same order.
     pub missing: Vec<Missing>,
 }
 
@@ -34,7 +35,7 @@ pub struct Missing {
     pub range: MemoryRange,
     /// Host-virtual address of its first byte.
     pub hva: u64,
-    /// Why it is missing.
+    /// Reason why the memory is missing.
     pub reason: MissingReason,
 }
 
@@ -42,13 +43,14 @@ pub struct Missing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MissingReason {
-    /// No program header has the address.
+    /// No program header contains the address.
     NoSegment,
-    /// A program header has it, but its bytes were left out.
+    /// A program header contains the address, but the core omits its bytes.
     LeftOut,
     /// The core file ends before the bytes that it promises.
     CutShort,
-    /// It was left out and was the mapping of a file, which may have it.
+    /// The core omits the memory, which was a mapping of a file. The file may
+    /// contain it.
     InFile {
         /// The file's name when the core was written.
         path: PathBuf,
@@ -58,7 +60,8 @@ pub enum MissingReason {
 }
 
 impl MissingReason {
-    /// One word for it: `no_segment`, `left_out`, `cut_short` or `in_file`.
+    /// Returns the reason as one word: `no_segment`, `left_out`, `cut_short` or
+    /// `in_file`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -69,7 +72,7 @@ impl MissingReason {
         }
     }
 
-    /// The same reason `bytes` further on.
+    /// Returns the reason for memory `bytes` further on.
     fn further(&self, bytes: u64) -> Self {
         match self {
             Self::InFile { path, offset } => Self::InFile {
@@ -111,19 +114,19 @@ impl fmt::Display for MissingReason {
 }
 
 impl Extracted {
-    /// What is there as guest memory, whose holes are those of the core
-    /// file.
+    /// Makes guest memory of the regions. Holes of the core file are not
+    /// populated.
     ///
     /// # Errors
     ///
-    /// - [`ProcessCoreError::NothingThere`] if all is missing;
+    /// - [`ProcessCoreError::NothingThere`] if all memory is missing;
     /// - [`ProcessCoreError::Memory`] if the file has shrunk meanwhile, or
-    ///   there are no regions at all.
-    pub fn into_memory(self) -> Result<FileMemory, ProcessCoreError> {
+    ///   there are no regions.
+    pub fn into_memory(self) -> Result<RegionMemory, ProcessCoreError> {
         if let (true, Some(missing)) = (self.regions.is_empty(), self.missing.first()) {
             return Err(ProcessCoreError::NothingThere(Box::new(missing.clone())));
         }
-        Ok(FileMemory::new(self.regions)?)
+        Ok(RegionMemory::new(self.regions)?)
     }
 }
 
@@ -160,9 +163,9 @@ impl ProcessCore {
             };
             self.report_missing(block, at, start, out);
             if let Ok(range) = MemoryRange::new(gpa(block, start), stop - start) {
-                out.regions.push(FileRegion {
+                out.regions.push(Region {
                     range,
-                    file: Arc::clone(&self.file),
+                    bytes: Arc::clone(&self.bytes),
                     offset: segment.offset + (start - segment.hva),
                 });
                 at = stop;
@@ -189,8 +192,9 @@ impl ProcessCore {
         }
     }
 
-    /// Why the bytes from `at` on are missing, and the address where that
-    /// ends; `next` is the first segment that ends behind `at`.
+    /// Returns the reason why the bytes from `at` on are missing, and the
+    /// address at which the reason ends. `next` is the first segment that ends
+    /// after `at`.
     fn why(&self, next: Option<&Segment>, at: u64) -> (MissingReason, u64) {
         let (reason, until) = match next {
             Some(segment) if segment.hva <= at => {
@@ -211,14 +215,14 @@ impl ProcessCore {
             };
             return (reason, until.min(file.hva.saturating_add(file.size)));
         }
-        let behind = self.mapped_files.partition_point(|file| file.hva <= at);
-        let next_file = self.mapped_files.get(behind).map_or(u64::MAX, |f| f.hva);
+        let after = self.mapped_files.partition_point(|file| file.hva <= at);
+        let next_file = self.mapped_files.get(after).map_or(u64::MAX, |f| f.hva);
         (reason, until.min(next_file))
     }
 }
 
-/// The host-virtual addresses of the whole pages between `at` and `end` that
-/// the segment has in the file.
+/// Returns the host-virtual addresses of the whole pages between `at` and `end`
+/// that the segment has in the file.
 fn whole_pages(segment: &Segment, at: u64, end: u64) -> Option<(u64, u64)> {
     let start = segment.hva.max(at);
     let start = start.checked_next_multiple_of(MIN_PAGE_SIZE)?;
@@ -231,7 +235,8 @@ const fn gpa(block: &RamBlock, hva: u64) -> u64 {
     block.range.start() + (hva - block.hva)
 }
 
-/// Appends to the last entry where it goes on with the same reason.
+/// Appends missing memory. Memory that continues the last entry for the same
+/// reason extends that entry.
 fn push_missing(out: &mut Extracted, range: MemoryRange, hva: u64, reason: MissingReason) {
     if let Some(last) = out.missing.last_mut()
         && last.range.end() == range.start()

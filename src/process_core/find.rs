@@ -1,9 +1,8 @@
 //! Finding QEMU's RAM in its core file.
 //!
-//! A segment that has VMCOREINFO is RAM of a Linux guest. Where it belongs in
-//! guest-physical memory is one of a few arrangements that QEMU's machines
-//! have; the one is right in which the kernel lies where VMCOREINFO says,
-//! and its page tables map what is RAM.
+//! A segment that contains VMCOREINFO is RAM of a Linux guest. QEMU's machines
+//! arrange RAM in guest-physical memory in a few ways. An arrangement is right
+//! if the kernel lies where VMCOREINFO says, and its page tables map the RAM.
 
 use crate::abi::Utsname;
 use crate::arch::Machine;
@@ -12,44 +11,46 @@ use crate::guest::paging::Budget;
 use crate::guest::reader::{Guest, read_utsname};
 use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::guest::vmcoreinfo::find_all;
-use crate::memory::{FileMemory, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::process_core::layout::layouts;
 use crate::process_core::{
     Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map,
 };
+use crate::read::RegionMemory;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 use crate::workers::Threads;
 
-/// The smallest RAM block that is looked for, in bytes.
+/// Bytes in the smallest RAM block that a search considers.
 pub(super) const MIN_BLOCK: u64 = 8 << 20;
-/// How many segments are searched, the largest first: QEMU has few of that
+/// The most segments that are searched, the largest first. QEMU has few of that
 /// size.
 const MAX_CANDIDATES: usize = 16;
 // p_flags.
 const EXECUTABLE: u32 = 1;
 const WRITABLE: u32 = 2;
 
-/// QEMU's RAM, found in its core file and checked.
+/// QEMU's RAM, found in its core file and verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QemuRam {
     /// The guest's architecture.
     pub machine: Machine,
-    /// Its RAM, in ascending order of guest-physical address.
+    /// The guest's RAM, in ascending order of guest-physical address.
     pub blocks: Vec<RamBlock>,
 }
 
 impl ProcessCore {
-    /// Finds the RAM of a Linux guest in a core of QEMU, if all of it is one
-    /// RAM block, as it is without NUMA nodes and hot-plugged memory.
-    /// `machine` is the architecture, if it is known.
+    /// Finds the RAM of a Linux guest in a core of QEMU, if all RAM is one block.
+    ///
+    /// A guest without NUMA nodes and hot-plugged memory has one block.
+    /// `machine` is the architecture, if the caller knows it.
     ///
     /// # Errors
     ///
-    /// [`ProcessCoreError::NotFound`], with the reason, if it is not found or
-    /// what is found cannot be proven: [`extract`](Self::extract) then needs
-    /// a list from somebody else.
+    /// [`ProcessCoreError::NotFound`], with the reason, if no RAM is found or its
+    /// place cannot be proven. The caller then has to pass its own list to
+    /// [`extract`](Self::extract).
     pub fn find_qemu_ram(
         &self,
         machine: Option<Machine>,
@@ -96,7 +97,7 @@ impl ProcessCore {
         .into())
     }
 
-    /// Segments that may be RAM and have data, the largest first.
+    /// Returns the segments that may be RAM and have data, the largest first.
     fn candidates(&self) -> Vec<Segment> {
         let mut all: Vec<Segment> = self
             .segments()
@@ -109,8 +110,8 @@ impl ProcessCore {
         all
     }
 
-    /// What is known about the largest memory that may have been RAM and is
-    /// not in the core file.
+    /// Describes the largest memory that may have been RAM and is not in the core
+    /// file.
     fn loss(&self) -> String {
         let segments = self.segments().iter().filter(|s| is_ram_like(s));
         let segments = segments.map(|segment| (segment.size, segment.hva));
@@ -138,7 +139,7 @@ impl ProcessCore {
         }
     }
 
-    /// All VMCOREINFO in a segment.
+    /// Finds all VMCOREINFO in a segment.
     fn vmcoreinfo_in(
         &self,
         segment: &Segment,
@@ -158,8 +159,8 @@ impl ProcessCore {
         let guest = Guest {
             memory: &memory,
             ranges: &ranges,
-            // The text is the same for all, and 4096 bytes divide all page
-            // sizes.
+            // The text is the same on all architectures, and all page sizes are
+            // multiples of 4096 bytes.
             machine: Machine::X86_64,
         };
         match find_all(guest, Threads::ONE, progress) {
@@ -170,8 +171,8 @@ impl ProcessCore {
         }
     }
 
-    /// The arrangements in which one of the kernels that `infos` describe is
-    /// in its place.
+    /// Returns the arrangements in which one of the kernels that `infos` describe
+    /// lies in its place.
     fn fitting(
         &self,
         segment: &Segment,
@@ -210,7 +211,7 @@ impl ProcessCore {
         Ok(found)
     }
 
-    fn memory(&self, blocks: &[RamBlock]) -> Option<FileMemory> {
+    fn memory(&self, blocks: &[RamBlock]) -> Option<RegionMemory> {
         self.extract(blocks).ok()?.into_memory().ok()
     }
 }
@@ -221,8 +222,8 @@ fn is_ram_like(segment: &Segment) -> bool {
         && segment.flags & (WRITABLE | EXECUTABLE) == WRITABLE
 }
 
-/// Whether the kernel lies where `info` says, and its page tables, where this
-/// crate can read them, agree that RAM is these `blocks`.
+/// Returns whether the kernel lies where `info` says and its page tables agree
+/// that RAM is these `blocks`. Only the page tables of x86_64 are consulted.
 fn fits(
     guest: Guest<'_>,
     blocks: &[RamBlock],
@@ -236,7 +237,7 @@ fn fits(
     if Utsname::text(&uts.release) != info.osrelease() {
         return false;
     }
-    // Tells ppc64 from ppc64le, whose addresses are the same.
+    // The name distinguishes ppc64 from ppc64le, whose addresses are the same.
     let named: Option<Machine> = Utsname::text(&uts.machine).parse().ok();
     if named.is_some_and(|named| named != guest.machine) {
         return false;

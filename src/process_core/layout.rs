@@ -1,27 +1,33 @@
-//! How QEMU's machines place one block of RAM in guest-physical memory.
+//! The arrangements in which QEMU's machines place one block of RAM in
+//! guest-physical memory.
 //!
-//! Sources, in QEMU: x86: `pc_init1` in `hw/i386/pc_piix.c` and
-//! `pc_q35_init` in `hw/i386/pc_q35.c` (RAM is split below the PCI hole; the
-//! rest begins at 4 GiB), and `hw/i386/pc.h` for machines without
-//! `gigabyte-align`; `microvm_memory_init` in `hw/i386/microvm.c`; `hw/arm/virt.c`, `hw/riscv/virt.c`: `VIRT_MEM` and
-//! `VIRT_DRAM`; `hw/s390x/s390-virtio-ccw.c` and `hw/ppc/spapr.c`: RAM
-//! begins at 0; `include/hw/loongarch/virt.h`: `VIRT_LOWMEM_SIZE` and
-//! `VIRT_HIGHMEM_BASE`.
+//! Sources in QEMU:
+//!
+//! - PCs split RAM below the PCI hole and continue it at 4 GiB: `pc_init1` in
+//!   `hw/i386/pc_piix.c`, `pc_q35_init` in `hw/i386/pc_q35.c`; `hw/i386/pc.h`
+//!   for machines without `gigabyte-align`; `microvm_memory_init` in
+//!   `hw/i386/microvm.c`.
+//! - Arm and RISC-V: `VIRT_MEM` in `hw/arm/virt.c`, `VIRT_DRAM` in
+//!   `hw/riscv/virt.c`.
+//! - s390x and ppc64 begin RAM at 0: `hw/s390x/s390-virtio-ccw.c`,
+//!   `hw/ppc/spapr.c`.
+//! - LoongArch: `VIRT_LOWMEM_SIZE` and `VIRT_HIGHMEM_BASE` in
+//!   `include/hw/loongarch/virt.h`.
 
 use crate::arch::Machine;
 use crate::memory::MemoryRange;
 use crate::process_core::RamBlock;
 
 const GIB: u64 = 1 << 30;
-/// Where a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35, q35 with
-/// less RAM, `pc`, old `pc` machines.
+/// Addresses at which a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35,
+/// q35 with less RAM, `pc`, old `pc` machines.
 const PC_SPLITS: [u64; 5] = [GIB, 2 * GIB, 0xb000_0000, 3 * GIB, MAX_PC_SPLIT];
 const MAX_PC_SPLIT: u64 = 0xe000_0000;
-/// A PC's window of video memory, which hides the RAM behind it.
+/// A PC's window of video memory, which hides the RAM at the same addresses.
 const VGA_WINDOW: (u64, u64) = (0xa_0000, 0xc_0000);
 
-/// The arrangements that QEMU's machines of an architecture may give a block
-/// of `size` bytes (of whole pages) at the host-virtual address `hva`.
+/// Returns the arrangements that QEMU's machines of an architecture may give a
+/// block of `size` bytes (whole pages) at the host-virtual address `hva`.
 pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock>> {
     let place = |pieces: &[(u64, u64, u64)]| blocks(hva, size, pieces);
     match machine {
@@ -38,7 +44,7 @@ pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock
     }
 }
 
-/// Offset in the block, guest-physical address and greatest size of each
+/// Returns offset in the block, guest-physical address and greatest size of each
 /// piece of a PC's RAM.
 fn pc(split: u64) -> [(u64, u64, u64); 3] {
     let (hole_start, hole_end) = VGA_WINDOW;
@@ -49,7 +55,7 @@ fn pc(split: u64) -> [(u64, u64, u64); 3] {
     ]
 }
 
-/// As much of the `pieces` as a block of `size` bytes has.
+/// Returns the `pieces` that a block of `size` bytes contains.
 fn blocks(hva: u64, size: u64, pieces: &[(u64, u64, u64)]) -> Vec<RamBlock> {
     pieces
         .iter()
@@ -102,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_lie_behind_one_another_in_the_block() {
+    fn pieces_follow_one_another_in_the_block() {
         for layout in layouts(Machine::X86_64, 0x1000, 5 * GIB) {
             let high = layout[2];
             assert_eq!(high.hva, 0x1000 + layout[1].range.end());

@@ -1,9 +1,10 @@
-//! The note `NT_FILE` of a process's core: which files were mapped where.
+//! The note `NT_FILE` of a process's core, which lists the mapped files.
 //!
-//! Source: the comment above `fill_files_note` in Linux `fs/binfmt_elf.c`:
-//! the number of mappings and the unit of file offsets; for each mapping
-//! start, end and offset; then the names, each with a NUL. Numbers have the
-//! size of a `long`.
+//! The note contains the number of mappings and the unit of file offsets. Start,
+//! end and offset of each mapping follow, then the names, each with a NUL.
+//! Numbers have the size of a `long`.
+//!
+//! Source: the comment above `fill_files_note` in Linux `fs/binfmt_elf.c`.
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -28,13 +29,13 @@ pub struct MappedFile {
     pub size: u64,
     /// Offset of the first byte in the file, in bytes.
     pub offset: u64,
-    /// The file's name when the core was written. It ends in ` (deleted)` if
-    /// the file had none any more.
+    /// The file's name when the core was written. It ends in ` (deleted)` if the
+    /// file was deleted before.
     pub path: PathBuf,
 }
 
-/// The mapped files in ascending order of address. They serve as a hint
-/// only: what is damaged is left out.
+/// Returns the mapped files in ascending order of address. They serve as hints
+/// only, so damaged entries are omitted.
 pub(super) fn mapped_files(notes: &[u8], encoding: Encoding) -> Vec<MappedFile> {
     let mut files: Vec<MappedFile> = Notes::new(notes, encoding.order)
         .flatten()
@@ -78,7 +79,7 @@ const fn word_size(class: Class) -> usize {
     }
 }
 
-/// Takes a `long` off the beginning of `bytes`.
+/// Removes a `long` from the beginning of `bytes` and returns it.
 fn word(bytes: &mut &[u8], encoding: Encoding) -> Option<u64> {
     let (head, rest) = bytes.split_at_checked(word_size(encoding.class))?;
     *bytes = rest;

@@ -1,13 +1,14 @@
-//! Guest memory in a core file of the virtual machine monitor's process:
-//! what QEMU's `scripts/dump-guest-memory.py` does in gdb, without gdb and
-//! without QEMU's debug symbols.
+//! Guest memory in a core file of the virtual machine monitor's process.
+//!
+//! QEMU's `scripts/dump-guest-memory.py` finds such memory in gdb. This module
+//! needs neither gdb nor QEMU's debug symbols.
 //!
 //! A core file maps host-virtual addresses. [`ProcessCore::extract`] takes
 //! the list of RAM blocks, each with its guest-physical range and its
-//! host-virtual address, and gives the places of their bytes in the file;
-//! what is not there is reported, never made up. In a core of QEMU
-//! [`ProcessCore::find_qemu_ram`] finds the RAM by itself if it can prove
-//! where it belongs.
+//! host-virtual address. It returns the places of their bytes in the file, and
+//! reports the memory that is missing. In a core of QEMU,
+//! [`ProcessCore::find_qemu_ram`] finds the RAM blocks itself, if it can prove
+//! where they belong.
 //!
 //! ```no_run
 //! use guestdump::process_core::ProcessCore;
@@ -25,7 +26,7 @@
 //! ```
 //!
 //! Source: core(5) and elf(5); Linux `fs/binfmt_elf.c` for segments that the
-//! kernel leaves out (`p_filesz` less than `p_memsz`).
+//! kernel omits (`p_filesz` less than `p_memsz`).
 #![forbid(unsafe_code)]
 
 mod direct_map;
@@ -35,7 +36,6 @@ mod find;
 mod layout;
 mod mapped_files;
 
-use std::fs::File;
 use std::sync::Arc;
 
 pub use error::{ProcessCoreError, SearchError};
@@ -45,13 +45,13 @@ pub use mapped_files::MappedFile;
 
 use crate::abi::Encoding;
 use crate::elf::{ET_CORE, FileHeader, PT_LOAD, ProgramHeader};
-use crate::read::Input;
-use crate::read::elf::{read_header, read_notes, read_program_headers};
+use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
+use crate::read::{Input, ReadAt, VmcoreError};
 
 /// A core file of a process, open for reading.
 #[derive(Debug)]
 pub struct ProcessCore {
-    file: Arc<File>,
+    bytes: Arc<dyn ReadAt>,
     encoding: Encoding,
     segments: Vec<Segment>,
     mapped_files: Vec<MappedFile>,
@@ -65,10 +65,10 @@ pub struct Segment {
     pub hva: u64,
     /// Bytes in the process's memory.
     pub size: u64,
-    /// How many of them, from the first on, the core file promises. The rest
-    /// was left out when it was written.
+    /// Bytes that the core file promises, from the first on. The others were
+    /// omitted when the core was written.
     pub promised: u64,
-    /// How many of those are in the file: fewer if it is cut short.
+    /// Promised bytes that are in the file: fewer if it is cut short.
     pub in_file: u64,
     /// Offset of the first byte in the file, in bytes.
     pub offset: u64,
@@ -77,14 +77,14 @@ pub struct Segment {
 }
 
 impl Segment {
-    /// Host-virtual address behind the last byte.
+    /// Returns the host-virtual address after the last byte.
     #[must_use]
     pub const fn end(&self) -> u64 {
         self.hva + self.size
     }
 
     fn new(header: &ProgramHeader, file_len: u64) -> Self {
-        // One that reaches past the address space is cut.
+        // A segment that reaches past the address space is cut.
         let size = header.memsz.max(header.filesz).min(u64::MAX - header.vaddr);
         let promised = header.filesz.min(size);
         Self {
@@ -97,7 +97,7 @@ impl Segment {
         }
     }
 
-    /// What is left from the host-virtual address `hva` on.
+    /// Returns the part of the segment from the host-virtual address `hva` on.
     fn starting_at(self, hva: u64) -> Option<Self> {
         let skipped = hva.saturating_sub(self.hva);
         (skipped < self.size).then(|| Self {
@@ -113,18 +113,20 @@ impl Segment {
 
 impl ProcessCore {
     /// Opens a core file of either class and byte order, and decodes its
-    /// program headers and its list of mapped files. A file that is cut
-    /// short opens with what there is.
+    /// program headers and its list of mapped files. The core may lie in a
+    /// [`File`](std::fs::File), in memory or in any other [`ReadAt`].
+    ///
+    /// A file that is cut short opens with the memory that there is.
     ///
     /// # Errors
     ///
     /// - [`ProcessCoreError::NotACore`] for any other file;
     /// - [`ProcessCoreError::Headers`] if the program headers are cut short
     ///   or do not add up, or the file cannot be read.
-    pub fn open(file: File) -> Result<Self, ProcessCoreError> {
-        let input = Input::open(file).map_err(ProcessCoreError::Headers)?;
-        let (Some(file), Some(header)) = (
-            input.plain_file(),
+    pub fn open(input: impl ReadAt + 'static) -> Result<Self, ProcessCoreError> {
+        let input = Input::open(Arc::new(input)).map_err(ProcessCoreError::Headers)?;
+        let (Some(bytes), Some(header)) = (
+            input.plain(),
             read_header(&input).map_err(ProcessCoreError::Headers)?,
         ) else {
             return Err(ProcessCoreError::NotACore);
@@ -132,49 +134,51 @@ impl ProcessCore {
         if header.e_type != ET_CORE {
             return Err(ProcessCoreError::NotACore);
         }
-        Self::read(&input, file, &header).map_err(ProcessCoreError::Headers)
+        Self::read(&input, bytes, &header).map_err(ProcessCoreError::Headers)
     }
 
     fn read(
         input: &Input,
-        file: &Arc<File>,
+        bytes: &Arc<dyn ReadAt>,
         header: &FileHeader,
-    ) -> Result<Self, crate::read::VmcoreError> {
+    ) -> Result<Self, VmcoreError> {
         let headers = read_program_headers(input, header)?;
-        // gdb writes the notes behind the memory, so that they are the first
-        // to go when the file is cut short. They are needed for hints only.
+        // gdb writes the notes after the memory, so a file that is cut short
+        // loses them first. They serve as hints only.
         let notes = read_notes(input, &headers).unwrap_or_default();
         Ok(Self {
-            file: Arc::clone(file),
+            bytes: Arc::clone(bytes),
             encoding: header.encoding,
             segments: segments(&headers, input.len()),
             mapped_files: mapped_files::mapped_files(&notes, header.encoding),
         })
     }
 
-    /// Word size and byte order of the host.
+    /// Returns the word size and byte order of the host.
     #[must_use]
     pub const fn encoding(&self) -> Encoding {
         self.encoding
     }
 
-    /// The process's memory in ascending order, without overlap. Where the
-    /// program headers overlap, the lowest in address counts.
+    /// Returns the process's memory in ascending order, without overlap. Where
+    /// program headers overlap, the one with the lowest address overrides the
+    /// others.
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
     }
 
-    /// The files that the process had mapped, in ascending order of address.
+    /// Returns the files that the process had mapped, in ascending order of
+    /// address.
     #[must_use]
     pub fn mapped_files(&self) -> &[MappedFile] {
         &self.mapped_files
     }
 
-    /// The mapped file at the host-virtual address `hva`.
+    /// Returns the mapped file at the host-virtual address `hva`.
     fn mapped_file(&self, hva: u64) -> Option<&MappedFile> {
-        let behind = self.mapped_files.partition_point(|file| file.hva <= hva);
-        let file = &self.mapped_files[behind.checked_sub(1)?];
+        let after = self.mapped_files.partition_point(|file| file.hva <= hva);
+        let file = &self.mapped_files[after.checked_sub(1)?];
         (hva - file.hva < file.size).then_some(file)
     }
 }
@@ -186,11 +190,11 @@ fn segments(headers: &[ProgramHeader], file_len: u64) -> Vec<Segment> {
         .map(|header| Segment::new(header, file_len))
         .collect();
     all.sort_by_key(|segment| segment.hva);
-    let mut behind = 0;
+    let mut end = 0;
     all.into_iter()
         .filter_map(|segment| {
-            let rest = segment.starting_at(behind)?;
-            behind = rest.end();
+            let rest = segment.starting_at(end)?;
+            end = rest.end();
             Some(rest)
         })
         .collect()

@@ -1,15 +1,17 @@
-//! Why a dump cannot be read.
+//! The error of every reader.
 
 use std::io;
 
 use crate::codec::Codec;
 
-/// Why a dump cannot be read. Offsets are in bytes of the dump; for a
-/// flattened one, of its raw form unless they say otherwise.
+/// Why a dump cannot be read.
+///
+/// Offsets are in bytes of the dump. For a flattened dump they are offsets in
+/// its raw form, unless the message states otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmcoreError {
-    /// The file is something else.
+    /// The file is not a dump.
     #[error(
         "the file is neither an ELF core nor a kdump-compressed dump, raw or flattened, nor a Windows dump"
     )]
@@ -17,32 +19,32 @@ pub enum VmcoreError {
     /// A kind of dump that this crate cannot read.
     #[error("the dump cannot be read: {0}")]
     Unsupported(String),
-    /// The file ends before something that its headers promise.
+    /// The file ends before bytes that its headers promise.
     #[error("the dump is cut short: {what} at offset {offset} reaches past its end at {end}")]
     Truncated {
-        /// What is missing.
+        /// Name of the missing part.
         what: &'static str,
-        /// Where it would begin.
+        /// Offset at which the missing part begins.
         offset: u64,
-        /// Where the dump ends.
+        /// Offset at which the dump ends.
         end: u64,
     },
-    /// Something that no writer writes.
+    /// The dump contains something that no writer writes.
     #[error("the dump is damaged at offset {offset}: {what}")]
     Damaged {
-        /// Where.
+        /// Offset in the dump.
         offset: u64,
-        /// What is wrong.
+        /// Description of the damage.
         what: String,
     },
     /// The file cannot be read.
     #[error("cannot read {len} bytes at offset {offset} of the dump")]
     Read {
-        /// Where.
+        /// Offset in the dump.
         offset: u64,
-        /// How many bytes.
+        /// Number of bytes.
         len: u64,
-        /// What the system reported.
+        /// Error of the input.
         source: io::Error,
     },
     /// A page was lost when the dump was written.
@@ -58,14 +60,14 @@ pub enum VmcoreError {
     Decompress {
         /// The page's guest-physical address.
         gpa: u64,
-        /// Where its data lies.
+        /// Offset of the page's data.
         offset: u64,
-        /// How it is compressed.
+        /// Codec of the page.
         codec: Codec,
-        /// What the codec reported.
+        /// Error of the codec.
         source: io::Error,
     },
-    /// The dump says itself that it is not complete.
+    /// The dump says that it is not complete.
     #[error("the dump says that it is incomplete")]
     Incomplete,
     /// [`Progress::cancel`](crate::Progress::cancel) was called.
@@ -74,7 +76,7 @@ pub enum VmcoreError {
 }
 
 impl VmcoreError {
-    /// The offset in the dump, where the error has one.
+    /// Returns the offset in the dump, if the error has one.
     #[must_use]
     pub const fn offset(&self) -> Option<u64> {
         match *self {
@@ -94,7 +96,8 @@ impl VmcoreError {
     }
 }
 
-/// For [`GuestMemory`](crate::GuestMemory), whose errors are the host's.
+/// Converts the error for [`GuestMemory`](crate::GuestMemory), whose methods
+/// return errors of the host.
 impl From<VmcoreError> for io::Error {
     fn from(error: VmcoreError) -> Self {
         io::Error::new(io::ErrorKind::InvalidData, error)

@@ -2,15 +2,13 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
-use std::os::unix::fs::FileExt;
 
 use crate::kdump::flattened::{FileHeader, RecordHeader};
-use crate::read::VmcoreError;
+use crate::read::{ReadAt, VmcoreError};
 
-/// Where each piece of the raw file lies in the flattened one.
+/// An index from offsets in the raw file to places in the flattened file.
 #[derive(Debug)]
 pub(crate) struct Index {
     /// Pieces by their offset in the raw file; they do not overlap.
@@ -19,16 +17,16 @@ pub(crate) struct Index {
 
 #[derive(Debug, Clone, Copy)]
 struct Piece {
-    /// Behind its last byte in the raw file.
+    /// Offset after the last byte in the raw file.
     end: u64,
-    /// Offset of its first byte in the flattened file.
+    /// Offset of the first byte in the flattened file.
     at: u64,
 }
 
 impl Index {
     /// Reads all record headers of `file`, which is `len` bytes long. Offsets
-    /// in errors are those of the flattened file.
-    pub(crate) fn new(file: &File, len: u64) -> Result<Self, VmcoreError> {
+    /// in errors are offsets in the flattened file.
+    pub(crate) fn new(file: &dyn ReadAt, len: u64) -> Result<Self, VmcoreError> {
         let mut pieces = BTreeMap::new();
         let mut at = FileHeader::SIZE as u64;
         loop {
@@ -41,7 +39,7 @@ impl Index {
                     end: len,
                 });
             }
-            file.read_exact_at(&mut bytes, at)
+            file.read_at(at, &mut bytes)
                 .map_err(|source| VmcoreError::Read {
                     offset: at,
                     len: RecordHeader::SIZE as u64,
@@ -76,7 +74,7 @@ impl Index {
     }
 
     /// Fills `buf`, with zeroes where no record has bytes.
-    pub(crate) fn read_at(&self, file: &File, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn read_at(&self, file: &dyn ReadAt, offset: u64, buf: &mut [u8]) -> io::Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
@@ -84,7 +82,7 @@ impl Index {
             let here = self.piece_at(at);
             let n = match here {
                 Some((_, piece)) => piece.end - at,
-                // Behind the last record everything is zero.
+                // After the last record everything is zero.
                 None => match self.next_data(at) {
                     next if next > at => next - at,
                     _ => u64::MAX,
@@ -93,7 +91,7 @@ impl Index {
             let n = n.min(left.len() as u64) as usize;
             match here {
                 Some((start, piece)) => {
-                    file.read_exact_at(&mut left[..n], piece.at + (at - start))?;
+                    file.read_at(piece.at + (at - start), &mut left[..n])?;
                 }
                 None => left[..n].fill(0),
             }
@@ -102,8 +100,8 @@ impl Index {
         Ok(())
     }
 
-    /// The first offset from `offset` on that a record has; the raw file's
-    /// length if there is none.
+    /// Returns the first offset from `offset` on that lies in a record; the raw
+    /// file's length if there is none.
     pub(crate) fn next_data(&self, offset: u64) -> u64 {
         if self.piece_at(offset).is_some() {
             return offset;
@@ -120,7 +118,7 @@ impl Index {
     }
 }
 
-/// Inserts a piece; where it overlaps earlier ones, it counts.
+/// Inserts a piece, which overrides earlier pieces where they overlap.
 fn insert(pieces: &mut BTreeMap<u64, Piece>, start: u64, piece: Piece) {
     if let Some((&before, &old)) = pieces.range(..start).next_back()
         && old.end > start
@@ -154,8 +152,8 @@ mod tests {
     use crate::kdump::flattened::FlattenedWriter;
     use proptest::prelude::*;
 
-    fn flattened(records: &[(u64, Vec<u8>)]) -> File {
-        let mut writer = FlattenedWriter::begin(tempfile::tempfile().unwrap()).unwrap();
+    fn flattened(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
+        let mut writer = FlattenedWriter::begin(Vec::new()).unwrap();
         for (offset, bytes) in records {
             writer.write_at(*offset, bytes).unwrap();
         }
@@ -179,7 +177,7 @@ mod tests {
                 raw[start..end].copy_from_slice(bytes);
             }
             let file = flattened(&records);
-            let index = Index::new(&file, file.metadata().unwrap().len()).unwrap();
+            let index = Index::new(&file, ReadAt::len(&file).unwrap()).unwrap();
             prop_assert_eq!(index.raw_len(), raw.len() as u64);
             let mut read = vec![0xa5; raw.len()];
             index.read_at(&file, 0, &mut read).unwrap();
@@ -193,8 +191,8 @@ mod tests {
     #[test]
     fn a_missing_end_and_bad_records_are_errors() {
         let records = [(0, vec![1; 10]), (100, vec![2; 10])];
-        let file = flattened(&records);
-        let len = file.metadata().unwrap().len();
+        let mut file = flattened(&records);
+        let len = ReadAt::len(&file).unwrap();
         for cut in [1, 16, 17, 26, 27, 42] {
             let error = Index::new(&file, len - cut).unwrap_err();
             assert!(
@@ -204,7 +202,7 @@ mod tests {
         }
         for (offset, size) in [(-2, 5), (-1, 5), (5, 0), (5, -1), (i64::MAX, 5)] {
             let header = RecordHeader { offset, len: size };
-            file.write_all_at(&header.to_bytes(), 4096).unwrap();
+            file[4096..][..RecordHeader::SIZE].copy_from_slice(&header.to_bytes());
             let error = Index::new(&file, len).unwrap_err();
             assert!(matches!(error, VmcoreError::Damaged { offset: 4096, .. }));
         }

@@ -1,46 +1,46 @@
-//! A dump's bytes: those of a file, or what a flattened file unfolds to.
+//! The raw form of a dump: the bytes of the input, or what a flattened input
+//! unfolds to.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::sync::Arc;
-
-use rustix::fs::SeekFrom;
 
 use crate::kdump::flattened::FileHeader;
 use crate::read::error::VmcoreError;
 use crate::read::flattened::Index;
+use crate::read::read_at::ReadAt;
 
 /// The raw form of a dump, read by offset.
 #[derive(Debug)]
 pub(crate) struct Input {
-    file: Arc<File>,
-    /// Of the raw form, in bytes.
+    bytes: Arc<dyn ReadAt>,
+    /// Length of the raw form in bytes.
     len: u64,
-    /// Of the file, in bytes.
+    /// Length of the input in bytes.
     stored: u64,
+    /// The records of a flattened input.
     index: Option<Index>,
 }
 
+/// Bytes in which [`Input::skip_hole`] looks for data before it asks for the
+/// rest.
+const NEAR: u64 = 64 << 10;
+
 impl Input {
-    pub(crate) fn open(file: File) -> Result<Self, VmcoreError> {
-        let cannot_read = |source| VmcoreError::Read {
-            offset: 0,
-            len: 0,
-            source,
-        };
-        let meta = file.metadata().map_err(cannot_read)?;
-        if !meta.is_file() {
-            return Err(VmcoreError::Unsupported(
-                "it is not a regular file; write it to one first (guestdump rearrange takes a flattened stream)"
-                    .into(),
-            ));
-        }
+    pub(crate) fn open(bytes: Arc<dyn ReadAt>) -> Result<Self, VmcoreError> {
+        let len = ReadAt::len(&*bytes).map_err(|source| match source.kind() {
+            io::ErrorKind::Unsupported => VmcoreError::Unsupported(source.to_string()),
+            _ => VmcoreError::Read {
+                offset: 0,
+                len: 0,
+                source,
+            },
+        })?;
         let mut input = Self {
-            file: Arc::new(file),
-            len: meta.len(),
-            stored: meta.len(),
+            bytes,
+            len,
+            stored: len,
             index: None,
         };
         let mut head = [0; FileHeader::FIELDS];
@@ -49,7 +49,7 @@ impl Input {
         match FileHeader::decode(&head[..n]) {
             None => {}
             Some(FileHeader::CURRENT) => {
-                let index = Index::new(&input.file, input.len)?;
+                let index = Index::new(&*input.bytes, input.len)?;
                 input.len = index.raw_len();
                 input.index = Some(index);
             }
@@ -62,12 +62,12 @@ impl Input {
         Ok(input)
     }
 
+    /// Length of the raw form in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
 
-    /// Bytes that are really in the file: of a flattened one, not those that
-    /// it unfolds to.
+    /// Bytes that the input really has. A flattened input may unfold to more.
     pub(crate) fn stored(&self) -> u64 {
         self.stored
     }
@@ -76,17 +76,17 @@ impl Input {
         self.index.is_some()
     }
 
-    /// The file itself, unless its bytes have to be unfolded.
-    pub(crate) fn plain_file(&self) -> Option<&Arc<File>> {
-        self.index.is_none().then_some(&self.file)
+    /// The input itself, unless it has to be unfolded.
+    pub(crate) fn plain(&self) -> Option<&Arc<dyn ReadAt>> {
+        self.index.is_none().then_some(&self.bytes)
     }
 
     /// Fills all of `buf`.
     pub(crate) fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), VmcoreError> {
         let result = if self.contains(offset, buf.len() as u64) {
             match &self.index {
-                None => self.file.read_exact_at(buf, offset),
-                Some(index) => index.read_at(&self.file, offset, buf),
+                None => self.bytes.read_at(offset, buf),
+                Some(index) => index.read_at(&*self.bytes, offset, buf),
             }
         } else {
             Err(io::ErrorKind::UnexpectedEof.into())
@@ -98,8 +98,8 @@ impl Input {
         })
     }
 
-    /// Reads `len` bytes, which may not be more than `max`: a sparse or
-    /// flattened file of a few bytes can be of any length.
+    /// Reads `len` bytes, at most `max`. The limit is needed because a sparse
+    /// or flattened file of a few bytes can claim any length.
     pub(crate) fn read_vec(
         &self,
         what: &'static str,
@@ -141,17 +141,31 @@ impl Input {
         offset.checked_add(len).is_some_and(|end| end <= self.len)
     }
 
-    /// The first offset from `offset` on that may be other than zero; the
-    /// length of the dump if there is none.
-    pub(crate) fn next_data(&self, offset: u64) -> u64 {
+    /// Finds the first extent between `offset` and `end` that may contain
+    /// anything but zeroes, as [`ReadAt::next_data`] does.
+    pub(crate) fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
         match &self.index {
-            Some(index) => index.next_data(offset),
-            // A file system that cannot tell has data everywhere.
-            None => match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
-                Ok(data) => data,
-                Err(rustix::io::Errno::NXIO) => self.len,
-                Err(_) => offset,
-            },
+            None => self.bytes.next_data(offset, end),
+            Some(index) => {
+                let start = index.next_data(offset).max(offset);
+                Ok((start < end).then_some(start..end))
+            }
         }
+    }
+
+    /// Returns the first offset from `offset` on that may contain anything but
+    /// zeroes; `end` if there is none before it.
+    pub(crate) fn skip_hole(&self, offset: u64, end: u64) -> u64 {
+        let near = end.min(offset.saturating_add(NEAR));
+        // The end of an extent takes time to find, unless the extent is short.
+        for (from, to) in [(offset, near), (near, end)] {
+            match self.next_data(from, to) {
+                Ok(Some(data)) => return data.start,
+                Ok(None) => {}
+                // A source that cannot tell has data everywhere.
+                Err(_) => return from,
+            }
+        }
+        end
     }
 }

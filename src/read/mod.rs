@@ -1,21 +1,23 @@
-//! Reading dumps: any ELF or kdump file, raw or flattened, and Windows's full
-//! and bitmap dumps, by any writer, as guest memory again. The one decoder: `guestdump info`, `guestdump check`
-//! and the source `vmcore:` are made of it.
+//! Reading dumps as guest memory again, whichever program wrote them.
+//!
+//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, and full and bitmap
+//! dumps of Windows. The commands `guestdump info` and `guestdump check` and
+//! the source `vmcore:` use it too. The dump may lie in a file, in memory or
+//! in any other [`ReadAt`].
 //!
 //! ```
 //! use guestdump::memory::SliceMemory;
-//! use guestdump::sink::FdSink;
 //! use guestdump::read::Vmcore;
+//! use guestdump::sink::BufferSink;
 //! use guestdump::{DumpOptions, Format, GuestMemory, Progress, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let file = tempfile::tempfile()?;
 //! let ram = vec![7; 1 << 20];
 //! let memory = SliceMemory::new([(0, &ram[..])])?;
-//! let mut sink = FdSink::new(file.try_clone()?.into())?;
+//! let mut sink = BufferSink::new();
 //! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
 //!
-//! let vmcore = Vmcore::open(file)?;
+//! let vmcore = Vmcore::open(sink.into_bytes())?;
 //! vmcore.check(&Progress::new())?; // every page can be read
 //! let mut byte = [0];
 //! vmcore.read(0x1234, &mut byte)?;
@@ -25,19 +27,30 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bitmap;
 mod check;
+mod dump;
 pub(crate) mod elf;
-mod elf_sections;
 mod error;
+#[cfg(feature = "file")]
+mod file;
 mod flattened;
 mod input;
 mod kdump;
+mod read_at;
 mod rearrange;
+mod regions;
+mod stored;
 mod vmcore;
 mod windmp;
 
 pub use check::CheckReport;
+pub use dump::Headers;
 pub use error::VmcoreError;
+#[cfg(feature = "file")]
+pub use file::Uncached;
 pub(crate) use input::Input;
+pub use read_at::ReadAt;
 pub use rearrange::{RearrangeError, rearrange};
-pub use vmcore::{Headers, Vmcore};
+pub use regions::{Region, RegionError, RegionMemory};
+pub use vmcore::Vmcore;

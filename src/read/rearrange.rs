@@ -1,5 +1,5 @@
-//! From flattened to raw in one pass over a stream: what `makedumpfile -R`
-//! does.
+//! Rearranging a flattened stream into a raw dump in one pass, as
+//! `makedumpfile -R` does.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read};
@@ -14,32 +14,32 @@ use crate::workers::Progress;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RearrangeError {
-    /// The stream is something else.
+    /// The stream is not in the flattened format.
     #[error("the input is not in makedumpfile's flattened format")]
     NotFlattened,
     /// The sink takes bytes only forward.
     #[error("a dump can only be rearranged into a file that can be written at any position")]
     NeedsPositions,
-    /// A record that no writer writes.
+    /// The stream contains a record that no writer writes.
     #[error("the input is damaged at offset {offset}: {what}")]
     Damaged {
-        /// Where the record begins.
+        /// Offset at which the record begins.
         offset: u64,
-        /// What is wrong.
+        /// Description of the damage.
         what: String,
     },
     /// The stream ends without its end record.
     #[error("the input ends at offset {offset}, before its end record: the dump is incomplete")]
     Truncated {
-        /// Where it ends.
+        /// Offset at which the stream ends.
         offset: u64,
     },
     /// The stream cannot be read.
     #[error("cannot read the input at offset {offset}")]
     Read {
-        /// Where.
+        /// Offset in the stream.
         offset: u64,
-        /// What the reader reported.
+        /// Error of the stream.
         source: io::Error,
     },
     /// The sink failed, or [`Progress::cancel`] was called.
@@ -50,7 +50,7 @@ pub enum RearrangeError {
     Finish(#[source] io::Error),
 }
 
-/// Bytes that are held in memory.
+/// The most bytes that are held in memory.
 const BUFFER: usize = 256 << 10;
 
 /// Writes the raw form of the flattened stream `input` to `sink` and finishes
@@ -128,7 +128,7 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Fills `buf`, and tells how far the stream goes if it cannot.
+    /// Fills `buf`. An error states the offset that the stream reached.
     fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<(), RearrangeError> {
         while !buf.is_empty() {
             match self.input.read(buf) {

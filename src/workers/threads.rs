@@ -30,7 +30,6 @@ pub(crate) struct Threads<'a> {
 
 impl Threads<'_> {
     /// The calling one.
-    #[cfg(feature = "file")]
     pub(crate) const ONE: Threads<'static> = Threads {
         count: 1,
         executor: None,

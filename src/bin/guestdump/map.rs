@@ -6,18 +6,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
+use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
-use guestdump::{CpuState, GuestInfo, Machine};
+use guestdump::read::{ReadAt, Region as InputRegion};
+use guestdump::{CpuState, GuestInfo, GuestMemory, Machine};
 
 use crate::map_file::{self, Region};
 use crate::report::{Failure, Result, chain};
-use crate::source::{Settings, open_file};
+use crate::source::{Settings, open_file, open_input};
 
 /// A guest that lies in files.
-#[derive(Debug)]
 pub(crate) struct RawGuest {
-    pub(crate) memory: FileMemory,
+    pub(crate) memory: Box<dyn GuestMemory>,
     pub(crate) machine: Option<Machine>,
     /// In bytes.
     pub(crate) page_size: Option<u64>,
@@ -42,21 +42,46 @@ impl RawGuest {
     }
 }
 
+/// A process's core file.
+#[derive(Debug)]
+pub(crate) struct CoreFile {
+    core: ProcessCore,
+    /// The input from which a dump reads the guest's memory.
+    memory: Arc<dyn ReadAt>,
+}
+
+impl CoreFile {
+    /// Opens the core `file`. Its headers and a search go through the page
+    /// cache, because they read some pages often; a dump reads `memory`.
+    pub(crate) fn open(file: File, memory: Arc<dyn ReadAt>) -> Result<Self, ProcessCoreError> {
+        let core = ProcessCore::open(file)?;
+        Ok(Self { core, memory })
+    }
+
+    fn extract(&self, blocks: &[RamBlock]) -> Result<Extracted, ProcessCoreError> {
+        let mut found = self.core.extract(blocks)?;
+        for region in &mut found.regions {
+            region.bytes = Arc::clone(&self.memory);
+        }
+        Ok(found)
+    }
+}
+
 /// Where a map's regions lie if it does not name a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Backing<'a> {
     /// In a file with guest RAM.
     Ram(&'a Path),
     /// In a process's core file.
-    Core(&'a ProcessCore),
+    Core(&'a CoreFile),
 }
 
 /// One range of RAM from address 0 on, which is the whole file `ram`.
-pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
+pub(crate) fn flat(ram: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     let memory = FileMemory::flat(open_file(ram)?)
         .map_err(|e| Failure::because(format_args!("cannot use {}", ram.display()), &e))?;
     Ok(RawGuest {
-        memory,
+        memory: Box::new(memory.nocache(settings.nocache)),
         machine: None,
         page_size: None,
         cpus: Vec::new(),
@@ -66,15 +91,14 @@ pub(crate) fn flat(ram: &Path) -> Result<RawGuest> {
 }
 
 /// The guest that QEMU's core file has, if it can be found without a map.
-pub(crate) fn find(
-    core: &ProcessCore,
-    settings: &Settings<'_>,
-) -> Result<RawGuest, ProcessCoreError> {
-    let ram = core.find_qemu_ram(settings.machine, &settings.progress)?;
+pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest, ProcessCoreError> {
+    let ram = core
+        .core
+        .find_qemu_ram(settings.machine, &settings.progress)?;
     let found = core.extract(&ram.blocks)?;
     Ok(RawGuest {
         missing: Some(found.missing.clone()),
-        memory: found.into_memory()?,
+        memory: Box::new(found.into_memory()?),
         machine: Some(ram.machine),
         page_size: None,
         cpus: Vec::new(),
@@ -82,21 +106,21 @@ pub(crate) fn find(
     })
 }
 
-/// The guest that the map file `map` describes. A `machine` counts more than
-/// the map's.
-pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -> Result<RawGuest> {
+/// Loads the guest that the map file `map` describes. The machine in `settings`
+/// overrides the map's.
+pub(crate) fn load(map: &Path, backing: Backing<'_>, settings: &Settings<'_>) -> Result<RawGuest> {
     let bytes = std::fs::read(map)
         .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
     let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
-    let file = map_file::parse(&bytes, machine).map_err(bad)?;
+    let file = map_file::parse(&bytes, settings.machine).map_err(bad)?;
     let folder = map.parent().unwrap_or(Path::new(""));
     let mut files = Files::default();
     let mut found = Extracted::default();
     for (range, region) in file.regions {
         match place(range, &region, backing, folder).map_err(bad)? {
-            Place::File { path, offset } => found.regions.push(FileRegion {
+            Place::File { path, offset } => found.regions.push(InputRegion {
                 range,
-                file: files.open(&path)?,
+                bytes: files.open(&path, settings.nocache)?,
                 offset,
             }),
             Place::Core { core, hva } => {
@@ -109,7 +133,7 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -
     }
     let missing = matches!(backing, Backing::Core(_)).then(|| found.missing.clone());
     Ok(RawGuest {
-        memory: found.into_memory().map_err(|e| bad(chain(&e)))?,
+        memory: Box::new(found.into_memory().map_err(|e| bad(chain(&e)))?),
         machine: file.machine,
         page_size: file.page_size,
         cpus: file.cpus,
@@ -121,7 +145,7 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, machine: Option<Machine>) -
 /// Where a region lies.
 enum Place<'a> {
     File { path: PathBuf, offset: u64 },
-    Core { core: &'a ProcessCore, hva: u64 },
+    Core { core: &'a CoreFile, hva: u64 },
 }
 
 /// Where the region lies; a relative path begins at the map's `folder`.
@@ -155,14 +179,14 @@ fn place<'a>(
 
 /// Files that are open already: regions may share one.
 #[derive(Default)]
-struct Files(HashMap<PathBuf, Arc<File>>);
+struct Files(HashMap<PathBuf, Arc<dyn ReadAt>>);
 
 impl Files {
-    fn open(&mut self, path: &Path) -> Result<Arc<File>> {
+    fn open(&mut self, path: &Path, nocache: bool) -> Result<Arc<dyn ReadAt>> {
         if let Some(file) = self.0.get(path) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(open_file(path)?);
+        let file = open_input(path, nocache)?;
         self.0.insert(path.to_owned(), Arc::clone(&file));
         Ok(file)
     }

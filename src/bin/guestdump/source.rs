@@ -3,17 +3,18 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use guestdump::demo::{self, DemoGuest, WindowsGuest, WindowsKind};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::process_core::{Missing, ProcessCore, ProcessCoreError};
+use guestdump::process_core::{Missing, ProcessCoreError};
 use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
-use guestdump::read::Vmcore;
+use guestdump::read::{ReadAt, Uncached, Vmcore};
 use guestdump::{
     DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Progress, Summary, dump,
 };
 
-use crate::map::{self, Backing, RawGuest};
+use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
 use crate::report::{Failure, Result};
 use crate::signals::Rescue;
@@ -109,17 +110,18 @@ impl Source {
                 .map_err(|e| Failure::because("cannot make the demo guest", &e)),
             SourceName::Raw(path) => {
                 let guest = match settings.map {
-                    Some(map) => map::load(map, Backing::Ram(path), settings.machine)?,
-                    None => map::flat(path)?,
+                    Some(map) => map::load(map, Backing::Ram(path), settings)?,
+                    None => map::flat(path, settings)?,
                 };
                 Ok(Self::raw(guest, settings))
             }
             SourceName::ProcessCore(path) => {
                 let failure =
                     |e: ProcessCoreError| Failure::because(format!("{}", path.display()), &e);
-                let core = ProcessCore::open(open_file(path)?).map_err(failure)?;
+                let input = open_input(path, settings.nocache)?;
+                let core = CoreFile::open(open_file(path)?, input).map_err(failure)?;
                 let guest = match settings.map {
-                    Some(map) => map::load(map, Backing::Core(&core), settings.machine)?,
+                    Some(map) => map::load(map, Backing::Core(&core), settings)?,
                     None => map::find(&core, settings).map_err(failure)?,
                 };
                 Ok(Self::raw(guest, settings))
@@ -148,7 +150,6 @@ impl Source {
     fn raw(mut guest: RawGuest, settings: &Settings<'_>) -> Self {
         guest.machine = settings.machine.or(guest.machine);
         guest.page_size = settings.page_size.or(guest.page_size);
-        guest.memory = guest.memory.nocache(settings.nocache);
         Self::Raw(guest)
     }
 
@@ -202,7 +203,7 @@ impl Source {
         match self {
             Self::Demo(guest) => dump(guest, sink, options),
             Self::DemoWindows(guest) => dump(guest, sink, options),
-            Self::Raw(guest) => dump(&guest.memory, sink, options),
+            Self::Raw(guest) => dump(&*guest.memory, sink, options),
             Self::Vmcore(vmcore, _) => dump(vmcore, sink, options),
             Self::Qemu(guest, _) => guest.dump(sink, options),
         }
@@ -213,7 +214,7 @@ impl Source {
         match self {
             Self::Demo(guest) => guest,
             Self::DemoWindows(guest) => guest,
-            Self::Raw(guest) => &guest.memory,
+            Self::Raw(guest) => &*guest.memory,
             Self::Vmcore(vmcore, _) => vmcore,
             Self::Qemu(guest, _) => &**guest,
         }
@@ -256,6 +257,17 @@ fn not_resumed(name: &str, error: &QemuError) -> Failure {
 pub(crate) fn open_file(path: &Path) -> Result<File> {
     File::open(path)
         .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
+}
+
+/// Opens a file with guest memory; `nocache` keeps it out of the host's page
+/// cache.
+pub(crate) fn open_input(path: &Path, nocache: bool) -> Result<Arc<dyn ReadAt>> {
+    let file = open_file(path)?;
+    Ok(if nocache {
+        Arc::new(Uncached::new(file))
+    } else {
+        Arc::new(file)
+    })
 }
 
 #[cfg(test)]

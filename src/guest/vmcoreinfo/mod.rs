@@ -5,7 +5,6 @@ mod finds;
 mod locate;
 mod scan;
 
-#[cfg(feature = "file")]
 pub(crate) use locate::find_all;
 pub use locate::{Candidate, Located, Origin, VmcoreinfoError, VmcoreinfoSource};
 pub(crate) use locate::{locate, read_note_bytes};

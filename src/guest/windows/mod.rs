@@ -44,7 +44,6 @@
 //! ```
 
 mod context;
-#[cfg(feature = "file")]
 mod decode_context;
 pub(crate) mod discover;
 mod error;
@@ -54,7 +53,6 @@ pub(crate) mod source;
 
 pub(crate) use context::encode as encode_context;
 pub use context::{DebugRegisters, ExtraState, SseState};
-#[cfg(feature = "file")]
 pub(crate) use decode_context::decode_context;
 pub use discover::{SkipReason, SkippedCpu};
 pub(crate) use error::WindowsError;

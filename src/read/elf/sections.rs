@@ -1,19 +1,21 @@
-//! Reading the sections of a dump.
+//! Reading the sections of an ELF dump.
 #![forbid(unsafe_code)]
 
 use crate::elf::{FileHeader, SHT_PROGBITS, SectionHeader};
 use crate::read::Input;
 use crate::write::elf_sections::{MAX_SECTIONS, Section};
 
-/// The most bytes of contents that are read from a dump: sections tell of a few
-/// bytes for each MiB of a guest, and a file may be all holes.
+/// The most bytes of contents that are read from a dump. Sections describe each
+/// MiB of a guest in a few bytes, and a file may consist of holes.
 const MAX_CONTENTS: u64 = 256 << 20;
 
-/// The sections in a dump that can be written again: those with contents of
-/// their writer's own, which are no part of memory (gdb makes a section of
-/// every segment). What does not add up is left out, because a dump is good
-/// without; QEMU's headers may be in the wrong byte order. All contents
-/// together are no longer than the dump, and at most [`MAX_CONTENTS`].
+/// Reads the sections of a dump that can be written again: those with contents
+/// of their writer's own. A section that shows a segment of memory, as gdb
+/// makes them, is omitted.
+///
+/// Damaged sections are omitted too, because the dump is good without them.
+/// QEMU's section headers may be in the wrong byte order. The contents together
+/// are at most as long as the dump, and at most [`MAX_CONTENTS`].
 pub(crate) fn read_sections(input: &Input, header: &FileHeader) -> Vec<Section> {
     let headers = read_headers(input, header).unwrap_or_default();
     let mut left = input.len().min(MAX_CONTENTS);
@@ -47,7 +49,7 @@ fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>
     if header.shoff == 0 || size < SectionHeader::size(header.encoding.class) {
         return None;
     }
-    // One by one: a header may claim to be of 64 KiB.
+    // Headers are read one by one, because a header may claim a size of 64 KiB.
     let mut bytes = vec![0; SectionHeader::size(header.encoding.class)];
     (0..u64::from(header.shnum))
         .map(|n| {

@@ -1,0 +1,138 @@
+//! The interface between [`Vmcore`](crate::read::Vmcore) and each kind of dump.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+
+use crate::abi::{Abi, Encoding, Utsname};
+use crate::arch::Machine;
+use crate::dump::FormatOptions;
+use crate::elf::note::{Notes, VMCOREINFO};
+use crate::elf::{FileHeader, ProgramHeader};
+use crate::guest::GuestInfo;
+use crate::kdump::{MainHeader, SubHeader};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::read::{CheckReport, Input, VmcoreError};
+use crate::vmcoreinfo::Vmcoreinfo;
+use crate::windmp::{BitmapHeader, Header};
+use crate::workers::Progress;
+
+/// The kind of a dump, with its decoded headers.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Headers<'a> {
+    /// An ELF core.
+    Elf {
+        /// The ELF header.
+        header: &'a FileHeader,
+        /// All program headers.
+        program_headers: &'a [ProgramHeader],
+    },
+    /// A kdump-compressed dump.
+    Kdump {
+        /// The guest's ABI, which decides the layout of the headers.
+        abi: Abi,
+        /// The main header.
+        main: &'a MainHeader,
+        /// The sub header; fields newer than the header's version are 0.
+        sub: &'a SubHeader,
+    },
+    /// A Windows dump.
+    WinDmp {
+        /// The header.
+        header: &'a Header,
+        /// The header of a bitmap dump's bitmap.
+        bitmap: Option<&'a BitmapHeader>,
+    },
+}
+
+/// A dump of one kind, with its headers decoded.
+///
+/// Each kind states in its own folder what its headers contain, how its memory
+/// is read and checked, and what its headers mean for a dump that is written
+/// from it.
+pub(crate) trait Dump: fmt::Debug + Send + Sync {
+    /// The decoded headers.
+    fn headers(&self) -> Headers<'_>;
+
+    /// Whether the dump does not say that it is incomplete.
+    fn is_complete(&self) -> bool;
+
+    /// Word size and byte order of headers and notes.
+    fn encoding(&self) -> Encoding;
+
+    /// The guest's architecture, if this crate knows it.
+    fn machine(&self) -> Option<Machine>;
+
+    /// The guest's page size in bytes, if the dump states it.
+    fn page_size(&self) -> Option<u64>;
+
+    /// The page size in bytes with which [`pages`](Self::pages) counts.
+    fn counted_page_size(&self) -> u64 {
+        self.page_size().unwrap_or(MIN_PAGE_SIZE)
+    }
+
+    /// The number of pages in the dump.
+    fn pages(&self) -> u64;
+
+    /// The notes as the dump contains them.
+    fn note_bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    /// Offset in the dump of the first byte of the notes.
+    fn note_offset(&self) -> u64 {
+        0
+    }
+
+    /// VMCOREINFO outside the notes.
+    fn vmcoreinfo_bytes(&self) -> &[u8] {
+        &[]
+    }
+
+    /// The guest's `uname`, if a header contains it.
+    fn utsname(&self) -> Option<Utsname> {
+        None
+    }
+
+    /// Adds to `guest`, and to the options of the `format` that is written, what
+    /// only this kind of dump states.
+    fn add_to(&self, input: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo;
+
+    /// Guest memory in ascending order, without overlap.
+    fn ranges(&self) -> Vec<MemoryRange>;
+
+    /// Fills `buf` from the guest-physical address `gpa` on.
+    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()>;
+
+    /// The first pages of `range` that may contain anything but zeroes.
+    fn next_populated(
+        &self,
+        _input: &Input,
+        range: MemoryRange,
+    ) -> io::Result<Option<MemoryRange>> {
+        Ok(Some(range))
+    }
+
+    /// Reads everything but the notes, and adds it to `report`.
+    fn check(
+        &self,
+        input: &Input,
+        report: &mut CheckReport,
+        progress: &Progress,
+    ) -> Result<(), VmcoreError>;
+
+    /// The notes one by one.
+    fn notes(&self) -> Notes<'_> {
+        Notes::new(self.note_bytes(), self.encoding().order)
+    }
+
+    /// VMCOREINFO, from its note or from outside the notes.
+    fn vmcoreinfo(&self) -> Option<Vmcoreinfo> {
+        self.notes()
+            .flatten()
+            .find(|(_, note)| note.is(VMCOREINFO, 0))
+            .and_then(|(_, note)| Vmcoreinfo::parse(note.desc).ok())
+            .or_else(|| Vmcoreinfo::parse(self.vmcoreinfo_bytes()).ok())
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading a Windows dump of type 1, 5 or 6, whichever program wrote it.
+#![forbid(unsafe_code)]
+
+mod runs;
+
+use std::io;
+
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::arch::Machine;
+use crate::dump::FormatOptions;
+use crate::guest::GuestInfo;
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
+use crate::guest::windows::{HeaderSource, decode_context};
+use crate::memory::MemoryRange;
+use crate::read::dump::{Dump, Headers};
+use crate::read::stored::StoredMemory;
+use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
+use crate::read::{CheckReport, Input, VmcoreError};
+use crate::windmp::{
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL, Header,
+    PAGE_SIZE, SIGNATURE,
+};
+use crate::workers::Progress;
+
+/// A decoded Windows dump.
+#[derive(Debug)]
+pub(crate) struct WinDmp {
+    header: Header,
+    /// The header of a bitmap dump's bitmap.
+    bitmap: Option<BitmapHeader>,
+    complete: bool,
+    memory: StoredMemory,
+}
+
+impl WinDmp {
+    /// Decodes the headers and the bitmap; `None` if this is no Windows dump.
+    pub(crate) fn open(input: &Input) -> Result<Option<Self>, VmcoreError> {
+        let mut begin = [0; 8];
+        if !input.contains(0, begin.len() as u64) {
+            return Ok(None);
+        }
+        input.read_at(0, &mut begin)?;
+        let (signature, valid_dump) = begin.split_at(SIGNATURE.len());
+        let Some(class) = Header::class_of(valid_dump) else {
+            return Ok(None);
+        };
+        let complete = signature == SIGNATURE;
+        // A dump that is not finished has zeroes instead of its signature.
+        if !complete && signature != [0; 4] {
+            return Ok(None);
+        }
+        let size = Header::size(class) as u64;
+        let mut bytes = input.read_vec("the header", 0, size, size)?;
+        bytes[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
+        let header =
+            Header::decode(&bytes).map_err(|error| VmcoreError::damaged(0, error.to_string()))?;
+        if header.machine_image_type() != header.expected_machine() {
+            if !complete {
+                return Ok(None);
+            }
+            let found = header.machine_image_type();
+            return Err(VmcoreError::Unsupported(format!(
+                "it is a Windows dump of machine type {found:#x}"
+            )));
+        }
+        let (memory, bitmap) = match header.dump_type() {
+            DUMP_TYPE_FULL => (runs_of_header(&header)?, None),
+            DUMP_TYPE_BITMAP_FULL | DUMP_TYPE_BITMAP_KERNEL => {
+                let (memory, bitmap) = runs_of_bitmap(input, size)?;
+                (memory, Some(bitmap))
+            }
+            other => {
+                return Err(VmcoreError::Unsupported(format!(
+                    "it is a Windows dump of type {other}"
+                )));
+            }
+        };
+        Ok(Some(Self {
+            header,
+            bitmap,
+            complete,
+            memory,
+        }))
+    }
+}
+
+impl Dump for WinDmp {
+    fn headers(&self) -> Headers<'_> {
+        Headers::WinDmp {
+            header: &self.header,
+            bitmap: self.bitmap.as_ref(),
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding {
+            class: self.header.class(),
+            order: ByteOrder::Little,
+        }
+    }
+
+    fn machine(&self) -> Option<Machine> {
+        Some(match self.header.class() {
+            Class::Bits32 => Machine::I386,
+            Class::Bits64 => Machine::X86_64,
+        })
+    }
+
+    fn page_size(&self) -> Option<u64> {
+        Some(PAGE_SIZE)
+    }
+
+    fn pages(&self) -> u64 {
+        self.memory.size() / PAGE_SIZE
+    }
+
+    fn add_to(&self, _: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo {
+        let guest = guest.vmcoreinfo(VmcoreinfoSource::None);
+        if let FormatOptions::Windows(options) = format {
+            // A Windows dump keeps the header's context as it is.
+            let header = HeaderSource::Given(self.header.as_bytes().to_vec());
+            *options = options.clone().header(header);
+            guest
+        } else {
+            guest.cpus(decode_context(&self.header))
+        }
+    }
+
+    fn ranges(&self) -> Vec<MemoryRange> {
+        self.memory.ranges().collect()
+    }
+
+    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.memory.read(input, gpa, buf)
+    }
+
+    fn next_populated(&self, input: &Input, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        self.memory.next_populated(input, range)
+    }
+
+    fn check(
+        &self,
+        input: &Input,
+        report: &mut CheckReport,
+        progress: &Progress,
+    ) -> Result<(), VmcoreError> {
+        input.require("the pages", self.memory.offset(), self.memory.size())?;
+        self.memory.check(input, PAGE_SIZE, report, progress)
+    }
+}
