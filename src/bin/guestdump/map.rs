@@ -10,9 +10,10 @@ use guestdump::memory::{FileMemory, FileRegion, MemoryRange};
 use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::{CpuState, GuestInfo, Machine};
 
+use crate::input_file::open_file;
 use crate::map_file::{self, Region};
 use crate::report::{Failure, Result, chain};
-use crate::source::{Settings, open_file};
+use crate::settings::Settings;
 
 /// A guest that lies in files.
 #[derive(Debug)]
