@@ -385,9 +385,10 @@ fn read_headers(input: &Input, head: &[u8]) -> Result<DumpHeaders, VmcoreError> 
 /// architecture, and does not say which it is.
 fn first_frame(main: &MainHeader, sub: &SubHeader) -> u64 {
     let machine = Utsname::text(&main.utsname.machine).parse();
-    match machine.is_ok_and(Machine::frames_from_phys_base) {
-        true => sub.phys_base / u64::from(main.block_size),
-        false => 0,
+    if machine.is_ok_and(Machine::frames_from_phys_base) {
+        sub.phys_base / u64::from(main.block_size)
+    } else {
+        0
     }
 }
 
