@@ -7,7 +7,7 @@
 //! `arch/x86/include/asm/page_32.h`.
 #![forbid(unsafe_code)]
 
-pub use crate::arch::x86::{DescriptorTable, Segment};
+pub use crate::arch::segment::{DescriptorTable, Segment};
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::json::json_struct;

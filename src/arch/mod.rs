@@ -27,8 +27,10 @@ pub mod ppc64;
 mod prstatus;
 pub mod riscv;
 pub mod s390x;
+mod segment;
 mod x86;
 pub mod x86_64;
+mod x86_64_registers;
 
 use std::fmt;
 

@@ -10,11 +10,12 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::U64;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-pub use crate::arch::x86::{DescriptorTable, Segment, SegmentAttributes, decode_qemu_state};
+pub use crate::arch::segment::{DescriptorTable, Segment, SegmentAttributes};
+pub use crate::arch::x86::decode_qemu_state;
+pub use crate::arch::x86_64_registers::Registers;
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
-use crate::arch::json::json_struct;
 use crate::arch::prstatus;
 use crate::arch::prstatus::{CpuNotes, encode_prstatus, prstatus_size};
 use crate::arch::x86::encode_qemu_note;
@@ -45,65 +46,6 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
-
-json_struct! {
-    /// A virtual CPU's registers. All default to 0.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-    #[allow(missing_docs)] // The names are the architecture's.
-    pub struct Registers {
-        pub rax: u64,
-        pub rbx: u64,
-        pub rcx: u64,
-        pub rdx: u64,
-        pub rsi: u64,
-        pub rdi: u64,
-        pub rsp: u64,
-        pub rbp: u64,
-        pub r8: u64,
-        pub r9: u64,
-        pub r10: u64,
-        pub r11: u64,
-        pub r12: u64,
-        pub r13: u64,
-        pub r14: u64,
-        pub r15: u64,
-        pub rip: u64,
-        pub rflags: u64,
-        pub cs: Segment,
-        pub ds: Segment,
-        pub es: Segment,
-        pub fs: Segment,
-        pub gs: Segment,
-        pub ss: Segment,
-        pub ldt: Segment,
-        pub tr: Segment,
-        pub gdt: DescriptorTable,
-        pub idt: DescriptorTable,
-        pub cr0: u64,
-        /// Reserved by the architecture; QEMU keeps a slot for it.
-        pub cr1: u64,
-        pub cr2: u64,
-        pub cr3: u64,
-        pub cr4: u64,
-        /// MSR `KERNEL_GS_BASE` (0xc0000102).
-        pub kernel_gs_base: u64,
-    }
-}
-
-impl Registers {
-    pub(super) fn program_counter(&self) -> u64 {
-        self.rip
-    }
-
-    pub(super) fn stack_pointer(&self) -> u64 {
-        self.rsp
-    }
-
-    /// `NT_PRSTATUS` alone does not have cr3.
-    pub(super) fn page_table_root(&self) -> Option<u64> {
-        (self.cr3 != 0).then_some(self.cr3)
-    }
-}
 
 /// `struct user_regs_struct`.
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -2,7 +2,7 @@
 //! All of it follows from the guest-physical address.
 #![forbid(unsafe_code)]
 
-use crate::demo::PageKind;
+use crate::demo::page_kind::PageKind;
 
 /// Memory is populated in extents of so many bytes.
 pub(super) const EXTENT: u64 = 1 << 20;
@@ -69,7 +69,7 @@ fn table(seed: u64, out: &mut [u8]) {
         match n >> 61 {
             0..2 => 0,
             2..4 => n & 0xff,
-            _ => crate::demo::kernel::PAGE_OFFSET | (n & 0x0fff_ffc0),
+            _ => crate::demo::layout::PAGE_OFFSET | (n & 0x0fff_ffc0),
         }
     });
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment};
-use crate::demo::kernel::{IDT, INIT_TOP_PGT, PAGE_OFFSET, code, image_vaddr, per_cpu, stack_top};
+use crate::demo::layout::{IDT, INIT_TOP_PGT, PAGE_OFFSET, code, image_vaddr, per_cpu, stack_top};
 
 /// Bytes of each stack that are in use.
 const STACK_USED: u64 = 0x80;

@@ -1,71 +1,22 @@
-//! The guest's kernel: what lies where, and its structures in memory.
+//! The guest's kernel: its structures in memory.
 //!
-//! Sources: Linux `Documentation/arch/x86/x86_64/mm.rst` for the virtual
-//! memory map; Intel SDM volume 3, chapter 5, for page tables; Linux
+//! Sources: Intel SDM volume 3, chapter 5, for page tables; Linux
 //! `include/linux/mmzone.h` for `mem_section`.
 #![forbid(unsafe_code)]
 
 use zerocopy::IntoBytes;
 
 use crate::abi::Utsname;
-use crate::demo::{MIN_PAGE_SIZE, PAGE, PageKind, cpu, vmcoreinfo};
-use crate::memory::MemoryRange;
-
-/// Virtual address of all RAM: the direct map.
-pub(super) const PAGE_OFFSET: u64 = 0xffff_8880_0000_0000;
-/// Virtual address of the `struct page` array.
-const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
-/// `__START_KERNEL_map`.
-const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
-/// How far KASLR has moved the kernel's virtual addresses, in bytes.
-pub(super) const KERNEL_OFFSET: u64 = 0x1a00_0000;
-/// Virtual address of the kernel's image: the usual one, moved by KASLR.
-const IMAGE_VADDR: u64 = START_KERNEL_MAP + 0x100_0000 + KERNEL_OFFSET;
-/// Physical less virtual address of the image, counted from
-/// [`START_KERNEL_MAP`]. KASLR makes it negative as often as positive.
-pub(super) const PHYS_BASE: i64 = (START_KERNEL_MAP + TEXT).wrapping_sub(IMAGE_VADDR) as i64;
-
-pub(super) const CPUS: usize = 2;
-/// Memory in `mem_section` comes in sections of so many bytes, as a power
-/// of 2.
-pub(super) const SECTION_SIZE_BITS: u64 = 27;
-/// Physical addresses are below this power of 2.
-pub(super) const MAX_PHYSMEM_BITS: u64 = 46;
-/// `sizeof(struct mem_section)`.
-pub(super) const SECTION_ENTRY: u64 = 16;
-/// `struct mem_section`s in a page, which `mem_section` points to.
-const SECTIONS_PER_ROOT: u64 = MIN_PAGE_SIZE / SECTION_ENTRY;
-/// Pointers in `mem_section`.
-pub(super) const SECTION_ROOTS: u64 =
-    1 << (MAX_PHYSMEM_BITS - SECTION_SIZE_BITS - SECTIONS_PER_ROOT.ilog2() as u64);
-
-// Guest-physical addresses. The image is mapped from `TEXT` to `IMAGE_END`.
-const TEXT: u64 = 0x20_0000;
-const TEXT_END: u64 = DATA;
-const DATA: u64 = 0x40_0000;
-pub(super) const INIT_TOP_PGT: u64 = DATA;
-const LEVEL3_KERNEL_PGT: u64 = DATA + 0x1000;
-const LEVEL2_KERNEL_PGT: u64 = DATA + 0x2000;
-const LINUX_BANNER: u64 = DATA + 0x3000;
-pub(super) const INIT_UTS_NS: u64 = DATA + 0x4880;
-pub(super) const NODE_ONLINE_MAP: u64 = DATA + 0x4c00;
-pub(super) const MEM_SECTION: u64 = DATA + 0x5000;
-/// Page tables of levels 3, 2 and 1 of the `struct page` array, and the one
-/// page to which they map all of it.
-const VMEMMAP_TABLES: u64 = MEM_SECTION + SECTION_ROOTS * 8;
-const STRUCT_PAGES: u64 = VMEMMAP_TABLES + 3 * 0x1000;
-const VMCOREINFO_DATA: u64 = STRUCT_PAGES + 0x1000;
-pub(super) const VMCOREINFO_NOTE: u64 = VMCOREINFO_DATA + 0x1000;
-pub(super) const IDT: u64 = VMCOREINFO_NOTE + 0x2000;
-const PER_CPU: u64 = IDT + 0x1000;
-const STACKS: u64 = PER_CPU + CPUS as u64 * 0x1000;
-const STACK_SIZE: u64 = 0x4000;
-const DATA_END: u64 = STACKS + CPUS as u64 * STACK_SIZE;
-const IMAGE_END: u64 = 0x60_0000;
-/// What the kernel allocated as it booted: level-3 page tables of the direct
-/// map, then pages of `struct mem_section`. How many depends on the guest's
-/// size.
-const BOOT_TABLES: u64 = IMAGE_END;
+use crate::demo::layout::{
+    BOOT_TABLES, CPUS, DATA, DATA_END, IDT, IMAGE_END, IMAGE_VADDR, INIT_TOP_PGT, INIT_UTS_NS,
+    LEVEL2_KERNEL_PGT, LEVEL3_KERNEL_PGT, LINUX_BANNER, MEM_SECTION, NODE_ONLINE_MAP, PAGE,
+    PAGE_OFFSET, RELEASE, SECTION_ENTRY, SECTION_SIZE_BITS, SECTIONS_PER_ROOT, STRUCT_PAGES, TEXT,
+    TEXT_END, UTS_NAME_OFFSET, VERSION, VMCOREINFO_DATA, VMCOREINFO_NOTE, VMEMMAP, VMEMMAP_TABLES,
+    per_cpu,
+};
+use crate::demo::page_kind::PageKind;
+use crate::demo::{cpu, vmcoreinfo};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 
 // Page table entries.
 const PRESENT: u64 = 1;
@@ -73,9 +24,6 @@ const TABLE: u64 = PRESENT | 0x62;
 const LARGE_PAGE: u64 = PRESENT | 0xe2;
 const GLOBAL: u64 = 0x100;
 
-/// Offset of `name` in `init_uts_ns`, in bytes. Newer kernels have it at 0;
-/// here it is where it was before 5.11, so that nobody can forget to add it.
-pub(super) const UTS_NAME_OFFSET: u64 = 4;
 /// `struct page`s in a page: they have 64 bytes each.
 const STRUCT_PAGES_IN_PAGE: usize = 64;
 /// A `struct page` of the kernel's own: no flags, `_mapcount` -1 for not
@@ -83,29 +31,6 @@ const STRUCT_PAGES_IN_PAGE: usize = 64;
 const STRUCT_PAGE: [u64; 8] = [0, 0, 0, 0, 0, 0, 0x1_ffff_ffff, 0];
 /// Present, with a `struct page` array, online, from boot.
 const SECTION_FLAGS: u64 = 0xf;
-
-pub(super) const RELEASE: &str = "6.1.0-guestdump-demo";
-const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC Demo (2026-11-21)";
-
-/// Virtual address of the image's byte at the guest-physical address `gpa`.
-pub(super) const fn image_vaddr(gpa: u64) -> u64 {
-    gpa - TEXT + IMAGE_VADDR
-}
-
-/// Virtual address of the code `offset` bytes behind `_stext`.
-pub(super) const fn code(offset: u64) -> u64 {
-    IMAGE_VADDR + offset
-}
-
-/// Guest-physical address of a CPU's own data, a page.
-pub(super) const fn per_cpu(cpu: usize) -> u64 {
-    PER_CPU + cpu as u64 * MIN_PAGE_SIZE
-}
-
-/// Guest-physical address behind a CPU's stack.
-pub(super) const fn stack_top(cpu: usize) -> u64 {
-    STACKS + (cpu as u64 + 1) * STACK_SIZE
-}
 
 pub(super) fn utsname() -> Utsname {
     Utsname {

@@ -28,6 +28,8 @@
 mod content;
 mod cpu;
 mod kernel;
+mod layout;
+mod page_kind;
 mod vmcoreinfo;
 mod windows;
 
@@ -37,7 +39,9 @@ use crate::abi::Utsname;
 use crate::arch::x86_64::Registers;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, find_range, not_ram};
 use kernel::Kernel;
+use layout::PAGE;
 
+pub use page_kind::PageKind;
 pub use windows::{WindowsGuest, WindowsKind};
 
 /// RAM of a guest that nobody asked a size of, in bytes.
@@ -47,8 +51,6 @@ pub const MIN_SIZE: u64 = 16 << 20;
 /// The most RAM of a guest, in bytes: its kernel has 46-bit physical
 /// addresses, and RAM has to end well below.
 pub const MAX_SIZE: u64 = 32 << 40;
-
-const PAGE: usize = MIN_PAGE_SIZE as usize;
 
 /// A PC's hole for video memory and BIOS.
 const VGA_HOLE: (u64, u64) = (0xa_0000, 0x10_0000);
@@ -81,25 +83,6 @@ pub enum DemoError {
         /// The most that it can have, in bytes.
         max: u64,
     },
-}
-
-/// What a page of the guest holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PageKind {
-    /// Zeroes that the host has never backed: no part of what
-    /// [`GuestMemory::next_populated`] finds.
-    Unpopulated,
-    /// Zeroes in populated memory.
-    Zero,
-    /// Lines of words and numbers, like a log.
-    Text,
-    /// 64-bit words: pointers, small numbers, zeroes.
-    Table,
-    /// Random bytes, which do not compress.
-    Random,
-    /// A structure of the kernel; not all zeroes.
-    Kernel,
 }
 
 /// The synthetic guest.
@@ -139,7 +122,7 @@ impl DemoGuest {
     /// The registers of the guest's two CPUs, which idle in the kernel.
     #[must_use]
     pub fn cpus(&self) -> Vec<Registers> {
-        (0..kernel::CPUS).map(cpu::registers).collect()
+        (0..layout::CPUS).map(cpu::registers).collect()
     }
 
     /// Guest-physical address and size in bytes of the kernel's ELF note
@@ -147,7 +130,7 @@ impl DemoGuest {
     /// zeroes follow the note.
     #[must_use]
     pub const fn vmcoreinfo_note(&self) -> (u64, u64) {
-        (kernel::VMCOREINFO_NOTE, vmcoreinfo::NOTE_SIZE as u64)
+        (layout::VMCOREINFO_NOTE, vmcoreinfo::NOTE_SIZE as u64)
     }
 
     /// What the guest has written to QEMU's vmcoreinfo device: `struct

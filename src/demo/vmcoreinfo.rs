@@ -6,13 +6,13 @@
 #![forbid(unsafe_code)]
 
 use crate::abi::ByteOrder;
-use crate::demo::MIN_PAGE_SIZE;
-use crate::demo::kernel::{
+use crate::demo::layout::{
     INIT_TOP_PGT, INIT_UTS_NS, KERNEL_OFFSET, MAX_PHYSMEM_BITS, MEM_SECTION, NODE_ONLINE_MAP,
     PAGE_OFFSET, PHYS_BASE, RELEASE, SECTION_ENTRY, SECTION_ROOTS, SECTION_SIZE_BITS,
     UTS_NAME_OFFSET, VMCOREINFO_NOTE, code, image_vaddr,
 };
 use crate::elf::note::{self, Note};
+use crate::memory::MIN_PAGE_SIZE;
 
 /// Size of the note's buffer in bytes: two note headers, the padded name,
 /// and a page of text.

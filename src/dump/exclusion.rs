@@ -1,41 +1,14 @@
-//! What a dump level leaves out of a dump.
+//! The exclusion of pages by a dump level.
 
 use super::Refusal;
 use super::error::Result;
-use super::format_options::PageFilter;
+use super::page_filter::{OnUnknownKernel, PageFilter};
 use crate::fault::error_chain;
 use crate::guest::linux::{DumpLevel, ExcludedPages, Exclusion, Kernel, KernelError};
 use crate::guest::reader::Guest;
 use crate::selection::{FrameRun, FrameSet, Selection};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Workers;
-
-/// What a dump with a [`DumpLevel`] does about a guest whose kernel does not
-/// say what its pages are used for: it has no VMCOREINFO, runs no Linux, or
-/// its memory map is damaged or of an unknown kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum OnUnknownKernel {
-    /// The dump is refused, with [`Refusal::DumpLevel`].
-    #[default]
-    Fail,
-    /// All pages are dumped, and the summary says why.
-    DumpAll,
-}
-
-impl OnUnknownKernel {
-    /// All of them.
-    pub const ALL: [Self; 2] = [Self::Fail, Self::DumpAll];
-
-    /// The name, as the command spells it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fail => "fail",
-            Self::DumpAll => "dump-all",
-        }
-    }
-}
 
 /// What a dump with a [`DumpLevel`] left out.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! The options that only one kind of format has.
 #![forbid(unsafe_code)]
 
-use super::{Format, OnUnknownKernel};
+use super::Format;
+use super::page_filter::{OnUnknownKernel, PageFilter};
 use crate::codec::Engine;
 use crate::guest::linux::DumpLevel;
 use crate::guest::paging::Budget;
@@ -24,14 +25,6 @@ pub enum FormatOptions {
     Kdump(KdumpOptions),
     /// A Windows dump.
     Windows(WinDmpOptions),
-}
-
-/// The pages that a dump excludes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub(crate) struct PageFilter {
-    pub(crate) level: DumpLevel,
-    pub(crate) on_unknown_kernel: OnUnknownKernel,
 }
 
 /// Options of an ELF dump.

@@ -7,6 +7,7 @@ mod format;
 mod format_options;
 mod job;
 mod options;
+mod page_filter;
 mod plan;
 mod refusal;
 mod summary;
@@ -16,13 +17,14 @@ use std::time::Instant;
 
 pub use dumper::{Busy, Dumper};
 pub use error::{Error, Result};
-pub use exclusion::{ExclusionSummary, OnUnknownKernel};
+pub use exclusion::ExclusionSummary;
 pub use format::{Format, UnknownFormat};
 pub use format_options::{ElfOptions, FormatOptions, KdumpOptions, NotInFormat, WinDmpOptions};
 #[cfg(feature = "qapi")]
 pub(crate) use job::dump_work;
 pub use job::{DumpJob, DumpStatus};
 pub use options::DumpOptions;
+pub use page_filter::OnUnknownKernel;
 pub use refusal::Refusal;
 pub use summary::{PagingSummary, Summary};
 

@@ -22,7 +22,7 @@ use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads, Workers};
 use crate::write::elf::{ElfContents, ElfWriter};
-use crate::write::kdump::{KdumpContents, KdumpWriter};
+use crate::write::kdump::{Completion, KdumpContents, KdumpWriter};
 use crate::write::notes::{MAX_NOTES, NoteSegment};
 use crate::write::windmp::{PlanError, WinDmpPlan, WinDmpRequest};
 use crate::write::{TooHigh, elf_sections};
@@ -210,14 +210,17 @@ impl Plan {
             selection: &self.selection,
             notes: &self.notes,
             facts: &self.facts,
-            container: options.container,
+            completion: Completion::new(
+                options.container,
+                options.keep_partial,
+                output.unreadable.may_leave_out(),
+            ),
             engine: options.engine,
             machine,
             level: self
                 .excluded
                 .as_ref()
                 .map_or(DumpLevel::NONE, |excluded| excluded.level),
-            keep_partial: options.keep_partial,
         })
         .map_err(|e| self.too_high(e))?;
         let progress = self.start(output.workers);

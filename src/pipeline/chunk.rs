@@ -1,9 +1,9 @@
 //! Pieces of guest memory of a size that is good to read and write at once.
 
-use std::io;
-
+use super::part::Part;
+use super::run_rest::{Beginning, RunRest};
 use crate::fault::Fault;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
+use crate::memory::GuestMemory;
 use crate::selection::{FrameRun, Selection};
 
 /// Bytes of guest memory in a chunk, of whose pages any is populated. Chunks
@@ -27,78 +27,29 @@ pub(crate) struct Chunk {
     pub(crate) first_page: u64,
 }
 
-/// A piece of one run of page frames, whole pages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) range: MemoryRange,
-    /// Whether anything in it may be populated. If not, it is zeroes.
-    pub(crate) populated: bool,
-    /// What is known to be populated. Before it in `range` nothing is; behind
-    /// it, up to the end of the guest's page, something may be.
-    known: Option<MemoryRange>,
-}
-
-impl Part {
-    /// The bytes in place, if the memory can give them.
-    pub(crate) fn in_place<'m>(&self, memory: &'m dyn GuestMemory) -> Option<&'m [u8]> {
-        memory.as_slice(self.known.filter(|known| *known == self.range)?)
-    }
-
-    /// The part in pieces of `size` bytes, whole pages, and what is left over.
-    pub(crate) fn pieces(self, size: u64) -> impl Iterator<Item = Self> {
-        let mut rest = Some(self.range);
-        std::iter::from_fn(move || {
-            let (range, behind) = rest?.split_at(size);
-            rest = behind;
-            Some(Self {
-                range,
-                known: self.known.and_then(|known| known.intersection(&range)),
-                ..self
-            })
-        })
-    }
-
-    /// Reads what is populated into `buf`, which has the size of the range;
-    /// the rest becomes zeroes.
-    pub(crate) fn read(&self, memory: &dyn GuestMemory, buf: &mut [u8]) -> Result<(), Fault> {
-        let start = self.range.start();
-        let known = self.known.map_or(start..start, |k| k.start()..k.end());
-        let (before, rest) = buf.split_at_mut((known.start - start) as usize);
-        let (inside, behind) = rest.split_at_mut((known.end - known.start) as usize);
-        before.fill(0);
-        let result = match inside {
-            [] => Ok(()),
-            inside => memory.read(known.start, inside),
+impl Chunk {
+    /// How many of `len` bytes, which are all populated or all not, go into this
+    /// chunk as its next part.
+    fn room_for(&self, len: u64, populated: bool) -> u64 {
+        let is_long = !populated && self.size == 0 && len >= CHUNK_SIZE;
+        let room = if is_long {
+            LONGEST.min(len - len % CHUNK_SIZE)
+        } else {
+            CHUNK_SIZE - self.size
         };
-        result
-            .and_then(|()| match behind {
-                [] => Ok(()),
-                behind => read_populated(memory, self.range, known.end, behind),
-            })
-            .map_err(|source| self.read_error(memory, source))
+        room.min(len)
     }
 
-    /// The error for a part that cannot be read, of the first page that
-    /// cannot, if that can be told.
-    fn read_error(&self, memory: &dyn GuestMemory, source: io::Error) -> Fault {
-        let mut page = [0; MIN_PAGE_SIZE as usize];
-        let starts = (self.range.start()..self.range.end()).step_by(page.len());
-        for gpa in starts {
-            let here = MemoryRange::of_frames(gpa / MIN_PAGE_SIZE, 1, MIN_PAGE_SIZE);
-            if let Err(source) = read_populated(memory, here, gpa, &mut page) {
-                let len = MIN_PAGE_SIZE;
-                return Fault::Read { gpa, len, source };
-            }
+    fn push(&mut self, part: Part) {
+        self.size += part.range.size();
+        if part.populated {
+            self.populated += part.range.size();
         }
-        Fault::Read {
-            gpa: self.range.start(),
-            len: self.range.size(),
-            source,
-        }
+        self.parts.push(part);
     }
 }
 
-/// What becomes of pages that a dump level leaves out.
+/// The treatment of pages that a dump level excludes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeftOut {
     /// They are in no chunk.
@@ -108,33 +59,22 @@ pub(crate) enum LeftOut {
 }
 
 /// All chunks of a dump, in order.
-///
-/// The memory is asked for its extents in one pass over each run: on tmpfs
-/// the answer can take as long as the extent is large.
 pub(crate) struct Chunks<'a> {
     memory: &'a dyn GuestMemory,
     selection: &'a Selection,
     left_out: LeftOut,
     runs: std::slice::Iter<'a, FrameRun>,
-    /// What is left of the present run.
-    rest: Option<MemoryRange>,
-    ahead: Ahead,
-    /// Whether the pages of the present run up to this address are left out.
-    same: Option<(bool, u64)>,
+    position: Position,
     next_page: u64,
 }
 
-/// What is known of `Chunks::rest`.
+/// Where the next part of a chunk begins.
 #[derive(Debug, Clone, Copy)]
-enum Ahead {
-    NotAsked,
-    /// The first populated extent, and the guest's pages that it touches.
-    Extent {
-        known: MemoryRange,
-        pages: MemoryRange,
-    },
-    /// There is no populated extent.
-    Nothing,
+enum Position {
+    /// At the beginning of the next run, if there is one.
+    BetweenRuns,
+    /// Inside a run.
+    InRun(RunRest),
 }
 
 impl<'a> Chunks<'a> {
@@ -148,9 +88,7 @@ impl<'a> Chunks<'a> {
             selection,
             left_out,
             runs: selection.wanted.iter(),
-            rest: None,
-            ahead: Ahead::NotAsked,
-            same: None,
+            position: Position::BetweenRuns,
             next_page: 0,
         }
     }
@@ -165,11 +103,7 @@ impl<'a> Chunks<'a> {
             let Some(part) = self.next_part(&chunk)? else {
                 break;
             };
-            chunk.size += part.range.size();
-            if part.populated {
-                chunk.populated += part.range.size();
-            }
-            chunk.parts.push(part);
+            chunk.push(part);
         }
         self.next_page += chunk.size / self.selection.page_size;
         Ok((chunk.size > 0).then_some(chunk))
@@ -177,24 +111,14 @@ impl<'a> Chunks<'a> {
 
     /// The next part, no longer than `chunk` has room.
     fn next_part(&mut self, chunk: &Chunk) -> Result<Option<Part>, Fault> {
-        let Some((rest, left_out, same_until)) = self.next_rest() else {
+        let Some(mut rest) = self.next_rest() else {
             return Ok(None);
         };
-        let (end, known) = match left_out {
-            true => (same_until, None),
-            false => {
-                let (end, known) = self.look_ahead(rest)?;
-                (end.min(same_until), known)
-            }
-        };
+        let Beginning { end, known } = rest.beginning(self.memory, self.selection)?;
         let populated = known.is_some();
-        let len = end - rest.start();
-        let max = match populated || chunk.size > 0 || len < CHUNK_SIZE {
-            true => CHUNK_SIZE - chunk.size,
-            false => LONGEST.min(len - len % CHUNK_SIZE),
-        };
-        let (range, rest) = rest.split_at(max.min(len));
-        self.go_on(rest);
+        let len = chunk.room_for(end - rest.range.start(), populated);
+        let (range, after) = rest.range.split_at(len);
+        self.position = Position::at(rest.advanced_to(after, self.selection));
         Ok(Some(Part {
             range,
             populated,
@@ -202,82 +126,35 @@ impl<'a> Chunks<'a> {
         }))
     }
 
-    /// What is left of the present run, or the next one; whether its first
-    /// page is left out of the dump, and the end of the pages of which the
-    /// same is true.
-    fn next_rest(&mut self) -> Option<(MemoryRange, bool, u64)> {
-        let page_size = self.selection.page_size;
+    /// The rest of the present run, or the next run. Excluded pages at its
+    /// beginning are skipped if they are in no chunk. `None` after the last run.
+    fn next_rest(&mut self) -> Option<RunRest> {
         loop {
-            let rest = match self.rest {
-                Some(rest) => rest,
-                None => self.runs.next()?.range(page_size),
+            let rest = match self.position {
+                Position::InRun(rest) => rest,
+                Position::BetweenRuns => RunRest::of_run(self.runs.next()?, self.selection),
             };
-            let (left_out, until) = *self.same.get_or_insert_with(|| {
-                let (start, end) = (rest.start() / page_size, rest.end() / page_size);
-                let (left_out, until) = self.selection.left_out.next_change(start, end);
-                (left_out, until * page_size)
-            });
-            if !left_out || self.left_out == LeftOut::Zeroes {
-                return Some((rest, left_out, until));
+            if !rest.begins_excluded() || self.left_out == LeftOut::Zeroes {
+                return Some(rest);
             }
-            self.go_on(rest.starting_at(until));
+            self.position = Position::at(rest.after_excluded(self.selection));
         }
     }
+}
 
-    /// What is left of the present run is `rest`.
-    fn go_on(&mut self, rest: Option<MemoryRange>) {
-        self.rest = rest;
-        self.same = self
-            .same
-            .filter(|(_, until)| rest.is_some_and(|rest| rest.start() < *until));
-        let still_known = match (rest, self.ahead) {
-            (None, _) => false,
-            (Some(rest), Ahead::Extent { pages, .. }) => rest.start() < pages.end(),
-            (Some(_), Ahead::NotAsked | Ahead::Nothing) => true,
-        };
-        if !still_known {
-            self.ahead = Ahead::NotAsked;
-        }
-    }
-
-    /// Up to where the beginning of `rest` is populated, and what is known to
-    /// be so; `None` if it is not populated.
-    fn look_ahead(&mut self, rest: MemoryRange) -> Result<(u64, Option<MemoryRange>), Fault> {
-        if let Ahead::NotAsked = self.ahead {
-            self.ahead = self.ask(rest)?;
-        }
-        Ok(match self.ahead {
-            Ahead::Extent { pages, .. } if pages.start() > rest.start() => (pages.start(), None),
-            Ahead::Extent { known, pages } => (pages.end(), Some(known)),
-            Ahead::NotAsked | Ahead::Nothing => (rest.end(), None),
-        })
-    }
-
-    fn ask(&self, rest: MemoryRange) -> Result<Ahead, Fault> {
-        let failed = |source| Fault::Read {
-            gpa: rest.start(),
-            len: rest.size(),
-            source,
-        };
-        let Some(found) = self.memory.next_populated(rest).map_err(failed)? else {
-            return Ok(Ahead::Nothing);
-        };
-        // Taking it for nothing would turn memory into zeroes.
-        let known = found.intersection(&rest).ok_or_else(|| {
-            failed(io::Error::other(format!(
-                "the memory names the populated extent {found}, which is not in {rest}"
-            )))
-        })?;
-        // Extents are made of the host's pages, the dump of the guest's.
-        let pages = known.expand_to(self.selection.page_size, &rest);
-        Ok(Ahead::Extent { known, pages })
+impl Position {
+    fn at(rest: Option<RunRest>) -> Self {
+        rest.map_or(Self::BetweenRuns, Self::InRun)
     }
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io;
+
     use super::*;
+    use crate::memory::MemoryRange;
     use crate::selection::FrameSet;
 
     /// Populated in three places.

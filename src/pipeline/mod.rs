@@ -8,6 +8,8 @@
 
 mod chunk;
 mod engine;
+mod part;
+mod run_rest;
 
 pub(crate) use chunk::{CHUNK_SIZE, Chunk, Chunks, LONGEST, LeftOut};
 pub(crate) use engine::{Encoder, Written, run};

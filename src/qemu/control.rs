@@ -171,10 +171,10 @@ impl Control {
         }
         self.qmp.execute("cont", json!({}))?;
         let after = self.status()?;
-        match after.running {
-            true => Ok(true),
-            false => Err(QemuError::NotResumed { status: after.name }),
+        if !after.running {
+            return Err(QemuError::NotResumed { status: after.name });
         }
+        Ok(true)
     }
 
     /// What happened to the guest since it was stopped with the status

@@ -3,7 +3,7 @@
 //! Source: the output of `info mtree -f` and `gpa2hva` of QEMU 7.2 and 10.0.
 
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
-use crate::qemu::Include;
+use crate::qemu::include::Include;
 
 /// A piece of guest memory that lies in one memory region of QEMU's.
 #[derive(Debug, Clone, PartialEq, Eq)]

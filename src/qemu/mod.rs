@@ -33,6 +33,7 @@ mod control;
 mod crash;
 mod error;
 mod flat_view;
+mod include;
 mod memory;
 mod process;
 mod qmp;
@@ -56,6 +57,7 @@ use crate::workers::Progress;
 
 pub use control::{Interference, Resumer, Standstill};
 pub use error::QemuError;
+pub use include::Include;
 
 use control::Control;
 use flat_view::{Piece, host_address, pieces};
@@ -65,16 +67,6 @@ use qmp::{Qmp, answer};
 
 /// The name under which QEMU knows the file for the notes.
 const NOTES_FD: &str = "guestdump-notes";
-
-/// What belongs into a dump besides RAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Include {
-    /// Firmware and the ROMs of devices. makedumpfile cannot filter a dump
-    /// of a small x86 guest that has them.
-    pub rom: bool,
-    /// Video memory, and what other memory devices have on their board.
-    pub vram: bool,
-}
 
 /// How to dump a guest under QEMU.
 #[derive(Debug, Clone, Default)]

@@ -196,11 +196,14 @@ impl<'a> ElfWriter<'a> {
             + self.contents.selection.wanted_pages() * self.contents.selection.page_size
     }
 
-    /// What section header 0 says of the number of program headers.
+    /// The number of program headers in section header 0: 0 if it fits into the
+    /// file header.
     fn real_phnum(&self) -> u32 {
-        match self.contents.header_count() >= usize::from(PN_XNUM) {
-            true => self.contents.header_count() as u32,
-            false => 0,
+        let count = self.contents.header_count();
+        if count >= usize::from(PN_XNUM) {
+            count as u32
+        } else {
+            0
         }
     }
 

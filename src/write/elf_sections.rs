@@ -220,8 +220,8 @@ fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>, W
         Class::Bits32 => u64::from(u32::MAX),
         Class::Bits64 => i64::MAX as u64,
     };
-    match end <= limit {
-        true => Ok(bytes),
-        false => Err(failed(io::ErrorKind::FileTooLarge.into())),
+    if end > limit {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
     }
+    Ok(bytes)
 }

@@ -8,10 +8,12 @@ use guestdump::codec::Engine;
 use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{Format, Machine, OnReadError};
 
+use crate::choice::by_name;
 use crate::exclude::ExcludeArgs;
 use crate::number::parse_size;
 use crate::report::{Failure, Result, print};
 use crate::source::SourceName;
+use crate::usage_error;
 
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
@@ -146,8 +148,8 @@ pub(crate) struct DumpArgs {
     pub(crate) windows_damaged: bool,
     /// When guest memory cannot be read: fail, write zeroes for it, or leave
     /// the page out (kdump formats, and win-dmp-bitmap to a file)
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = ReadErrors::Fail)]
-    pub(crate) on_read_error: ReadErrors,
+    #[arg(long, value_name = "WHAT", value_parser = by_name(&OnReadError::ALL, OnReadError::name), default_value = OnReadError::Fail.name())]
+    pub(crate) on_read_error: OnReadError,
     /// When the dump fails or is stopped, keep what there is, under the
     /// target's name, as a dump that says that it is incomplete; kdump-raw
     /// formats only
@@ -186,24 +188,6 @@ impl From<FileOptions> for FileSinkOptions {
 pub(crate) enum Included {
     Rom,
     Vram,
-}
-
-/// What to do about memory that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ReadErrors {
-    Fail,
-    Zero,
-    Skip,
-}
-
-impl From<ReadErrors> for OnReadError {
-    fn from(what: ReadErrors) -> Self {
-        match what {
-            ReadErrors::Fail => Self::Fail,
-            ReadErrors::Zero => Self::Zero,
-            ReadErrors::Skip => Self::Skip,
-        }
-    }
 }
 
 /// When there is a progress bar.
@@ -305,22 +289,6 @@ pub(crate) fn parse() -> Result<Option<Command>> {
                 "name a command: dump, info, check, dmesg, rearrange, qmp-resume or formats; see guestdump --help",
             ))
         }
-        _ => Err(Failure::usage(one_line(&error.to_string()))),
+        _ => Err(Failure::usage(usage_error::describe(&error))),
     }
-}
-
-/// clap's message without the usage that follows it.
-fn one_line(message: &str) -> String {
-    let mut line = String::new();
-    for part in message.lines().map(str::trim) {
-        if part.starts_with("Usage:") || part.starts_with("For more information") {
-            break;
-        }
-        match part.strip_prefix("tip: ") {
-            Some(tip) => line.extend(["; ", tip]),
-            None if part.is_empty() || line.is_empty() => line.push_str(part),
-            None => line.extend([" ", part]),
-        }
-    }
-    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }

@@ -6,9 +6,9 @@ use guestdump::read::{CheckReport, Vmcore, VmcoreError};
 use serde::Serialize;
 
 use crate::args::FileArgs;
+use crate::input_file::open_file;
 use crate::report::{Failure, Result, chain, escape, print, print_json};
 use crate::signals::Watch;
-use crate::source::open_file;
 
 #[derive(Debug, Default, Serialize)]
 struct Verdict {

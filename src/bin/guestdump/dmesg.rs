@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::args::DmesgArgs;
 use crate::dump_cmd::read_vmcoreinfo;
 use crate::report::{Failure, Result, print, print_json};
+use crate::settings::Settings;
 use crate::signals::Watch;
-use crate::source::{Settings, Source};
+use crate::source::Source;
 
 #[derive(Debug, Serialize)]
 struct Entry {
@@ -113,10 +114,12 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
     } else {
         let mut text = String::new();
         for record in &log.records {
-            match args.caller {
-                true => text.push_str(&record.with_caller().to_string()),
-                false => text.push_str(&record.to_string()),
-            }
+            let line = if args.caller {
+                record.with_caller().to_string()
+            } else {
+                record.to_string()
+            };
+            text.push_str(&line);
             text.push('\n');
         }
         print(&text)?;

@@ -18,8 +18,9 @@ use crate::args::{DumpArgs, Included};
 use crate::missing;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
+use crate::settings::Settings;
 use crate::signals::Watch;
-use crate::source::{Settings, Source, SourceName};
+use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
 use crate::target;
 
@@ -100,7 +101,7 @@ fn write(
     let mut options = source
         .options(format)?
         .threads(args.threads.into())
-        .on_read_error(args.on_read_error.into())
+        .on_read_error(args.on_read_error)
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);

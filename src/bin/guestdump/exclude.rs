@@ -5,6 +5,8 @@ use guestdump::guest::linux::{DumpLevel, ExcludedPages};
 use guestdump::{ExclusionSummary, FormatOptions, NotInFormat, OnUnknownKernel};
 use serde::Serialize;
 
+use crate::choice::by_name;
+
 /// Which pages are left out.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ExcludeArgs {
@@ -19,8 +21,8 @@ pub(crate) struct ExcludeArgs {
     exclude: Vec<Excluded>,
     /// When the guest's kernel does not say what its pages are used for: fail,
     /// or dump all pages
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = UnknownKernel::Fail)]
-    on_unknown_kernel: UnknownKernel,
+    #[arg(long, value_name = "WHAT", value_parser = by_name(&OnUnknownKernel::ALL, OnUnknownKernel::name), default_value = OnUnknownKernel::Fail.name())]
+    on_unknown_kernel: OnUnknownKernel,
 }
 
 /// A kind of pages.
@@ -36,12 +38,6 @@ enum Excluded {
     Free,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum UnknownKernel {
-    Fail,
-    DumpAll,
-}
-
 impl ExcludeArgs {
     fn level(&self) -> DumpLevel {
         let named = self.exclude.iter().map(|what| match what {
@@ -55,11 +51,7 @@ impl ExcludeArgs {
     }
 
     pub(crate) fn apply(&self, format: FormatOptions) -> Result<FormatOptions, NotInFormat> {
-        let policy = match self.on_unknown_kernel {
-            UnknownKernel::Fail => OnUnknownKernel::Fail,
-            UnknownKernel::DumpAll => OnUnknownKernel::DumpAll,
-        };
-        format.dump_level(self.level(), policy)
+        format.dump_level(self.level(), self.on_unknown_kernel)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use guestdump::abi::number::Number;
 
-use crate::info::{Cpu, HeaderEntry, Info, VmcoreinfoEntry};
+use crate::info_entry::{Cpu, HeaderEntry, Info, VmcoreinfoEntry};
 use crate::report::{cut, escape, human};
 
 /// Most lines of a list; `--json` has all.

@@ -2,12 +2,15 @@
 
 mod args;
 mod check;
+mod choice;
 mod dmesg;
 mod dump_cmd;
 mod exclude;
 mod formats;
 mod info;
+mod info_entry;
 mod info_text;
+mod input_file;
 mod map;
 mod map_file;
 mod missing;
@@ -16,10 +19,12 @@ mod progress;
 mod qmp_resume;
 mod rearrange;
 mod report;
+mod settings;
 mod signals;
 mod source;
 mod summary;
 mod target;
+mod usage_error;
 
 use std::process::ExitCode;
 

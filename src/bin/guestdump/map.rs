@@ -11,9 +11,10 @@ use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError,
 use guestdump::read::{ReadAt, Region as InputRegion};
 use guestdump::{CpuState, GuestInfo, GuestMemory, Machine};
 
+use crate::input_file::{open_file, open_input};
 use crate::map_file::{self, Region};
 use crate::report::{Failure, Result, chain};
-use crate::source::{Settings, open_file, open_input};
+use crate::settings::Settings;
 
 /// A guest that lies in files.
 pub(crate) struct RawGuest {

@@ -8,9 +8,7 @@ use crate::report::{Failure, Result, note};
 pub(crate) fn run(args: &SocketArgs) -> Result<()> {
     let name = args.socket.display();
     let resumed = resume_abandoned(&args.socket).map_err(|e| Failure::because(&name, &e))?;
-    note(&match resumed {
-        true => format!("{name}: the guest runs again"),
-        false => format!("{name}: the guest runs already"),
-    });
+    let how = if resumed { "again" } else { "already" };
+    note(&format!("{name}: the guest runs {how}"));
     Ok(())
 }

@@ -11,9 +11,9 @@ use guestdump::{Error, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::RearrangeArgs;
+use crate::input_file::open_file;
 use crate::report::{Failure, Result, human, note};
 use crate::signals::Watch;
-use crate::source::open_file;
 use crate::target;
 
 /// How often a wait for input looks whether it was cancelled.

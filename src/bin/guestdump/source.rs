@@ -1,22 +1,20 @@
 //! Where guest memory comes from, by name.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use guestdump::demo::{self, DemoGuest, WindowsGuest, WindowsKind};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::process_core::{Missing, ProcessCoreError};
-use guestdump::qemu::{Include, QemuError, QemuGuest, QemuOptions, Standstill};
-use guestdump::read::{ReadAt, Uncached, Vmcore};
-use guestdump::{
-    DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Progress, Summary, dump,
-};
+use guestdump::qemu::{QemuError, QemuGuest, QemuOptions, Standstill};
+use guestdump::read::Vmcore;
+use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Summary, dump};
 
+use crate::input_file::{open_file, open_input};
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
 use crate::report::{Failure, Result};
+use crate::settings::Settings;
 use crate::signals::Rescue;
 
 /// The name of a source.
@@ -49,9 +47,10 @@ impl FromStr for SourceName {
     fn from_str(s: &str) -> Result<Self, String> {
         let (name, rest) = s.split_once(':').unwrap_or((s, ""));
         if let Some((name, kind)) = DEMO_WINDOWS.into_iter().find(|(n, _)| *n == name) {
-            let size = match s == name {
-                true => demo::DEFAULT_SIZE,
-                false => parse_size(rest)?,
+            let size = if s == name {
+                demo::DEFAULT_SIZE
+            } else {
+                parse_size(rest)?
             };
             return Ok(Self::DemoWindows(kind, size));
         }
@@ -70,22 +69,6 @@ impl FromStr for SourceName {
     }
 }
 
-/// What the command line says about a source.
-#[derive(Debug)]
-pub(crate) struct Settings<'a> {
-    /// Of files with guest RAM and of core files, as the next two.
-    pub(crate) map: Option<&'a Path>,
-    pub(crate) machine: Option<Machine>,
-    /// In bytes.
-    pub(crate) page_size: Option<u64>,
-    /// Of a running QEMU.
-    pub(crate) include: Include,
-    /// Whether files with guest RAM are left out of the page cache.
-    pub(crate) nocache: bool,
-    /// The dump's.
-    pub(crate) progress: Progress,
-}
-
 /// A guest that can be dumped.
 pub(crate) enum Source {
     Demo(DemoGuest),
@@ -98,8 +81,7 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Opens the source. The command line's `settings` count more than the
-    /// map's.
+    /// Opens the source. The command line's `settings` override the map's.
     pub(crate) fn open(name: &SourceName, settings: &Settings<'_>) -> Result<Self> {
         match name {
             SourceName::Demo(size) => DemoGuest::new(*size)
@@ -251,23 +233,6 @@ fn not_resumed(name: &str, error: &QemuError) -> Failure {
         format_args!("{name}: the guest may stand still, resume it with guestdump qmp-resume"),
         error,
     )
-}
-
-/// Opens a file to read from.
-pub(crate) fn open_file(path: &Path) -> Result<File> {
-    File::open(path)
-        .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
-}
-
-/// Opens a file with guest memory; `nocache` keeps it out of the host's page
-/// cache.
-pub(crate) fn open_input(path: &Path, nocache: bool) -> Result<Arc<dyn ReadAt>> {
-    let file = open_file(path)?;
-    Ok(if nocache {
-        Arc::new(Uncached::new(file))
-    } else {
-        Arc::new(file)
-    })
 }
 
 #[cfg(test)]

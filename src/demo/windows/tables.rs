@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::demo::PAGE;
+use crate::demo::layout::PAGE;
 use crate::demo::windows::kind::WindowsKind;
 use crate::memory::MIN_PAGE_SIZE;
 

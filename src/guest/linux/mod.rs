@@ -53,11 +53,15 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod error;
 mod kernel;
 mod log;
 mod pages;
+mod reader;
 mod vmemmap;
+mod vmemmap_list;
 
-pub use kernel::{Kernel, KernelError};
+pub use error::KernelError;
+pub use kernel::Kernel;
 pub use log::{Caller, Log, LogRecord};
 pub use pages::{DumpLevel, ExcludedPages, Exclusion};

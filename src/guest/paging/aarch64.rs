@@ -7,8 +7,8 @@
 //! where it puts them in a kernel for 52-bit addresses on a CPU without:
 //! `offset_ttbr1` in `arch/arm64/include/asm/assembler.h`.
 
+use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
-use crate::guest::paging::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The page tables of an AArch64 CPU at EL1 and EL0.
@@ -85,7 +85,7 @@ impl Aarch64 {
     }
 
     /// The kernel's tree first.
-    pub(super) fn trees(&self) -> Vec<Tree> {
+    pub(super) fn trees(&self) -> Vec<Tree<Descriptors>> {
         let granule = |shift| self.tcr >> shift & 3;
         // TG0 and TG1 number the sizes differently.
         let high_page_shift = match granule(TG1_SHIFT) {
@@ -129,7 +129,7 @@ impl Aarch64 {
         page_shift: u32,
         size_shift: u32,
         upper_bits: UpperBits,
-    ) -> Option<Tree> {
+    ) -> Option<Tree<Descriptors>> {
         let address_bits = 64 - (self.tcr >> size_shift & 0x3f) as u32;
         let lpa2 = self.tcr & DS != 0 && page_shift != 16;
         let most = if lpa2 || page_shift == 16 { 52 } else { 48 };
@@ -145,11 +145,11 @@ impl Aarch64 {
         };
         Some(Tree {
             root: Table::whole(root),
-            levels: Tree::levels(address_bits, page_shift, page_shift - 3),
+            levels: Level::of_tree(address_bits, page_shift, page_shift - 3),
             entry_size: 8,
             order: self.order,
             upper_bits,
-            format: Format::Aarch64(Descriptors { page_shift, lpa2 }),
+            format: Descriptors { page_shift, lpa2 },
         })
     }
 }

@@ -1,10 +1,15 @@
 //! Which page tables a guest has, from what a dump knows of it.
 
+use super::aarch64::Aarch64;
+use super::address_space::AddressSpace;
+use super::error::PagingError;
+use super::physical::ReadPhysical;
+use super::ppc64::Ppc64Radix;
+use super::riscv::Riscv;
+use super::s390x::S390x;
+use super::x86::{X86, X86Mode};
 use crate::arch::{CpuState, Machine, s390x};
 use crate::elf::note::Notes;
-use crate::guest::paging::{
-    Aarch64, AddressSpace, PagingError, Ppc64Radix, ReadPhysical, Riscv, S390x, X86, X86Mode,
-};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The address space of each CPU, by `cpus` or by the CPU notes among
@@ -171,6 +176,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::io;
 
+    use super::super::format::Format;
+    use super::super::tree::Tree;
     use super::*;
     use crate::abi::ByteOrder;
     use crate::arch::{aarch64, i386, riscv, x86_64};
@@ -214,7 +221,7 @@ mod tests {
             let space = of_kernel(Machine::Aarch64, &info(&text), &nothing);
             space.unwrap().trees()
         };
-        let shape = |trees: Vec<crate::guest::paging::walk::Tree>| {
+        let shape = |trees: Vec<Tree<Format>>| {
             assert_eq!(trees.len(), 1);
             let tree = &trees[0];
             let bits = tree.levels[0].shift + tree.levels[0].bits;

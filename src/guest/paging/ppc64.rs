@@ -10,8 +10,8 @@
 //! The hash MMU has no tree: where such a kernel has its memory is not found
 //! by walking (`linux/vmemmap.rs`).
 
+use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
-use crate::guest::paging::walk::{Entry, Format, Level, Table, Tree, UpperBits};
 
 /// The radix tree of a 64-bit PowerPC kernel: quadrant 3, whose addresses
 /// begin with the bits 11.
@@ -52,7 +52,7 @@ const TWO_MEGABYTES: Level = Level { shift: 21, bits: 9 };
 
 impl Ppc64Radix {
     /// `None` for a page size that no kernel has.
-    pub(super) fn tree(&self) -> Option<Tree> {
+    pub(super) fn tree(&self) -> Option<Tree<Entries>> {
         let page_shift = match self.page_size {
             0x1000 => 12,
             0x1_0000 => 16,
@@ -68,7 +68,7 @@ impl Ppc64Radix {
             entry_size: 8,
             order: ByteOrder::Big,
             upper_bits: UpperBits::Value(KERNEL),
-            format: Format::Ppc64(Entries { page_shift }),
+            format: Entries { page_shift },
         })
     }
 }
@@ -81,9 +81,10 @@ impl Entries {
         }
         if entry & LEAF != 0 {
             // No CPU has pages of the root's size.
-            return match shift < ROOT.shift {
-                true => Entry::Page(entry & RPN & u64::MAX << shift),
-                false => Entry::Absent,
+            return if shift < ROOT.shift {
+                Entry::Page(entry & RPN & u64::MAX << shift)
+            } else {
+                Entry::Absent
             };
         }
         let next = match shift {
@@ -92,9 +93,10 @@ impl Entries {
             _ => TWO_MEGABYTES.shift - self.page_shift,
         };
         // Another size is not one of Linux's tables.
-        match entry & NLS == u64::from(next) {
-            true => Entry::Table(Table::whole(entry & NLB)),
-            false => Entry::Absent,
+        if entry & NLS == u64::from(next) {
+            Entry::Table(Table::whole(entry & NLB))
+        } else {
+            Entry::Absent
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 
-use crate::guest::paging::ReadPhysical;
+use super::physical::ReadPhysical;
 
 /// More than a walk needs in any architecture, and little to search.
 const PAGES: usize = 8;

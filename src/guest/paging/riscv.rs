@@ -5,8 +5,8 @@
 //! and Svpbmt. What Linux says about its tables:
 //! `arch/riscv/kernel/vmcore_info.c`.
 
+use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
-use crate::guest::paging::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The page tables of a RISC-V hart.
@@ -64,15 +64,15 @@ impl Riscv {
     }
 
     /// `None` if paging is off, or of an unknown kind.
-    pub(super) fn tree(&self) -> Option<Tree> {
+    pub(super) fn tree(&self) -> Option<Tree<Mode>> {
         match *self {
             Self::Bits32 { satp } => (satp >> 31 == 1).then(|| Tree {
                 root: Table::whole(u64::from(satp & 0x003f_ffff) << 12),
-                levels: Tree::levels(32, 12, 10),
+                levels: Level::of_tree(32, 12, 10),
                 entry_size: 4,
                 order: ByteOrder::Little,
                 upper_bits: UpperBits::Zeroes,
-                format: Format::Riscv(Mode::Sv32),
+                format: Mode::Sv32,
             }),
             Self::Bits64 { satp } => {
                 let address_bits = match satp >> 60 {
@@ -83,11 +83,11 @@ impl Riscv {
                 };
                 Some(Tree {
                     root: Table::whole((satp & 0xfff_ffff_ffff) << 12),
-                    levels: Tree::levels(address_bits, 12, 9),
+                    levels: Level::of_tree(address_bits, 12, 9),
                     entry_size: 8,
                     order: ByteOrder::Little,
                     upper_bits: UpperBits::SignExtension,
-                    format: Format::Riscv(Mode::Wide),
+                    format: Mode::Wide,
                 })
             }
         }

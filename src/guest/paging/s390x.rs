@@ -9,9 +9,9 @@
 //! The addresses that come out are real ones; the two pages of each CPU that
 //! its prefix register exchanges are not exchanged.
 
+use super::physical::ReadPhysical;
+use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
-use crate::guest::paging::ReadPhysical;
-use crate::guest::paging::walk::{Entry, Format, Level, Table, Tree, UpperBits};
 
 /// The page tables of a z/Architecture CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl S390x {
         })
     }
 
-    pub(super) fn tree(&self) -> Option<Tree> {
+    pub(super) fn tree(&self) -> Option<Tree<()>> {
         if self.asce & ASCE_REAL_SPACE != 0 {
             return None;
         }
@@ -87,7 +87,7 @@ impl S390x {
             entry_size: 8,
             order: ByteOrder::Big,
             upper_bits: UpperBits::Zeroes,
-            format: Format::S390x,
+            format: (),
         })
     }
 }

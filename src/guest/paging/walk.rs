@@ -1,13 +1,13 @@
-//! The walk down a tree of page tables.
+//! The walk through trees of page tables, which lists all mappings.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use crate::abi::ByteOrder;
+use super::address_space::AddressSpace;
+use super::format::Format;
+use super::physical::ReadPhysical;
+use super::tree::{Entry, Table, Tree};
 use crate::fault::Fault;
-use crate::guest::paging::{
-    AddressSpace, ReadPhysical, TranslateError, aarch64, ppc64, riscv, s390x, x86,
-};
 use crate::memory::MemoryRange;
 use crate::workers::Progress;
 
@@ -79,177 +79,6 @@ impl Mappings {
     }
 }
 
-/// What an entry of a page table says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Entry {
-    Absent,
-    /// The next table.
-    Table(Table),
-    /// Guest-physical address of a page, of the size of the entry's level.
-    Page(u64),
-}
-
-/// A table of a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Table {
-    /// Guest-physical address that its first entry has or would have.
-    pub(super) gpa: u64,
-    /// The quarters of it that there are: the first and the last one. Only
-    /// z/Architecture has tables that are not whole.
-    pub(super) quarters: (u8, u8),
-}
-
-impl Table {
-    /// All of a table.
-    pub(super) const fn whole(gpa: u64) -> Self {
-        Self {
-            gpa,
-            quarters: (0, 3),
-        }
-    }
-
-    /// The entries that there are, of a table of `level`.
-    fn indexes(self, level: Level) -> Range<usize> {
-        let (first, last) = self.quarters;
-        let entries = 1usize << level.bits;
-        let start = entries * usize::from(first) / 4;
-        start..(entries * (usize::from(last) + 1) / 4).max(start)
-    }
-
-    /// Guest-physical address of the entry `index`.
-    fn entry(self, index: usize, entry_size: usize) -> u64 {
-        // What would lie behind the last address is no RAM either.
-        self.gpa.saturating_add((index * entry_size) as u64)
-    }
-}
-
-/// What the entries of a tree's tables mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    X86(x86::X86Mode),
-    Aarch64(aarch64::Descriptors),
-    Riscv(riscv::Mode),
-    S390x,
-    Ppc64(ppc64::Entries),
-}
-
-impl Format {
-    /// The meaning of `entry` in a table of `level`, for `vaddr`.
-    fn decode(&self, entry: u64, level: Level, vaddr: u64) -> Entry {
-        match self {
-            Self::X86(mode) => x86::decode(*mode, entry, level.shift),
-            Self::Aarch64(descriptors) => descriptors.decode(entry, level.shift),
-            Self::Riscv(mode) => riscv::decode(*mode, entry, level.shift, vaddr),
-            Self::S390x => s390x::decode(entry, level.shift),
-            Self::Ppc64(entries) => entries.decode(entry, level.shift),
-        }
-    }
-}
-
-/// Which bits of a virtual address are the index into a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Level {
-    /// The lowest of them.
-    pub(super) shift: u32,
-    /// How many.
-    pub(super) bits: u32,
-}
-
-/// A tree of page tables.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tree {
-    /// The first table.
-    pub(super) root: Table,
-    /// The tables' levels, the root's first.
-    pub(super) levels: Vec<Level>,
-    /// Bytes of an entry, 4 or 8.
-    pub(super) entry_size: usize,
-    /// Byte order of entries.
-    pub(super) order: ByteOrder,
-    pub(super) upper_bits: UpperBits,
-    pub(super) format: Format,
-}
-
-/// The bits of a virtual address above those that the tables translate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum UpperBits {
-    Zeroes,
-    Ones,
-    /// Copies of the highest bit that is translated.
-    SignExtension,
-    /// These.
-    Value(u64),
-}
-
-impl Tree {
-    /// The levels of a tree that translates `address_bits` bits with pages
-    /// of 2 to the power of `page_shift` bytes and tables of 2 to the power
-    /// of `table_bits` entries; the root's table may be smaller.
-    pub(super) fn levels(address_bits: u32, page_shift: u32, table_bits: u32) -> Vec<Level> {
-        let mut levels: Vec<Level> = (page_shift..address_bits)
-            .step_by(table_bits as usize)
-            .map(|shift| Level {
-                shift,
-                bits: table_bits.min(address_bits - shift),
-            })
-            .collect();
-        levels.reverse();
-        levels
-    }
-
-    /// `vaddr`, whose upper bits are 0, as the CPU has it.
-    fn complete(&self, vaddr: u64) -> u64 {
-        let root = self.levels[0];
-        let address_bits = root.shift + root.bits;
-        let above = u64::MAX.checked_shl(address_bits).unwrap_or(0);
-        let sign = vaddr >> (address_bits - 1) & 1;
-        let upper = match self.upper_bits {
-            UpperBits::Zeroes => 0,
-            UpperBits::Ones => above,
-            UpperBits::SignExtension => above & 0u64.wrapping_sub(sign),
-            UpperBits::Value(upper) => upper,
-        };
-        vaddr & !above | upper
-    }
-
-    /// The entry that these bytes are.
-    fn entry(&self, bytes: &[u8]) -> u64 {
-        self.order.number(bytes)
-    }
-
-    pub(super) fn contains(&self, vaddr: u64) -> bool {
-        self.complete(vaddr) == vaddr
-    }
-
-    pub(super) fn translate(
-        &self,
-        read: &ReadPhysical<'_>,
-        vaddr: u64,
-    ) -> Result<(u64, u64), TranslateError> {
-        let mut table = self.root;
-        for level in &self.levels {
-            let index = (vaddr >> level.shift & ((1 << level.bits) - 1)) as usize;
-            if !table.indexes(*level).contains(&index) {
-                break;
-            }
-            let gpa = table.entry(index, self.entry_size);
-            let mut bytes = [0; 8];
-            let bytes = &mut bytes[..self.entry_size];
-            read(gpa, bytes).map_err(|source| TranslateError::Table { vaddr, gpa, source })?;
-            match self.format.decode(self.entry(bytes), *level, vaddr) {
-                Entry::Absent => break,
-                Entry::Table(next) => table = next,
-                Entry::Page(gpa) => {
-                    let size = 1 << level.shift;
-                    let offset = vaddr & (size - 1);
-                    return Ok((gpa | offset, size - offset));
-                }
-            }
-        }
-        Err(TranslateError::NotMapped { vaddr })
-    }
-}
-
 /// Everything that `spaces` map, as far as it is in `ram`, which ascends.
 /// Address spaces with the same tables are walked once.
 ///
@@ -277,7 +106,7 @@ pub fn mappings(
         walked: HashSet::new(),
         found: Mappings::default(),
     };
-    let mut trees: Vec<Tree> = Vec::new();
+    let mut trees: Vec<Tree<Format>> = Vec::new();
     for tree in spaces.iter().flat_map(AddressSpace::trees) {
         if !trees.contains(&tree) {
             walk.tree(&tree)?;
@@ -335,13 +164,19 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn tree(&mut self, tree: &Tree) -> Result<(), Fault> {
+    fn tree(&mut self, tree: &Tree<Format>) -> Result<(), Fault> {
         self.visits.clear();
         self.table(tree, 0, tree.root, 0)
     }
 
     /// Walks `table`, whose first entry is for `vaddr`.
-    fn table(&mut self, tree: &Tree, depth: usize, table: Table, vaddr: u64) -> Result<(), Fault> {
+    fn table(
+        &mut self,
+        tree: &Tree<Format>,
+        depth: usize,
+        table: Table,
+        vaddr: u64,
+    ) -> Result<(), Fault> {
         if self.progress.is_cancelled() {
             return Err(Fault::Cancelled);
         }

@@ -4,8 +4,8 @@
 //! "PAE Paging" and "4-Level Paging and 5-Level Paging"; AMD APM volume 2,
 //! chapter "Page Translation and Protection". Reserved bits are not checked.
 
+use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
-use crate::guest::paging::walk::{Entry, Format, Table, Tree, UpperBits};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// `CR0.PG`.
@@ -94,7 +94,7 @@ impl X86 {
         })
     }
 
-    pub(super) fn tree(&self) -> Tree {
+    pub(super) fn tree(&self) -> Tree<X86Mode> {
         let (root, address_bits, table_bits, upper_bits) = match self.mode {
             X86Mode::TwoLevel { .. } => (self.cr3 & ADDRESS_32, 32, 10, UpperBits::Zeroes),
             // Four entries, aligned to their 32 bytes.
@@ -104,11 +104,11 @@ impl X86 {
         };
         Tree {
             root: Table::whole(root),
-            levels: Tree::levels(address_bits, 12, table_bits),
+            levels: Level::of_tree(address_bits, 12, table_bits),
             entry_size: if table_bits == 10 { 4 } else { 8 },
             order: ByteOrder::Little,
             upper_bits,
-            format: Format::X86(self.mode),
+            format: self.mode,
         }
     }
 }

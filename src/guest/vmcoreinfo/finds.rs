@@ -6,9 +6,11 @@
 //! kernel is in memory.
 #![forbid(unsafe_code)]
 
+use super::error::VmcoreinfoError;
+use super::located::Candidate;
+use super::note::read_note;
 use crate::abi::Utsname;
 use crate::guest::reader::{Guest, read_utsname};
-use crate::guest::vmcoreinfo::locate::{Candidate, VmcoreinfoError, read_note};
 use crate::memory::MIN_PAGE_SIZE;
 use crate::vmcoreinfo::Vmcoreinfo;
 

@@ -1,9 +1,9 @@
 //! Looking at the first bytes of every populated page of guest RAM.
 #![forbid(unsafe_code)]
 
+use super::error::VmcoreinfoError;
 use crate::fault::Fault;
 use crate::guest::reader::Guest;
-use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::workers::Progress;
 use crate::workers::Threads;

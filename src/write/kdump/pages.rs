@@ -9,15 +9,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::codec::Compressor;
+use super::block::{Block, Bytes, Encoded, Key, Page};
+use super::contents::KdumpContents;
+use super::placement::Placement;
+use super::placing::Layout;
+use super::sample;
+use super::seen::{Known, Published, Seen};
+use super::store::PageStore;
+use super::target::Target;
 use crate::fault::Fault;
-use crate::kdump::codec_flag;
 use crate::memory::is_zero;
 use crate::pipeline::{Chunk, Encoder};
-use crate::write::kdump::placement::{Due, Placement};
-use crate::write::kdump::sample;
-use crate::write::kdump::seen::{Known, Published, Seen};
-use crate::write::kdump::writer::{KdumpContents, Target};
 
 /// Bytes of guest memory that are read at once: they should still be in a
 /// core's cache when they are compressed.
@@ -44,69 +46,9 @@ pub(crate) struct Written {
 }
 
 pub(crate) struct Worker {
-    compressor: Compressor,
+    store: PageStore,
     /// The hashes of pages, and what may be the same; `None` for zeroes.
     looks: Vec<(u64, Option<Arc<Known>>)>,
-}
-
-/// The pages of one chunk.
-#[derive(Default)]
-pub(crate) struct Block<'m> {
-    /// What had to be copied out of the guest.
-    read: Vec<u8>,
-    encoded: Encoded<'m>,
-    /// File offset of the data.
-    data_at: u64,
-    /// In the dump, with this block.
-    pages_so_far: u64,
-    due: Due,
-}
-
-#[derive(Default)]
-struct Encoded<'m> {
-    /// The pages' data, one behind the other.
-    data: Vec<u8>,
-    pages: Vec<Page<'m>>,
-}
-
-enum Page<'m> {
-    /// So many pages of zeroes in a row.
-    Zeroes(u64),
-    /// A page that is the next so many bytes of the data.
-    Data { size: u32, flags: u32, key: Key<'m> },
-    /// A page that was seen, at the time of looking.
-    Same { known: Arc<Known>, gpa: u64 },
-}
-
-/// What decides where the next block goes.
-pub(crate) struct Layout {
-    pub(crate) placement: Placement,
-    seen: Seen,
-    /// For the few pages that must be compressed while they get their place.
-    compressor: Compressor,
-}
-
-/// What a page is found again by.
-struct Key<'m> {
-    hash: u64,
-    bytes: Bytes<'m>,
-}
-
-/// The bytes of a page.
-enum Bytes<'m> {
-    /// In `Block::read`, from here on.
-    Read(usize),
-    /// Guest memory that nothing can change.
-    InPlace(&'m [u8]),
-}
-
-impl Encoded<'_> {
-    fn push_zeroes(&mut self, count: u64) {
-        match self.pages.last_mut() {
-            Some(Page::Zeroes(before)) => *before += count,
-            _ => self.pages.push(Page::Zeroes(count)),
-        }
-    }
 }
 
 impl<'a, 't> Pages<'a, 't> {
@@ -136,7 +78,7 @@ impl<'a, 't> Pages<'a, 't> {
         Ok(Layout {
             placement,
             seen: Seen::new(self.page_size),
-            compressor: self.compressor()?,
+            store: PageStore::new(self.contents.engine)?,
         })
     }
 
@@ -146,11 +88,6 @@ impl<'a, 't> Pages<'a, 't> {
 
     fn lock_written(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn compressor(&self) -> Result<Compressor, Fault> {
-        let compressor = self.contents.engine.compressor();
-        compressor.map_err(|source| Fault::Compress { gpa: 0, source })
     }
 
     /// Encodes the populated pages from `gpa` on, whose bytes these are.
@@ -163,7 +100,7 @@ impl<'a, 't> Pages<'a, 't> {
         out: &mut Encoded<'a>,
     ) -> Result<(), Fault> {
         let pages = bytes.chunks_exact(self.page_size);
-        let Worker { compressor, looks } = worker;
+        let Worker { store, looks } = worker;
         looks.clear();
         looks.extend(pages.clone().map(|page| (sample::hash(page), None)));
         self.published.candidates(looks);
@@ -182,7 +119,7 @@ impl<'a, 't> Pages<'a, 't> {
                 continue;
             }
             let before = out.data.len();
-            let flags = self.store(compressor, gpa, page, &mut out.data)?;
+            let flags = store.store(gpa, page, &mut out.data)?;
             out.pages.push(Page::Data {
                 size: (out.data.len() - before) as u32,
                 flags,
@@ -194,54 +131,6 @@ impl<'a, 't> Pages<'a, 't> {
         }
         Ok(())
     }
-
-    /// Appends the page's data, and returns its flags.
-    fn store(
-        &self,
-        compressor: &mut Compressor,
-        gpa: u64,
-        page: &[u8],
-        data: &mut Vec<u8>,
-    ) -> Result<u32, Fault> {
-        let shrunk = !sample::looks_random(page)
-            && compressor
-                .compress(page, data)
-                .map_err(|source| Fault::Compress { gpa, source })?;
-        if shrunk {
-            return Ok(codec_flag(self.contents.engine.codec()));
-        }
-        data.extend_from_slice(page);
-        Ok(0)
-    }
-}
-
-/// Data of pages that turn out to be repeated is left out: what is kept ends
-/// at `kept`, what was not looked at begins at `next`.
-#[derive(Default)]
-struct Compaction {
-    kept: usize,
-    next: usize,
-}
-
-impl Compaction {
-    fn skip(&mut self, size: u32) {
-        self.next += size as usize;
-    }
-
-    fn keep(&mut self, data: &mut [u8], size: u32) {
-        let end = self.next + size as usize;
-        if self.kept < self.next {
-            data.copy_within(self.next..end, self.kept);
-        }
-        self.next = end;
-        self.kept += size as usize;
-    }
-
-    fn add(&mut self, data: &mut Vec<u8>, more: Vec<u8>) {
-        let end = self.kept + more.len();
-        data.splice(self.kept..self.next, more);
-        (self.kept, self.next) = (end, end);
-    }
 }
 
 impl<'a> Encoder for Pages<'a, '_> {
@@ -251,7 +140,7 @@ impl<'a> Encoder for Pages<'a, '_> {
 
     fn worker(&self) -> Result<Worker, Fault> {
         Ok(Worker {
-            compressor: self.compressor()?,
+            store: PageStore::new(self.contents.engine)?,
             looks: Vec::new(),
         })
     }
@@ -293,68 +182,11 @@ impl<'a> Encoder for Pages<'a, '_> {
     }
 
     fn place(&self, layout: &mut Layout, block: &mut Block<'a>) -> Result<(), Fault> {
-        let Layout {
-            placement,
-            seen,
-            compressor,
-        } = layout;
-        let Block {
-            read,
-            encoded: Encoded { data, pages },
-            data_at,
-            pages_so_far,
-            due,
-        } = block;
-        placement.take_back(due);
-        *data_at = placement.next_data;
-        let mut compaction = Compaction::default();
-        for page in pages.drain(..) {
-            let stored = match page {
-                Page::Zeroes(count) => {
-                    placement.push_zeroes(count, due);
-                    continue;
-                }
-                Page::Data { size, flags, key } => {
-                    let bytes = match key.bytes {
-                        Bytes::Read(at) => &read[at..at + self.page_size],
-                        Bytes::InPlace(bytes) => bytes,
-                    };
-                    if let Some(known) = seen.find(key.hash, bytes) {
-                        compaction.skip(size);
-                        known.stored
-                    } else {
-                        compaction.keep(data, size);
-                        let stored = placement.store(size, flags);
-                        seen.note(key.hash, bytes, stored);
-                        stored
-                    }
-                }
-                Page::Same { known, .. } if seen.has(&known) => known.stored,
-                Page::Same { known, gpa } => match seen.find(known.hash, &known.bytes) {
-                    Some(known) => known.stored,
-                    // It made room for another page meanwhile.
-                    None => {
-                        let mut again = Vec::new();
-                        let bytes = &known.bytes;
-                        let flags = self.store(compressor, gpa, bytes, &mut again)?;
-                        let stored = placement.store(again.len() as u32, flags);
-                        compaction.add(data, again);
-                        seen.note(known.hash, bytes, stored);
-                        stored
-                    }
-                },
-            };
-            placement.push(stored, due);
-        }
-        data.truncate(compaction.kept);
-        *pages_so_far = placement.pages;
-        self.published.update(seen);
-        Ok(())
+        layout.place(block, self.page_size, &self.published)
     }
 
     fn in_order(&self) -> bool {
-        // Of a partial dump it must be known what it has.
-        matches!(self.target, Target::Flattened(_)) || self.contents.keep_partial
+        self.contents.completion.is_in_order()
     }
 
     fn write(&self, block: &Block<'a>) -> Result<(), Fault> {

@@ -83,9 +83,10 @@ impl Seen {
     /// Takes in a page that is not here, if it seems to come again.
     pub(crate) fn note(&mut self, hash: u64, page: &[u8], stored: Stored) {
         let tag = &mut self.tags[(hash >> 32) as usize % TAGS];
-        match *tag == hash as u32 {
-            true => self.insert(hash, page, stored),
-            false => *tag = hash as u32,
+        if *tag == hash as u32 {
+            self.insert(hash, page, stored);
+        } else {
+            *tag = hash as u32;
         }
     }
 

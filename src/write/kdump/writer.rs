@@ -6,51 +6,28 @@
 //! a filled `utsname` for libkdumpfile.
 #![forbid(unsafe_code)]
 
+use super::contents::KdumpContents;
+use super::pages::{self, Pages};
+use super::placement::{Due, Placement};
+use super::seen::Stored;
+use super::target::Target;
 use crate::abi::{Abi, Class};
 use crate::arch::Machine;
 use crate::bitmap;
-use crate::codec::Engine;
 use crate::fault::Fault;
-use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
-use crate::kdump::Container;
 use crate::kdump::layout::Layout;
 use crate::kdump::{
     DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, MainHeader, PageDescriptor, SubHeader,
     codec_flag,
 };
-use crate::memory::{GuestMemory, UnreadableLog};
 use crate::pipeline;
 use crate::pipeline::{Chunks, LeftOut, Written};
 use crate::selection::{FrameRun, FrameSet, Selection, first_pages};
-use crate::sink::{ForwardOutput, Output, SinkAccess};
+use crate::sink::SinkAccess;
 use crate::workers::Progress;
 use crate::workers::Threads;
-use crate::write::kdump::flattened::FlattenedOutput;
-use crate::write::kdump::pages;
-use crate::write::kdump::pages::Pages;
-use crate::write::kdump::placement::Placement;
-use crate::write::kdump::seen::Stored;
-use crate::write::notes::NoteSegment;
 use crate::write::{TooHigh, WriteError, overflow};
-
-/// Everything that goes into a dump.
-#[derive(Clone, Copy)]
-pub(crate) struct KdumpContents<'a> {
-    pub(crate) memory: &'a dyn GuestMemory,
-    /// What of it cannot be read.
-    pub(crate) unreadable: &'a UnreadableLog,
-    pub(crate) selection: &'a Selection,
-    pub(crate) notes: &'a NoteSegment,
-    pub(crate) facts: &'a HeaderFacts,
-    pub(crate) container: Container,
-    pub(crate) engine: Engine,
-    pub(crate) machine: Machine,
-    /// By which `selection` leaves pages out.
-    pub(crate) level: DumpLevel,
-    /// After a failure the dump becomes one of what there is. Of raw dumps.
-    pub(crate) keep_partial: bool,
-}
 
 /// A dump whose place in the file is laid out.
 pub(crate) struct KdumpWriter<'a> {
@@ -81,9 +58,10 @@ impl<'a> KdumpWriter<'a> {
         } = contents;
         let abi = machine.abi();
         let phys_base = phys_base(facts, machine, selection);
-        let first_frame = match machine.frames_from_phys_base() {
-            true => phys_base / selection.page_size,
-            false => 0,
+        let first_frame = if machine.frames_from_phys_base() {
+            phys_base / selection.page_size
+        } else {
+            0
         };
         let max_mapnr = selection.max_mapnr() - first_frame;
         let notes_len = notes.bytes.len() as u64;
@@ -153,121 +131,122 @@ impl<'a> KdumpWriter<'a> {
         threads: Threads<'_>,
         progress: &'s Progress,
     ) -> Result<Written, WriteError> {
-        let raw = self.contents.container == Container::Raw;
-        let target = if raw {
-            Target::Raw(Output::new(access, progress))
-        } else {
-            Target::Flattened(FlattenedOutput::begin(ForwardOutput::new(
-                access, progress,
-            ))?)
-        };
-        let page_size = self.contents.selection.page_size;
-        if let (Target::Raw(output), true) = (&target, self.contents.keep_partial) {
-            output.reserve(self.layout.data + page_size)?;
+        let completion = self.contents.completion;
+        let target = Target::open(completion, access, progress)?;
+        let data = self.layout.data + self.contents.selection.page_size;
+        if completion.is_kept() {
+            target.reserve(data)?;
         }
-        let selection = self.contents.selection;
-        // A raw dump says that it is incomplete until it is not. A flattened
-        // one does so by the end record that is not there yet.
-        self.write_main_header(&target, selection.pages(), raw)?;
-        self.write_sub_header(&target)?;
-        let ram = selection.ram.iter().copied();
-        self.write_bitmap(&target, Bitmap::First, ram, Some(progress))?;
-        // A stream cannot take it back.
-        let bitmap_later = !raw && self.contents.unreadable.may_leave_out();
-        if !bitmap_later {
-            self.write_bitmap(&target, Bitmap::Second, selection.dumped(), Some(progress))?;
-        }
-        target.write_at(self.layout.data, &vec![0; page_size as usize])?;
+        let zero_page = self.write_beginning(&target, progress)?;
 
-        let zero_page = Stored {
-            offset: self.layout.data,
-            size: page_size as u32,
-            flags: 0,
-        };
-        let data = self.layout.data + page_size;
-        let pages = Pages::new(&self.contents, &target, data, self.layout.descriptors);
-        let placement = Placement::new(zero_page, self.layout.descriptors, self.abi.order);
+        let descriptors = self.layout.descriptors;
+        let pages = Pages::new(&self.contents, &target, data, descriptors);
+        let placement = Placement::new(zero_page, descriptors, self.abi.order);
         let layout = pages.layout(placement)?;
-        let chunks = Chunks::new(self.contents.memory, selection, LeftOut::Missing);
+        let KdumpContents {
+            memory,
+            selection,
+            unreadable,
+            ..
+        } = self.contents;
+        let chunks = Chunks::new(memory, selection, LeftOut::Missing);
         let (end, result) = pipeline::run(&pages, layout, chunks, threads, progress);
-        let end = end.placement;
-        let missing = selection.unreadable(self.contents.unreadable);
-        let result = result.and_then(|()| self.finish(&target, &end, &missing, bitmap_later));
-        match (result, &target) {
-            (Err(error), Target::Raw(output)) if self.contents.keep_partial => {
-                Err(self.close_incomplete(&target, output, &end, pages.written(), &missing, error))
-            }
-            (result, _) => Ok(result.map(|()| Written {
-                pages: end.pages,
-                zero_pages: end.zero_pages,
-                file_size: end.next_data,
-            })?),
+        let placed = Placed {
+            target: &target,
+            end: end.placement,
+            missing: selection.unreadable(unreadable),
+        };
+        match result.and_then(|()| self.finish(&placed)) {
+            Ok(()) => Ok(Written {
+                pages: placed.end.pages,
+                zero_pages: placed.end.zero_pages,
+                file_size: placed.end.next_data,
+            }),
+            Err(error) if completion.is_kept() => Err(self.keep(&placed, pages.written(), error)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Writes what is known only when all pages are: `missing` are those that
-    /// turned out not to be in the dump.
-    fn finish(
-        &self,
-        target: &Target<'_>,
-        end: &Placement,
-        missing: &FrameSet,
-        bitmap_later: bool,
-    ) -> Result<(), Fault> {
-        target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
-        if bitmap_later || end.pages < self.contents.selection.pages() {
-            let dumped = self.contents.selection.dumped_without(missing);
+    /// Writes all that precedes the pages: headers, notes, bitmaps and the zero
+    /// page. Returns the place of the zero page.
+    fn write_beginning(&self, target: &Target<'_>, progress: &Progress) -> Result<Stored, Fault> {
+        let completion = self.contents.completion;
+        let selection = self.contents.selection;
+        self.write_main_header(target, selection.pages(), completion.marks_header())?;
+        self.write_sub_header(target)?;
+        let ram = selection.ram.iter().copied();
+        self.write_bitmap(target, Bitmap::First, ram, Some(progress))?;
+        if completion.has_early_bitmap() {
+            self.write_bitmap(target, Bitmap::Second, selection.dumped(), Some(progress))?;
+        }
+        let size = selection.page_size;
+        target.write_at(self.layout.data, &vec![0; size as usize])?;
+        Ok(Stored {
+            offset: self.layout.data,
+            size: size as u32,
+            flags: 0,
+        })
+    }
+
+    /// Writes what is known only when all pages are placed.
+    fn finish(&self, placed: &Placed<'_, '_>) -> Result<(), Fault> {
+        let Placed { target, end, .. } = placed;
+        let completion = self.contents.completion;
+        let selection = self.contents.selection;
+        placed.write_descriptors()?;
+        if !completion.has_early_bitmap() || end.pages < selection.pages() {
+            let dumped = selection.dumped_without(&placed.missing);
             self.write_bitmap(target, Bitmap::Second, dumped, None)?;
         }
-        match target {
-            Target::Flattened(output) => output.end(),
-            Target::Raw(output) => {
-                output.set_len(end.next_data)?;
-                self.write_main_header(target, end.pages, false)
-            }
+        target.end(end.next_data)?;
+        if completion.marks_header() {
+            self.write_main_header(target, end.pages, false)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a dump of the pages that are stored, after the failure `cause`. If
+    /// there are none, or if this fails too, the first failure is returned.
+    fn keep(&self, placed: &Placed<'_, '_>, written: pages::Written, cause: Fault) -> WriteError {
+        let stored = self.stored_pages(placed, written);
+        if stored == 0 || self.close_incomplete(placed, written.end, stored).is_err() {
+            return cause.into();
+        }
+        WriteError::Incomplete {
+            pages: stored,
+            of: self.contents.selection.pages(),
+            cause,
         }
     }
 
-    /// After the failure `error`, makes a dump of the pages that are stored,
-    /// which still says that it is incomplete. Needs no more space than the
-    /// file has; if it fails all the same, the first error counts.
+    /// How many pages are stored and have a descriptor, from the first page on.
+    fn stored_pages(&self, placed: &Placed<'_, '_>, written: pages::Written) -> u64 {
+        // Descriptors that were due and not written are lost, and so are the
+        // pages after them.
+        if written.descriptors_end < placed.end.descriptors.offset {
+            let bytes = written.descriptors_end - self.layout.descriptors;
+            written.pages.min(bytes / PageDescriptor::SIZE as u64)
+        } else {
+            written.pages
+        }
+    }
+
+    /// Ends the file after its first `stored` pages, whose data ends at `end`. The
+    /// dump still says that it is incomplete. This needs no more space than the
+    /// file has.
     fn close_incomplete(
         &self,
-        target: &Target<'_>,
-        output: &Output<'_>,
-        end: &Placement,
-        written: pages::Written,
-        missing: &FrameSet,
-        error: Fault,
-    ) -> WriteError {
-        // Descriptors that were due and not written are nowhere, and so are
-        // the pages behind them.
-        let described =
-            (written.descriptors_end - self.layout.descriptors) / PageDescriptor::SIZE as u64;
-        let is_gap = written.descriptors_end < end.descriptors.offset;
-        let stored = match is_gap {
-            true => written.pages.min(described),
-            false => written.pages,
-        };
-        if stored == 0 {
-            return error.into();
-        }
-        let dumped = self.contents.selection.dumped_without(missing);
+        placed: &Placed<'_, '_>,
+        end: u64,
+        stored: u64,
+    ) -> Result<(), Fault> {
+        let Placed { target, .. } = placed;
+        let dumped = self.contents.selection.dumped_without(&placed.missing);
         let pages = first_pages(dumped, stored);
-        let close = || {
-            output.set_len(written.end)?;
-            target.write_at(end.descriptors.offset, &end.descriptors.bytes)?;
-            self.write_bitmap(target, Bitmap::Second, pages, None)?;
-            self.write_main_header(target, stored, true)
-        };
-        match close() {
-            Ok(()) => WriteError::Incomplete {
-                pages: stored,
-                of: self.contents.selection.pages(),
-                cause: error,
-            },
-            Err(_) => error.into(),
-        }
+        target.end(end)?;
+        placed.write_descriptors()?;
+        self.write_bitmap(target, Bitmap::Second, pages, None)?;
+        self.write_main_header(target, stored, true)
     }
 
     fn write_main_header(
@@ -326,6 +305,22 @@ impl<'a> KdumpWriter<'a> {
     }
 }
 
+/// A dump whose blocks have their places: all of them, or those before a failure.
+struct Placed<'t, 's> {
+    target: &'t Target<'s>,
+    end: Placement,
+    /// Pages that turned out to be unreadable, so that the dump excludes them.
+    missing: FrameSet,
+}
+
+impl Placed<'_, '_> {
+    /// Writes the last descriptors, which no block took along.
+    fn write_descriptors(&self) -> Result<(), Fault> {
+        let Due { bytes, offset } = &self.end.descriptors;
+        self.target.write_at(*offset, bytes)
+    }
+}
+
 /// The two bitmaps: what is RAM, and what of it is in the dump.
 #[derive(Clone, Copy)]
 enum Bitmap {
@@ -351,19 +346,4 @@ fn phys_base(facts: &HeaderFacts, machine: Machine, selection: &Selection) -> u6
     let ram = selection.ram.first();
     let start = ram.map_or(0, |run| run.range(selection.page_size).start());
     known.filter(|base| *base <= start).unwrap_or(start)
-}
-
-/// Where the parts of the raw file go.
-pub(crate) enum Target<'a> {
-    Raw(Output<'a>),
-    Flattened(FlattenedOutput<'a>),
-}
-
-impl Target<'_> {
-    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
-        match self {
-            Self::Raw(output) => output.write_at(offset, bytes),
-            Self::Flattened(output) => output.write_at(offset, bytes),
-        }
-    }
 }

@@ -13,7 +13,8 @@ pub use record::{Caller, LogRecord};
 use records::Records;
 use ring::Ring;
 
-use crate::guest::linux::{Kernel, KernelError};
+use crate::guest::linux::error::KernelError;
+use crate::guest::linux::kernel::Kernel;
 
 impl Kernel<'_> {
     /// The kernel's log, oldest record first.
@@ -24,8 +25,8 @@ impl Kernel<'_> {
     /// read.
     pub fn log(&self) -> Result<Log<'_>, KernelError> {
         Ok(Log(match self.vmcoreinfo().symbol("prb") {
-            Some(prb) => Kind::Ring(Ring::open(self, prb)?),
-            None => Kind::Records(Records::open(self)?),
+            Some(prb) => Kind::Ring(Ring::open(&self.reader, prb)?),
+            None => Kind::Records(Records::open(&self.reader)?),
         }))
     }
 }

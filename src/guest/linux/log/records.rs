@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use crate::guest::linux::error::KernelError;
 use crate::guest::linux::log::LogRecord;
-use crate::guest::linux::{Kernel, KernelError};
+use crate::guest::linux::reader::KernelReader;
 
 /// Bytes of `struct printk_log`: of its time, its three lengths, and its
 /// facility, level and flags. A kernel may have more.
@@ -14,7 +15,7 @@ const MIN_HEADER: u64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Records<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a KernelReader<'a>,
     /// Guest-virtual address of the ring.
     vaddr: u64,
     /// Its size in bytes.
@@ -37,7 +38,7 @@ struct Header {
 }
 
 impl<'a> Records<'a> {
-    pub(super) fn open(kernel: &'a Kernel<'a>) -> Result<Self, KernelError> {
+    pub(super) fn open(kernel: &'a KernelReader<'a>) -> Result<Self, KernelError> {
         let variable = |name| kernel.number_at(kernel.symbol(name)?, 4);
         let vaddr = kernel.word_at(kernel.symbol("log_buf")?)?;
         let len = variable("log_buf_len")?;

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
+use crate::guest::linux::error::KernelError;
 use crate::guest::linux::log::{Caller, LogRecord};
-use crate::guest::linux::{Kernel, KernelError};
+use crate::guest::linux::reader::KernelReader;
 
 /// Bits of an index: Linux allows logs of 2 GiB (`LOG_BUF_LEN_MAX`), with a
 /// descriptor for each 32 bytes of it (`PRB_AVGBITS`).
@@ -25,7 +26,7 @@ const fn is_dataless(position: u64) -> bool {
 
 #[derive(Debug)]
 pub(super) struct Ring<'a> {
-    kernel: &'a Kernel<'a>,
+    kernel: &'a KernelReader<'a>,
     descs: Array,
     infos: Array,
     text: Text,
@@ -72,7 +73,7 @@ impl Array {
 
 impl<'a> Ring<'a> {
     /// The ring to which the variable at `prb` points.
-    pub(super) fn open(kernel: &'a Kernel<'a>, prb: u64) -> Result<Self, KernelError> {
+    pub(super) fn open(kernel: &'a KernelReader<'a>, prb: u64) -> Result<Self, KernelError> {
         let at = kernel.word_at(prb)?;
         let member = |base: u64, name: &str| kernel.offset(name).map(|o| base.wrapping_add(o));
         let counter = kernel.offset("atomic_long_t.counter")?;
@@ -233,11 +234,11 @@ impl<'a> Ring<'a> {
     }
 }
 
-fn word_mask(kernel: &Kernel<'_>) -> u64 {
+fn word_mask(kernel: &KernelReader<'_>) -> u64 {
     u64::MAX >> (64 - kernel.word_size() * 8)
 }
 
 /// All bits of a descriptor's number: a word without its upper two.
-fn id_mask(kernel: &Kernel<'_>) -> u64 {
+fn id_mask(kernel: &KernelReader<'_>) -> u64 {
     word_mask(kernel) >> 2
 }

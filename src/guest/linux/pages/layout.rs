@@ -3,7 +3,8 @@
 //! Sources: Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`,
 //! `include/linux/mm_types.h`, `include/linux/page-flags.h`.
 
-use crate::guest::linux::{Kernel, KernelError};
+use crate::guest::linux::error::KernelError;
+use crate::guest::linux::reader::KernelReader;
 
 /// `PAGE_MAPPING_ANON` of Linux `include/linux/page-flags.h`: in
 /// `page.mapping`, of memory without a file.
@@ -76,7 +77,7 @@ pub(super) enum Large {
 }
 
 impl PageLayout {
-    pub(super) fn of(kernel: &Kernel<'_>) -> Result<Self, KernelError> {
+    pub(super) fn of(kernel: &KernelReader<'_>) -> Result<Self, KernelError> {
         let info = kernel.vmcoreinfo();
         let size = kernel.size("page")?;
         let word = kernel.word_size();
@@ -159,7 +160,7 @@ impl PageLayout {
     /// What a `struct page` says; `next` is the one behind it.
     pub(super) fn decode<'b>(
         &'b self,
-        kernel: &'b Kernel<'_>,
+        kernel: &'b KernelReader<'_>,
         page: &'b [u8],
         next: Option<&'b [u8]>,
     ) -> Page<'b> {
@@ -176,7 +177,7 @@ impl PageLayout {
 #[derive(Clone, Copy)]
 pub(super) struct Page<'b> {
     layout: &'b PageLayout,
-    kernel: &'b Kernel<'b>,
+    kernel: &'b KernelReader<'b>,
     page: &'b [u8],
     next: Option<&'b [u8]>,
 }

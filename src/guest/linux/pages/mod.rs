@@ -18,8 +18,9 @@ use level::Reason;
 use sections::{Section, sections};
 
 use crate::fault::Fault;
-use crate::guest::linux::Kernel;
-use crate::guest::linux::KernelError;
+use crate::guest::linux::error::KernelError;
+use crate::guest::linux::kernel::Kernel;
+use crate::guest::linux::reader::KernelReader;
 use crate::selection::{FrameRun, FrameSet, Selection};
 use crate::workers::Progress;
 use crate::workers::Threads;
@@ -50,6 +51,31 @@ impl Exclusion {
     }
 }
 
+impl Kernel<'_> {
+    /// The pages of RAM that `level` excludes, by what the kernel uses them for.
+    /// Whether a page is zero is ignored.
+    ///
+    /// # Errors
+    ///
+    /// - [`KernelError::Fault`] if the search was cancelled;
+    /// - any other [`KernelError`] if the kernel's memory map cannot be
+    ///   understood.
+    pub fn exclusion(&self, level: DumpLevel) -> Result<Exclusion, KernelError> {
+        let all = Selection::new(self.reader.ranges(), self.page_size()?, None)?;
+        self.exclude(level, &all)
+    }
+
+    /// As [`exclusion`](Self::exclusion), of `selection`, which has this
+    /// kernel's pages.
+    pub(crate) fn exclude(
+        &self,
+        level: DumpLevel,
+        selection: &Selection,
+    ) -> Result<Exclusion, KernelError> {
+        excluded(&self.reader, selection, level, self.threads, &self.progress)
+    }
+}
+
 /// Page frames in a row that are left out for the same reason.
 type Found = Vec<(FrameRun, Reason)>;
 
@@ -60,8 +86,8 @@ type Found = Vec<(FrameRun, Reason)>;
 ///
 /// [`KernelError::Fault`] if it was cancelled; any other if the kernel cannot
 /// be understood.
-pub(crate) fn excluded(
-    kernel: &Kernel<'_>,
+fn excluded(
+    kernel: &KernelReader<'_>,
     selection: &Selection,
     level: DumpLevel,
     threads: Threads<'_>,
@@ -106,7 +132,7 @@ pub(crate) fn excluded(
 }
 
 struct Walk<'k, 'm> {
-    kernel: &'k Kernel<'m>,
+    kernel: &'k KernelReader<'m>,
     layout: PageLayout,
     level: DumpLevel,
     progress: &'k Progress,

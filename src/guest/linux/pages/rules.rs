@@ -44,9 +44,10 @@ pub(super) fn excluded(
             return Some((1 << largest, Reason::Free));
         }
     }
-    let (order, hugetlb) = match is(layout.flag.head) {
-        true => page.large(),
-        false => (0, false),
+    let (order, hugetlb) = if is(layout.flag.head) {
+        page.large()
+    } else {
+        (0, false)
     };
     // A large page begins at a multiple of its size.
     let pages = match 1u64.checked_shl(order) {
@@ -61,9 +62,10 @@ pub(super) fn excluded(
     let reason = if cache && !private && level.has(DumpLevel::CACHE) {
         Reason::Cache
     } else if cache && level.has(DumpLevel::CACHE_PRIVATE) {
-        match private {
-            true => Reason::CachePrivate,
-            false => Reason::Cache,
+        if private {
+            Reason::CachePrivate
+        } else {
+            Reason::Cache
         }
     } else if (anonymous || hugetlb) && level.has(DumpLevel::USER) {
         Reason::User

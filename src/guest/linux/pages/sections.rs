@@ -6,7 +6,8 @@
 //! the `struct page` that page frame 0 would have, with flags in its lower
 //! bits.
 
-use crate::guest::linux::{Kernel, KernelError};
+use crate::guest::linux::error::KernelError;
+use crate::guest::linux::reader::KernelReader;
 use crate::selection::FrameRun;
 
 /// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`: before it has the
@@ -32,7 +33,7 @@ pub(super) struct Section {
 /// The sections that have RAM, by `ram`, which ascends. `page_struct` is the
 /// size of a `struct page` in bytes.
 pub(super) fn sections(
-    kernel: &Kernel<'_>,
+    kernel: &KernelReader<'_>,
     ram: &[FrameRun],
     page_size: u64,
     page_struct: u64,
@@ -48,7 +49,7 @@ pub(super) fn sections(
 /// spans: `include/linux/mmzone.h`, `struct pglist_data`. RAM that the kernel
 /// does not know, or does not use, has none.
 fn flat(
-    kernel: &Kernel<'_>,
+    kernel: &KernelReader<'_>,
     ram: &[FrameRun],
     page_struct: u64,
 ) -> Result<Vec<Section>, KernelError> {
@@ -65,17 +66,17 @@ fn flat(
     for run in ram.iter().filter_map(|run| run.clipped(&spanned)) {
         push(&mut list, run, base, page_struct);
     }
-    match list.is_empty() {
-        true => Err(KernelError::Damaged {
+    if list.is_empty() {
+        return Err(KernelError::Damaged {
             what: "contig_page_data",
             vaddr: node,
             why: format!(
                 "no RAM is in the page frames {first:#x} to {:#x}",
                 spanned.end
             ),
-        }),
-        false => Ok(list),
+        });
     }
+    Ok(list)
 }
 
 /// Appends the sections of `run`, where page frame 0 would have its `struct
@@ -94,7 +95,7 @@ fn push(list: &mut Vec<Section>, run: FrameRun, base: u64, page_struct: u64) {
 }
 
 fn sparse(
-    kernel: &Kernel<'_>,
+    kernel: &KernelReader<'_>,
     ram: &[FrameRun],
     page_size: u64,
     page_struct: u64,
@@ -150,7 +151,7 @@ fn sparse(
 }
 
 struct Table<'k, 'm> {
-    kernel: &'k Kernel<'m>,
+    kernel: &'k KernelReader<'m>,
     /// Guest-virtual address of the table, or of the root.
     at: u64,
     entry_size: u64,

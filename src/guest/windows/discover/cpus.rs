@@ -64,9 +64,9 @@ pub(crate) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
         let number = number.and_then(|at| memory.read_u32(at));
         // A byte before Windows 7; a 32-bit kernel has no more CPUs.
         let is_byte = width == Width::Bits32 || kdbg.size.get() < WINDOWS_7_KDBG;
-        number.is_none_or(|number| match is_byte {
-            true => usize::from(number as u8) == index,
-            false => number as usize == index,
+        number.is_none_or(|number| {
+            let number = if is_byte { number & 0xff } else { number };
+            number as usize == index
         })
     };
     // Behind the last CPU another variable may lie. A KPRCB that cannot be

@@ -203,8 +203,8 @@ pub(crate) fn complete(
     let mut prcbs = cpus::prcbs(&memory, &found.kdbg);
     prcbs.truncate(header.number_processors() as usize);
     let findings = read_kdbg(&memory, &found, &prcbs, cpus.len());
-    match work.is_used_up() {
-        true => Err(too_much_work()),
-        false => Ok(findings),
+    if work.is_used_up() {
+        return Err(too_much_work());
     }
+    Ok(findings)
 }

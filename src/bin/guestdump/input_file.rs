@@ -1,0 +1,26 @@
+//! Files that the command reads.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use guestdump::read::{ReadAt, Uncached};
+
+use crate::report::{Failure, Result};
+
+/// Opens a file to read from.
+pub(crate) fn open_file(path: &Path) -> Result<File> {
+    File::open(path)
+        .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
+}
+
+/// Opens a file with guest memory; `nocache` keeps it out of the host's page
+/// cache.
+pub(crate) fn open_input(path: &Path, nocache: bool) -> Result<Arc<dyn ReadAt>> {
+    let file = open_file(path)?;
+    Ok(if nocache {
+        Arc::new(Uncached::new(file))
+    } else {
+        Arc::new(file)
+    })
+}

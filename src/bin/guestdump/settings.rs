@@ -1,0 +1,23 @@
+//! What the command line says about a source.
+
+use std::path::Path;
+
+use guestdump::qemu::Include;
+use guestdump::{Machine, Progress};
+
+/// The options of a source.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    /// The map of a file with guest RAM or of a core file. The next two fields are
+    /// for these files too.
+    pub(crate) map: Option<&'a Path>,
+    pub(crate) machine: Option<Machine>,
+    /// In bytes.
+    pub(crate) page_size: Option<u64>,
+    /// What a running QEMU gives besides RAM.
+    pub(crate) include: Include,
+    /// Whether files with guest RAM stay out of the page cache.
+    pub(crate) nocache: bool,
+    /// The progress of the dump.
+    pub(crate) progress: Progress,
+}
