@@ -5,13 +5,12 @@
 
 mod corpus;
 
-use guestdump::{GuestInfo, Machine};
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 
 fn formats(c: &mut Criterion) {
     let guest = corpus::guest();

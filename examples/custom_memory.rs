@@ -5,7 +5,6 @@
 //! cargo run --example custom_memory -- guest.vmcore
 //! ```
 #![allow(clippy::print_stdout)]
-use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::io;
 use std::sync::OnceLock;
@@ -13,7 +12,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use guestdump::memory::{GuestMemory, MemoryRange};
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 
 /// The host backs memory in blocks of this many bytes.
 const BLOCK: u64 = 2 << 20;

@@ -5,15 +5,14 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use guestdump::{Fault, GuestInfo, Machine};
 use std::env;
 use std::error::Error as StdError;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use guestdump::demo::DemoGuest;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpJob, DumpOptions, Error, Format};
+use guestdump::{DumpJob, DumpOptions, DumpStatus, Format, GuestInfo, Machine};
 
 fn main() -> Result<(), Box<dyn StdError>> {
     let mut args = env::args().skip(1);
@@ -30,38 +29,26 @@ fn main() -> Result<(), Box<dyn StdError>> {
         Format::KDUMP_RAW_SNAPPY,
     )
     .threads(0);
-    let (tell, end) = mpsc::channel();
-    // The job owns memory and sink from here on; a monitor that needs its
-    // memory meanwhile gives an `Arc`. Both are dropped before the callback.
-    let job = DumpJob::start(guest, sink, options, move |result| {
-        // The callback runs on the job's thread: hand on, do not work. The
-        // receiver is there until the end of `main`.
-        let _ = tell.send(result);
-    });
+    // The job owns memory and sink from here on; a VMM that needs its memory
+    // meanwhile gives an `Arc`.
+    let job = DumpJob::start(guest, sink, options);
 
     let begun = Instant::now();
-    let result = loop {
+    while job.status() == DumpStatus::Active {
         if begun.elapsed() >= patience {
-            // Only asks. The end is told like any other, at once or a block
-            // later, so the loop goes on.
+            // Only asks. The dump ends at once or a block later, so the loop
+            // goes on.
             job.progress().cancel();
         }
-        match end.recv_timeout(Duration::from_millis(100)) {
-            Ok(result) => break result,
-            Err(RecvTimeoutError::Timeout) => {
-                let figures = job.progress().snapshot();
-                println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
-            }
-            Err(RecvTimeoutError::Disconnected) => return Err("the dump's end is lost".into()),
-        }
-    };
-    // Dropping the job does this as well, and would cancel before.
-    job.wait();
+        thread::sleep(Duration::from_millis(100));
+        let figures = job.progress().snapshot();
+        println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
+    }
 
-    match result {
+    match job.wait() {
         Ok(summary) => println!("{path}: {} pages", summary.pages),
         // What was asked for is no failure. There is no file of that name.
-        Err(Error::Failed(Fault::Cancelled)) => println!("given up"),
+        Err(error) if error.is_cancelled() => println!("given up"),
         Err(error) if error.is_refusal() => return Err(format!("not begun: {error}").into()),
         Err(error) => return Err(error.into()),
     }

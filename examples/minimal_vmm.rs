@@ -5,7 +5,6 @@
 //! cargo run --features vm-memory,kvm-bindings --example minimal_vmm -- guest.vmcore
 //! ```
 #![allow(clippy::print_stdout)]
-use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{PoisonError, RwLock, mpsc};
@@ -14,7 +13,7 @@ use std::time::Duration;
 
 use guestdump::adapters::{kvm::x86_64 as kvm, vm_memory::VmMemory};
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, Progress, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, Progress, dump};
 use kvm_bindings::{kvm_msr_entry, kvm_regs, kvm_sregs};
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
 

@@ -6,14 +6,13 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use guestdump::{GuestInfo, Machine};
 use std::env;
 use std::error::Error;
 use std::process::{Command, Stdio};
 
 use guestdump::demo::DemoGuest;
 use guestdump::sink::StreamSink;
-use guestdump::{DumpOptions, Format, dump, error_chain};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump, error_chain};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = env::args_os().skip(1);

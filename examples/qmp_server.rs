@@ -16,7 +16,7 @@ use guestdump::demo::DemoGuest;
 use guestdump::qapi::{
     Answer, Command, DumpService, EventMessage, Guest, GuestControl, Outcome, Reply, RunState,
 };
-use guestdump::{Machine, Registers};
+use guestdump::{CpuState, Machine};
 
 const GREETING: &str = r#"{"QMP": {"version": {}, "capabilities": []}}"#;
 
@@ -62,7 +62,7 @@ impl Guest for Vm {
         Ok(Arc::clone(&self.ram))
     }
 
-    fn registers(&self) -> io::Result<Vec<Registers>> {
+    fn registers(&self) -> io::Result<Vec<CpuState>> {
         Ok(self.ram.cpus().into_iter().map(Into::into).collect())
     }
 

@@ -6,7 +6,6 @@
 //! ```
 #![allow(clippy::print_stdout)]
 
-use guestdump::{GuestInfo, Machine};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -14,7 +13,7 @@ use std::path::PathBuf;
 
 use guestdump::demo::DemoGuest;
 use guestdump::sink::SinkAccess;
-use guestdump::{DumpOptions, DumpSink, Format, dump};
+use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, Machine, dump};
 
 /// S3 refuses parts under 5 MiB but for the last, and takes 10,000 at most.
 const PART: usize = 8 << 20;

@@ -160,7 +160,10 @@ mod registers {
             assert_eq!(serde_json::to_value(&cpus[0]).unwrap(), json);
 
             let options = options(Format::Elf, machine, "");
-            let bytes = written(&guest(0), &options.clone().with_guest(|guest| guest.cpus(cpus)));
+            let bytes = written(
+                &guest(0),
+                &options.clone().with_guest(|guest| guest.cpus(cpus)),
+            );
             let vmcore = open(&bytes);
             let decoded = machine.decode_notes(vmcore.notes());
             let mut back = serde_json::to_value(&decoded[0]).unwrap();

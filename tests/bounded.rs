@@ -7,13 +7,12 @@ mod peak;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::{GuestInfo, Machine};
 use std::io;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
-use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use guestdump::{Format, GuestInfo, GuestMemory, Machine, dump};
 use peak::peak_memory;
 use windows::{given, header_64};
 

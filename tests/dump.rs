@@ -171,7 +171,11 @@ fn what_is_refused_writes_nothing() {
             ("no RAM ranges", &none, base()),
             ("page size of 0", &good(), of(guest().page_size(0))),
             ("page size of 5000", &good(), of(guest().page_size(5000))),
-            ("page size of 131072", &good(), of(guest().page_size(131_072))),
+            (
+                "page size of 131072",
+                &good(),
+                of(guest().page_size(131_072)),
+            ),
             ("no RAM lies", &good(), base().filter(0x10000, 0x1000)),
             ("no RAM lies", &good(), base().filter(0, 0)),
             (
@@ -179,7 +183,11 @@ fn what_is_refused_writes_nothing() {
                 &good(),
                 of(guest().vmcoreinfo(VmcoreinfoSource::Bytes(b"hello".to_vec()))),
             ),
-            ("VMCOREINFO", &good(), of(guest().vmcoreinfo(note(0, 4 << 30)))),
+            (
+                "VMCOREINFO",
+                &good(),
+                of(guest().vmcoreinfo(note(0, 4 << 30))),
+            ),
             (
                 "VMCOREINFO",
                 &good(),
@@ -390,7 +398,10 @@ fn pages_larger_than_the_hosts() {
     ]);
     for format in linux_formats() {
         for page_size in [8192, 16384, 65536] {
-            let (bytes, summary) = to_buffer(&guest, &options(format).with_guest(|guest| guest.page_size(page_size)));
+            let (bytes, summary) = to_buffer(
+                &guest,
+                &options(format).with_guest(|guest| guest.page_size(page_size)),
+            );
             assert_eq!(summary.pages, 96 * 4096 / page_size, "{format}");
             let file = tempfile::tempfile().unwrap();
             file.write_all_at(&bytes, 0).unwrap();
@@ -439,7 +450,9 @@ fn kdump_fills_pages_that_are_ram_in_part_with_zeroes() {
     let owned = slices(&guest);
     let in_place = slice_memory(&owned);
     for format in Format::available().filter(|f| f.codec().is_some()) {
-        let options = options(format).with_guest(|guest| guest.page_size(65536)).threads(2);
+        let options = options(format)
+            .with_guest(|guest| guest.page_size(65536))
+            .threads(2);
         let (bytes, summary) = to_buffer(&guest, &options);
         assert!(to_buffer(&in_place, &options).0 == bytes, "{format}");
         assert_eq!((summary.pages, summary.page_size), (4, 65536));

@@ -1,7 +1,6 @@
 //! A dump on the caller's own threads.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,7 +8,9 @@ use std::thread;
 
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Executor, Format, GuestMemory, MemoryRange, dump};
+use guestdump::{
+    DumpOptions, Executor, Format, GuestInfo, GuestMemory, Machine, MemoryRange, dump,
+};
 
 const RAM: usize = 6 << 20;
 

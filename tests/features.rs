@@ -9,7 +9,8 @@ use guestdump::codec::Engine;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::sink::BufferSink;
 use guestdump::{
-    DumpOptions, Error, Format, FormatOptions, GuestInfo, Machine, NotInFormat, Refusal, Result, dump,
+    DumpOptions, Error, Format, FormatOptions, GuestInfo, Machine, NotInFormat, Refusal, Result,
+    dump,
 };
 use support::{FaultySink, Page, PageMemory};
 
@@ -99,7 +100,9 @@ fn an_engine_of_another_codec_or_not_in_the_build_is_refused_by_name() {
             Ok(_) => assert!(engine.is_available(), "{format} {engine}"),
             Err(error) => {
                 assert!(!engine.is_available(), "{error}");
-                assert!(matches!(error, Error::Refused(Refusal::EngineMissing { engine: e }) if e == engine));
+                assert!(
+                    matches!(error, Error::Refused(Refusal::EngineMissing { engine: e }) if e == engine)
+                );
                 assert!(error.is_refusal());
                 assert!(error.to_string().contains(engine.name()), "{error}");
                 assert_eq!(sink.len(), 0);

@@ -6,8 +6,7 @@ use guestdump::arch::x86_64::Registers;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, dump};
-use guestdump::{GuestInfo, Machine};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 
 const INFO: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=-4096\nCRASHTIME=5\n";
 

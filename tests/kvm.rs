@@ -9,12 +9,11 @@
 ))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
-use guestdump::GuestInfo;
 use guestdump::adapters::{kvm::x86_64 as adapter, vm_memory::VmMemory};
 use guestdump::arch::x86_64::Segment;
 use guestdump::read::Vmcore;
 use guestdump::sink::FdSink;
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Registers, dump};
+use guestdump::{CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 use kvm_bindings::{Msrs, kvm_msr_entry, kvm_regs, kvm_userspace_memory_region};
 use kvm_ioctls::{Kvm, VcpuExit, VcpuFd, VmFd};
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -146,7 +145,7 @@ fn a_dump_has_what_the_cpu_was_told() {
 
     let vmcore = Vmcore::open(file).unwrap();
     let decoded = Machine::X86_64.decode_notes(vmcore.notes());
-    let [Registers::X86_64(r)] = &decoded[..] else {
+    let [CpuState::X86_64(r)] = &decoded[..] else {
         panic!("{decoded:?}");
     };
     let legacy = [r.rax, r.rbx, r.rcx, r.rdx, r.rsi, r.rdi, r.rbp];

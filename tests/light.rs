@@ -8,7 +8,6 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::{Fault, GuestInfo, Machine, Refusal};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,7 +18,10 @@ use std::time::Duration;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, PositionedSink, SinkAccess};
-use guestdump::{DumpOptions, DumpSink, Error, Format, GuestMemory, Progress, dump};
+use guestdump::{
+    DumpOptions, DumpSink, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress,
+    Refusal, dump,
+};
 use page_cache::{cached, cold_file, on_disk};
 use rustix::fs::{MemfdFlags, memfd_create};
 use support::{FaultySink, Page, PageMemory, range, slice_memory, slices};

@@ -2,7 +2,6 @@
 //! again.
 #![allow(clippy::unwrap_used)]
 
-use guestdump::GuestInfo;
 use std::fs::File;
 use std::path::Path;
 
@@ -10,7 +9,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, dump};
 
 /// The variable that names a dump by another writer.
 const DUMP: &str = "GUESTDUMP_QEMU_ELF";

@@ -2,7 +2,9 @@
 //! right. The evidence is in docs/compatibility.md.
 #![allow(clippy::unwrap_used)]
 
-use guestdump::GuestInfo;
+#[path = "support/options.rs"]
+mod options;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -12,7 +14,8 @@ use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::memory::SliceMemory;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, Machine, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
+use options::With;
 
 const PAGE: usize = 64 << 10;
 
@@ -113,12 +116,12 @@ fn arm64_block_size_is_vmcoreinfos_page_size_not_65536() {
         let text = format!("OSRELEASE=6.1.0\nPAGESIZE={page_size}\n");
         let guest = Guest::new(Machine::Aarch64, 0x4000_0000);
         let source = VmcoreinfoSource::Bytes(text.into_bytes());
-        let options = guest.options().vmcoreinfo(source);
+        let options = guest.options().with_guest(|guest| guest.vmcoreinfo(source));
         let (vmcore, _) = guest.dump(&options);
         assert_eq!(block_size(&vmcore), page_size);
 
         // QEMU's own dump, converted.
-        let (theirs, _) = guest.dump(&options.page_size(65536));
+        let (theirs, _) = guest.dump(&options.with_guest(|guest| guest.page_size(65536)));
         assert_eq!(block_size(&theirs), 65536);
         let mut sink = BufferSink::new();
         dump(&theirs, &mut sink, &theirs.options(raw_kdump()).unwrap()).unwrap();
@@ -140,7 +143,8 @@ fn arm64_phys_base_is_vmcoreinfos_phys_offset_or_else_where_ram_begins() {
         let text = format!("OSRELEASE=6.1.0\n{line}");
         let guest = Guest::new(Machine::Aarch64, 0x4000_0000);
         let source = VmcoreinfoSource::Bytes(text.into_bytes());
-        let (vmcore, _) = guest.dump(&guest.options().vmcoreinfo(source));
+        let options = guest.options().with_guest(|guest| guest.vmcoreinfo(source));
+        let (vmcore, _) = guest.dump(&options);
         assert_eq!(phys_base(&vmcore), expected);
     }
 }
@@ -226,8 +230,8 @@ fn loads(vmcore: &Vmcore) -> Vec<(u64, u64, u64)> {
 fn elf_of_ppc64_and_i386_has_the_kernels_direct_mapping() {
     let info = |text: &str| VmcoreinfoSource::Bytes(format!("OSRELEASE=6.1\n{text}").into_bytes());
     let elf = |guest: &Guest, text: &str| {
-        let options = DumpOptions::new(GuestInfo::new(guest.machine), Format::Elf);
-        loads(&guest.dump(&options.vmcoreinfo(info(text))).0)
+        let told = GuestInfo::new(guest.machine).vmcoreinfo(info(text));
+        loads(&guest.dump(&DumpOptions::new(told, Format::Elf)).0)
     };
     let size = 16 * PAGE as u64;
     let ppc64 = Guest::new(Machine::Ppc64le, 0);

@@ -4,7 +4,6 @@
 
 mod support;
 
-use guestdump::{GuestInfo, Machine};
 use std::io::Write;
 
 use guestdump::codec::Codec;
@@ -12,7 +11,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, SliceMemory};
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 use support::Page;
 
 const PAGE: usize = 4096;

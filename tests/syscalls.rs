@@ -4,7 +4,9 @@
 #![cfg(all(target_os = "linux", feature = "snappy"))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
-use guestdump::{GuestInfo, Machine};
+#[path = "support/options.rs"]
+mod options;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
@@ -19,7 +21,11 @@ use std::time::{Duration, Instant};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, SliceMemory};
 use guestdump::sink::{FdSink, FileSink, FileSinkOptions, StreamSink};
-use guestdump::{DumpJob, DumpOptions, Error, Executor, Format, GuestMemory, MemoryRange, dump};
+use guestdump::{
+    DumpJob, DumpOptions, Error, Executor, Format, FormatOptions, GuestInfo, GuestMemory, Machine,
+    MemoryRange, dump,
+};
+use options::With;
 
 const DOCUMENT: &str = include_str!("../docs/embedding.md");
 const MODE: &str = "GUESTDUMP_SYSCALLS_MODE";
@@ -131,8 +137,10 @@ fn to_kept_file(folder: &Path) {
     begin();
     let mut sink = FileSink::create(&path, FileSinkOptions::default()).unwrap();
     // The scan for VMCOREINFO would meet the error before the dump begins.
-    let options = options(1).vmcoreinfo(VmcoreinfoSource::None);
-    let result = dump(&memory, &mut sink, &options.keep_partial(true));
+    let options = options(1)
+        .with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::None))
+        .with_format(FormatOptions::keep_partial);
+    let result = dump(&memory, &mut sink, &options);
     drop(sink);
     end();
     assert!(
@@ -179,10 +187,8 @@ fn in_the_background(folder: &Path) {
     let file = File::create_new(folder.join("dump")).unwrap();
     begin();
     let sink = FdSink::new(file.into()).unwrap();
-    let job = DumpJob::start(memory, sink, options(1), |result| {
-        assert_eq!(result.unwrap().pages, 2048);
-    });
-    job.wait();
+    let job = DumpJob::start(memory, sink, options(1));
+    assert_eq!(job.wait().unwrap().pages, 2048);
     end();
 }
 

@@ -6,7 +6,6 @@ mod support;
 #[path = "support/windows.rs"]
 mod windows;
 
-use guestdump::{GuestInfo, Refusal};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -15,7 +14,9 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::{DumpOptions, Error, Format, GuestMemory, Machine, Progress, dump};
+use guestdump::{
+    DumpOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, dump,
+};
 use proptest::prelude::*;
 use support::{PAGE, Page, PageMemory, linux_formats};
 use windows::{given, header_64};
@@ -46,7 +47,7 @@ fn options(format: Format) -> DumpOptions {
 
 /// The same for a guest whose memory begins anywhere.
 fn options_of(guest: &PageMemory, format: Format) -> DumpOptions {
-    options(format).windows(given(&*header_64(guest.ranges[0].0)))
+    given(&*header_64(guest.ranges[0].0)).instead(options(format))
 }
 
 fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {

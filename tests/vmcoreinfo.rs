@@ -6,8 +6,7 @@ use guestdump::elf::Note;
 use guestdump::guest::vmcoreinfo::{Located, Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
-use guestdump::{ByteOrder, DumpOptions, Error, Format, dump};
-use guestdump::{Fault, GuestInfo, Machine, Refusal};
+use guestdump::{ByteOrder, DumpOptions, Error, Fault, Format, GuestInfo, Machine, Refusal, dump};
 
 const PAGE: usize = 4096;
 

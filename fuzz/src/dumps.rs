@@ -161,7 +161,10 @@ pub fn flattened(input: &[u8]) {
         assert!(vmcore.is_flattened());
         look_inside(&vmcore);
         // No file is that long.
-        if matches!(rearranged, Err(RearrangeError::Fault(_) | RearrangeError::Finish(_))) {
+        if matches!(
+            rearranged,
+            Err(RearrangeError::Fault(_) | RearrangeError::Finish(_))
+        ) {
             return;
         }
         assert_eq!(rearranged.unwrap(), vmcore.raw_len());

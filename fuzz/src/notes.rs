@@ -4,8 +4,7 @@ use guestdump::elf::Notes;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
-use guestdump::{DumpOptions, Error, Format, Machine, dump};
-use guestdump::{GuestInfo, Refusal};
+use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
 
 use super::allocator::bounded;
 use super::pieces;

@@ -1,6 +1,5 @@
 //! A QEMU that lies: it answers each request with the next lines of a script.
 
-use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
@@ -10,7 +9,7 @@ use std::time::Duration;
 
 use guestdump::qemu::{QemuGuest, QemuOptions};
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 
 use super::allocator::bounded;
 use super::ram::Ram;

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use arbitrary::{Result, Unstructured};
-use guestdump::Class;
 use guestdump::elf::Notes;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -14,10 +13,7 @@ use guestdump::read::rearrange;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::windmp::Header;
-use guestdump::{
-    CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory, Machine,
-    OnReadError, Progress, Summary, dump,
-};
+use guestdump::{Class, CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory, Machine, OnReadError, Progress, Summary, dump};
 
 use super::allocator::bounded;
 use super::any_guest::Guest;

@@ -3,8 +3,7 @@
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::Vmcore;
 use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
-use guestdump::{DumpOptions, Error, Format, Machine, dump};
-use guestdump::{Fault, GuestInfo};
+use guestdump::{DumpOptions, Error, Fault, Format, GuestInfo, Machine, dump};
 
 use super::allocator::bounded;
 use super::pieces;

@@ -204,6 +204,7 @@ mod tests {
             addresses,
             shared,
             offset: 0,
+            device: 0,
             inode: 0,
             served,
         }

@@ -1,12 +1,11 @@
 //! A `GuestRegionCollection` of a monitor's own regions, as Firecracker has it,
 //! the same for each version of vm-memory.
 
-use guestdump::{GuestInfo, Machine};
 use std::sync::Arc;
 
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 
 use super::adapter::VmMemory;
 use super::tests::{MIB, READ_WRITE, assert_populated, ram_file, range, region};

@@ -319,8 +319,7 @@ fn a_dump_that_has_pages_left_out_can_be_kept_too() {
     let wanted: Vec<_> = guest.0.pages().filter(|(gpa, _)| *gpa != 0x3000).collect();
     let mut kept = 0;
     for format in raw_formats() {
-        let options = options(format)
-            .on_read_error(OnReadError::Skip);
+        let options = options(format).on_read_error(OnReadError::Skip);
         for size in 0.. {
             let mut disk = Disk {
                 size,

@@ -24,14 +24,13 @@ mod support;
 #[path = "../support/windows.rs"]
 mod windows;
 
-use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::read::Vmcore;
-use guestdump::{DumpOptions, Format, GuestMemory, arch};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, arch};
 use support::{Page, PageMemory};
 use windows::{given, header_64};
 

@@ -2,7 +2,6 @@
 //! to a plain copy, SIGBUS.
 #![allow(unsafe_code)]
 
-use guestdump::Fault;
 use std::ffi::c_void;
 use std::fs::File;
 use std::io;
@@ -11,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use guestdump::memory::{FileMemory, MappedMemory, MemoryRange, RangeError};
 use guestdump::sink::BufferSink;
-use guestdump::{Error, Format, GuestMemory, OnReadError, Progress, dump};
+use guestdump::{Error, Fault, Format, GuestMemory, OnReadError, Progress, dump};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::mm::{

@@ -1,6 +1,5 @@
 //! Memory that cannot be read.
 
-use guestdump::{Fault, Refusal};
 use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,8 +7,11 @@ use std::os::unix::fs::FileExt;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::{DumpOptions, Error, Format, GuestMemory, OnReadError, Progress, Summary, dump};
+use guestdump::{
+    DumpOptions, Error, Fault, Format, GuestMemory, OnReadError, Progress, Refusal, Summary, dump,
+};
 
+use super::support::options::With;
 use super::support::{PAGE, Page, PageMemory, range};
 use super::{guest, open, options, page_of};
 
@@ -186,7 +188,7 @@ fn a_large_page_is_left_out_whole_and_zeroed_in_part() {
     else {
         return;
     };
-    let options = options(format).page_size(65536);
+    let options = options(format).with_guest(|guest| guest.page_size(65536));
     let (bytes, summary) = to_buffer(&guest, &options.clone().on_read_error(OnReadError::Skip));
     assert_eq!(summary.unreadable.unwrap().ranges, [range(0, 65536)]);
     let dump = open(&bytes);
@@ -289,7 +291,7 @@ fn what_cannot_be_read_does_not_keep_vmcoreinfo_from_being_found() {
         guest: PageMemory::new([(0x1000, vec![Page::Text(1); 8])]),
         bad: [0x1000].into(),
     });
-    let options = options(Format::Elf).vmcoreinfo(VmcoreinfoSource::Scan);
+    let options = options(Format::Elf).with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::Scan));
     let error = dump(&guest, &mut BufferSink::new(), &options).unwrap_err();
     assert!(
         matches!(error, Error::Refused(Refusal::Vmcoreinfo(_))),

@@ -84,7 +84,9 @@ impl Scripted {
                     n = len.clamp(1, n);
                     None
                 }
-                SinkFault::Error(number) | SinkFault::ShortThenError(_, number) => Some(error(number)),
+                SinkFault::Error(number) | SinkFault::ShortThenError(_, number) => {
+                    Some(error(number))
+                }
                 SinkFault::WroteNothing => Some(Ok(0)),
                 SinkFault::TookMore => Some(Ok(n + 1)),
                 SinkFault::Panic => {

@@ -202,14 +202,14 @@ fn a_job_calls_back_once_when_all_is_gone() {
         let mut good = scripted(stream, None);
         dump(&guest(), &mut good, &options(format)).unwrap();
         let calls = good.state.into_inner().unwrap().writes.len();
-        for (call, fault) in
-            (0..calls).flat_map(|call| [SinkFault::Error(ENOSPC), SinkFault::Panic].map(|f| (call, f)))
+        for (call, fault) in (0..calls)
+            .flat_map(|call| [SinkFault::Error(ENOSPC), SinkFault::Panic].map(|f| (call, f)))
         {
             jobs += 1;
             let alive = Arc::new(AtomicUsize::new(0));
             let (tell, told) = mpsc::channel();
             let seen = Arc::clone(&alive);
-            let job = DumpJob::start(
+            let job = DumpJob::start_with(
                 Counted::new(guest(), &alive),
                 Counted::new(scripted(stream, Some((call, fault))), &alive),
                 options(format).threads(3),
@@ -219,7 +219,7 @@ fn a_job_calls_back_once_when_all_is_gone() {
             let patience = Duration::from_secs(60);
             assert_eq!(told.recv_timeout(patience).unwrap(), (true, 0));
             assert_eq!(job.status(), DumpStatus::Failed);
-            job.wait();
+            assert!(job.wait().is_err());
             assert!(told.recv().is_err(), "a second call");
         }
     }

@@ -1,13 +1,12 @@
 //! Flattened files whose records overlap, or are of any size.
 
-use guestdump::Fault;
 use std::io::Read;
 
 use guestdump::kdump::flattened::{FileHeader, RecordHeader};
 use guestdump::read::Vmcore;
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{Error, Progress};
+use guestdump::{Fault, Progress};
 
 use crate::meter::{Meter, file};
 
@@ -94,7 +93,7 @@ fn records_of_any_size() {
             error,
             RearrangeError::Damaged { .. }
                 | RearrangeError::Truncated { .. }
-                | RearrangeError::Dump(Error::Failed(Fault::Write { .. }))
+                | RearrangeError::Fault(Fault::Write { .. })
         );
         assert!(expected, "{error}");
         assert!(cost.heap < 1 << 20, "{cost:?}");

@@ -5,8 +5,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::kdump::{PageDescriptor, codec_flag};
 use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
-use guestdump::{ByteOrder, DumpOptions, Format, GuestMemory, Progress, dump};
-use guestdump::{GuestInfo, Machine};
+use guestdump::{ByteOrder, DumpOptions, Format, GuestInfo, GuestMemory, Machine, Progress, dump};
 
 use crate::meter::{Counted, Meter, file};
 

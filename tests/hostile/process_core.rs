@@ -1,11 +1,10 @@
 //! Core files of a process with more of everything than a process has.
 
-use guestdump::Progress;
 use guestdump::elf::Note;
 use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
-use guestdump::{ByteOrder, GuestMemory, Machine};
+use guestdump::{ByteOrder, GuestMemory, Machine, Progress};
 
 use crate::elf::head;
 use crate::meter::{Meter, file};

@@ -2,8 +2,7 @@
 
 use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Error, Format, dump};
-use guestdump::{Fault, GuestInfo, Machine};
+use guestdump::{DumpOptions, Error, Fault, Format, GuestInfo, Machine, dump};
 
 use crate::meter::{Counted, Meter};
 

@@ -1,7 +1,6 @@
 //! Text of a guest, a file or a peer on a terminal: every command, with every
 //! string that comes from outside one that would steer the terminal.
 
-use guestdump::{GuestInfo, Machine};
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -13,7 +12,7 @@ use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{ByteOrder, DumpOptions, Format, Registers, dump};
+use guestdump::{ByteOrder, CpuState, DumpOptions, Format, GuestInfo, Machine, dump};
 
 use crate::elf::head;
 use crate::meter::Meter;
@@ -84,9 +83,7 @@ fn evil_dump(path: &Path, format: Format) {
         GuestInfo::new(Machine::X86_64)
             .vmcoreinfo(VmcoreinfoSource::Bytes(info.into_bytes()))
             .raw_notes(notes)
-            .cpus([Registers::from(
-                guestdump::arch::x86_64::Registers::default(),
-            )])
+            .cpus([CpuState::from(guestdump::arch::x86_64::Registers::default())])
             .utsname(utsname),
         format,
     );

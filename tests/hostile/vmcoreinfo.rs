@@ -4,8 +4,7 @@ use guestdump::guest::vmcoreinfo::{VmcoreinfoError, VmcoreinfoSource};
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
-use guestdump::{DumpOptions, Error, Format, dump};
-use guestdump::{GuestInfo, Machine, Refusal};
+use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
 
 use crate::meter::{Counted, Meter, file};
 

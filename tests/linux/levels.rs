@@ -344,8 +344,8 @@ fn a_guest_without_vmcoreinfo_is_not_understood() {
 #[test]
 fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
     let kern = kernel();
-    let what = options(&kern, Format::KDUMP_RAW_ZLIB, 16)
-        .with_guest(|guest| guest.page_size(65536));
+    let what =
+        options(&kern, Format::KDUMP_RAW_ZLIB, 16).with_guest(|guest| guest.page_size(65536));
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
     let text = guestdump::error_chain(&refused);
     assert!(text.contains("4096 bytes, the dump's 65536"), "{text}");
@@ -354,10 +354,11 @@ fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
 #[test]
 fn windows_formats_have_no_levels() {
     for format in [Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
-        let with = |level| {
-            FormatOptions::from(format).dump_level(level, OnUnknownKernel::Fail)
-        };
-        assert_eq!(with(DumpLevel::ZERO).unwrap_err(), NotInFormat::DumpLevel(format));
+        let with = |level| FormatOptions::from(format).dump_level(level, OnUnknownKernel::Fail);
+        assert_eq!(
+            with(DumpLevel::ZERO).unwrap_err(),
+            NotInFormat::DumpLevel(format)
+        );
         assert_eq!(with(DumpLevel::NONE).unwrap().format(), format);
     }
 }

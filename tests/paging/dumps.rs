@@ -220,7 +220,9 @@ fn with_paging_off_a_dump_is_as_without() {
 #[test]
 fn paging_in_formats_without_virtual_addresses_is_not_in_the_format() {
     for format in Format::available().filter(|f| *f != Format::Elf) {
-        let error = FormatOptions::from(format).paging(Budget::default()).unwrap_err();
+        let error = FormatOptions::from(format)
+            .paging(Budget::default())
+            .unwrap_err();
         assert_eq!(error, NotInFormat::Paging(format));
         assert!(error.to_string().contains(format.name()), "{error}");
     }
@@ -263,7 +265,10 @@ fn what_the_budget_cuts_is_reported() {
         mappings: 3,
         ..Budget::default()
     };
-    let (bytes, summary) = write(&slice_memory(&guest), &options().with_format(|format| format.paging(budget)));
+    let (bytes, summary) = write(
+        &slice_memory(&guest),
+        &options().with_format(|format| format.paging(budget)),
+    );
     let paging = summary.paging.unwrap();
     assert!(paging.partial);
     assert_eq!((paging.mappings, paging.cut_tables), (3, 0));

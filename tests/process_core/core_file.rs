@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use guestdump::GuestMemory;
 use guestdump::demo::DemoGuest;
 use guestdump::elf::note::{CORE, Note};
 use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
 };
-use guestdump::{ByteOrder, Class, Encoding};
+use guestdump::{ByteOrder, Class, Encoding, GuestMemory};
 
 pub(crate) const LE64: Encoding = Encoding {
     class: Class::Bits64,

@@ -5,8 +5,7 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{Extracted, MissingReason, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, GuestMemory, dump};
-use guestdump::{GuestInfo, Machine};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 
 use crate::core_file::{BE32, Core, LE64, Load, RX};
 

@@ -12,8 +12,9 @@ use guestdump::memory::MemoryRange;
 use guestdump::qapi::{
     DumpCompleted, DumpGuestMemoryArguments, Event, EventMessage, Guest, GuestControl, RunState,
 };
-use guestdump::{DumpOptions, GuestMemory, Machine, Registers};
+use guestdump::{CpuState, DumpOptions, GuestMemory, Machine};
 
+use crate::support::options::With;
 use crate::support::{Page, PageMemory};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -134,7 +135,7 @@ impl Guest for Vm {
         })
     }
 
-    fn registers(&self) -> io::Result<Vec<Registers>> {
+    fn registers(&self) -> io::Result<Vec<CpuState>> {
         assert!(!self.running.load(SeqCst), "looked at while it runs");
         match self.trouble {
             Trouble::RegistersFail => Err(io::Error::other("no registers")),
@@ -152,7 +153,7 @@ impl Guest for Vm {
     }
 
     fn adjust(&self, options: DumpOptions) -> DumpOptions {
-        options.vmcoreinfo(VmcoreinfoSource::None)
+        options.with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::None))
     }
 
     fn event(&self, message: EventMessage) {

@@ -1,6 +1,5 @@
 //! Windows dumps by QEMU's commands.
 
-use guestdump::Refusal;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -13,7 +12,7 @@ use guestdump::qapi::{
     GuestPanicInformation, GuestPanicInformationHyperV, Rules, RunState,
 };
 use guestdump::read::{Headers, Vmcore};
-use guestdump::{DumpOptions, Error, Machine, Registers};
+use guestdump::{CpuState, DumpOptions, Error, Machine, Refusal};
 
 use crate::support::{Page, PageMemory};
 use crate::vm::to;
@@ -69,7 +68,7 @@ impl Guest for Windows {
         let piece = |n: u8| (u64::from(n) << 20, vec![Page::Text(n); 4]);
         Ok(PageMemory::new((0..3).map(piece)))
     }
-    fn registers(&self) -> io::Result<Vec<Registers>> {
+    fn registers(&self) -> io::Result<Vec<CpuState>> {
         Ok(Vec::new())
     }
     fn panic_information(&self) -> Option<GuestPanicInformation> {
@@ -81,10 +80,11 @@ impl Guest for Windows {
         }
         // The monitor's own word does not take the panic's away.
         let windows = given(&*header_64(0x1000)).extra_state([ExtraState::default()]);
-        options.windows(match self.told {
+        let windows = match self.told {
             Some(registers) => windows.crash_registers(registers),
             None => windows,
-        })
+        };
+        windows.instead(options)
     }
 }
 

@@ -1,7 +1,6 @@
 //! A server that plays QEMU: it answers what the adapter asks, and breaks off
 //! where a test wants it. Its guest memory lies in this process.
 
-use guestdump::{GuestInfo, Machine};
 use std::fs::File;
 use std::io::{IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -15,7 +14,7 @@ use guestdump::arch::x86_64::Registers;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::StreamSink;
-use guestdump::{DumpOptions, Format, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
 use tempfile::TempDir;

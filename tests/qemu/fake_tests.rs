@@ -1,6 +1,5 @@
 //! What can go wrong with a QEMU, and that the guest runs again.
 
-use guestdump::Fault;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -9,13 +8,13 @@ use std::time::{Duration, Instant};
 use guestdump::guest::windows::{BugcheckData, HeaderSource};
 use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
 use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
-use guestdump::{DumpSink, Error, Format, GuestMemory, Progress};
+use guestdump::{DumpSink, Error, Fault, Format, GuestMemory, Progress};
 use serde_json::json;
 
 use super::fake::{Fake, RIP, SIZE, Trick};
 use super::support::Folder;
 use super::swap::swap;
-use super::windows::{HeaderBytes, header_64};
+use super::windows::{HeaderBytes, header_64, with_header};
 
 fn connect(fake: &Fake) -> Result<QemuGuest, QemuError> {
     QemuGuest::connect(fake.path(), QemuOptions::default())
@@ -85,7 +84,7 @@ fn bugcheck(fake: &Fake) -> BugcheckData {
     let guest = stop(fake).unwrap();
     let header = HeaderSource::Given(header_64(0x1000).bytes());
     let options = guest.options(Format::WIN_DMP).unwrap();
-    let options = options.windows_header(header);
+    let options = with_header(options, header);
     let summary = guest.dump(&mut BufferSink::new(), &options).unwrap();
     summary.windows.unwrap().bugcheck
 }
@@ -216,7 +215,7 @@ fn dumps_that_fail(format: Format, stream: bool) -> usize {
             let mut options = guest.options(format).unwrap().threads(2);
             if format.is_windows() {
                 let header = HeaderSource::Given(header_64(0x1000).bytes());
-                options = options.windows_header(header);
+                options = with_header(options, header);
             }
             let mut sink = FailsAt {
                 left: at.into(),

@@ -66,6 +66,23 @@ impl Windows {
         };
         DumpOptions::new(guest.windows(self.info), format)
     }
+
+    /// Options of the same dump with these instead of its own.
+    pub fn instead(self, mut options: DumpOptions) -> DumpOptions {
+        let format = options.format.format();
+        let with = self.options(options.guest, format);
+        (options.guest, options.format) = (with.guest, with.format);
+        options
+    }
+}
+
+/// Options of the same Windows dump with this header.
+pub fn with_header(mut options: DumpOptions, header: HeaderSource) -> DumpOptions {
+    let FormatOptions::Windows(windows) = options.format else {
+        panic!("{:?}", options.format);
+    };
+    options.format = windows.header(header).into();
+    options
 }
 
 /// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows

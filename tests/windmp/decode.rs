@@ -1,15 +1,15 @@
 //! Our own decoder: what was written is read back, and files that lie.
 
-use guestdump::GuestInfo;
 use std::fs::File;
 use std::io::Write;
 
 use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::windmp::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Progress, Registers, dump};
+use guestdump::{CpuState, Format, GuestInfo, GuestMemory, Machine, Progress, dump};
 
+use super::support::options::With;
 use super::support::{FaultySink, PageMemory};
-use super::windows::{given, header_32, header_64};
+use super::windows::{Windows, given, header_32, header_64};
 use super::{FORMATS, guest, registers, to_buffer};
 
 fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
@@ -28,10 +28,10 @@ fn below_4g() -> PageMemory {
 fn dumps() -> Vec<(Format, Vec<u8>, PageMemory)> {
     let mut dumps = Vec::new();
     for format in FORMATS {
-        let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), format);
-        let wide = options.clone().windows(given(&*header_64(0x1000)));
+        let options = |header: Windows| header.options(GuestInfo::new(Machine::X86_64), format);
+        let wide = options(given(&*header_64(0x1000)));
         dumps.push((format, to_buffer(&guest(), &wide).0, guest()));
-        let narrow = options.windows(given(&*header_32(0x1000)));
+        let narrow = options(given(&*header_32(0x1000)));
         dumps.push((format, to_buffer(&below_4g(), &narrow).0, below_4g()));
     }
     dumps
@@ -97,19 +97,22 @@ fn the_crashed_cpus_registers_are_in_a_converted_dump() {
         let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
         assert_eq!(open(&elf).unwrap().cpus(), 0);
 
-        let (first, _) = to_buffer(&guest, &options.cpus([registers()]));
+        let (first, _) = to_buffer(
+            &guest,
+            &options.with_guest(|guest| guest.cpus([registers()])),
+        );
         let vmcore = open(&first).unwrap();
         let (elf, _) = to_buffer(&vmcore, &vmcore.options(Format::Elf).unwrap());
         let elf = open(&elf).unwrap();
         let cpus = elf.machine().unwrap().decode_notes(elf.notes());
         match &cpus[..] {
-            [Registers::X86_64(r)] => {
+            [CpuState::X86_64(r)] => {
                 assert_eq!(
                     (r.rip, r.r15, r.cs.selector, r.cr3),
                     (rip, 16, 0x10, 0x1000)
                 );
             }
-            [Registers::I386(r)] => {
+            [CpuState::I386(r)] => {
                 assert_eq!(
                     (r.eip.into(), r.edi, r.ss.selector, r.cr3),
                     (rip, 6, 0x18, 0x1000)
@@ -165,19 +168,20 @@ fn changed(format: Format, at: usize, with: &[u8]) -> VmcoreError {
 
 #[test]
 fn damaged_headers_are_named() {
-    use Format::{WinDmp, WinDmpBitmap};
+    const FULL: Format = Format::WIN_DMP;
+    const BITMAP: Format = Format::WIN_DMP_BITMAP;
     let huge = u64::MAX.to_le_bytes();
     let damaged = [
-        (WinDmp, 0x88, &43u32.to_le_bytes()[..]),
-        (WinDmp, 0xa0, &huge),
-        (WinDmp, 0x98, &huge),
+        (FULL, 0x88, &43u32.to_le_bytes()[..]),
+        (FULL, 0xa0, &huge),
+        (FULL, 0x98, &huge),
         // The second run begins in the first.
-        (WinDmp, 0xa9, &[0]),
-        (WinDmpBitmap, 0x2000, b"XDMP"),
-        (WinDmpBitmap, 0x2004, b"XUMP"),
-        (WinDmpBitmap, 0x2020, &[0; 8]),
-        (WinDmpBitmap, 0x2020, &huge),
-        (WinDmpBitmap, 0x2028, &[0; 8]),
+        (FULL, 0xa9, &[0]),
+        (BITMAP, 0x2000, b"XDMP"),
+        (BITMAP, 0x2004, b"XUMP"),
+        (BITMAP, 0x2020, &[0; 8]),
+        (BITMAP, 0x2020, &huge),
+        (BITMAP, 0x2028, &[0; 8]),
     ];
     for (format, at, with) in damaged {
         let error = changed(format, at, with);
@@ -186,13 +190,13 @@ fn damaged_headers_are_named() {
             "{at:#x}: {error}"
         );
     }
-    let error = changed(WinDmpBitmap, 0x2030, &huge);
+    let error = changed(BITMAP, 0x2030, &huge);
     assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
     for (at, with) in [(0xf98, 2), (0x31, 0xaa)] {
-        let error = changed(WinDmp, at, &[with]);
+        let error = changed(FULL, at, &[with]);
         assert!(matches!(error, VmcoreError::Unsupported(_)), "{error}");
     }
-    assert!(matches!(changed(WinDmp, 0, b"PAGF"), VmcoreError::NotADump));
+    assert!(matches!(changed(FULL, 0, b"PAGF"), VmcoreError::NotADump));
 }
 
 #[test]

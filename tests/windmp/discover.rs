@@ -1,7 +1,6 @@
 //! Headers that are built from the guest itself, and what kdmp-parser, a
 //! reader that nobody here wrote, makes of them.
 
-use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -15,13 +14,14 @@ use guestdump::guest::windows::{
 };
 use guestdump::read::Vmcore;
 use guestdump::windmp::LIVE_SYSTEM_DUMP;
-use guestdump::{DumpOptions, Format, GuestMemory};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine};
 use kdmp_parser::gxa::{Gva, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::{phys, virt};
 
 use super::discover_support::{Altered, SIZE, parse, refused};
 use super::support::PAGE;
+use super::support::options::With;
 use super::{FORMATS, to_buffer};
 
 fn read(parser: &KernelDumpParser, vaddr: u64, len: usize) -> Vec<u8> {
@@ -197,7 +197,8 @@ fn more_vcpus_than_windows_uses() {
     let memory = Altered::crashed();
     let mut cpus = memory.guest.cpus();
     cpus.extend([cpus[0], cpus[1]]);
-    let options = memory.options(Format::WIN_DMP).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP);
+    let options = options.with_guest(|guest| guest.cpus(cpus));
     let (bytes, summary) = to_buffer(&memory, &options);
     let why = SkipReason::NotInUse { processors: 2 };
     let skipped = [2, 3].map(|cpu| SkippedCpu { cpu, why });
@@ -290,7 +291,7 @@ fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
     let of = |memory: &Altered, windows: Windows| {
         let options = memory.options(Format::WIN_DMP);
         let windows = windows.header(HeaderSource::Guest);
-        let (bytes, summary) = to_buffer(memory, &options.windows(windows));
+        let (bytes, summary) = to_buffer(memory, &windows.instead(options));
         let parser = parse(bytes);
         let header = parser.headers();
         let bugcheck = summary.windows.unwrap().bugcheck;
@@ -334,7 +335,8 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
                 limit: 0,
             };
         }
-        let options = memory.options(Format::WIN_DMP).cpus(cpus.clone());
+        let options = memory.options(Format::WIN_DMP);
+        let options = options.with_guest(|guest| guest.cpus(cpus.clone()));
         assert!(to_buffer(&memory, &options).0 == expected, "{idt:#x}");
     }
     // The first CPU runs a process whose page tables are without the kernel;
@@ -347,13 +349,14 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
     first.cr3 = tables;
     first.kernel_gs_base = kpcr;
     cpus[1].cr0 = 0x6000_0010;
-    let options = memory.options(Format::WIN_DMP).cpus(cpus.clone());
+    let options = memory.options(Format::WIN_DMP);
+    let options = options.with_guest(|guest| guest.cpus(cpus.clone()));
     assert_eq!(
         refused(&memory, &options),
         WinDmpError::NoKernel { address_spaces: 0 }
     );
     cpus[1].cr0 = cpus[0].cr0;
-    let options = options.cpus(cpus.clone());
+    let options = options.with_guest(|guest| guest.cpus(cpus.clone()));
     let parser = parse(to_buffer(&memory, &options).0);
     assert_eq!(parser.headers().directory_table_base, 0x1a_d000);
 
@@ -363,7 +366,7 @@ fn the_kernel_is_found_without_an_idt_and_in_a_process() {
     let root = memory.page(memory.guest.directory_table_base());
     let entry = (kpcr >> 39) as usize % 512 * 8;
     let memory = memory.put_physical(tables + entry as u64, &root[entry..entry + 8]);
-    let options = options.cpus(cpus);
+    let options = options.with_guest(|guest| guest.cpus(cpus));
     let parser = parse(to_buffer(&memory, &options).0);
     assert_eq!(parser.headers().directory_table_base, 0x1a_d000);
 }
@@ -387,7 +390,8 @@ fn the_note_comes_first_and_the_guest_without_one() {
     let mut note = [11u32, 0x2000, 0].map(u32::to_le_bytes).concat();
     note.extend(b"VMCOREINFO\0\0");
     note.extend(&header);
-    let options = base.clone().vmcoreinfo(VmcoreinfoSource::Bytes(note));
+    let note = VmcoreinfoSource::Bytes(note);
+    let options = base.clone().with_guest(|guest| guest.vmcoreinfo(note));
     let (bytes, summary) = to_buffer(&memory, &options);
     let windows = summary.windows.unwrap();
     assert_eq!(windows.header, HeaderOrigin::Note);
@@ -403,7 +407,7 @@ fn the_note_comes_first_and_the_guest_without_one() {
     assert!(bytes[0x2000..] == built[0x2000..]);
 
     let given = Windows::new().header(HeaderSource::Given(header));
-    let (bytes, summary) = to_buffer(&memory, &base.windows(given));
+    let (bytes, summary) = to_buffer(&memory, &given.instead(base));
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Given);
     assert!(bytes[0x2000..] == built[0x2000..]);
 }
@@ -417,7 +421,7 @@ fn a_header_whose_kdbg_is_none() {
         header[0x80..0x88].copy_from_slice(&kdbg.to_le_bytes());
         header[0x40..0x48].copy_from_slice(&parameter.to_le_bytes());
         let windows = Windows::new().header(HeaderSource::Given(header));
-        memory.options(Format::WIN_DMP).windows(windows)
+        windows.instead(memory.options(Format::WIN_DMP))
     };
     let kdbg = memory.guest.kdbg();
     // The tag is false.
@@ -444,7 +448,7 @@ fn an_encoded_kdbg_of_a_header_from_elsewhere() {
     let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let header = built[..0x2000].to_vec();
     let windows = Windows::new().header(HeaderSource::Given(header.clone()));
-    let options = memory.options(Format::WIN_DMP).windows(windows);
+    let options = windows.instead(memory.options(Format::WIN_DMP));
     assert!(to_buffer(&memory, &options).0 == built);
     // Of another kernel.
     let mut other = header;
@@ -452,7 +456,7 @@ fn an_encoded_kdbg_of_a_header_from_elsewhere() {
     let windows = Windows::new().header(HeaderSource::Given(other));
     let vaddr = memory.guest.kdbg();
     assert_eq!(
-        refused(&memory, &options.windows(windows)),
+        refused(&memory, &windows.instead(options)),
         WinDmpError::KdbgTag { vaddr }
     );
 }

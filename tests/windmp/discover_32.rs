@@ -1,13 +1,12 @@
 //! Headers that are built from 32-bit guests, with PAE and without; and of both
 //! word sizes from kernels with an older KDBG.
 
-use guestdump::GuestInfo;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use crate::windows::Windows;
+use crate::windows::{Windows, with_header};
 use guestdump::demo::{WindowsGuest, WindowsKind};
 use guestdump::guest::windows::{
     BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError,
@@ -15,10 +14,11 @@ use guestdump::guest::windows::{
 use guestdump::memory::{FileMemory, FileRegion};
 use guestdump::read::Vmcore;
 use guestdump::windmp::Header;
-use guestdump::{DumpOptions, Format, GuestMemory, Machine, Registers};
+use guestdump::{CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine};
 
 use super::discover_support::{Altered, NARROW, SIZE, header, refused};
 use super::support::PAGE;
+use super::support::options::With;
 use super::{FORMATS, to_buffer};
 
 const CONTEXT: usize = 0x2cc;
@@ -113,7 +113,7 @@ fn a_crashed_guest() {
                 .registers()
                 .into_iter()
                 .map(|registers| match registers {
-                    Registers::I386(r) => (r.eip, r.esp),
+                    CpuState::I386(r) => (r.eip, r.esp),
                     other => panic!("{other:?}"),
                 });
             let eips: Vec<_> = eips.collect();
@@ -143,7 +143,10 @@ fn a_64_bit_cpu_may_run_it() {
         for format in FORMATS {
             let options = memory.options(format);
             let (expected, _) = to_buffer(&memory, &options);
-            let options = options.machine(Machine::X86_64).cpus(memory.guest.cpus());
+            let wide = GuestInfo::new(Machine::X86_64).cpus(memory.guest.cpus());
+            let options = Windows::new()
+                .header(HeaderSource::Guest)
+                .options(wide, format);
             assert!(to_buffer(&memory, &options).0 == expected, "{kind:?}");
         }
     }
@@ -176,12 +179,12 @@ fn the_kernel_is_found_without_an_idt() {
         for idt in [0, 0x9000_0000, u32::MAX.into(), u64::MAX] {
             let mut cpus = memory.guest.registers();
             for cpu in &mut cpus {
-                let Registers::I386(r) = cpu else {
+                let CpuState::I386(r) = cpu else {
                     panic!("{cpu:?}");
                 };
                 r.idt.base = idt;
             }
-            let options = options.clone().cpus(cpus);
+            let options = options.clone().with_guest(|guest| guest.cpus(cpus));
             assert!(to_buffer(&memory, &options).0 == expected, "{idt:#x}");
         }
     }
@@ -200,7 +203,7 @@ fn a_guest_that_lives() {
         let windows = Windows::new()
             .header(HeaderSource::Guest)
             .crash_registers(registers);
-        let options = memory.options(Format::WIN_DMP).windows(windows);
+        let options = windows.instead(memory.options(Format::WIN_DMP));
         assert_eq!(dumped(&memory, &options).1.bugcheck(), BugcheckData::LIVE);
         let pointer = memory.guest.kdbg() + 0x88;
         let memory = memory.put_word(pointer, 0x9000_0000);
@@ -309,7 +312,9 @@ fn cpus_that_are_skipped() {
         let memory = altered();
         let mut cpus = memory.guest.registers();
         cpus.push(cpus[0].clone());
-        let options = memory.options(Format::WIN_DMP).cpus(cpus);
+        let options = memory
+            .options(Format::WIN_DMP)
+            .with_guest(|guest| guest.cpus(cpus));
         let (bytes, summary) = to_buffer(&memory, &options);
         let why = SkipReason::NotInUse { processors: 2 };
         let skipped = summary.windows.unwrap().skipped_cpus;
@@ -352,9 +357,8 @@ fn a_header_from_elsewhere() {
             // What the kernel has counts more than these.
             header[0x14..0x18].fill(0);
             header[0x28..0x2c].fill(0);
-            memory
-                .options(Format::WIN_DMP)
-                .windows_header(HeaderSource::Given(header))
+            let header = HeaderSource::Given(header);
+            with_header(memory.options(Format::WIN_DMP), header)
         };
         let kdbg = memory.guest.kdbg();
         let (bytes, summary) = to_buffer(&memory, &with(kdbg, 0));

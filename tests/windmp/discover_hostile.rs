@@ -9,6 +9,7 @@ use guestdump::{Format, dump};
 
 use super::discover_support::{Altered, SIZE, refused};
 use super::support::PAGE;
+use super::support::options::With;
 use super::to_buffer;
 
 /// As src/windmp/discover/memory.rs has them.
@@ -207,7 +208,8 @@ fn many_interrupt_handlers_end_the_search() {
     for (n, cpu) in (0u64..).zip(&mut cpus) {
         cpu.idt.base = cpus_idt(&memory) + n * 16;
     }
-    let options = memory.options(Format::WIN_DMP).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP);
+    let options = options.with_guest(|guest| guest.cpus(cpus));
     let error = refused(&memory, &options);
     assert!(matches!(error, WinDmpError::TooMuchWork { .. }), "{error}");
     check_work(&memory);
@@ -215,7 +217,8 @@ fn many_interrupt_handlers_end_the_search() {
     let memory = Altered::crashed().put(base(), b"ZM");
     let mut cpus = memory.guest.cpus();
     cpus.resize(200, cpus[0]);
-    let options = memory.options(Format::WIN_DMP).cpus(cpus);
+    let options = memory.options(Format::WIN_DMP);
+    let options = options.with_guest(|guest| guest.cpus(cpus));
     let error = refused(&memory, &options);
     assert_eq!(error, WinDmpError::NoKernel { address_spaces: 1 });
 }

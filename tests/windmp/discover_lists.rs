@@ -9,6 +9,7 @@ use guestdump::{DumpOptions, Format};
 use super::discover_support::{Altered, header, refused};
 use super::support::PAGE;
 use super::to_buffer;
+use super::windows::{Windows, with_header};
 
 /// Nothing is mapped there.
 const fn nowhere(kind: WindowsKind) -> u64 {
@@ -31,14 +32,15 @@ fn damaged(memory: &Altered, expected: &WinDmpError) {
         let error = refused(memory, options);
         assert_eq!(error, WinDmpError::Damaged(Box::new(expected.clone())));
     }
-    let (bytes, summary) = to_buffer(memory, &options.clone().windows_damaged(true));
+    let may_be = Windows::new().header(HeaderSource::Guest).damaged(true);
+    let (bytes, summary) = to_buffer(memory, &may_be.instead(options.clone()));
     let windows = summary.windows.unwrap();
     assert_eq!(windows.header, HeaderOrigin::Guest);
     assert_eq!(windows.damage, std::slice::from_ref(expected));
     assert_eq!(windows.skipped_cpus, []);
     // A header from elsewhere goes with what there is, and says it as well.
     let header = bytes[..header(&bytes).size()].to_vec();
-    let options = options.windows_header(HeaderSource::Given(header));
+    let options = with_header(options, HeaderSource::Given(header));
     let (_, summary) = to_buffer(memory, &options);
     let windows = summary.windows.unwrap();
     assert_eq!(windows.header, HeaderOrigin::Given);

@@ -1,6 +1,5 @@
 //! The synthetic Windows guest, with changes and under watch.
 
-use guestdump::{GuestInfo, Refusal};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +8,7 @@ use guestdump::demo::{WindowsGuest, WindowsKind};
 use guestdump::guest::windows::{HeaderSource, WinDmpError};
 use guestdump::memory::MemoryRange;
 use guestdump::windmp::Header;
-use guestdump::{DumpOptions, Error, Format, GuestMemory, dump};
+use guestdump::{DumpOptions, Error, Format, GuestInfo, GuestMemory, Refusal, dump};
 use kdmp_parser::parse::KernelDumpParser;
 
 use super::support::{FaultySink, PAGE};

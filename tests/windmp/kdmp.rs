@@ -1,11 +1,10 @@
 //! kdmp-parser: a crate for the dumps of 64-bit guests.
 
-use guestdump::{GuestInfo, Machine};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use guestdump::guest::windows::{BugcheckData, ContextPlace};
-use guestdump::{DumpOptions, Format};
+use guestdump::{DumpOptions, Format, GuestInfo, Machine};
 use kdmp_parser::gxa::{Gpa, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;

@@ -6,13 +6,12 @@
 //! of `tests/interop/readers/install .cache` counts. Without any the tests do
 //! nothing, except with `CI=true`, where they fail.
 
-use guestdump::{GuestInfo, Machine};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, GuestMemory, dump};
+use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 
 use super::support::{PAGE, Page, PageMemory};
 use super::windows::{given, header_32, header_64};

@@ -5,9 +5,9 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError};
 use guestdump::memory::OverlayError;
 use guestdump::windmp::{Header, HeaderError};
-use guestdump::{DumpOptions, Error, Format, Machine, dump};
-use guestdump::{GuestInfo, Refusal};
+use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
 
+use super::support::options::With;
 use super::support::{FaultySink, PAGE, Page, PageMemory};
 use super::windows::{given, header_32, header_64};
 use super::{FORMATS, guest, registers};
@@ -262,7 +262,10 @@ fn pages_of_another_size_and_memory_too_high() {
     let options =
         given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let guest = PageMemory::new([(0, vec![Page::Zero; 16])]);
-    let error = refused_of(&guest, &options.page_size(4 * PAGE));
+    let error = refused_of(
+        &guest,
+        &options.with_guest(|guest| guest.page_size(4 * PAGE)),
+    );
     assert_eq!(error, WinDmpError::PageSize(4 * PAGE));
 
     let high = PageMemory::new([(0x1000, vec![Page::Zero]), (1 << 44, vec![Page::Zero])]);

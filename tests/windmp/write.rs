@@ -1,6 +1,5 @@
 //! What is written, and how.
 
-use guestdump::{Class, Fault, GuestInfo};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::BugcheckData;
 use guestdump::sink::{PositionedSink, SinkAccess, StreamSink};
 use guestdump::windmp::Header;
-use guestdump::{DumpOptions, DumpSink, Format, Progress, dump};
+use guestdump::{
+    Class, DumpOptions, DumpSink, Error, Fault, Format, GuestInfo, Machine, Progress, dump,
+};
 
-use super::support::{Fault, FaultySink, PAGE, PageMemory, slice_memory, slices};
+use super::support::{FaultySink, PAGE, PageMemory, SinkFault, slice_memory, slices};
 use super::windows::{HeaderBytes, given, header_32, header_64};
 use super::{FORMATS, guest, registers, to_buffer};
 
@@ -79,7 +80,7 @@ fn threads_sinks_and_kinds_of_memory_make_no_difference() {
 fn an_unfinished_dump_is_no_dump() {
     for format in FORMATS {
         let mut sink = FaultySink {
-            fault: Some((3, Fault::Error(std::io::ErrorKind::StorageFull))),
+            fault: Some((3, SinkFault::Error(std::io::ErrorKind::StorageFull))),
             ..FaultySink::default()
         };
         dump(&guest(), &mut sink, &options(format)).unwrap_err();
@@ -138,7 +139,7 @@ fn a_cancelled_dump_ends() {
         progress.cancel();
         let mut sink = FaultySink::default();
         let error = dump(&guest(), &mut sink, &options(format).progress(progress)).unwrap_err();
-        assert!(matches!(error, guestdump::Error::Cancelled), "{error}");
+        assert!(matches!(error, Error::Failed(Fault::Cancelled)), "{error}");
     }
 }
 
@@ -227,7 +228,6 @@ fn a_dump_of_a_32_bit_guest() {
 
 #[test]
 fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
-    use guestdump::Machine;
     use guestdump::arch::{i386, x86_64};
     let mut guest = guest();
     guest.ranges.pop();
@@ -243,10 +243,11 @@ fn registers_of_either_kind_of_cpu_make_the_same_32_bit_context() {
         eflags: 0x202,
         ..i386::Registers::default()
     };
-    let options =
-        || given(&*header_32(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
-    let (first, _) = to_buffer(&guest, &options().cpus([wide]));
-    let (second, _) = to_buffer(&guest, &options().machine(Machine::I386).cpus([narrow]));
+    let options = |guest| given(&*header_32(0x1000)).options(guest, Format::WIN_DMP);
+    let wide = GuestInfo::new(Machine::X86_64).cpus([wide]);
+    let narrow = GuestInfo::new(Machine::I386).cpus([narrow]);
+    let (first, _) = to_buffer(&guest, &options(wide));
+    let (second, _) = to_buffer(&guest, &options(narrow));
     assert!(first == second);
     assert_eq!(first[0x320 + 0xb8..][..4], 0x8000_1234u32.to_le_bytes());
 }
