@@ -13,7 +13,10 @@ use guestdump::read::rearrange;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::windmp::Header;
-use guestdump::{Class, CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory, Machine, OnReadError, Progress, Summary, dump};
+use guestdump::{
+    Class, CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory,
+    Machine, OnReadError, Progress, Summary, dump,
+};
 
 use super::allocator::bounded;
 use super::any_guest::Guest;
