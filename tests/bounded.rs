@@ -12,7 +12,7 @@ use std::io;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
-use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
+use guestdump::{Format, GuestInfo, GuestMemory, Machine, dump};
 use peak::peak_memory;
 use windows::{given, header_64};
 

@@ -9,7 +9,7 @@ mod build;
 #[path = "support/peak.rs"]
 mod peak;
 
-use build::{Elf, Kdump, LE64, TEXT, content, encodings, file, flatten};
+use build::{Elf, Kdump, LAYOUTS, LE64, LE64_ABI, TEXT, content, encodings, file, flatten};
 use guestdump::abi::Abi;
 use guestdump::kdump::flattened::FlattenedWriter;
 use guestdump::read::{Vmcore, VmcoreError};

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use arbitrary::{Result, Unstructured};
-use guestdump::Class;
 use guestdump::elf::Notes;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -15,8 +14,8 @@ use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::windmp::Header;
 use guestdump::{
-    CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory, Machine,
-    OnReadError, Progress, Summary, dump,
+    Class, CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory,
+    Machine, OnReadError, Progress, Summary, dump,
 };
 
 use super::allocator::bounded;

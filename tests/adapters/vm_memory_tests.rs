@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use guestdump::memory::SliceMemory;
 use guestdump::sink::{BufferSink, StreamSink};
@@ -455,13 +455,9 @@ fn a_snapshot_of_changing_memory_stays_as_it_was() {
     assert_eq!(before.ranges(), [range(0, MIB)]);
     assert_eq!(after.ranges(), [range(0, MIB), range(4 * MIB, MIB)]);
     // It can go to a thread of its own.
-    let (send, receive) = mpsc::channel();
     let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf);
-    let job = DumpJob::start(after, BufferSink::new(), options, move |result| {
-        send.send(result.unwrap().pages).unwrap();
-    });
-    assert_eq!(receive.recv().unwrap(), 512);
-    job.wait();
+    let job = DumpJob::start(after, BufferSink::new(), options);
+    assert_eq!(job.wait().unwrap().pages, 512);
 }
 
 /// Prints what it takes to find out what was touched.

@@ -14,7 +14,7 @@ use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
 
-use super::build::{Elf, Kdump, TEXT, content, encodings, file};
+use super::build::{Elf, Kdump, LAYOUTS, LE64_ABI, TEXT, content, encodings, file};
 use super::core_file::{Core, LINUX_HVA, Load};
 use super::targets::pieces::{Piece, encode, of_bytes};
 use super::targets::qemu::{END, HVA};

@@ -6,7 +6,7 @@ use guestdump::kdump::flattened::{FileHeader, RecordHeader};
 use guestdump::read::Vmcore;
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{Error, Fault, Progress};
+use guestdump::{Fault, Progress};
 
 use crate::meter::{Meter, file};
 

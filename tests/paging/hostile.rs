@@ -4,7 +4,7 @@ use guestdump::guest::paging::{
     Aarch64, AddressSpace, Budget, Mappings, Ppc64Radix, Riscv, S390x, X86, X86Mode, mappings,
 };
 use guestdump::memory::MemoryRange;
-use guestdump::{ByteOrder, Error, Fault, Progress};
+use guestdump::{ByteOrder, Fault, Progress};
 use proptest::prelude::*;
 
 use super::support::range;

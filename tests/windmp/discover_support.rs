@@ -233,7 +233,7 @@ pub(crate) fn built_header(kind: WindowsKind) -> (WindowsGuest, Windows) {
         Format::WIN_DMP,
     );
     let (bytes, _) = to_buffer(&guest, &options);
-    let size = header(&bytes).size();
+    let size = header(&bytes).as_bytes().len();
     let header = HeaderSource::Given(bytes[..size].to_vec());
     (guest, Windows::new().header(header))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Cursor;
 
 use guestdump::guest::windows::{BugcheckData, ContextPlace};
-use guestdump::{DumpOptions, Format, GuestInfo, Machine};
+use guestdump::{Format, GuestInfo, Machine};
 use kdmp_parser::gxa::{Gpa, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;

@@ -3,7 +3,7 @@
 
 use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, GuestInfo, GuestMemory, Machine, dump};
+use guestdump::{GuestInfo, GuestMemory, Machine, dump};
 use memflow::{Address, ConnectorArgs, PhysicalMemory};
 use memflow_coredump::create_connector;
 
