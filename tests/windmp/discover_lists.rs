@@ -39,7 +39,7 @@ fn damaged(memory: &Altered, expected: &WinDmpError) {
     assert_eq!(windows.damage, std::slice::from_ref(expected));
     assert_eq!(windows.skipped_cpus, []);
     // A header from elsewhere goes with what there is, and says it as well.
-    let header = bytes[..header(&bytes).size()].to_vec();
+    let header = bytes[..header(&bytes).as_bytes().len()].to_vec();
     let options = with_header(options, HeaderSource::Given(header));
     let (_, summary) = to_buffer(memory, &options);
     let windows = summary.windows.unwrap();
