@@ -51,7 +51,7 @@ pub enum SearchError {
     /// No segment can be a RAM block.
     #[error(
         "no segment with {} MiB or more of data that is writable and not executable; {hint}",
-        crate::process_core::find::MIN_BLOCK >> 20
+        crate::process_core::blocks::MIN_BLOCK >> 20
     )]
     NoCandidates {
         /// The likely cause.

@@ -12,6 +12,7 @@ use crate::guest::reader::{Guest, read_utsname};
 use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::guest::vmcoreinfo::find_all;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::process_core::blocks::MIN_BLOCK;
 use crate::process_core::layout::layouts;
 use crate::process_core::{
     Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map,
@@ -21,8 +22,6 @@ use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 use crate::workers::Threads;
 
-/// Bytes in the smallest RAM block that a search considers.
-pub(super) const MIN_BLOCK: u64 = 8 << 20;
 /// The most segments that are searched, the largest first. QEMU has few of that
 /// size.
 const MAX_CANDIDATES: usize = 16;

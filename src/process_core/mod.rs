@@ -29,6 +29,7 @@
 //! kernel omits (`p_filesz` less than `p_memsz`).
 #![forbid(unsafe_code)]
 
+mod blocks;
 mod direct_map;
 mod error;
 mod extract;
@@ -38,8 +39,9 @@ mod mapped_files;
 
 use std::sync::Arc;
 
+pub use blocks::{Missing, MissingReason, RamBlock};
 pub use error::{ProcessCoreError, SearchError};
-pub use extract::{Extracted, Missing, MissingReason, RamBlock};
+pub use extract::Extracted;
 pub use find::QemuRam;
 pub use mapped_files::MappedFile;
 

@@ -15,8 +15,9 @@ use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::KdumpDump;
 use crate::read::windmp::WinDmp;
-use crate::read::{Input, ReadAt, VmcoreError};
+use crate::read::{CheckReport, Input, ReadAt, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
+use crate::workers::Progress;
 
 /// A dump, open for reading.
 ///
@@ -193,6 +194,44 @@ fn open_dump(input: &Input) -> Result<Option<Box<dyn Dump>>, VmcoreError> {
         Some(kdump) => Some(Box::new(kdump)),
         None => None,
     })
+}
+
+impl Vmcore {
+    /// Reads everything in the dump: each note, each byte of memory, each
+    /// page descriptor; decompresses each page. `progress` counts bytes of
+    /// guest memory.
+    ///
+    /// # Errors
+    ///
+    /// The first error, with its offset; [`VmcoreError::Incomplete`] if
+    /// nothing else is wrong and the dump says that it is incomplete.
+    pub fn check(&self, progress: &Progress) -> Result<CheckReport, VmcoreError> {
+        let mut report = CheckReport {
+            notes: self.check_notes()?,
+            pages: self.pages(),
+            ..CheckReport::default()
+        };
+        progress.start(self.pages() * self.dump.counted_page_size());
+        self.dump.check(&self.input, &mut report, progress)?;
+        if self.is_complete() {
+            Ok(report)
+        } else {
+            Err(VmcoreError::Incomplete)
+        }
+    }
+
+    /// Decodes all notes and returns their number.
+    fn check_notes(&self) -> Result<u64, VmcoreError> {
+        let mut count = 0;
+        for note in self.notes() {
+            note.map_err(|error| {
+                let offset = self.dump.note_offset() + error.offset as u64;
+                VmcoreError::damaged(offset, "a note reaches past the end of the notes")
+            })?;
+            count += 1;
+        }
+        Ok(count)
+    }
 }
 
 impl GuestMemory for Vmcore {
