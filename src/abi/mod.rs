@@ -17,6 +17,23 @@
 //! `encode` returns a [`FieldOverflow`] for a value that its field cannot hold, and appends nothing then.
 //! A header whose every field is as wide as its struct's has an `encode` that cannot fail. `decode`
 //! returns `None`, or the room's error, for bytes that are too few or begin with another signature.
+//!
+//! ```
+//! use guestdump::elf::ProgramHeader;
+//! use guestdump::{ByteOrder, Class, Encoding};
+//!
+//! let narrow = Encoding { class: Class::Bits32, order: ByteOrder::Big };
+//! let header = ProgramHeader { paddr: 1 << 32, ..ProgramHeader::default() };
+//! let mut bytes = Vec::new();
+//! let error = header.encode(narrow, &mut bytes).unwrap_err();
+//! assert_eq!((error.header, error.field), ("Elf32_Phdr", "p_paddr"));
+//! assert!(bytes.is_empty());
+//!
+//! let wide = Encoding { class: Class::Bits64, ..narrow };
+//! header.encode(wide, &mut bytes).unwrap();
+//! assert_eq!(bytes.len(), ProgramHeader::size(Class::Bits64));
+//! assert_eq!(ProgramHeader::decode(wide, &bytes), Some(header));
+//! ```
 #![forbid(unsafe_code)]
 
 mod encoding;

@@ -1,6 +1,7 @@
 //! makedumpfile's kdump-compressed format: headers, page descriptors, layout.
 //!
-//! [`bitmap`](crate::bitmap) has its page bitmaps. The room has bytes alone. It reads no file, starts no thread, and is there without any feature.
+//! [`bitmap`](crate::bitmap) has its page bitmaps. The room has bytes alone. It reads no file, starts
+//! no thread, and is there without any feature.
 //! The [convention](crate::abi#how-headers-are-read-and-written) of headers holds.
 //!
 //! The page frames of a dump in memory, and where their data lies:
