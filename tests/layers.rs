@@ -172,9 +172,6 @@ fn an_order_that_does_not_hold_is_noticed() {
     assert!(upward_imports(&rooms).len() > 50);
 }
 
-/// Folders whose files still import each other in circles.
-const STILL_CIRCULAR: [&str; 1] = ["process_core/"];
-
 /// A path of names, `crate` and `super` resolved. The command's begin with `bin`.
 type ModulePath = Vec<String>;
 
@@ -379,22 +376,8 @@ fn imports_in_circles(imports: &BTreeMap<String, BTreeSet<String>>) -> Vec<Strin
 
 #[test]
 fn no_circle_between_files() {
-    let mut imports = file_imports();
-    let allowed = |file: &str| STILL_CIRCULAR.iter().any(|room| file.starts_with(room));
-    imports.retain(|file, _| !allowed(file));
-    let circles = imports_in_circles(&imports);
-    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
-}
-
-#[test]
-fn every_room_that_is_still_circular_has_a_circle() {
     let circles = imports_in_circles(&file_imports());
-    for room in STILL_CIRCULAR {
-        assert!(
-            circles.iter().any(|import| import.starts_with(room)),
-            "{room}"
-        );
-    }
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
 }
 
 #[test]
