@@ -158,7 +158,7 @@ fn integer(c: &mut Criterion) {
     for order in [ByteOrder::Little, ByteOrder::Big] {
         for size in [8, 4] {
             of_tables("former", order, size, sum!(integers::former_number));
-            of_tables("present", order, size, sum!(ByteOrder::integer));
+            of_tables("present", order, size, sum!(ByteOrder::number));
             of_tables("read_uint", order, size, sum!(integers::read_uint));
         }
         let former = |order, bytes: &[u8]| integers::former_u64(order, bytes).unwrap_or(0);

@@ -10,24 +10,6 @@ pub enum ByteOrder {
     Big,
 }
 
-impl ByteOrder {
-    /// The number that up to 8 bytes are.
-    pub(crate) fn number(self, bytes: &[u8]) -> u64 {
-        let mut word = [0; 8];
-        let len = bytes.len().min(8);
-        match self {
-            Self::Little => {
-                word[..len].copy_from_slice(&bytes[..len]);
-                u64::from_le_bytes(word)
-            }
-            Self::Big => {
-                word[8 - len..].copy_from_slice(&bytes[..len]);
-                u64::from_be_bytes(word)
-            }
-        }
-    }
-}
-
 /// A guest's word size, which selects the 32-bit or 64-bit layout of ELF and
 /// kdump headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

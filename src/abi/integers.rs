@@ -7,7 +7,7 @@
 //! assert_eq!(ByteOrder::Big.read::<u32>(&bytes), Some(0x1234_5678));
 //! assert_eq!(ByteOrder::Little.read::<u16>(&bytes), Some(0x3412));
 //! assert_eq!(ByteOrder::Little.read::<u64>(&bytes), None);
-//! assert_eq!(ByteOrder::Big.integer(&bytes), 0x12_3456_789a);
+//! assert_eq!(ByteOrder::Big.number(&bytes), 0x12_3456_789a);
 //! ```
 #![forbid(unsafe_code)]
 
@@ -102,7 +102,7 @@ impl ByteOrder {
     /// run time only.
     #[inline]
     #[must_use]
-    pub fn integer(self, bytes: &[u8]) -> u64 {
+    pub fn number(self, bytes: &[u8]) -> u64 {
         match (bytes.len(), self) {
             (0, _) => 0,
             (4, _) => u32::read_from(bytes, self).into(),
@@ -175,8 +175,8 @@ mod tests {
             let digits = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
             let big = first.iter().fold(0, digits);
             let little = first.iter().rev().fold(0, digits);
-            prop_assert_eq!(ByteOrder::Big.integer(&bytes), big);
-            prop_assert_eq!(ByteOrder::Little.integer(&bytes), little);
+            prop_assert_eq!(ByteOrder::Big.number(&bytes), big);
+            prop_assert_eq!(ByteOrder::Little.number(&bytes), little);
         }
     }
 }

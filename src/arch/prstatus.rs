@@ -6,6 +6,7 @@
 //! `pr_fpvalid`; all others are zero.
 #![forbid(unsafe_code)]
 
+use crate::abi::integers::Integer;
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
 
@@ -105,55 +106,25 @@ impl<'a> CpuNotes<'a> {
     }
 }
 
-/// A register's width.
-pub(super) trait Word: Copy {
-    const SIZE: usize;
-    fn put(self, order: ByteOrder, out: &mut [u8]);
-    fn get(order: ByteOrder, bytes: &[u8]) -> Option<Self>;
-}
-
-macro_rules! word {
-    ($($type:ty)*) => {$(
-        impl Word for $type {
-            const SIZE: usize = size_of::<$type>();
-            fn put(self, order: ByteOrder, out: &mut [u8]) {
-                out.copy_from_slice(&match order {
-                    ByteOrder::Little => self.to_le_bytes(),
-                    ByteOrder::Big => self.to_be_bytes(),
-                });
-            }
-            fn get(order: ByteOrder, bytes: &[u8]) -> Option<Self> {
-                let bytes = bytes.try_into().ok()?;
-                Some(match order {
-                    ByteOrder::Little => Self::from_le_bytes(bytes),
-                    ByteOrder::Big => Self::from_be_bytes(bytes),
-                })
-            }
-        }
-    )*};
-}
-
-word! { u16 u32 u64 u128 }
-
 /// The bytes of `words` in a row.
-pub(super) fn words<W: Word>(order: ByteOrder, words: &[W]) -> Vec<u8> {
-    let mut bytes = vec![0; words.len() * W::SIZE];
-    for (word, out) in words.iter().zip(bytes.chunks_mut(W::SIZE)) {
-        word.put(order, out);
+pub(super) fn words<W: Integer>(order: ByteOrder, words: &[W]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(words.len() * W::SIZE);
+    for word in words {
+        order.append(*word, &mut bytes);
     }
     bytes
 }
 
 /// Fills `words` from the start of `bytes`, and gives what is behind them;
 /// `None` if there are too few.
-pub(super) fn read_words<'a, W: Word>(
+pub(super) fn read_words<'a, W: Integer>(
     order: ByteOrder,
     bytes: &'a [u8],
     words: &mut [W],
 ) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(words.len() * W::SIZE)?;
     for (word, bytes) in words.iter_mut().zip(head.chunks(W::SIZE)) {
-        *word = W::get(order, bytes)?;
+        *word = order.read(bytes)?;
     }
     Some(rest)
 }

@@ -10,6 +10,7 @@
 
 use std::slice::from_mut;
 
+use crate::abi::integers::Integer;
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
 use crate::arch::Architecture;
 use crate::arch::json::json_struct;
@@ -203,7 +204,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
 }
 
 /// A register set that is a row of words, if there is a note with it.
-fn read<W: crate::arch::prstatus::Word>(desc: Option<&[u8]>, registers: &mut [W]) {
+fn read<W: Integer>(desc: Option<&[u8]>, registers: &mut [W]) {
     desc.and_then(|desc| read_words(ORDER, desc, registers));
 }
 

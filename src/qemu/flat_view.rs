@@ -7,7 +7,7 @@ use crate::qemu::include::Include;
 
 /// A piece of guest memory that lies in one memory region of QEMU's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct RamPiece {
     pub(super) range: MemoryRange,
     region: String,
     /// Where the piece begins in its region, in bytes.
@@ -20,10 +20,10 @@ pub(super) struct Piece {
 ///
 /// RAM is what lies in a memory backend: on x86 that includes the memory that
 /// the firmware has write-protected for its own copy.
-pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Option<Vec<Piece>> {
+pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Option<Vec<RamPiece>> {
     let mut lines = text.lines();
     lines.find(|line| line.trim_start().starts_with("AS \"memory\","))?;
-    let mut pieces: Vec<Piece> = Vec::new();
+    let mut pieces: Vec<RamPiece> = Vec::new();
     for line in lines.take_while(|line| !line.trim().is_empty()) {
         let Some((kind, piece)) = parse(line) else {
             continue;
@@ -50,7 +50,7 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
     Some(pieces)
 }
 
-impl Piece {
+impl RamPiece {
     /// This piece's range and `next`'s, if that goes on in the same region.
     fn joined(&self, next: &Self) -> Option<MemoryRange> {
         let follows = self.region == next.region
@@ -63,7 +63,7 @@ impl Piece {
 
 /// A line such as `0000000000100000-0000000003ffffff (prio 0, ram): pc.ram
 /// @0000000000100000`, cut to whole pages, and its type.
-fn parse(line: &str) -> Option<(&str, Piece)> {
+fn parse(line: &str) -> Option<(&str, RamPiece)> {
     let (addresses, rest) = line.trim().split_once(" (prio ")?;
     let (first, last) = addresses.split_once('-')?;
     let (first, last) = (hex(first)?, hex(last)?);
@@ -76,7 +76,7 @@ fn parse(line: &str) -> Option<(&str, Piece)> {
     };
     let start = first.checked_next_multiple_of(MIN_PAGE_SIZE)?;
     let size = last.checked_add(1)?.checked_sub(start)?;
-    let piece = Piece {
+    let piece = RamPiece {
         range: MemoryRange::new(start, size - size % MIN_PAGE_SIZE).ok()?,
         region: region.to_owned(),
         offset: offset.checked_add(start - first)?,
@@ -120,7 +120,7 @@ mod tests {
     fn ranges(include: Include) -> Vec<(u64, u64)> {
         let backends = ["pc.ram".to_owned()];
         let pieces = pieces(TEXT, &backends, include).unwrap();
-        let ends = |p: &Piece| (p.range.start(), p.range.end());
+        let ends = |p: &RamPiece| (p.range.start(), p.range.end());
         pieces.iter().map(ends).collect()
     }
 

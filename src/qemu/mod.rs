@@ -60,7 +60,7 @@ pub use error::QemuError;
 pub use include::Include;
 
 use control::Control;
-use flat_view::{Piece, host_address, pieces};
+use flat_view::{RamPiece, host_address, pieces};
 use memory::QemuMemory;
 use process::QemuProcess;
 use qmp::{Qmp, answer};
@@ -85,7 +85,7 @@ pub struct QemuGuest {
     control: Resumer,
     include: Include,
     process: QemuProcess,
-    layout: Vec<Piece>,
+    layout: Vec<RamPiece>,
     memory: QemuMemory,
     /// QEMU's dump of one page; empty until the guest is stopped.
     notes_file: File,
@@ -282,7 +282,7 @@ pub fn resume_abandoned(path: impl AsRef<Path>) -> Result<bool, QemuError> {
 }
 
 /// The guest's memory as its CPUs see it.
-fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<Piece>, QemuError> {
+fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<RamPiece>, QemuError> {
     let backends = qmp.execute("query-memdev", json!({}))?;
     let backends: Vec<String> = backends
         .as_array()
@@ -300,7 +300,7 @@ fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<Piece>, QemuError> {
 fn memory_of(
     qmp: &mut Qmp,
     process: QemuProcess,
-    layout: &[Piece],
+    layout: &[RamPiece],
 ) -> Result<QemuMemory, QemuError> {
     let mut at = Vec::with_capacity(layout.len());
     for piece in layout {

@@ -12,11 +12,11 @@ use crate::read::{ReadAt, VmcoreError};
 #[derive(Debug)]
 pub(crate) struct Index {
     /// Pieces by their offset in the raw file; they do not overlap.
-    pieces: BTreeMap<u64, Piece>,
+    pieces: BTreeMap<u64, RecordPiece>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Piece {
+struct RecordPiece {
     /// Offset after the last byte in the raw file.
     end: u64,
     /// Offset of the first byte in the flattened file.
@@ -59,7 +59,7 @@ impl Index {
                     end: len,
                 });
             }
-            let piece = Piece {
+            let piece = RecordPiece {
                 end: start + data_len,
                 at: data_at,
             };
@@ -112,20 +112,20 @@ impl Index {
             .map_or(self.raw_len(), |(start, _)| *start)
     }
 
-    fn piece_at(&self, offset: u64) -> Option<(u64, Piece)> {
+    fn piece_at(&self, offset: u64) -> Option<(u64, RecordPiece)> {
         let (start, piece) = self.pieces.range(..=offset).next_back()?;
         (offset < piece.end).then_some((*start, *piece))
     }
 }
 
 /// Inserts a piece, which overrides earlier pieces where they overlap.
-fn insert(pieces: &mut BTreeMap<u64, Piece>, start: u64, piece: Piece) {
+fn insert(pieces: &mut BTreeMap<u64, RecordPiece>, start: u64, piece: RecordPiece) {
     if let Some((&before, &old)) = pieces.range(..start).next_back()
         && old.end > start
     {
-        pieces.insert(before, Piece { end: start, ..old });
+        pieces.insert(before, RecordPiece { end: start, ..old });
         if old.end > piece.end {
-            let rest = Piece {
+            let rest = RecordPiece {
                 end: old.end,
                 at: old.at + (piece.end - before),
             };
@@ -135,7 +135,7 @@ fn insert(pieces: &mut BTreeMap<u64, Piece>, start: u64, piece: Piece) {
     while let Some((&covered, &old)) = pieces.range(start..piece.end).next() {
         pieces.remove(&covered);
         if old.end > piece.end {
-            let rest = Piece {
+            let rest = RecordPiece {
                 end: old.end,
                 at: old.at + (piece.end - covered),
             };

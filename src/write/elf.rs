@@ -46,12 +46,12 @@ pub(crate) struct ElfContents<'a> {
 /// A dump that is laid out.
 pub(crate) struct ElfWriter<'a> {
     contents: ElfContents<'a>,
-    layout: Layout,
+    layout: ElfLayout,
 }
 
 /// What lies where in the file.
 #[derive(Debug, Clone, Copy)]
-struct Layout {
+struct ElfLayout {
     /// The machine's class, or a wider one.
     class: Class,
     /// File offset of the notes.
@@ -82,7 +82,7 @@ impl ElfContents<'_> {
 
     /// `None` if an address, a size or an offset does not fit into the
     /// headers of `class`.
-    fn lay_out(&self, class: Class) -> Option<Layout> {
+    fn lay_out(&self, class: Class) -> Option<ElfLayout> {
         let headers = self.header_count();
         let mut notes_at = (FileHeader::size(class) + headers * ProgramHeader::size(class)) as u64;
         if headers >= usize::from(PN_XNUM) {
@@ -107,7 +107,7 @@ impl ElfContents<'_> {
             // Physical addresses may use all 64 bits, file offsets 63.
             Class::Bits64 => i64::try_from(file_end).is_ok(),
         };
-        fits.then_some(Layout {
+        fits.then_some(ElfLayout {
             class,
             notes_at,
             memory_at,

@@ -29,7 +29,7 @@ pub(crate) struct Block<'a> {
     /// other. Bytes that no piece names mean nothing.
     copied: Vec<u8>,
     /// What is to be written, with its file offset, in order.
-    pieces: Vec<(u64, Piece<'a>)>,
+    pieces: Vec<(u64, RawPiece<'a>)>,
     /// What is in the block. The offsets of pages behind those of it that are
     /// left out take that into account.
     counts: RawLayout,
@@ -44,7 +44,7 @@ pub(crate) struct RawLayout {
     pub(crate) left_out: u64,
 }
 
-enum Piece<'a> {
+enum RawPiece<'a> {
     /// A range of `copied`.
     Copied(Range<usize>),
     /// Guest memory that nothing can change.
@@ -114,7 +114,7 @@ impl<'a> Encoder for RawPages<'a, '_> {
             }
             if let Some(bytes) = part.in_place(self.memory) {
                 for (at, piece) in self.wanted(gpa, part_at, bytes, &mut block.counts) {
-                    block.pieces.push((at, Piece::InPlace(&bytes[piece])));
+                    block.pieces.push((at, RawPiece::InPlace(&bytes[piece])));
                 }
                 continue;
             }
@@ -124,7 +124,7 @@ impl<'a> Encoder for RawPages<'a, '_> {
             part.read(self.memory, bytes)?;
             for (at, piece) in self.wanted(gpa, part_at, bytes, &mut block.counts) {
                 let piece = start + piece.start..start + piece.end;
-                block.pieces.push((at, Piece::Copied(piece)));
+                block.pieces.push((at, RawPiece::Copied(piece)));
             }
         }
         Ok(())
@@ -144,8 +144,8 @@ impl<'a> Encoder for RawPages<'a, '_> {
     fn write(&self, block: &Block<'a>) -> Result<(), Fault> {
         block.pieces.iter().try_for_each(|(offset, piece)| {
             let bytes = match piece {
-                Piece::Copied(range) => &block.copied[range.clone()],
-                Piece::InPlace(bytes) => bytes,
+                RawPiece::Copied(range) => &block.copied[range.clone()],
+                RawPiece::InPlace(bytes) => bytes,
             };
             self.output.write_at(offset - block.moved_up, bytes)
         })

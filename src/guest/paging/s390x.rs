@@ -60,7 +60,7 @@ impl S390x {
     pub(super) fn of_kernel(root: u64, read: &ReadPhysical<'_>) -> Option<Self> {
         let mut entry = [0; 8];
         read(root, &mut entry).ok()?;
-        let kind = type_of(u64::from_be_bytes(entry));
+        let kind = type_of(ByteOrder::Big.read(&entry)?);
         // Linux has no kernel with less than region third tables.
         (kind != 0 && root & !ORIGIN == 0).then_some(Self {
             asce: root | kind << TYPE_SHIFT | LENGTH,

@@ -9,7 +9,6 @@ use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
 
 use super::error::VmcoreinfoError;
 use super::scan::PageStart;
-use crate::abi::ByteOrder;
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
 use crate::guest::reader::Guest;
@@ -124,10 +123,6 @@ pub(super) fn claimed_size(start: &PageStart, machine: Machine) -> Option<u64> {
     if start[..4] != expected[..4] || start[8..] != expected[8..] {
         return None;
     }
-    let len = start[4..8].try_into().ok()?;
-    let len = match machine.encoding().order {
-        ByteOrder::Little => u32::from_le_bytes(len),
-        ByteOrder::Big => u32::from_be_bytes(len),
-    };
+    let len: u32 = machine.encoding().order.read(&start[4..])?;
     (u64::from(len) <= MAX_TEXT).then_some(expected.len() as u64 + u64::from(len))
 }

@@ -28,13 +28,13 @@ pub(super) fn physical_memory(input: &Input, headers: &[ProgramHeader]) -> Store
 }
 
 /// Bytes of guest memory in the file, of any alignment.
-struct Piece {
+struct SegmentPart {
     paddr: u64,
     offset: u64,
     len: u64,
 }
 
-impl Piece {
+impl SegmentPart {
     fn whole_pages(&self) -> Option<Extent> {
         let start = self.paddr.checked_next_multiple_of(MIN_PAGE_SIZE)?;
         let skipped = start - self.paddr;
@@ -49,15 +49,15 @@ impl Piece {
 
 /// Returns the pieces of all PT_LOADs by address. Pieces that continue or
 /// repeat one another, in memory and in the file alike, become one.
-fn joined_pieces(input: &Input, headers: &[ProgramHeader]) -> Vec<Piece> {
-    let mut pieces: Vec<Piece> = headers
+fn joined_pieces(input: &Input, headers: &[ProgramHeader]) -> Vec<SegmentPart> {
+    let mut pieces: Vec<SegmentPart> = headers
         .iter()
         .filter(|header| header.kind == PT_LOAD)
         .filter_map(|header| {
             let in_file = input.len().checked_sub(header.offset)?;
             let len = header.filesz.min(in_file);
             header.paddr.checked_add(len)?;
-            Some(Piece {
+            Some(SegmentPart {
                 paddr: header.paddr,
                 offset: header.offset,
                 len,
@@ -65,7 +65,7 @@ fn joined_pieces(input: &Input, headers: &[ProgramHeader]) -> Vec<Piece> {
         })
         .collect();
     pieces.sort_by_key(|piece| (piece.paddr, piece.offset));
-    let mut joined: Vec<Piece> = Vec::new();
+    let mut joined: Vec<SegmentPart> = Vec::new();
     for piece in pieces {
         match joined.last_mut() {
             Some(last)

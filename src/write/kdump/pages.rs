@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::block::{Block, Bytes, Encoded, Key, Page};
 use super::contents::KdumpContents;
 use super::placement::Placement;
-use super::placing::Layout;
+use super::placing::PlacedSoFar;
 use super::sample;
 use super::seen::{Known, Published, Seen};
 use super::store::PageStore;
@@ -74,8 +74,8 @@ impl<'a, 't> Pages<'a, 't> {
         }
     }
 
-    pub(crate) fn layout(&self, placement: Placement) -> Result<Layout, Fault> {
-        Ok(Layout {
+    pub(crate) fn layout(&self, placement: Placement) -> Result<PlacedSoFar, Fault> {
+        Ok(PlacedSoFar {
             placement,
             seen: Seen::new(self.page_size),
             store: PageStore::new(self.contents.engine)?,
@@ -136,7 +136,7 @@ impl<'a, 't> Pages<'a, 't> {
 impl<'a> Encoder for Pages<'a, '_> {
     type Worker = Worker;
     type Block = Block<'a>;
-    type Layout = Layout;
+    type Layout = PlacedSoFar;
 
     fn worker(&self) -> Result<Worker, Fault> {
         Ok(Worker {
@@ -181,7 +181,7 @@ impl<'a> Encoder for Pages<'a, '_> {
         Ok(())
     }
 
-    fn place(&self, layout: &mut Layout, block: &mut Block<'a>) -> Result<(), Fault> {
+    fn place(&self, layout: &mut PlacedSoFar, block: &mut Block<'a>) -> Result<(), Fault> {
         layout.place(block, self.page_size, &self.published)
     }
 

@@ -8,14 +8,14 @@ use super::store::PageStore;
 use crate::fault::Fault;
 
 /// The state that decides where the next block goes.
-pub(crate) struct Layout {
+pub(crate) struct PlacedSoFar {
     pub(super) placement: Placement,
     pub(super) seen: Seen,
     /// For the few pages that must be compressed while they get their place.
     pub(super) store: PageStore,
 }
 
-impl Layout {
+impl PlacedSoFar {
     /// Gives a block its place. `published` then has all pages up to its end.
     pub(super) fn place(
         &mut self,
@@ -51,7 +51,7 @@ impl Layout {
 
 /// A block that gets its place, page by page.
 struct Placing<'p> {
-    layout: &'p mut Layout,
+    layout: &'p mut PlacedSoFar,
     page_size: usize,
     read: &'p [u8],
     data: Compaction<'p>,
@@ -90,7 +90,7 @@ impl Placing<'_> {
     /// The place of a page that was in the dump and has made room for another
     /// page meanwhile. Stores it again if nothing else has its bytes.
     fn find_or_store(&mut self, known: &Known, gpa: u64) -> Result<Stored, Fault> {
-        let Layout {
+        let PlacedSoFar {
             placement,
             seen,
             store,

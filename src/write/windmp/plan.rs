@@ -34,7 +34,7 @@ pub(crate) struct WinDmpPlan {
     pub(crate) patches: Patches,
     /// The guest's RAM.
     pub(crate) ranges: Vec<MemoryRange>,
-    pub(crate) layout: Layout,
+    pub(crate) layout: WinDmpLayout,
     pub(crate) summary: WindowsSummary,
 }
 
@@ -55,7 +55,7 @@ pub struct WindowsSummary {
 
 /// Where things lie in the file, in bytes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Layout {
+pub(crate) struct WinDmpLayout {
     /// The bitmap's header and where that begins; `None` in a full dump.
     pub(crate) bitmap: Option<(u64, BitmapHeader)>,
     /// Where the first page begins.
@@ -127,7 +127,7 @@ impl WinDmpPlan {
                 end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
             })
         };
-        let layout = Layout::new(&header, selection, full).ok_or_else(too_high)?;
+        let layout = WinDmpLayout::new(&header, selection, full).ok_or_else(too_high)?;
         let places = match &windows.contexts[..] {
             [] => &findings.contexts,
             given => given,
@@ -190,7 +190,7 @@ impl WinDmpPlan {
     }
 }
 
-impl Layout {
+impl WinDmpLayout {
     /// `None` if a number does not fit into its field.
     fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
         let pages = selection.pages();

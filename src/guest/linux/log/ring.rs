@@ -30,7 +30,7 @@ pub(super) struct Ring<'a> {
     descs: Array,
     infos: Array,
     text: Text,
-    layout: Layout,
+    layout: RingFields,
     /// The next record's number, and the last one's; `None` behind that.
     next: Option<(u64, u64)>,
     /// Bytes of text that may still be given out.
@@ -54,7 +54,7 @@ struct Text {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Layout {
+struct RingFields {
     state_var: u64,
     begin: u64,
     next: u64,
@@ -130,7 +130,7 @@ impl<'a> Ring<'a> {
                 vaddr: kernel.word_at(member(text, "prb_data_ring.data")?)?,
                 size_bits,
             },
-            layout: Layout {
+            layout: RingFields {
                 state_var: kernel.offset("prb_desc.state_var")?.wrapping_add(counter),
                 begin: position.wrapping_add(kernel.offset("prb_data_blk_lpos.begin")?),
                 next: position.wrapping_add(kernel.offset("prb_data_blk_lpos.next")?),

@@ -7,6 +7,7 @@ use std::io;
 
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::abi::ByteOrder;
 use crate::guest::paging::{AddressSpace, X86};
 use crate::guest::reader::Guest;
 use crate::guest::windows::discover::format::{ListEntry, ListEntry32};
@@ -119,14 +120,15 @@ impl VirtualMemory<'_> {
     pub(crate) fn read_u32(&self, vaddr: u64) -> Option<u32> {
         let mut bytes = [0; 4];
         self.read(vaddr, &mut bytes)?;
-        Some(u32::from_le_bytes(bytes))
+        ByteOrder::Little.read(&bytes)
     }
 
     /// A word of the kernel's size: a pointer, for example.
     pub(crate) fn read_word(&self, vaddr: u64) -> Option<u64> {
         let mut bytes = [0; 8];
-        self.read(vaddr, &mut bytes[..self.width().word()])?;
-        Some(u64::from_le_bytes(bytes))
+        let word = &mut bytes[..self.width().word()];
+        self.read(vaddr, word)?;
+        Some(ByteOrder::Little.number(word))
     }
 
     /// The `N` words from `vaddr` on.
@@ -136,9 +138,7 @@ impl VirtualMemory<'_> {
         self.read(vaddr, &mut bytes)?;
         let mut words = [0; N];
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(size)) {
-            let mut wide = [0; 8];
-            wide[..size].copy_from_slice(bytes);
-            *word = u64::from_le_bytes(wide);
+            *word = ByteOrder::Little.number(bytes);
         }
         Some(words)
     }
