@@ -248,7 +248,7 @@ fn too_high(format: Format, end: u64) -> Error {
     Refusal::AddressTooHigh { format, end }.into()
 }
 
-/// Refuses options that are wrong whatever the guest's memory contains.
+/// Refuses options that are wrong for every guest memory.
 fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
     let DumpOptions { guest, .. } = options;
     let machine = guest.machine;

@@ -19,7 +19,7 @@ pub struct Standstill {
     /// The time from before the command `stop` until QEMU confirmed that the guest runs again.
     /// `None` if the guest was paused before and still is.
     pub duration: Option<Duration>,
-    /// What another client did to the guest meanwhile. The dump may then mix several moments.
+    /// An action of another client on the guest meanwhile. The dump may then mix several moments.
     pub interference: Option<Interference>,
 }
 

@@ -272,8 +272,8 @@ impl GuestMemory for QemuGuest {
 /// Resumes a guest that a killed dump left paused. `path` is the QMP socket of its QEMU. Returns
 /// whether the guest was resumed; false if it runs already.
 ///
-/// After SIGKILL of a dump the guest has the status `paused`. A guest that somebody else paused has
-/// the same status: QEMU does not tell who did it.
+/// After SIGKILL of a dump the guest has the status `paused`. A guest that another client paused
+/// has the same status: QEMU does not tell which client did it.
 ///
 /// # Errors
 ///
