@@ -1,17 +1,17 @@
-//! Dumps of a guest's memory that the debuggers of the field open at once:
-//! ELF and makedumpfile's kdump-compressed format, for crash, drgn, gdb,
-//! makedumpfile and every tool on libkdumpfile; and Windows's own dumps.
+//! guestdump writes the memory of a virtual machine as a dump that debuggers open. It writes ELF
+//! cores and makedumpfile's kdump-compressed format, for crash, drgn, gdb, makedumpfile and every
+//! tool on libkdumpfile. Of Windows guests it also writes Windows crash dumps.
 //!
-//! A virtual machine monitor implements [`GuestMemory`] — its RAM ranges and
-//! a copying read — and picks a [`DumpSink`]: a file, an open descriptor, any
-//! [`std::io::Write`], or its own. [`dump`] does the rest, on as many threads
-//! as it is given; [`DumpJob`] does it in the background.
+//! A virtual machine monitor (VMM) implements [`GuestMemory`]: the list of its RAM ranges, and a
+//! read that copies. It chooses a [`DumpSink`]: a file, an open descriptor, any [`std::io::Write`],
+//! or a sink of its own. [`dump()`] writes the dump on as many threads as the caller allows;
+//! [`DumpJob`] does so in the background.
 //!
 //! ```
 //! use guestdump::arch::x86_64::Registers;
 //! use guestdump::memory::{GuestMemory, MemoryRange};
 //! use guestdump::sink::{FileSink, FileSinkOptions};
-//! use guestdump::{DumpOptions, Format, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 //!
 //! struct Vm {
 //!     ram: Vec<u8>, // at guest-physical address 0
@@ -34,7 +34,8 @@
 //! let vm = Vm { ram: vec![0; 1 << 20] };
 //! let mut sink = FileSink::create(&path, FileSinkOptions::default())?;
 //! let vcpu0 = Registers { rip: 0xffff_ffff_8100_0000, ..Registers::default() };
-//! let options = DumpOptions::new(Format::Elf).cpus([vcpu0]).threads(2);
+//! let guest = GuestInfo::new(Machine::X86_64).cpus([vcpu0]);
+//! let options = DumpOptions::new(guest, Format::Elf).threads(2);
 //! let summary = dump(&vm, &mut sink, &options)?;
 //! assert_eq!(summary.pages, 256);
 //! # Ok(())
@@ -43,37 +44,36 @@
 //!
 //! # Entry points
 //!
-//! In the background, with progress, cancellation and a callback
-//! ([`DumpJob`]; [`Dumper`] has one at a time):
+//! [`DumpJob`] runs a dump in the background, with progress and cancellation.
+//! [`DumpJob::start_with`] also calls a function at the end. [`Dumper`] runs at most one such dump
+//! at a time.
 //!
 //! ```
 //! use guestdump::memory::FileMemory;
 //! use guestdump::sink::BufferSink;
-//! use guestdump::{DumpJob, DumpOptions, Format, Progress};
+//! use guestdump::{DumpJob, DumpOptions, Format, GuestInfo, Machine, Progress};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let file = tempfile::tempfile()?;
 //! # file.set_len(4 << 20)?;
 //! let memory = FileMemory::flat(file)?; // the RAM's file: a memfd, an image
 //! let progress = Progress::new();
-//! let options = DumpOptions::new(Format::Elf).progress(progress.clone());
-//! let job = DumpJob::start(memory, BufferSink::new(), options, |result| match result {
-//!     Ok(summary) => assert_eq!(summary.pages, 1024),
-//!     Err(error) => panic!("{error}"),
-//! });
+//! let guest = GuestInfo::new(Machine::X86_64);
+//! let options = DumpOptions::new(guest, Format::Elf).progress(progress.clone());
+//! let job = DumpJob::start(memory, BufferSink::new(), options);
 //! let figures = progress.snapshot(); // progress.cancel() would stop it
 //! assert!(figures.done <= figures.total);
-//! job.wait();
+//! assert_eq!(job.wait()?.pages, 1024);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! On threads of the caller's own ([`DumpOptions::executor`]):
+//! [`DumpOptions::executor`] runs a dump on the caller's own threads.
 //!
 //! ```
-//! use guestdump::{DumpOptions, Executor, Format};
+//! use guestdump::{DumpOptions, Executor, Format, GuestInfo, Machine};
 //!
-//! /// Stands for a pool that the monitor has anyway.
+//! /// Stands for a thread pool that the VMM has.
 //! #[derive(Debug)]
 //! struct Pool;
 //!
@@ -87,7 +87,7 @@
 //!     }
 //! }
 //!
-//! let options = DumpOptions::new(Format::Elf)
+//! let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf)
 //!     .threads(4)
 //!     .executor(std::sync::Arc::new(Pool));
 //! ```
@@ -108,51 +108,60 @@
 //! # }
 //! ```
 //!
-//! More, with an example in each module: [`process_core`] has the guest out of
-//! a core file of its monitor, [`paging`] the guest's page tables, [`linux`] a
-//! Linux guest's kernel and its log, [`windmp`] Windows's own dumps,
-//! [`flattened::rearrange`] what `makedumpfile -R` does.
+//! These modules do more, each with an example:
 //!
-//! With features: `guestdump::qemu` dumps a guest under QEMU from outside,
-//! `guestdump::qapi` is QEMU's dump commands for a monitor's own API, and
-//! [`adapters`] take what vm-memory and KVM hold.
+//! - [`process_core`] finds the guest's memory in a core file of its VMM.
+//! - [`guest::paging`] translates addresses by the guest's page tables.
+//! - [`guest::linux`] reads a Linux guest's kernel and its log.
+//! - [`elf`], [`kdump`], [`kdump::flattened`] and [`windmp`] encode and decode headers.
+//! - [`read::rearrange()`] turns a flattened dump into a raw one, as `makedumpfile -R` does.
+//! - [`adapters`] accept guest memory of vm-memory and registers of KVM.
+//! - `guestdump::qemu` (feature `qemu`) dumps a guest under QEMU from outside.
+//! - `guestdump::qapi` (feature `qapi`) has QEMU's dump commands for a VMM's own API.
 //!
 //! # Features
 //!
-//! Each codec is a feature; [`Format::available`] lists the formats that the
-//! present build can write. A feature adds choices and does not change the bytes of a
-//! dump: [`KdumpOptions`] chooses `libdeflate` or `minilzo`. Without any feature the crate links thiserror and
-//! zerocopy alone, and dumps into what the caller has: a [`sink::StreamSink`], a
-//! [`sink::BufferSink`], a [`DumpSink`] of its own.
+//! Each codec is a feature; [`Format::available`] lists the formats that the build can write. A
+//! feature adds choices and leaves the bytes of a dump as they are. Callers choose `libdeflate` and
+//! `minilzo` by [`KdumpOptions`].
 //!
-//! | feature | default | brings | licence of what it brings |
+//! Without any feature the crate links thiserror, zerocopy and byteorder. It then writes to a
+//! [`sink::StreamSink`], a [`sink::BufferSink`], or the caller's own [`DumpSink`].
+//!
+//! | feature | default | adds | licence of what it links |
 //! |---|---|---|---|
-//! | `file` | yes | files: [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], `File` as [`read::ReadAt`] | MIT or Apache-2.0 |
+//! | `file` | yes | [`sink::FileSink`], [`sink::FdSink`], [`memory::FileMemory`], `File` as [`read::ReadAt`] | MIT or Apache-2.0 |
 //! | `zlib` | yes | kdump with zlib, by flate2 on zlib-rs | MIT or Apache-2.0, Zlib |
-//! | `libdeflate` | no | the compressor libdeflate for zlib: dumps 8% smaller for 5% more processor time; needs a C compiler | Apache-2.0, MIT |
-//! | `lzo` | yes | kdump with LZO, compressed by the crate itself; lzokay decompresses | MIT |
+//! | `libdeflate` | no | the zlib compressor libdeflate; with `zlib` | Apache-2.0, MIT |
+//! | `lzo` | yes | kdump with LZO, by the crate itself; lzokay decompresses | MIT |
+//! | `minilzo` | no | the LZO compressor minilzo; with `lzo` | **GPL-3.0-or-later** |
 //! | `snappy` | yes | kdump with snappy, by snap | BSD-3-Clause |
-//! | `zstd` | no | kdump with zstd, by zstd; needs a C compiler | MIT, BSD-3-Clause |
-//! | `minilzo` | no | the compressor minilzo for LZO: dumps 2% smaller for 30% more processor time of the codec; needs a C compiler | **GPL-3.0-or-later** |
-//! | `demo` | no | the built-in synthetic guest | |
+//! | `zstd` | no | kdump with zstd, by zstd | MIT, BSD-3-Clause |
+//! | `demo` | no | the built-in synthetic guests | |
 //! | `mapped` | no | memory that this process has mapped, read without SIGBUS | MIT |
-//! | `qemu` | no | dumps of a guest under QEMU, over its socket | MIT |
-//! | `serde` | no | serde's traits for registers by name and numbers | MIT or Apache-2.0 |
-//! | `qapi` | no | `guestdump::qapi`, QEMU's dump commands for a VMM's own API; with `serde` | MIT or Apache-2.0 |
-//! | `vm-memory`, `vm-memory-0-17` | no | guest memory of vm-memory 0.18 and 0.17 | Apache-2.0 or BSD-3-Clause, MIT |
+//! | `qemu` | no | dumps of a running QEMU, over QMP; with `file`, `mapped` | MIT or Apache-2.0 |
+//! | `serde` | no | serde's traits for registers by name, numbers and states | MIT or Apache-2.0 |
+//! | `qapi` | no | QEMU's dump commands for a VMM's API; with `file`, `serde` | MIT or Apache-2.0 |
+//! | `vm-memory` | no | guest memory of vm-memory 0.18; with `file`, `mapped` | Apache-2.0 or BSD-3-Clause, MIT |
+//! | `vm-memory-0-17` | no | guest memory of vm-memory 0.17; with `file`, `mapped` | Apache-2.0 or BSD-3-Clause, MIT |
 //! | `kvm-bindings` | no | registers from KVM's structs | Apache-2.0 |
-//! | `cli` | no | the command `guestdump` | MIT or Apache-2.0, … |
+//! | `cli` | no | the command `guestdump`; with `demo`, `qapi`, `qemu`, `zstd` | MIT or Apache-2.0, … |
 //!
-//! # What is promised
+//! - `libdeflate`, `minilzo` and `zstd` need a C compiler.
+//! - `libdeflate` makes dumps 8% smaller for 5% more processor time.
+//! - `minilzo` makes dumps 2% smaller for 30% more processor time of the codec.
+//! - A program built with `minilzo` is a GPL program, even if no dump chooses that compressor.
 //!
-//! - Everything is checked before the first byte is written; a refused dump
+//! # Guarantees
+//!
+//! - Everything is checked before the first byte is written. A refused dump
 //!   ([`Error::is_refusal`]) wrote nothing.
 //! - The dump is the same for every number of threads.
-//! - Memory that the owner calls unpopulated is never read.
-//! - A dump that failed never has the name of a finished one, unless it was to
-//!   be kept ([`KdumpOptions::raw_or_partial`]), and says that it is incomplete.
-//! - Guest memory is never written; memory use does not depend on what the
-//!   guest claims.
+//! - Memory that its owner calls unpopulated is never read.
+//! - A failed dump gets no final file name, unless the caller asked to keep it
+//!   ([`KdumpOptions::raw_or_partial`]). A kept dump says that it is incomplete.
+//! - Guest memory is never written.
+//! - Memory use does not depend on what the guest claims.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -198,7 +207,7 @@ pub use memory::{GuestMemory, MemoryRange, OnReadError, Unreadable};
 pub use sink::DumpSink;
 pub use workers::{Executor, Progress, ProgressSnapshot, Workers};
 
-/// The README's examples are compiled with the tests.
+/// Compiles the examples of the README with the tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

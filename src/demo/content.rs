@@ -1,17 +1,17 @@
-//! The guest's pages that belong to nobody: what kind each is, and its bytes.
-//! All of it follows from the guest-physical address.
+//! Pages of the synthetic guest that do not belong to its kernel: the kind of each, and its bytes.
+//! Everything follows from the guest-physical address.
 #![forbid(unsafe_code)]
 
 use crate::demo::page_kind::PageKind;
 
-/// Memory is populated in extents of so many bytes.
+/// Size in bytes of the extents in which memory is populated.
 pub(super) const EXTENT: u64 = 1 << 20;
-/// Neighbouring pages in groups of so many bytes are of one kind.
+/// Size in bytes of the groups of neighbouring pages that are of one kind.
 const GROUP: u64 = 32 << 10;
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The output function of SplitMix64 (Steele, Lea and Flood, 2014).
+/// Computes the output function of SplitMix64 (Steele, Lea and Flood, 2014).
 pub(super) const fn mix(state: u64) -> u64 {
     let z = state.wrapping_add(GOLDEN);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -19,7 +19,7 @@ pub(super) const fn mix(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// SplitMix64 from `seed` on.
+/// Returns the numbers of SplitMix64 from `seed` on.
 fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
     move || {
         let n = mix(seed);
@@ -28,13 +28,13 @@ fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-/// Three of four extents are.
+/// Whether `extent` is populated. Three of four extents are.
 pub(super) const fn is_populated(extent: u64) -> bool {
     !mix(!extent).is_multiple_of(4)
 }
 
-/// The kind of a page in a populated extent. With the extents that are not,
-/// this makes 40 % zeroes, 40 % text and tables, 20 % random bytes.
+/// Returns the kind of a page in a populated extent. Together with the unpopulated extents, this
+/// makes 40 % zeroes, 40 % text and tables, 20 % random bytes.
 pub(super) const fn kind(page: u64) -> PageKind {
     match mix(page / GROUP) % 15 {
         0..3 => PageKind::Zero,
@@ -44,8 +44,8 @@ pub(super) const fn kind(page: u64) -> PageKind {
     }
 }
 
-/// Fills `out`, at most a page, with the beginning of the page `page`, of a
-/// kind that is not the kernel's.
+/// Fills `out`, at most a page, with the beginning of the page `page`. Pages of the kernel give
+/// zeroes.
 pub(super) fn fill(kind: PageKind, page: u64, out: &mut [u8]) {
     let seed = mix(page);
     match kind {
@@ -56,12 +56,12 @@ pub(super) fn fill(kind: PageKind, page: u64, out: &mut [u8]) {
     }
 }
 
-/// Random words.
+/// Fills `out` with random words.
 fn random(seed: u64, out: &mut [u8]) {
     fill_words(out, numbers(seed));
 }
 
-/// Words like those of a kernel's structures: mostly pointers.
+/// Fills `out` with words like those of a kernel's structures: mostly pointers.
 fn table(seed: u64, out: &mut [u8]) {
     let mut next = numbers(seed);
     fill_words(out, || {
@@ -74,7 +74,7 @@ fn table(seed: u64, out: &mut [u8]) {
     });
 }
 
-/// Words of the dictionary with a number now and then.
+/// Fills `out` with words of the dictionary and an occasional number.
 fn text(seed: u64, out: &mut [u8]) {
     let mut next = numbers(seed);
     let mut at = 0;
@@ -85,7 +85,7 @@ fn text(seed: u64, out: &mut [u8]) {
         } else {
             WORDS[(n % WORDS.len() as u64) as usize]
         };
-        // What a short word leaves behind it, the next one overwrites.
+        // The next word overwrites the padding of a short word.
         let room = &mut out[at..];
         let n = room.len().min(8);
         room[..n].copy_from_slice(&token[..n]);
@@ -93,7 +93,7 @@ fn text(seed: u64, out: &mut [u8]) {
     }
 }
 
-/// Seven random octal digits and a line's end.
+/// Returns seven random octal digits and a line feed.
 const fn octal(n: u64) -> [u8; 8] {
     ((n & 0x0007_0707_0707_0707) | 0x0a30_3030_3030_3030).to_le_bytes()
 }

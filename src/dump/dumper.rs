@@ -1,4 +1,4 @@
-//! The one dump at a time of a VMM's management interface.
+//! One dump at a time, for the management interface of a VMM.
 #![forbid(unsafe_code)]
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use crate::memory::GuestMemory;
 use crate::sink::DumpSink;
 use crate::workers::{Progress, ProgressSnapshot};
 
-/// At most one dump at a time, as in QEMU's `dump-guest-memory` and
-/// `query-dump`: a second one is refused while the first is active.
+/// Runs at most one dump at a time, as QEMU's `dump-guest-memory` and `query-dump` do. A second
+/// dump is refused while the first is active.
 #[derive(Debug, Default)]
 pub struct Dumper {
     slot: Mutex<Slot>,
@@ -20,7 +20,7 @@ pub struct Dumper {
 #[derive(Debug, Default)]
 struct Slot {
     job: Option<DumpJob>,
-    /// A dump is being prepared, and is to take the slot.
+    /// The handle of a dump that is being prepared and will take the slot.
     claimed: Option<Progress>,
 }
 
@@ -40,13 +40,13 @@ impl Slot {
     }
 }
 
-/// A refusal because another dump is being written.
+/// The error that another dump is active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("another dump is being written; wait until it has ended, or cancel it")]
 pub struct Busy;
 
 impl Dumper {
-    /// A dumper that has started no dump.
+    /// Makes a dumper that has started no dump.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -56,8 +56,7 @@ impl Dumper {
     ///
     /// # Errors
     ///
-    /// [`Busy`] while another dump is active; `on_complete` is not called
-    /// then.
+    /// [`Busy`] while another dump is active. `on_complete` is not called then.
     pub fn start<M, S, F>(
         &self,
         memory: M,
@@ -75,8 +74,7 @@ impl Dumper {
         Ok(())
     }
 
-    /// Claims the place of the one dump for a dump that is being prepared. The
-    /// dump counts as active from now on.
+    /// Claims the slot for a dump that is being prepared. From now on that dump counts as active.
     pub(crate) fn claim(&self, progress: Progress) -> Result<Claim<'_>, Busy> {
         let mut slot = self.lock();
         if slot.status() == DumpStatus::Active {
@@ -89,7 +87,7 @@ impl Dumper {
         })
     }
 
-    /// The state of the last dump, and its figures.
+    /// Returns the state and the figures of the last dump.
     #[must_use]
     pub fn query(&self) -> (DumpStatus, ProgressSnapshot) {
         let slot = self.lock();
@@ -97,7 +95,7 @@ impl Dumper {
         (slot.status(), figures)
     }
 
-    /// Cancels the active dump, if there is one. Does not wait for its end.
+    /// Cancels the active dump, if there is one, without waiting for its end.
     pub fn cancel(&self) {
         let slot = self.lock();
         if slot.status() == DumpStatus::Active
@@ -112,28 +110,28 @@ impl Dumper {
     }
 }
 
-/// The place of the one dump, for a dump that is being prepared. Dropping it
-/// makes the place free again and leaves the last dump's state as it was.
+/// The slot, claimed for a dump that is being prepared. Dropping the claim frees the slot and
+/// leaves the last dump's state as it was.
 pub(crate) struct Claim<'a> {
     dumper: &'a Dumper,
     progress: Progress,
 }
 
 impl Claim<'_> {
-    /// Runs `work` as the dump; see [`DumpJob::prepare`].
+    /// Runs `work` as the dump. See [`DumpJob::prepare`].
     pub(crate) fn start<W, F>(self, work: W, on_complete: F)
     where
         W: FnOnce() -> Result<Summary> + Send + 'static,
         F: FnOnce(Result<Summary>) + Send + 'static,
     {
         let (job, begin) = DumpJob::prepare(self.progress.clone(), work, on_complete);
-        // The callback may ask for the state and start the next dump: so it
-        // is called with the job in its place, and without the lock.
+        // The callback may query the state and start the next dump. It is therefore called when the
+        // job is in its slot, and without the lock.
         self.give_place_to(job);
         begin();
     }
 
-    /// The dump failed before it began.
+    /// Records that the dump failed before it began.
     #[cfg(feature = "qapi")]
     pub(crate) fn fail(self) {
         let job = DumpJob::failed(self.progress.clone());
@@ -141,7 +139,7 @@ impl Claim<'_> {
     }
 
     fn give_place_to(self, job: DumpJob) {
-        // Waits for the last dump's callback, which may ask for the state.
+        // This waits for the last dump's callback, which may query the state.
         let ended = self.dumper.lock().job.take();
         drop(ended);
         self.dumper.lock().job = Some(job);

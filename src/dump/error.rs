@@ -1,4 +1,4 @@
-//! The error of a dump.
+//! Errors of a dump.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -16,17 +16,17 @@ use crate::write::{SectionsError, WriteError};
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error for which there is no dump, or an incomplete one.
+/// An error after which there is no dump, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The dump was refused. Nothing was written.
+    /// The dump was refused, and nothing was written.
     #[error(transparent)]
     Refused(Refusal),
-    /// The dump failed while memory was read or the dump was written.
+    /// Reading memory or writing the dump failed.
     #[error(transparent)]
     Failed(#[from] Fault),
-    /// The caller's function did not give the contents of a section.
+    /// The caller's function failed to give the contents of a section.
     #[error("cannot get the contents of the section {name:?}")]
     Section {
         /// The section's name.
@@ -34,17 +34,17 @@ pub enum Error {
         /// The error that the function reported.
         source: io::Error,
     },
-    /// The sink took every byte but could not finish.
+    /// The sink accepted every byte but failed to finish.
     #[error("the dump is written but cannot be finished")]
     Finish(#[source] io::Error),
     /// The dump failed, and the pages that were written are kept, as
-    /// [`KdumpOptions::raw_or_partial`](crate::KdumpOptions::raw_or_partial)
-    /// asks for: a dump that says that it is incomplete, in the finished sink.
+    /// [`KdumpOptions::raw_or_partial`](crate::KdumpOptions::raw_or_partial) asks for. The sink is
+    /// finished, and the dump says that it is incomplete.
     #[error("the dump is incomplete, {pages} of {of} pages are in it")]
     Incomplete {
-        /// Pages in the dump.
+        /// Number of pages in the dump.
         pages: u64,
-        /// Pages that a complete dump has.
+        /// Number of pages in a complete dump.
         of: u64,
         /// The failure.
         #[source]
@@ -59,8 +59,8 @@ impl Error {
         matches!(self, Self::Refused(_))
     }
 
-    /// Whether the dump ended because [`Progress::cancel`] was called. A
-    /// dump that is kept counts as well.
+    /// Whether the dump ended because [`Progress::cancel`] was called. This includes a dump that
+    /// was kept.
     ///
     /// [`Progress::cancel`]: crate::Progress::cancel
     #[must_use]

@@ -1,4 +1,4 @@
-//! A dump in the background.
+//! Dumps in the background.
 #![forbid(unsafe_code)]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,8 +53,8 @@ pub struct DumpJob {
     progress: Progress,
     status: Arc<Mutex<DumpStatus>>,
     thread: Option<JoinHandle<()>>,
-    /// The dump's result, after it has ended. The job of a [`Dumper`] gives it
-    /// to the callback instead.
+    /// The result of the dump, once it has ended. The job of a [`Dumper`] gives the result to its
+    /// callback instead.
     ///
     /// [`Dumper`]: crate::Dumper
     result: Arc<Mutex<Option<Result<Summary>>>>,
@@ -74,11 +74,12 @@ impl DumpJob {
     /// Starts a dump of `memory` to `sink` and calls `on_complete` when it has
     /// ended.
     ///
-    /// `on_complete` is called exactly once, on the job's thread, whether the
-    /// dump is finished, has failed or was cancelled. If the thread cannot be
-    /// started, it is called on the calling thread before this returns.
-    /// [`status`](Self::status) is no longer active by then, so `on_complete`
-    /// may start the next dump.
+    /// `on_complete` is called exactly once, on the job's thread, whether the dump is finished, has
+    /// failed or was cancelled. If the thread cannot be started, `on_complete` is called on the
+    /// calling thread before this function returns.
+    ///
+    /// [`status`](Self::status) is no longer active at that time, so `on_complete` may start the
+    /// next dump.
     pub fn start_with<M, S, F>(memory: M, sink: S, options: DumpOptions, on_complete: F) -> Self
     where
         M: GuestMemory + 'static,
@@ -99,9 +100,8 @@ impl DumpJob {
         job
     }
 
-    /// Makes a job for `work`, and the function that makes it begin. All that
-    /// `work` owns is dropped before `on_complete` is called, also if it never
-    /// ran.
+    /// Makes a job for `work`, and the function that makes it begin. Everything that `work` owns is
+    /// dropped before `on_complete` is called, even if `work` never ran.
     pub(super) fn prepare<W, F>(
         progress: Progress,
         work: W,
@@ -121,7 +121,7 @@ impl DumpJob {
         let thread = thread::Builder::new()
             .name("guestdump-job".into())
             .spawn(move || {
-                // Nothing is ever sent: the gate opens when `open` is dropped.
+                // The gate opens when `open` is dropped; no message is ever sent.
                 let _ = gate.recv();
                 let result = catch_unwind(AssertUnwindSafe(work))
                     .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()));
@@ -157,13 +157,13 @@ impl DumpJob {
         }
     }
 
-    /// The dump's state: [`DumpStatus::Active`], `Completed` or `Failed`.
+    /// Returns the dump's state: [`DumpStatus::Active`], `Completed` or `Failed`.
     #[must_use]
     pub fn status(&self) -> DumpStatus {
         *self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The handle that reports the dump's figures and cancels it.
+    /// Returns the handle that reports the dump's figures and cancels it.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.progress
@@ -174,8 +174,8 @@ impl DumpJob {
     ///
     /// # Errors
     ///
-    /// As [`dump`](crate::dump()). Called from the job's own callback, which
-    /// has the result, this fails with [`Fault::Panicked`].
+    /// Those of [`dump`](crate::dump()). A job that waits for itself in its own callback fails with
+    /// [`Fault::Panicked`]; the callback has the result.
     pub fn wait(mut self) -> Result<Summary> {
         self.join();
         let mut result = self.result.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,10 +187,10 @@ impl DumpJob {
         let Some(thread) = self.thread.take() else {
             return;
         };
-        // The callback may drop the job, on the job's own thread: that ends
-        // when the callback returns.
+        // The callback may drop the job on the job's own thread, which ends when the callback
+        // returns.
         if thread.thread().id() != thread::current().id() {
-            // The thread catches every panic itself.
+            // The thread itself catches every panic.
             let _ = thread.join();
         }
     }
@@ -198,7 +198,7 @@ impl DumpJob {
 
 impl Drop for DumpJob {
     fn drop(&mut self) {
-        // An ended dump's handle may belong to the next dump by now.
+        // After a dump has ended, the next dump may use its handle.
         if self.status() == DumpStatus::Active {
             self.progress.cancel();
         }
@@ -206,7 +206,7 @@ impl Drop for DumpJob {
     }
 }
 
-/// A whole dump, as a job's work.
+/// Makes the work of a job that writes one dump.
 pub(crate) fn dump_work<M, S>(
     memory: M,
     mut sink: S,
@@ -219,8 +219,8 @@ where
     move || {
         let result = catch_unwind(AssertUnwindSafe(|| dump(&memory, &mut sink, &options)))
             .unwrap_or_else(|panic| Err(Fault::Panicked(panic_message(&*panic)).into()));
-        // An unfinished file is gone before anybody hears of the end. What
-        // happens there does not change the dump's result.
+        // An unfinished file is removed before anybody learns of the end. A panic there does not
+        // change the dump's result.
         let _ = catch_unwind(AssertUnwindSafe(|| drop((memory, sink))));
         result
     }
@@ -244,7 +244,7 @@ impl<F: FnOnce(Result<Summary>)> Completion<F> {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         if let Some(callback) = callback {
-            // The dump has ended; a panic here concerns the callback alone.
+            // The dump has ended, so a panic here concerns only the callback.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
         }
     }

@@ -1,4 +1,4 @@
-//! A dump from end to end: options, checks, writing, summary.
+//! Dumps from end to end: options, checks, writing, summary.
 
 mod dumper;
 mod error;
@@ -40,20 +40,20 @@ use crate::workers::{Threads, panic_message};
 
 /// Writes a dump of `memory` to `sink`.
 ///
-/// Blocks until the dump is finished; [`crate::DumpJob`] runs it in the
-/// background. Everything is checked before the first byte is written.
+/// This call returns when the dump is finished; [`crate::DumpJob`] runs a dump in the background.
+/// Everything is checked before the first byte is written.
 ///
 /// # Errors
 ///
-/// - [`Error::Refused`] if the dump cannot be made; nothing was written;
-/// - any other [`Error`] if it failed.
+/// - [`Error::Refused`] if the dump cannot be made, and then nothing was written;
+/// - any other [`Error`] if the dump failed.
 pub fn dump(
     memory: &dyn GuestMemory,
     sink: &mut dyn DumpSink,
     options: &DumpOptions,
 ) -> Result<Summary> {
     let begun = Instant::now();
-    // A panic in the caller's memory or sink is a failure like another.
+    // A panic in the caller's memory or sink fails the dump like any other error.
     let access = catch_panics(|| Ok(sink.access()))?;
     check_sink(options, &access)?;
     let clock = Monotonic::new();
@@ -117,7 +117,7 @@ pub fn dump(
 fn plan(memory: &dyn GuestMemory, options: &DumpOptions) -> Result<Plan> {
     match options.on_read_error {
         OnReadError::Fail => Plan::new(memory, memory, options),
-        // What the plan looks for may be in a part that can be read.
+        // A part that can be read may contain what the plan needs.
         policy => {
             let log = &UnreadableLog::new(policy, MIN_PAGE_SIZE);
             Plan::new(&Tolerant { memory, log }, memory, options)
@@ -125,7 +125,7 @@ fn plan(memory: &dyn GuestMemory, options: &DumpOptions) -> Result<Plan> {
     }
 }
 
-/// Refuses what the sink cannot take.
+/// Refuses a format or policy that the sink cannot take.
 fn check_sink(options: &DumpOptions, access: &SinkAccess<'_>) -> Result<()> {
     let format = options.format.format();
     let is_stream = matches!(access, SinkAccess::Stream(_));

@@ -8,13 +8,13 @@ use crate::guest::GuestInfo;
 use crate::memory::OnReadError;
 use crate::workers::{Executor, Progress, Workers};
 
-/// What to dump and how. Begin with [`new`](Self::new).
+/// The guest to dump, and how to dump it. Begin with [`new`](Self::new).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct DumpOptions {
-    /// The guest.
+    /// The guest to dump.
     pub guest: GuestInfo,
-    /// The format and its own options.
+    /// The dump's format, with the options of that format.
     pub format: FormatOptions,
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) on_read_error: OnReadError,
@@ -23,7 +23,7 @@ pub struct DumpOptions {
 }
 
 impl DumpOptions {
-    /// A dump of all of `guest`'s memory in `format`, on the calling thread.
+    /// Makes options for a dump of all memory of `guest` in `format`, on the calling thread.
     #[must_use]
     pub fn new(guest: GuestInfo, format: impl Into<FormatOptions>) -> Self {
         Self {
@@ -36,8 +36,8 @@ impl DumpOptions {
         }
     }
 
-    /// Selects the pages that lie at least in part in the `length` bytes from
-    /// the guest-physical address `begin` on.
+    /// Selects the pages that overlap the `length` bytes from the guest-physical address `begin`
+    /// on.
     #[must_use]
     pub fn filter(mut self, begin: u64, length: u64) -> Self {
         self.filter = Some((begin, length));
@@ -55,39 +55,38 @@ impl DumpOptions {
 
     /// Sets how many threads read and compress; 0 means one for each core.
     ///
-    /// With 1, the default, the calling thread does everything. At most one
-    /// thread per MiB of memory is used, fewer if the system cannot start
-    /// more. The dump is the same for every number.
+    /// With 1, the default, the calling thread does everything. At most one thread per MiB of
+    /// memory is used, fewer if the system cannot start more. The dump is the same for every
+    /// number.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.workers = self.workers.threads(threads);
         self
     }
 
-    /// Sets the caller's own threads for [`threads`](Self::threads): the dump
-    /// then starts none. Without an executor, the dump starts threads, which
-    /// have ended when it returns.
+    /// Sets an executor that provides the caller's own threads for [`threads`](Self::threads). The
+    /// dump then starts no thread. Without an executor, the dump starts threads, and they have
+    /// ended when it returns.
     #[must_use]
     pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
         self.workers = self.workers.executor(executor);
         self
     }
 
-    /// Limits how many bytes of guest memory all threads together read in a
-    /// second, for a dump beside guests that run.
+    /// Limits how many bytes of guest memory all threads together read in a second. This suits a
+    /// host on which other guests run.
     ///
-    /// Memory that was never populated is not counted. A dump writes and
-    /// compresses what it reads, so this limits the load on disks and
-    /// processors too. The dump is the same. Less than a page a second is
-    /// refused.
+    /// Memory that was never populated does not count. A dump writes and compresses what it reads,
+    /// so the limit also applies to the load on disks and processors. The contents of the dump stay
+    /// the same. A rate below one page (4096 bytes) a second is refused.
     #[must_use]
     pub fn throttle(mut self, bytes_per_second: u64) -> Self {
         self.throttle = Some(bytes_per_second);
         self
     }
 
-    /// Sets the handle that watches and cancels the dump. A cancelled handle
-    /// stays cancelled for every dump that has it.
+    /// Sets the handle that watches and cancels the dump. A cancelled handle cancels every dump
+    /// that uses it, also a later one.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> Self {
         self.workers = self.workers.progress(progress);

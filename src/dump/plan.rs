@@ -1,4 +1,4 @@
-//! The plan of a dump: everything that is checked before anything is written.
+//! The plan of a dump. It covers everything that is checked before anything is written.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -27,14 +27,13 @@ use crate::write::notes::{MAX_NOTES, NoteSegment};
 use crate::write::windmp::{PlanError, WinDmpPlan, WinDmpRequest};
 use crate::write::{TooHigh, elf_sections};
 
-/// The largest page size that the formats' readers know.
+/// The largest page size that readers of the formats support, in bytes.
 const MAX_PAGE_SIZE: u64 = 64 << 10;
 
-/// The contents of a dump, checked as far as that is possible without the
-/// sink.
+/// The contents of a dump, checked as far as is possible without the sink.
 pub(super) struct Plan {
     pub(super) format: Format,
-    /// The guest's RAM, if it is not made of whole pages.
+    /// The guest's RAM, if it does not consist of whole pages.
     partial_pages: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
     /// The pages that a dump level excludes.
@@ -47,8 +46,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Plans a dump of a guest with this `memory`. `exact` is the same memory,
-    /// but fails where `memory` gives zeroes for what cannot be read.
+    /// Plans a dump of a guest with this `memory`. `exact` is the same memory, but it fails where
+    /// `memory` gives zeroes for bytes that cannot be read.
     pub(super) fn new(
         memory: &dyn GuestMemory,
         exact: &dyn GuestMemory,
@@ -69,7 +68,7 @@ impl Plan {
 
         let page_size = page_size(about, info)?;
         let whole_pages = ranges.iter().all(|range| range.is_aligned(page_size));
-        // ELF has no pages, so it need not make memory up to fill them.
+        // ELF has no pages, so the dump need not pad memory to fill them.
         let page_size = match format {
             Format::Elf if !whole_pages => MIN_PAGE_SIZE,
             _ => page_size,
@@ -125,10 +124,10 @@ impl Plan {
         })
     }
 
-    /// The number of pages that the dump visits.
+    /// Returns the number of pages that the dump visits.
     pub(super) fn pages(&self) -> u64 {
         match self.format {
-            // An excluded page has its place, as a hole.
+            // An excluded page keeps its place, as a hole.
             Format::Elf => self.selection.wanted_pages(),
             _ => self.selection.pages(),
         }
@@ -227,7 +226,7 @@ impl Plan {
         Ok(writer.write(output.access, output.threads, progress)?)
     }
 
-    /// Tells the caller's handle how much there is to do.
+    /// Tells the caller's handle the number of bytes to dump.
     fn start<'w>(&self, workers: &'w Workers) -> &'w Progress {
         let progress = workers.handle();
         progress.start(self.pages() * self.selection.page_size);
@@ -239,7 +238,7 @@ impl Plan {
     }
 }
 
-/// What a writer is given besides the plan.
+/// The arguments of a writer besides the plan.
 struct Writing<'a, 's> {
     memory: &'a dyn GuestMemory,
     unreadable: &'a UnreadableLog,
@@ -252,7 +251,7 @@ fn too_high(format: Format, end: u64) -> Error {
     Refusal::AddressTooHigh { format, end }.into()
 }
 
-/// Refuses what no guest's memory can mend.
+/// Refuses options that are wrong for every guest memory.
 fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
     let DumpOptions { guest, .. } = options;
     let machine = guest.machine;
@@ -280,7 +279,7 @@ fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
     Ok(())
 }
 
-/// A Windows guest has no VMCOREINFO; its note is its dump's header.
+/// Finds VMCOREINFO. A Windows guest has none: its note is its dump's header.
 fn find_vmcoreinfo(
     guest: Guest<'_>,
     options: &DumpOptions,
@@ -357,7 +356,7 @@ fn find_mappings(
 
 fn page_size(about: &GuestInfo, info: Option<&Vmcoreinfo>) -> Result<u64> {
     let machine = about.machine;
-    // A guest's nonsense must not keep it from being dumped.
+    // A nonsensical size in the guest must not prevent a dump.
     let guests = || {
         let size = info?.page_size()?;
         machine.page_sizes().contains(&size).then_some(size)

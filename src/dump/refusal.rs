@@ -14,7 +14,7 @@ use crate::write::SectionsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The list of RAM ranges is bad.
+    /// The list of RAM ranges is invalid.
     #[error("the guest's memory map is refused: {0}")]
     Ranges(#[from] RangeError),
     /// `begin` and `length` cover no RAM.
@@ -27,7 +27,7 @@ pub enum Refusal {
         /// Length in bytes.
         length: u64,
     },
-    /// The page size is not one that dump formats know.
+    /// The formats do not support this page size.
     #[error("a page size of {0} bytes is not supported; it is a power of two from 4096 to 65536")]
     PageSize(u64),
     /// The format needs a positioned sink and the sink is a stream.
@@ -35,7 +35,7 @@ pub enum Refusal {
         "{format} needs a file that can be written at any position, and the target is a stream; use {instead} instead"
     )]
     NeedsPositions {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The flattened format with the same contents.
         instead: Format,
@@ -43,7 +43,7 @@ pub enum Refusal {
     /// The format's codec is not part of this build.
     #[error("{format} is not part of this build; build with the feature '{feature}'")]
     CodecMissing {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The crate feature that has the codec.
         feature: &'static str,
@@ -70,7 +70,7 @@ pub enum Refusal {
     /// The notes are too large for the format.
     #[error("{len} bytes of notes do not fit into the dump's header; the limit is {max}")]
     NotesTooLarge {
-        /// Their length in bytes.
+        /// The notes' length in bytes.
         len: u64,
         /// The limit in bytes.
         max: u64,
@@ -84,20 +84,20 @@ pub enum Refusal {
     /// The guest's memory does not fit into the format's fields.
     #[error("the guest's memory reaches {end:#x}, too high for {format}")]
     AddressTooHigh {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The guest-physical address after the last byte.
         end: u64,
     },
-    /// The dump must contain every page.
+    /// The dump must contain every page, but the caller asked to omit pages that cannot be read.
     #[error(
         "a page that cannot be read cannot be left out of {format}{}; use zeroes for it, or another format",
         if *stream { " in a stream" } else { "" }
     )]
     SkipFormat {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
-        /// Whether a file could do it.
+        /// Whether the same format in a file can omit pages.
         stream: bool,
     },
     /// This crate does not know the architecture's page tables.
@@ -111,10 +111,10 @@ pub enum Refusal {
         "a throttle of {rate} bytes a second is less than a page; give 4096 or more, 100 MiB/s for example, or leave it out"
     )]
     Throttle {
-        /// In bytes a second.
+        /// The throttle in bytes a second.
         rate: u64,
     },
-    /// Nothing says where the guest's page tables are.
+    /// The guest's page tables are unknown, because neither registers nor VMCOREINFO lead to them.
     #[error(
         "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
     )]
@@ -122,20 +122,20 @@ pub enum Refusal {
     /// The guest's Linux kernel cannot be understood.
     #[error("the guest's kernel cannot be understood")]
     Kernel(#[source] KernelError),
-    /// The kernel does not say which pages a dump level excludes.
+    /// The kernel's facts do not tell which pages a dump level excludes.
     #[error(
         "cannot tell which pages dump level {level} leaves out; without a level all pages are dumped"
     )]
     DumpLevel {
-        /// The level that was asked for.
+        /// The requested level.
         level: DumpLevel,
-        /// The fact that is not understood.
+        /// The fact that this crate does not understand.
         source: KernelError,
     },
-    /// A dump level excludes every page that was asked for.
+    /// A dump level excludes every page of the dump.
     #[error("dump level {level} leaves out every page that was asked for")]
     NothingLeft {
-        /// The level.
+        /// The requested level.
         level: DumpLevel,
     },
 }

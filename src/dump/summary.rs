@@ -1,4 +1,4 @@
-//! What a finished dump is made of.
+//! The summary of a finished dump.
 
 use std::time::Duration;
 
@@ -10,60 +10,61 @@ use crate::guest::vmcoreinfo::Located;
 use crate::memory::Unreadable;
 use crate::write::WindowsSummary;
 
-/// What a finished dump is made of.
+/// The facts and figures of a finished dump.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The format.
+    /// The dump's format.
     pub format: Format,
     /// The guest's architecture.
     pub machine: Machine,
-    /// Bytes in a page: the guest's, or 4096 in an ELF dump of a guest whose
-    /// RAM is not made of whole pages.
+    /// Size of a page in bytes. It is the guest's, or 4096 in an ELF dump of a guest whose RAM does
+    /// not consist of whole pages.
     pub page_size: u64,
-    /// Pages in the dump.
+    /// Number of pages in the dump.
     pub pages: u64,
-    /// Pages of these that are all zero.
+    /// Number of those pages that contain only zeroes.
     pub zero_pages: u64,
-    /// Bytes of guest memory that the dump covers.
+    /// Number of bytes of guest memory in the dump: its pages times their size.
     pub bytes_total: u64,
-    /// Bytes given to the sink; holes do not count.
+    /// Number of bytes that the sink was given; holes do not count.
     pub bytes_written: u64,
-    /// Length of the dump in bytes, holes included; of a flattened one, of its
-    /// raw form.
+    /// Length of the dump in bytes, with its holes. A flattened dump gives the length of its raw
+    /// form.
     pub file_size: u64,
-    /// Threads that worked on it, unless the system started fewer.
+    /// Number of threads that worked on the dump, unless the system started fewer.
     pub threads: usize,
-    /// How long it took.
+    /// Time that the dump took.
     pub duration: Duration,
-    /// VMCOREINFO, if the dump has it.
+    /// VMCOREINFO, if it was found.
     pub vmcoreinfo: Option<Located>,
-    /// Of a Windows dump.
+    /// Facts of a Windows dump; `None` for other formats.
     pub windows: Option<WindowsSummary>,
-    /// What the page tables gave, if they were asked for.
+    /// Facts about the page tables, if the dump has guest-virtual addresses.
     pub paging: Option<PagingSummary>,
-    /// What the dump level left out; `None` without one.
+    /// Pages that the dump level excluded; `None` without a level.
     pub excluded: Option<ExclusionSummary>,
-    /// Guest memory that could not be read: zeroes in the dump, or left out
-    /// of it, as [`DumpOptions::on_read_error`](crate::DumpOptions::on_read_error) says.
+    /// Guest memory that could not be read. It is zero in the dump or omitted from it, as
+    /// [`DumpOptions::on_read_error`](crate::DumpOptions::on_read_error) says.
     pub unreadable: Option<Unreadable>,
 }
 
-/// What a dump with guest-virtual addresses has of them.
+/// The mappings of a dump with guest-virtual addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PagingSummary {
-    /// Mappings in the dump, each contiguous in both kinds of address.
+    /// Number of mappings in the dump, each contiguous in both kinds of address.
     pub mappings: u64,
-    /// Page tables that were read.
+    /// Number of page tables that were read.
     pub tables: u64,
-    /// Whether the budget cut anything off: the next two.
+    /// Whether the budget cut anything off: [`cut_tables`](Self::cut_tables) or
+    /// [`cut_bytes`](Self::cut_bytes).
     pub partial: bool,
-    /// References to page tables that were not followed.
+    /// Number of references to page tables that were not followed.
     pub cut_tables: u64,
-    /// Bytes of mapped pages that were found and left out.
+    /// Number of bytes of mapped pages that were found and omitted.
     pub cut_bytes: u64,
-    /// References to page tables that cannot be read, outside RAM for
+    /// Number of references to page tables that cannot be read, because they lie outside RAM for
     /// example.
     pub unreadable_tables: u64,
 }

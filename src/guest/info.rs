@@ -1,4 +1,4 @@
-//! Facts about a guest that its memory alone does not tell.
+//! Facts about a guest that its memory alone does not contain.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -8,11 +8,9 @@ use crate::arch::{CpuState, Machine};
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::WindowsInfo;
 
-/// What a guest is: its architecture, its CPUs, and where its kernel's facts
-/// come from.
+/// Describes a guest: its architecture, its CPUs, and the source of its kernel's facts.
 ///
-/// Begin with [`new`](Self::new). [`DumpOptions`](crate::DumpOptions) say what
-/// is done with the guest.
+/// Begin with [`new`](Self::new). [`DumpOptions`](crate::DumpOptions) say how the guest is dumped.
 #[derive(Debug, Clone)]
 pub struct GuestInfo {
     pub(crate) machine: Machine,
@@ -27,8 +25,8 @@ pub struct GuestInfo {
 }
 
 impl GuestInfo {
-    /// A guest of the architecture `machine` without CPUs, whose VMCOREINFO a
-    /// scan of its RAM finds.
+    /// Describes a guest of the architecture `machine` without CPUs. A scan of its RAM finds its
+    /// VMCOREINFO.
     #[must_use]
     pub fn new(machine: Machine) -> Self {
         Self {
@@ -44,7 +42,7 @@ impl GuestInfo {
         }
     }
 
-    /// The guest's architecture.
+    /// Returns the guest's architecture.
     #[must_use]
     pub fn machine(&self) -> Machine {
         self.machine
@@ -57,59 +55,56 @@ impl GuestInfo {
         self
     }
 
-    /// Sets ELF notes that follow the CPUs' notes unchanged, encoded in the
-    /// guest's byte order: those of another dump, for example.
+    /// Sets ELF notes that follow the CPUs' notes unchanged, for example those of another dump.
+    /// They are encoded in the guest's byte order.
     ///
-    /// A note with VMCOREINFO does not belong here. A Windows dump has no
-    /// notes; it takes the registers from these if [`cpus`](Self::cpus) gives
-    /// none.
+    /// A note with VMCOREINFO does not belong here. A Windows dump contains no notes; it takes the
+    /// registers from these notes if [`cpus`](Self::cpus) gives none.
     #[must_use]
     pub fn raw_notes(mut self, notes: Vec<u8>) -> Self {
         self.notes = notes;
         self
     }
 
-    /// Sets the guest's page size in bytes. The default is VMCOREINFO's
-    /// `PAGESIZE`, or else the architecture's usual one.
+    /// Sets the guest's page size in bytes. The default is VMCOREINFO's `PAGESIZE`, or else the
+    /// architecture's usual size.
     #[must_use]
     pub fn page_size(mut self, bytes: u64) -> Self {
         self.page_size = Some(bytes);
         self
     }
 
-    /// Sets where VMCOREINFO comes from.
+    /// Sets the source of VMCOREINFO.
     #[must_use]
     pub fn vmcoreinfo(mut self, source: VmcoreinfoSource) -> Self {
         self.vmcoreinfo = source;
         self
     }
 
-    /// Sets the guest's `uname`, which kdump's header contains where
-    /// VMCOREINFO does not lead to the kernel's own.
+    /// Sets the guest's `uname`. kdump's header contains it if VMCOREINFO does not lead to the
+    /// kernel's own.
     #[must_use]
     pub fn utsname(mut self, utsname: Utsname) -> Self {
         self.utsname = Some(utsname);
         self
     }
 
-    /// Sets the `phys_base` of kdump's header, used where VMCOREINFO does not
-    /// contain it.
+    /// Sets the `phys_base` of kdump's header, which is used if VMCOREINFO does not contain it.
     #[must_use]
     pub fn phys_base(mut self, phys_base: u64) -> Self {
         self.phys_base = Some(phys_base);
         self
     }
 
-    /// Sets the time in the dump's header, since 1970. The default is
-    /// VMCOREINFO's `CRASHTIME`, or 0, so that the same guest gives the same
-    /// dump.
+    /// Sets the time since 1970 in the dump's header. The default is VMCOREINFO's `CRASHTIME`, or
+    /// 0. Equal guests therefore give equal dumps.
     #[must_use]
     pub fn timestamp(mut self, since_1970: Duration) -> Self {
         self.timestamp = Some(since_1970);
         self
     }
 
-    /// Sets what a Windows guest's hypervisor knows about it.
+    /// Sets the facts that a Windows guest's hypervisor knows about it.
     #[must_use]
     pub fn windows(mut self, info: WindowsInfo) -> Self {
         self.windows = info;

@@ -1,4 +1,5 @@
-//! What a guest is, and what its memory says about it.
+//! Facts about a guest, and readers for its memory: page tables, VMCOREINFO, the kernels of Linux
+//! and Windows.
 
 mod info;
 pub mod linux;

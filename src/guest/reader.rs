@@ -1,4 +1,4 @@
-//! What a dump's headers say about the guest, and where it is known from.
+//! Reads a guest's memory for the facts in a dump's headers.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -11,16 +11,16 @@ use crate::arch::Machine;
 use crate::memory::{GuestMemory, MemoryRange, find_range, not_ram, read_populated};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// What kdump's headers say about the guest.
+/// The facts about the guest in kdump's headers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeaderFacts {
     pub(crate) utsname: Utsname,
     pub(crate) phys_base: Option<u64>,
-    /// Since 1970; 0 if unknown.
+    /// The time since 1970; 0 if unknown.
     pub(crate) timestamp: Duration,
 }
 
-/// A guest whose ranges are checked, to be looked into.
+/// A guest whose ranges are checked, for reading its memory.
 #[derive(Clone, Copy)]
 pub(crate) struct Guest<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
@@ -29,12 +29,12 @@ pub(crate) struct Guest<'a> {
 }
 
 impl Guest<'_> {
-    /// Fills `buf` from `gpa` on. Memory that is not populated gives zeroes
-    /// and is not read: the address may be the guest's choice.
+    /// Fills `buf` from `gpa` on. Unpopulated memory gives zeroes and is not read, because the
+    /// guest may have chosen the address.
     ///
     /// # Errors
     ///
-    /// If not all of it is RAM, or the memory fails.
+    /// If not all of `buf` lies in RAM, or the memory cannot be read.
     pub(crate) fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
         let len = buf.len();
         let mut done = 0;
@@ -52,8 +52,8 @@ impl Guest<'_> {
     }
 }
 
-/// The guest kernel's `init_uts_ns.name`, if VMCOREINFO gives its address
-/// and it looks like one: each string ends in a NUL, and sysname is `Linux`.
+/// Reads the guest kernel's `init_uts_ns.name`, at the address that VMCOREINFO gives. It must look
+/// like one: each string ends in a NUL, sysname is `Linux`, and release is not empty.
 pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsname> {
     let vaddr = info
         .symbol("init_uts_ns")?
@@ -76,10 +76,9 @@ pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsnam
     sane.then_some(uts)
 }
 
-/// The six strings for kdump's header: the guest's own where they are known,
-/// and placeholders that libkdumpfile accepts where they are not. It takes
-/// the architecture from here only if sysname is `Linux` and release,
-/// version and machine are not empty.
+/// Returns the six strings for kdump's header. A string that the guest does not give gets a
+/// placeholder that libkdumpfile accepts. libkdumpfile takes the architecture from here only if
+/// sysname is `Linux` and release, version and machine are not empty.
 pub(crate) fn utsname_for_header(
     known: Option<Utsname>,
     machine: Machine,
@@ -97,7 +96,7 @@ pub(crate) fn utsname_for_header(
     let release = info.map(Vmcoreinfo::osrelease);
     fill(&mut uts.release, release.as_deref().unwrap_or("unknown"));
     fill(&mut uts.version, "unknown");
-    // Readers choose the architecture by it, so it is not the guest's to say.
+    // Readers choose the architecture by this string, so the guest does not decide it.
     uts.machine = Utsname::field(machine.uname());
     fill(&mut uts.domainname, "(none)");
     uts

@@ -1,5 +1,6 @@
-//! The arguments of `dump-guest-memory`: their JSON, and QEMU's rules for
-//! them. Source: QEMU's `qapi/dump.json` and the command in `dump/dump.c`.
+//! The arguments of `dump-guest-memory`: their JSON, and QEMU's rules for them.
+//!
+//! Source: QEMU's `qapi/dump.json` and the command in `dump/dump.c`.
 
 use std::path::PathBuf;
 
@@ -18,92 +19,90 @@ use crate::qapi::run_state::RunState;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DumpGuestMemoryArguments {
-    /// Whether the guest's page tables give the dump its virtual addresses.
+    /// Whether the dump contains guest-virtual addresses, by the guest's page tables.
     pub paging: bool,
-    /// `file:PATH` or `fd:NAME`.
+    /// The dump's target: `file:PATH` or `fd:NAME`.
     pub protocol: String,
-    /// Whether the command returns at once. Default: it waits for the end.
+    /// Whether the command returns at once. By default it waits for the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detach: Option<bool>,
-    /// The guest-physical address that the dump begins at, in bytes. Only
-    /// with `length`.
+    /// The guest-physical address at which the dump begins, in bytes. It goes with `length`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<i64>,
-    /// How much of guest-physical memory the dump covers, in bytes. Only with
-    /// `begin`.
+    /// The length of guest-physical memory that the dump covers, in bytes. It goes with `begin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<i64>,
-    /// The format. Default: ELF.
+    /// The format; ELF by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<FormatName>,
 }
 
-/// What decides besides the arguments themselves whether a dump may begin.
+/// The facts besides the arguments that decide whether a dump may begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Circumstances {
     /// The guest's state.
     pub run_state: RunState,
-    /// Where the last dump stands.
+    /// The state of the last dump.
     pub status: DumpStatus,
     /// Whether the guest is being migrated away or saved.
     pub migrating: bool,
     /// The guest's architecture.
     pub machine: Machine,
-    /// Whose rules hold.
+    /// The rules that apply.
     pub rules: Rules,
 }
 
-/// Whose rules hold where this crate can do more than QEMU.
+/// The rules that apply where this crate can do more than QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Rules {
-    /// `begin` and `length` are for every format, and this crate's own
-    /// formats are accepted.
+    /// This crate's rules: every format accepts `begin` and `length`, and this crate's own formats
+    /// are accepted.
     #[default]
     Extended,
-    /// `begin` and `length` are for ELF alone, and only the names of QEMU's
-    /// schema are formats.
+    /// QEMU's rules: only ELF accepts `begin` and `length`, and only the names of QEMU's schema are
+    /// formats.
     Qemu,
 }
 
-/// Where a dump goes, by `protocol`.
+/// The target that `protocol` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Protocol {
     /// A file by path.
     File(PathBuf),
-    /// A file descriptor that the client has handed over under this name.
+    /// A file descriptor that the client has passed under this name.
     Fd(String),
 }
 
-/// What the arguments ask for, once they have passed every rule that can be
-/// checked before the target is opened.
+/// The dump that the arguments request. They have passed every rule that can be checked before the
+/// target is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DumpRequest {
-    /// Whether the dump has the guest's virtual addresses.
+    /// Whether the dump contains guest-virtual addresses.
     pub paging: bool,
-    /// Where it goes.
+    /// The dump's target.
     pub protocol: Protocol,
-    /// Whether nobody waits for its end.
+    /// Whether the command returns before the dump ends.
     pub detach: bool,
-    /// The guest-physical address and the length, in bytes, that it covers;
-    /// `None` for all.
+    /// The guest-physical address and the length of the dumped memory, in bytes; `None` for all
+    /// memory.
     pub filter: Option<(u64, u64)>,
-    /// The format.
+    /// The dump's format.
     pub format: Format,
 }
 
 impl DumpGuestMemoryArguments {
-    /// The arguments from the members of a JSON object, checked like QEMU's
-    /// schema does it.
+    /// Parses the arguments from the members of a JSON object. The checks are those of QEMU's
+    /// schema.
     ///
     /// # Errors
     ///
-    /// - [`ArgumentsError::Missing`]: `paging` or `protocol` is not there;
-    /// - [`ArgumentsError::WrongType`]: a member has another type; `null` is
-    ///   not the same as an absent member;
-    /// - [`ArgumentsError::UnknownFormat`]: `format` is no format's name;
+    /// - [`ArgumentsError::Missing`]: `paging` or `protocol` is absent;
+    /// - [`ArgumentsError::WrongType`]: a member has another type; `null` differs from an absent
+    ///   member;
+    /// - [`ArgumentsError::UnknownFormat`]: `format` is not the name of a format;
     /// - [`ArgumentsError::Unexpected`]: there are other members.
     pub fn from_members(mut members: Map<String, Value>) -> Result<Self, ArgumentsError> {
         use Parameter::{Begin, Detach, Length, Paging, Protocol};
@@ -138,8 +137,8 @@ impl DumpGuestMemoryArguments {
     /// - [`ArgumentsError::Migrating`];
     /// - [`ArgumentsError::LengthZero`], [`ArgumentsError::Negative`].
     ///
-    /// What needs the target or the guest's memory map is left to
-    /// [`DumpService`](crate::qapi::DumpService).
+    /// [`DumpService`](crate::qapi::DumpService) checks the rules that need the target or the
+    /// guest's memory map.
     pub fn check(&self, circumstances: &Circumstances) -> Result<DumpRequest, ArgumentsError> {
         let &Circumstances {
             run_state,

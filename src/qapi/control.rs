@@ -1,4 +1,4 @@
-//! A guest that stands still for a dump, and runs again whatever happens.
+//! Pauses a guest for a dump, and resumes it in every case.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,31 +6,33 @@ use std::sync::Arc;
 
 use crate::qapi::run_state::RunState;
 
-/// How a virtual machine monitor pauses and resumes its guest.
+/// A VMM's way to pause and resume its guest.
 pub trait GuestControl: Send + Sync {
-    /// The guest's present state.
+    /// Returns the guest's present state.
     fn run_state(&self) -> RunState;
 
-    /// Pauses the guest: no CPU and no device changes its memory any more
-    /// when this returns. Returns whether the guest was running until now; a
-    /// guest that stands still already is left alone.
+    /// Pauses the guest. When this returns, no CPU and no device changes the guest's memory any
+    /// more.
+    ///
+    /// Returns whether the guest was running until now. A guest that is paused already stays as it
+    /// is.
     ///
     /// # Errors
     ///
-    /// If the guest cannot be paused. If it was running before, it is
-    /// [`resume`](Self::resume)d, in case a part of it stands still.
+    /// If the guest cannot be paused. A guest that was running is then [`resume`](Self::resume)d,
+    /// in case a part of it is paused.
     fn pause(&self) -> io::Result<bool>;
 
-    /// Lets the guest run again. Also called for a guest whose pause failed,
-    /// and which may run as a whole or in part.
+    /// Resumes the guest. This is also called for a guest whose pause failed, and which may run as
+    /// a whole or in part.
     ///
-    /// There is no error to return: the dump is over, whether it is good does
-    /// not depend on this, and the monitor is the one to report it.
+    /// This returns no error, because the dump is over and its quality does not depend on the
+    /// result. The VMM reports a guest that does not resume.
     fn resume(&self);
 }
 
-/// A guest that stands still for as long as this lives. Dropped, also by a
-/// panic, it resumes the guest: once, and only if it was running before.
+/// A guest that is paused for as long as this value lives. When the value is dropped, even by a
+/// panic, it resumes the guest: once, and only if the guest was running before.
 pub struct PausedGuest<G: GuestControl> {
     guest: Arc<G>,
     resume: bool,
@@ -41,7 +43,7 @@ impl<G: GuestControl> PausedGuest<G> {
     ///
     /// # Errors
     ///
-    /// What [`GuestControl::pause`] reports; the guest is as it was before.
+    /// The error of [`GuestControl::pause`]. A guest that was running is resumed.
     pub fn pause(guest: Arc<G>) -> io::Result<Self> {
         let mut paused = Self {
             resume: guest.run_state().is_running(),
@@ -51,7 +53,7 @@ impl<G: GuestControl> PausedGuest<G> {
         Ok(paused)
     }
 
-    /// Whether the guest will run again.
+    /// Whether the guest was running, and will be resumed.
     #[must_use]
     pub fn was_running(&self) -> bool {
         self.resume
@@ -69,7 +71,7 @@ impl<G: GuestControl> std::fmt::Debug for PausedGuest<G> {
 impl<G: GuestControl> Drop for PausedGuest<G> {
     fn drop(&mut self) {
         if self.resume {
-            // A second panic while the first unwinds would end the process.
+            // A second panic during unwinding would abort the process.
             let _ = catch_unwind(AssertUnwindSafe(|| self.guest.resume()));
         }
     }

@@ -1,4 +1,4 @@
-//! The dump commands as JSON in, JSON out.
+//! The dump commands, with JSON as input and output.
 
 use std::os::fd::OwnedFd;
 
@@ -16,15 +16,14 @@ const QUERY: &str = "query-dump";
 const CAPABILITY: &str = "query-dump-guest-memory-capability";
 
 impl<G: Guest> DumpService<G> {
-    /// The commands that [`execute`](Self::execute) knows.
+    /// The names of the commands that [`execute`](Self::execute) knows.
     pub const COMMANDS: [&str; 3] = [DUMP, QUERY, CAPABILITY];
 
-    /// Executes one command, given as JSON text, and returns the reply, as
-    /// JSON text without a line break. A dump that is not detached returns
-    /// only at its end.
+    /// Executes one command, given as JSON text. Returns the reply as JSON text without a line
+    /// break. A dump that is not detached returns only at its end.
     ///
-    /// For `fd:NAME`, `fds` gives the file descriptor with this name. Greeting
-    /// and capability negotiation are the monitor's.
+    /// For `fd:NAME`, `fds` returns the file descriptor with this name. The VMM does the greeting
+    /// and the capability negotiation.
     pub fn dispatch(&self, command: &str, fds: impl FnOnce(&str) -> Option<OwnedFd>) -> String {
         match parse(command) {
             Ok(command) => self.execute(command, fds),
@@ -33,7 +32,8 @@ impl<G: Guest> DumpService<G> {
         .to_string()
     }
 
-    /// The same with messages that are parsed already.
+    /// Executes one command and returns the reply, both as parsed messages. See
+    /// [`dispatch`](Self::dispatch).
     pub fn execute(&self, command: Command, fds: impl FnOnce(&str) -> Option<OwnedFd>) -> Reply {
         let arguments = command.arguments.unwrap_or_default();
         let result = match command.execute.as_str() {
@@ -60,7 +60,7 @@ impl<G: Guest> DumpService<G> {
     }
 }
 
-/// The command, or the reply to what is none.
+/// Parses the command, or returns the reply that refuses it.
 fn parse(command: &str) -> Result<Command, Reply> {
     let refuse = |desc: String, id| Reply {
         outcome: Outcome::Error(QmpError::generic(desc)),

@@ -1,4 +1,4 @@
-//! Why a command is refused or fails.
+//! Errors of commands.
 
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ pub enum Parameter {
 }
 
 impl Parameter {
-    /// The name in the schema.
+    /// Returns the parameter's name in the schema.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Parameter {
         }
     }
 
-    /// What a value of it is.
+    /// Describes a valid value for messages.
     const fn expected(self) -> &'static str {
         match self {
             Self::Paging | Self::Detach => "true or false",
@@ -58,60 +58,60 @@ impl fmt::Display for Parameter {
     }
 }
 
-/// A rule of `dump-guest-memory` that its arguments break. `docs/qapi.md`
-/// has the table of QEMU's messages that these stand for.
+/// A rule of `dump-guest-memory` that its arguments break. `docs/qapi.md` lists QEMU's message for
+/// each.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgumentsError {
     /// A parameter without a default is absent.
     #[error("parameter '{0}' is missing: {what}", what = .0.expected())]
     Missing(Parameter),
-    /// A parameter has another type.
+    /// A parameter has the wrong type.
     #[error("parameter '{0}' must be {what}", what = .0.expected())]
     WrongType(Parameter),
-    /// There is no such parameter.
+    /// A parameter is unknown.
     #[error("there is no parameter '{0}'")]
     Unexpected(String),
-    /// There is no such format.
+    /// The format is unknown.
     #[error("parameter 'format' is wrong: {0}; query-dump-guest-memory-capability lists them")]
     UnknownFormat(UnknownFormat),
 
-    /// The guest is still on its way here.
+    /// The guest's incoming migration has not ended.
     #[error("the guest is being migrated to here; dump it when that has ended")]
     IncomingMigration,
     /// A dump is active already.
     #[error(transparent)]
     Busy(#[from] Busy),
-    /// `paging` is for ELF alone.
+    /// Only ELF accepts `paging`.
     #[error("{format} has no virtual addresses; paging is for the format elf")]
     PagingNeedsElf {
-        /// The format asked for.
+        /// The requested format.
         format: FormatName,
     },
-    /// `begin` and `length` are for ELF alone, by QEMU's rules.
+    /// Only ELF accepts `begin` and `length`, by QEMU's rules.
     #[error("{format} is for all of guest memory; begin and length are for the format elf")]
     FilterNeedsElf {
-        /// The format asked for.
+        /// The requested format.
         format: FormatName,
     },
-    /// `begin` without `length`.
+    /// There is `begin` but no `length`.
     #[error("parameter 'length' is missing: begin and length go together")]
     LengthMissing,
-    /// `length` without `begin`.
+    /// There is `length` but no `begin`.
     #[error("parameter 'begin' is missing: begin and length go together")]
     BeginMissing,
     /// The format's codec is not part of this build.
     #[error("{format} is not part of this build; it was built without the feature '{feature}'")]
     FormatUnavailable {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The crate feature that has the codec.
         feature: &'static str,
     },
-    /// A Windows dump cannot be written of this guest.
+    /// The format is a Windows dump, and the guest is not x86.
     #[error("{format} is for x86 guests, and this is a {machine} guest; use elf or a kdump format")]
     WinDmpUnavailable {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The guest's architecture.
         machine: Machine,
@@ -119,7 +119,7 @@ pub enum ArgumentsError {
     /// `protocol` is neither `file:` nor `fd:`.
     #[error("parameter 'protocol' is '{0}'; it must begin with 'file:' or 'fd:'")]
     Protocol(String),
-    /// No file descriptor was handed over under this name.
+    /// No file descriptor was passed under this name.
     #[error("there is no file descriptor named '{0}'; hand it over first")]
     UnknownFd(String),
     /// The target cannot be opened.
@@ -127,7 +127,7 @@ pub enum ArgumentsError {
     Open {
         /// The path, or `fd:NAME`.
         target: PathBuf,
-        /// What the system reported.
+        /// The system's error.
         source: io::Error,
     },
     /// The format needs a file that can be written at any position.
@@ -135,7 +135,7 @@ pub enum ArgumentsError {
         "{format} needs an empty regular file, and the target is a stream; use {instead} instead"
     )]
     NotSeekable {
-        /// The format asked for.
+        /// The requested format.
         format: Format,
         /// The flattened format with the same contents.
         instead: Format,
@@ -151,29 +151,29 @@ pub enum ArgumentsError {
     Negative {
         /// The parameter.
         parameter: Parameter,
-        /// Its value.
+        /// The parameter's value.
         value: i64,
     },
-    /// The guest has no memory, or none where `begin` and `length` say.
+    /// The guest has no memory, or none within `begin` and `length`.
     #[error("there is no guest memory to dump; give a begin and length inside the guest's RAM")]
     NoMemory,
 }
 
-/// Why a command fails.
+/// The reason for which a command fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The arguments, or the guest's state, do not allow a dump: nothing was
-    /// done, and the guest was not paused for longer than it took to see that.
+    /// The arguments or the guest's state do not allow a dump. Nothing was done, except that the
+    /// guest may have been paused for the check.
     #[error(transparent)]
     Arguments(#[from] ArgumentsError),
     /// The guest cannot be paused.
     #[error("the guest cannot be paused")]
     Pause(#[source] io::Error),
-    /// The paused guest cannot be looked at.
+    /// The paused guest's memory or registers are not available.
     #[error("the guest's memory or registers are not available")]
     Guest(#[source] io::Error),
-    /// The dump failed. Not for a detached one.
+    /// The dump failed. A detached dump does not return this.
     #[error(transparent)]
     Dump(#[from] crate::dump::Error),
 }

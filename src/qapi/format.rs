@@ -1,4 +1,4 @@
-//! Names of formats: QEMU's, and this crate's own.
+//! Names of formats: those of QEMU, and those of this crate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::arch::Machine;
 use crate::dump::Format;
 
-/// QEMU's enumeration of dump formats (`qapi/dump.json`), all of them.
+/// QEMU's enumeration of all dump formats (`qapi/dump.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -34,7 +34,7 @@ pub enum DumpGuestMemoryFormat {
 use DumpGuestMemoryFormat as Qemu;
 
 impl DumpGuestMemoryFormat {
-    /// Every name, in the schema's order.
+    /// Every format, in the schema's order.
     pub const ALL: &'static [Self] = &[
         Self::Elf,
         Self::KdumpZlib,
@@ -46,13 +46,13 @@ impl DumpGuestMemoryFormat {
         Self::WinDmp,
     ];
 
-    /// The name in the schema.
+    /// Returns the format's name in the schema.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.format().name()
     }
 
-    /// This crate's format.
+    /// Returns this crate's format.
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
@@ -68,8 +68,8 @@ impl DumpGuestMemoryFormat {
     }
 }
 
-/// This crate's formats that QEMU's schema does not have. They are accepted
-/// as `format`, and never listed among QEMU's capabilities.
+/// The formats of this crate that QEMU's schema lacks. They are accepted as `format`, but never
+/// listed among QEMU's capabilities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -83,7 +83,7 @@ pub enum ExtensionFormat {
 }
 
 impl ExtensionFormat {
-    /// This crate's format.
+    /// Returns this crate's format.
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
@@ -93,7 +93,7 @@ impl ExtensionFormat {
         }
     }
 
-    /// The extensions that this build can write.
+    /// Returns the extensions that this build can write.
     pub fn available() -> impl Iterator<Item = Self> {
         [Self::KdumpZstd, Self::KdumpRawZstd, Self::WinDmpBitmap]
             .into_iter()
@@ -101,19 +101,19 @@ impl ExtensionFormat {
     }
 }
 
-/// What `format` in the arguments of `dump-guest-memory` may say: a name of
-/// QEMU's, or one of this crate's own.
+/// The value of `format` in the arguments of `dump-guest-memory`: a name of QEMU's, or one of this
+/// crate's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum FormatName {
-    /// In QEMU's schema.
+    /// A format in QEMU's schema.
     Qemu(DumpGuestMemoryFormat),
-    /// Not in QEMU's schema.
+    /// A format that QEMU's schema lacks.
     Extension(ExtensionFormat),
 }
 
 impl FormatName {
-    /// The name.
+    /// Returns the format's name.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -122,7 +122,7 @@ impl FormatName {
         }
     }
 
-    /// This crate's format.
+    /// Returns this crate's format.
     #[must_use]
     pub const fn format(self) -> Format {
         match self {
@@ -192,9 +192,9 @@ pub struct DumpGuestMemoryCapability {
 }
 
 impl DumpGuestMemoryCapability {
-    /// What this build can write of such a guest: by the codecs that it has,
-    /// and `win-dmp` of an x86 guest. Whether that runs Windows shows when it
-    /// is dumped.
+    /// Lists the formats that this build can write for a guest of this `machine`. They depend on
+    /// the build's codecs, and `win-dmp` is for x86 guests. Whether such a guest runs Windows is
+    /// known only when it is dumped.
     #[must_use]
     pub fn available(machine: Machine) -> Self {
         let available = |name: &Qemu| {

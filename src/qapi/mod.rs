@@ -1,13 +1,11 @@
-//! QEMU's dump commands for a virtual machine monitor's own management
-//! interface: the types of QEMU's schema, its rules for arguments, and a
-//! service that pauses, dumps and resumes a guest.
+//! QEMU's dump commands for a VMM's own management interface. This module has the types of QEMU's
+//! schema, its rules for arguments, and a service that pauses, dumps and resumes a guest.
 //!
-//! Source: QEMU's `qapi/dump.json` and `qapi/run-state.json`; the rules are
-//! those of `dump/dump.c`. JSON of these types is, byte for byte, that of the
-//! schema's examples without their white space.
+//! Source: QEMU's `qapi/dump.json` and `qapi/run-state.json`; the rules are those of `dump/dump.c`.
+//! The JSON of these types equals the schema's examples without their white space, byte for byte.
 //!
-//! A monitor implements [`Guest`] (with [`GuestControl`]) and gives each
-//! command to [`DumpService::dispatch`]:
+//! A VMM implements [`Guest`] (with [`GuestControl`]) and gives each command to
+//! [`DumpService::dispatch`]:
 //!
 //! ```
 //! use std::io;

@@ -1,7 +1,8 @@
-//! The messages of QMP, QEMU's machine protocol, as far as the dump commands
-//! need them. [`Display`](std::fmt::Display) of a message is its form on the
-//! wire: compact JSON in ASCII, without a line break. Source: QEMU's `docs/interop/qmp-spec.rst`, `qapi/error.json`
-//! and `qapi/run-state.json`.
+//! The messages of QMP, QEMU's machine protocol, that the dump commands need.
+//! [`Display`](std::fmt::Display) of a message is its form on the wire: compact JSON in ASCII,
+//! without a line break.
+//!
+//! Source: QEMU's `docs/interop/qmp-spec.rst`, `qapi/error.json` and `qapi/run-state.json`.
 
 use std::fmt::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,27 +14,27 @@ use crate::dump::DumpStatus;
 use crate::qapi::format::DumpGuestMemoryCapability;
 use crate::qapi::run_state::{GuestPanicAction, GuestPanicInformation};
 
-/// A command.
+/// A command of a client.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// The command's name.
     pub execute: String,
-    /// Its arguments.
+    /// The command's arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Map<String, Value>>,
-    /// Whatever the client wants to find in the reply again.
+    /// A value of the client's choice that the reply repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Value>,
 }
 
-/// What came of a command.
+/// The outcome of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The command's result.
     Return(Answer),
-    /// Why it failed.
+    /// The reason for which the command failed.
     Error(QmpError),
 }
 
@@ -42,18 +43,18 @@ pub enum Outcome {
 #[serde(untagged)]
 #[non_exhaustive]
 pub enum Answer {
-    /// Of `query-dump`.
+    /// The result of `query-dump`.
     QueryDump(DumpQueryResult),
-    /// Of `query-dump-guest-memory-capability`.
+    /// The result of `query-dump-guest-memory-capability`.
     Capability(DumpGuestMemoryCapability),
-    /// Of `dump-guest-memory`, which has none.
+    /// The empty result of `dump-guest-memory`.
     DumpGuestMemory {},
 }
 
 /// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reply {
-    /// What came of it.
+    /// The outcome of the command.
     #[serde(flatten)]
     pub outcome: Outcome,
     /// The command's `id`.
@@ -61,17 +62,17 @@ pub struct Reply {
     pub id: Option<Value>,
 }
 
-/// Why a command failed, for a client.
+/// The error of a command, as a client receives it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QmpError {
-    /// The kind.
+    /// The error's class.
     pub class: ErrorClass,
     /// A text for people.
     pub desc: String,
 }
 
 impl QmpError {
-    /// An error without a class of its own.
+    /// Makes an error without a class of its own.
     #[must_use]
     pub fn generic(desc: impl Into<String>) -> Self {
         Self {
@@ -81,17 +82,17 @@ impl QmpError {
     }
 }
 
-/// The kinds of errors: QEMU's `QapiErrorClass`.
+/// The classes of errors: QEMU's `QapiErrorClass`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorClass {
-    /// All without a class of their own.
+    /// An error without a class of its own.
     GenericError,
-    /// There is no such command.
+    /// The command is unknown.
     CommandNotFound,
     /// A device is not active.
     DeviceNotActive,
-    /// There is no such device.
+    /// The device does not exist.
     DeviceNotFound,
     /// KVM lacks a capability.
     KVMMissingCap,
@@ -100,27 +101,27 @@ pub enum ErrorClass {
 /// The answer to `query-dump`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct DumpQueryResult {
-    /// Where the last dump stands.
+    /// The state of the last dump.
     pub status: DumpStatus,
-    /// Bytes of guest memory that are dealt with, before compression.
+    /// Number of bytes of guest memory that are done, before compression.
     pub completed: u64,
-    /// Bytes of guest memory that the dump covers.
+    /// Number of bytes of guest memory that the dump covers.
     pub total: u64,
 }
 
 /// The data of `DUMP_COMPLETED`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DumpCompleted {
-    /// How the dump ended.
+    /// The dump's final state.
     #[serde(serialize_with = "total_first")]
     pub result: DumpQueryResult,
-    /// Why it failed; a text for people.
+    /// The reason for which the dump failed, as a text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// The order of the members in the schema's example of the event, which is
-/// not that of `query-dump`.
+/// Serializes the members in the order of the schema's example of the event. `query-dump` has
+/// another order.
 fn total_first<S: Serializer>(result: &DumpQueryResult, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
     struct TotalFirst {
@@ -144,14 +145,14 @@ fn total_first<S: Serializer>(result: &DumpQueryResult, serializer: S) -> Result
 /// The data of `GUEST_PANICKED` and `GUEST_CRASHLOADED`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestPanic {
-    /// What was done about it.
+    /// The action that was taken.
     pub action: GuestPanicAction,
-    /// What the guest said.
+    /// The crash data that the guest reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<GuestPanicInformation>,
 }
 
-/// The events of QEMU's that concern dumps.
+/// QEMU's events that concern dumps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
@@ -167,15 +168,15 @@ pub enum Event {
 /// An event with its time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventMessage {
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub event: Event,
-    /// When.
+    /// The time of the event.
     pub timestamp: Timestamp,
 }
 
 impl EventMessage {
-    /// An event that happens now.
+    /// Makes a message for an event that happens now.
     #[must_use]
     pub fn now(event: Event) -> Self {
         Self {
@@ -188,14 +189,14 @@ impl EventMessage {
 /// A time since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timestamp {
-    /// Whole seconds; -1 if the time is not known.
+    /// Whole seconds; -1 if the time is unknown.
     pub seconds: i64,
-    /// Microseconds besides; -1 if the time is not known.
+    /// Microseconds after the whole second; -1 if the time is unknown.
     pub microseconds: i64,
 }
 
 impl Timestamp {
-    /// The host's time.
+    /// Returns the host's time.
     #[must_use]
     pub fn now() -> Self {
         match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -211,7 +212,7 @@ impl Timestamp {
     }
 }
 
-/// The message as it goes over the wire, without a line break.
+/// Displays the message as it goes over the wire, without a line break.
 macro_rules! wire_form {
     ($($message:ty),*) => {$(
         impl fmt::Display for $message {
@@ -223,7 +224,8 @@ macro_rules! wire_form {
 }
 wire_form!(Command, Reply, EventMessage);
 
-/// QMP servers write ASCII. In JSON, other characters are in strings alone.
+/// Escapes all characters beyond ASCII, because QMP servers write ASCII. In JSON, only strings
+/// contain such characters.
 fn write_ascii(json: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for c in json.chars() {
         if c.is_ascii() {

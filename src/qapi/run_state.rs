@@ -1,5 +1,6 @@
-//! The guest's state, as far as a dump reads it, and what a guest's panic
-//! says. Source: QEMU's `qapi/run-state.json`.
+//! The guest's state as far as a dump reads it, and the crash data of a guest.
+//!
+//! Source: QEMU's `qapi/run-state.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +13,9 @@ use crate::guest::windows::BugcheckData;
 pub enum RunState {
     /// A debugger has stopped the guest.
     Debug,
-    /// The guest waits for an incoming migration: its memory is not its own
-    /// yet.
+    /// The guest waits for an incoming migration, and its memory is not complete.
     Inmigrate,
-    /// An error in the monitor keeps the guest from running.
+    /// An error in the VMM prevents the guest from running.
     InternalError,
     /// An I/O error has stopped the guest.
     IoError,
@@ -25,13 +25,13 @@ pub enum RunState {
     Postmigrate,
     /// The guest has not started yet.
     Prelaunch,
-    /// The guest stands still for the end of a migration.
+    /// The guest is paused for the end of a migration.
     FinishMigrate,
     /// The guest's state is being restored.
     RestoreVm,
     /// The guest runs.
     Running,
-    /// The guest stands still for its state to be saved, as for a dump.
+    /// The guest is paused while its state is saved, as for a dump.
     SaveVm,
     /// The guest is shut down.
     Shutdown,
@@ -41,7 +41,7 @@ pub enum RunState {
     Watchdog,
     /// The guest has panicked.
     GuestPanicked,
-    /// The guest stands still for a COLO checkpoint.
+    /// The guest is paused for a COLO checkpoint.
     Colo,
 }
 
@@ -66,14 +66,13 @@ impl RunState {
         Self::Colo,
     ];
 
-    /// Whether the guest runs: a dump pauses it, and resumes it afterwards.
+    /// Whether the guest runs. A dump pauses such a guest, and resumes it afterwards.
     #[must_use]
     pub const fn is_running(self) -> bool {
         matches!(self, Self::Running)
     }
 
-    /// Whether the guest's memory is there to be dumped: in every state but
-    /// [`Inmigrate`](Self::Inmigrate).
+    /// Whether the guest's memory can be dumped: in every state but [`Inmigrate`](Self::Inmigrate).
     #[must_use]
     pub const fn allows_dump(self) -> bool {
         !matches!(self, Self::Inmigrate)
@@ -85,7 +84,7 @@ impl RunState {
 pub struct StatusInfo {
     /// Whether the guest's CPUs run.
     pub running: bool,
-    /// The state.
+    /// The guest's state.
     pub status: RunState,
 }
 
@@ -98,7 +97,7 @@ impl From<RunState> for StatusInfo {
     }
 }
 
-/// What is done when a guest panics.
+/// The action that is taken when a guest panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -111,7 +110,7 @@ pub enum GuestPanicAction {
     Run,
 }
 
-/// What a guest's panic says.
+/// The crash data of a guest that panicked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -155,7 +154,7 @@ impl From<GuestPanicInformationHyperV> for BugcheckData {
     }
 }
 
-/// Where an s390 guest stopped.
+/// The place at which an s390 guest stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct GuestPanicInformationS390 {
@@ -165,24 +164,24 @@ pub struct GuestPanicInformationS390 {
     pub psw_mask: u64,
     /// The PSW's instruction address.
     pub psw_addr: u64,
-    /// Why the CPU stopped.
+    /// The reason for which the CPU stopped.
     pub reason: S390CrashReason,
 }
 
-/// Why an s390 CPU is in its crashed state.
+/// The reason for which an s390 CPU is in its crashed state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum S390CrashReason {
     /// No reason was given.
     Unknown,
-    /// A wait state with interrupts disabled.
+    /// The CPU entered a wait state with interrupts disabled.
     DisabledWait,
-    /// Clock or timer interrupts whose new PSW enables external interrupts.
+    /// Clock or timer interrupts have a new PSW that enables external interrupts.
     ExtintLoop,
-    /// A program interrupt with a bad new PSW.
+    /// A program interrupt has a bad new PSW.
     PgmintLoop,
-    /// An operation exception at the program interrupt's new PSW.
+    /// An operation exception occurs at the program interrupt's new PSW.
     OpintLoop,
 }
 
@@ -192,10 +191,10 @@ pub enum S390CrashReason {
 pub struct GuestPanicInformationTdx {
     /// The error code.
     pub error_code: u32,
-    /// What the guest says. Not to be trusted.
+    /// The guest's message, which is not trustworthy.
     pub message: String,
-    /// The guest-physical address of a page with more text that ends in a
-    /// zero, if there is one.
+    /// The guest-physical address of a page with more text, which ends in a zero; `None` if there
+    /// is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpa: Option<u64>,
 }
@@ -203,7 +202,7 @@ pub struct GuestPanicInformationTdx {
 /// A SEV guest's termination request, from the GHCB MSR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestPanicInformationSev {
-    /// The set that the reason code is from.
+    /// The set to which the reason code belongs.
     pub set: u32,
     /// The reason code.
     pub code: u32,

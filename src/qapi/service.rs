@@ -1,4 +1,4 @@
-//! `dump-guest-memory` and `query-dump` for a virtual machine monitor.
+//! `dump-guest-memory` and `query-dump` for a VMM.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,58 +23,56 @@ use crate::qapi::run_state::GuestPanicInformation;
 use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions, SinkAccess};
 use crate::workers::Progress;
 
-/// A guest, as a virtual machine monitor gives it to [`DumpService`].
+/// A guest, as a VMM gives it to [`DumpService`].
 pub trait Guest: GuestControl + 'static {
-    /// The guest's memory.
+    /// The type of the guest's memory.
     type Memory: GuestMemory + 'static;
 
-    /// The guest's architecture.
+    /// Returns the guest's architecture.
     fn machine(&self) -> Machine;
 
-    /// Whether the guest is being migrated away or saved: no dump begins
-    /// then. The monitor, for its part, begins neither while
-    /// [`DumpService::is_active`].
+    /// Whether the guest is being migrated away or saved. No dump begins then. The VMM in turn
+    /// begins neither while [`DumpService::is_active`] is true.
     fn is_migrating(&self) -> bool {
         false
     }
 
-    /// The memory of the guest, which is paused.
+    /// Returns the memory of the guest, which is paused.
     ///
     /// # Errors
     ///
     /// If it is not available.
     fn memory(&self) -> io::Result<Self::Memory>;
 
-    /// The registers of each virtual CPU of the guest, which is paused.
+    /// Returns the registers of each virtual CPU of the guest, which is paused.
     ///
     /// # Errors
     ///
     /// If they are not available.
     fn registers(&self) -> io::Result<Vec<CpuState>>;
 
-    /// What the guest said when it panicked, if it did: the answer to
-    /// `GUEST_PANICKED`. A Windows dump has it where the guest's own crash
-    /// data cannot be read.
+    /// Returns the crash data that the guest reported when it panicked, as in `GUEST_PANICKED`. A
+    /// Windows dump contains it if the guest's own crash data cannot be read.
     fn panic_information(&self) -> Option<GuestPanicInformation> {
         None
     }
 
-    /// The last word on how to dump: threads, VMCOREINFO, page size; for a
-    /// Windows dump debug registers and XMM. Called while the guest is paused.
+    /// Returns the final options of a dump: threads, VMCOREINFO, page size, and for a Windows dump
+    /// debug registers and XMM. This is called while the guest is paused.
     fn adjust(&self, options: DumpOptions) -> DumpOptions {
         options
     }
 
-    /// Called exactly once for each dump that has begun, at its end, on the
-    /// dump's thread; the guest runs again by then. The event is
-    /// [`Event::DumpCompleted`].
+    /// Takes the event [`Event::DumpCompleted`]. This is called exactly once for each dump that has
+    /// begun, at its end, when the guest is resumed. It runs on the dump's thread, or on the
+    /// caller's if that thread cannot be started.
     fn event(&self, event: EventMessage) {
         let _ = event;
     }
 }
 
-/// QEMU's dump commands for one guest: at most one dump at a time, detached
-/// or not. Dropped, it cancels the dump and waits until the guest runs again.
+/// QEMU's dump commands for one guest, with at most one dump at a time, detached or not. Dropping
+/// the service cancels the dump and waits until the guest is resumed.
 pub struct DumpService<G: Guest> {
     guest: Arc<G>,
     dumper: Dumper,
@@ -83,7 +81,7 @@ pub struct DumpService<G: Guest> {
 }
 
 impl<G: Guest> DumpService<G> {
-    /// The dumps of `guest`. Files are replaced, as QEMU does it.
+    /// Makes a service that dumps `guest`. Existing files are replaced, as QEMU does it.
     #[must_use]
     pub fn new(guest: Arc<G>) -> Self {
         Self {
@@ -94,35 +92,34 @@ impl<G: Guest> DumpService<G> {
         }
     }
 
-    /// Whose rules hold for arguments.
+    /// Sets the rules for arguments.
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// How `file:` treats files.
+    /// Sets how `file:` treats files.
     #[must_use]
     pub fn files(mut self, options: FileSinkOptions) -> Self {
         self.files = options;
         self
     }
 
-    /// `dump-guest-memory`: pauses the guest, dumps it, resumes it. For
-    /// `fd:NAME`, `fds` gives the file descriptor with this name.
+    /// Executes `dump-guest-memory`: pauses the guest, dumps it and resumes it. For `fd:NAME`,
+    /// `fds` returns the file descriptor with this name.
     ///
-    /// Detached, this returns `None` once the guest stands still and the dump
-    /// is about to begin. Otherwise it returns at the dump's end, when
-    /// [`Guest::event`] has returned.
+    /// A detached dump returns `None` once the guest is paused and the dump is about to begin.
+    /// Otherwise this returns at the dump's end, after [`Guest::event`] has returned.
     ///
     /// # Errors
     ///
-    /// - [`CommandError::Arguments`]: see [`DumpGuestMemoryArguments::check`];
-    ///   besides, [`ArgumentsError::UnknownFd`], [`ArgumentsError::Open`] and
-    ///   [`ArgumentsError::NotSeekable`] for the target, and
-    ///   [`ArgumentsError::NoMemory`];
-    /// - [`CommandError::Pause`], [`CommandError::Guest`]: the guest is as it
-    ///   was before, and the dump counts as failed;
+    /// - [`CommandError::Arguments`]: see [`DumpGuestMemoryArguments::check`]. There are also
+    ///   [`ArgumentsError::UnknownFd`], [`ArgumentsError::Open`] and
+    ///   [`ArgumentsError::NotSeekable`] for the target;
+    /// - [`ArgumentsError::NoMemory`], after which the dump counts as failed;
+    /// - [`CommandError::Pause`], [`CommandError::Guest`]: the guest is as it was before, and the
+    ///   dump counts as failed;
     /// - [`CommandError::Dump`], unless detached.
     pub fn dump_guest_memory(
         &self,
@@ -158,7 +155,7 @@ impl<G: Guest> DumpService<G> {
         let guest = Arc::clone(&self.guest);
         claim.start(work, move |result| {
             let event = Event::DumpCompleted(completed(&result, &progress));
-            // Nobody listens if the dump is detached.
+            // For a detached dump, no receiver is left.
             let _ = tell.send(result);
             guest.event(EventMessage::now(event));
         });
@@ -171,12 +168,12 @@ impl<G: Guest> DumpService<G> {
             )))
         };
         let result = told.recv().unwrap_or_else(lost);
-        // Nothing more comes: this waits until the callback has returned.
+        // No second message comes, so this waits until the callback has returned.
         let _ = told.recv();
         Ok(Some(result?))
     }
 
-    /// `query-dump`.
+    /// Executes `query-dump`.
     #[must_use]
     pub fn query_dump(&self) -> DumpQueryResult {
         let (status, figures) = self.dumper.query();
@@ -193,8 +190,8 @@ impl<G: Guest> DumpService<G> {
         self.dumper.query().0 == DumpStatus::Active
     }
 
-    /// Cancels the active dump, if there is one: it fails. Does not wait for
-    /// its end. QEMU has no command for it.
+    /// Cancels the active dump, if there is one, which then fails. This does not wait for its end.
+    /// QEMU has no such command.
     pub fn cancel(&self) {
         self.dumper.cancel();
     }
@@ -242,7 +239,7 @@ impl<G: Guest> DumpService<G> {
         Ok(sink)
     }
 
-    /// Pauses the guest and looks at it.
+    /// Pauses the guest and gets its memory and its registers.
     fn prepare(
         &self,
         request: &DumpRequest,
@@ -255,7 +252,7 @@ impl<G: Guest> DumpService<G> {
         if total == 0 {
             return Err(ArgumentsError::NoMemory.into());
         }
-        // Until the dump knows better, for whoever asks meanwhile.
+        // This is an estimate for clients that ask before the dump has planned its pages.
         progress.start(total);
         let about = GuestInfo::new(self.machine()).cpus(registers);
         let options = request.dump_options(about);
@@ -290,7 +287,7 @@ struct Prepared<G: Guest> {
 }
 
 impl DumpRequest {
-    /// The options of [`dump`](crate::dump()) that the arguments stand for.
+    /// Returns the options of [`dump`](crate::dump()) for this request.
     #[must_use]
     pub fn dump_options(&self, guest: GuestInfo) -> DumpOptions {
         let mut format = FormatOptions::from(self.format);
@@ -305,7 +302,7 @@ impl DumpRequest {
     }
 }
 
-/// How many bytes of `ranges` lie in `filter`.
+/// Counts the bytes of `ranges` that lie in `filter`.
 fn covered(ranges: &[MemoryRange], filter: Option<(u64, u64)>) -> u64 {
     let (begin, end) = match filter {
         Some((begin, length)) => (begin, begin.saturating_add(length)),

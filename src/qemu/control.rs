@@ -1,4 +1,4 @@
-//! Stopping the guest, and letting it run again whatever happens.
+//! Stops the guest, and resumes it in every case.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,24 +8,22 @@ use serde_json::{Value, json};
 use crate::qemu::error::QemuError;
 use crate::qemu::qmp::{Qmp, answer};
 
-/// How long each command may take when the guest is resumed, and how long if
-/// that failed before.
+/// Time limit of each command that resumes the guest, at first and after a failure.
 const FIRST: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// How the guest stood still for a dump.
+/// The report of how long the guest was paused for a dump, and what else happened to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Standstill {
-    /// From before the command to stop until QEMU confirmed that the guest
-    /// runs again; `None` if it stood still before and still does.
+    /// The time from before the command `stop` until QEMU confirmed that the guest runs again.
+    /// `None` if the guest was paused before and still is.
     pub duration: Option<Duration>,
-    /// What somebody else did to the guest meanwhile. The dump may then be
-    /// of more than one moment.
+    /// An action of another client on the guest meanwhile. The dump may then mix several moments.
     pub interference: Option<Interference>,
 }
 
-/// What somebody else did to a guest while it was dumped.
+/// An action of another client on a guest while it was dumped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Interference {
@@ -35,38 +33,36 @@ pub enum Interference {
     /// The guest was reset.
     #[error("the guest was reset while it was dumped")]
     Reset,
-    /// The guest is in another state than it was put into, and was left in
-    /// it.
+    /// The guest has another status than the dump gave it, and keeps that status.
     #[error("the guest's status became '{0}' while it was dumped, and was left so")]
     Status(String),
 }
 
-/// The connection, and what must be undone.
+/// The connection to QEMU, and the changes to undo.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) qmp: Qmp,
     state: State,
-    /// How long a command may take that resumes the guest.
+    /// Time limit of a command that resumes the guest.
     patience: Duration,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Nothing was done to the guest.
+    /// The guest was not changed.
     Untouched,
-    /// The guest was told to stop, or stands still already.
+    /// The guest was told to stop, or is paused already.
     Stopping(Stop),
-    /// All is undone.
+    /// All changes are undone.
     Done(Standstill),
 }
 
 #[derive(Debug, Clone)]
 struct Stop {
     since: Instant,
-    /// Whether it is ours to resume the guest.
+    /// Whether this dump must resume the guest.
     ours: bool,
-    /// QEMU's name for the status that the guest was left in; `None` as long
-    /// as that is not known.
+    /// QEMU's name of the status after the stop; `None` until it is known.
     status: Option<String>,
 }
 
@@ -89,12 +85,12 @@ impl Control {
         matches!(&self.state, State::Stopping(stop) if stop.status.is_some())
     }
 
-    /// Stops the guest. After an error too, it must be resumed.
+    /// Stops the guest. The caller must resume it even after an error.
     pub(super) fn stop(&mut self) -> Result<(), QemuError> {
         let before = self.status()?;
         let mut stop = Stop {
             since: Instant::now(),
-            // A suspended guest stops too, with newer versions of QEMU.
+            // Newer versions of QEMU stop a suspended guest too.
             ours: before.running || before.name == "suspended",
             status: None,
         };
@@ -111,8 +107,8 @@ impl Control {
         Ok(())
     }
 
-    /// Puts the guest into the state that it was in; only the first call
-    /// does anything, unless it failed.
+    /// Puts the guest into the state that it had before it was stopped. After a success, further
+    /// calls do nothing.
     pub(super) fn resume(&mut self) -> Result<Standstill, QemuError> {
         let stop = match &self.state {
             State::Untouched => {
@@ -127,7 +123,7 @@ impl Control {
         let result = self.undo(&stop);
         match &result {
             Ok(standstill) => self.state = State::Done(standstill.clone()),
-            // Whoever tries again need not wait as long.
+            // A second attempt waits for a shorter time.
             Err(_) => self.patience = AGAIN,
         }
         result
@@ -155,13 +151,12 @@ impl Control {
         })
     }
 
-    /// Resumes a guest that a dump has left standing still. Gives whether it
-    /// did.
+    /// Resumes a guest that a killed dump left paused. Returns whether the guest was resumed.
     pub(super) fn resume_abandoned(&mut self) -> Result<bool, QemuError> {
         let before = self.status()?;
         match &*before.name {
             _ if before.running => return Ok(false),
-            // What `stop` makes of a guest that runs.
+            // The status of a running guest after `stop`.
             "paused" => {}
             _ => {
                 return Err(QemuError::NotPaused {
@@ -177,8 +172,7 @@ impl Control {
         Ok(true)
     }
 
-    /// What happened to the guest since it was stopped with the status
-    /// `expected`.
+    /// Finds out what happened to the guest since it was stopped with the status `expected`.
     fn interference(&mut self, expected: &str) -> Result<Option<Interference>, QemuError> {
         let now = self.status()?;
         let events = self.qmp.take_events();
@@ -206,8 +200,8 @@ impl Control {
     }
 }
 
-/// Resumes a guest from another thread, such as one that waits for signals
-/// and is about to end the process.
+/// Resumes a guest from another thread, for example one that waits for signals and is about to end
+/// the process.
 #[derive(Debug, Clone)]
 pub struct Resumer {
     control: Arc<Mutex<Control>>,
@@ -220,14 +214,13 @@ impl Resumer {
         }
     }
 
-    /// Puts the guest into the state that it was in before it was stopped;
-    /// only the first call does anything, unless it failed. A dump that is
-    /// under way goes on reading, and is worthless.
+    /// Puts the guest into the state that it had before it was stopped. After a success, further
+    /// calls do nothing. A dump in progress continues to read, but it is worthless.
     ///
     /// # Errors
     ///
-    /// Any [`QemuError`] of the connection; the guest may stand still then,
-    /// and QEMU's command `cont` resumes it.
+    /// Any [`QemuError`] of the connection. The guest may then stay paused, and QEMU's command
+    /// `cont` resumes it.
     pub fn resume(&self) -> Result<Standstill, QemuError> {
         self.lock().resume()
     }

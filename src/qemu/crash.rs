@@ -1,4 +1,4 @@
-//! What a guest told the hypervisor of its crash.
+//! Reads the crash data that a guest reported to the hypervisor.
 //!
 //! Source: QEMU's `target/i386/cpu.c`, the property `crash-information` of a
 //! virtual CPU; the answer is a `GuestPanicInformation` of
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::qemu::error::QemuError;
 use crate::qemu::qmp::Qmp;
 
-/// The first virtual CPU that told of a crash, and Hyper-V's crash registers,
+/// Returns the first virtual CPU that reported a crash, and Hyper-V's crash registers,
 /// `HV_X64_MSR_CRASH_P0` to `P4`.
 pub(super) fn crash_registers(qmp: &mut Qmp) -> Result<Option<(usize, [u64; 5])>, QemuError> {
     let cpus = qmp.execute("query-cpus-fast", json!({}))?;
@@ -23,7 +23,7 @@ pub(super) fn crash_registers(qmp: &mut Qmp) -> Result<Option<(usize, [u64; 5])>
                     return Ok(Some((index, registers)));
                 }
             }
-            // Of a CPU that has not crashed, or tells nothing.
+            // QEMU refuses this for a CPU that has not crashed or reports nothing.
             Err(QemuError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }

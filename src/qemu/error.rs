@@ -1,4 +1,4 @@
-//! What goes wrong with a live QEMU.
+//! Errors of a dump of a running QEMU.
 
 use std::io;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use crate::memory::{FileMemoryError, RangeError};
 use crate::read::VmcoreError;
 
-/// Why a guest under QEMU cannot be dumped, or not be resumed.
+/// The reason for which a guest under QEMU cannot be dumped or resumed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QemuError {
-    /// Nobody can be reached at the socket.
+    /// The connection to the socket failed.
     #[error(
         "cannot connect to the socket; is QEMU running, with -qmp unix:PATH,server=on,wait=off?"
     )]
     Connect(#[source] io::Error),
-    /// The socket takes connections, but nothing is said on it.
+    /// The socket accepts connections, but no greeting comes.
     #[error(
         "no greeting on the socket within {} s; QEMU serves one client at a time, so another one may hold it",
         after.as_secs()
     )]
     NoGreeting {
-        /// How long it was waited for.
+        /// The time that was waited.
         after: Duration,
     },
-    /// Something else than QMP is spoken on the socket.
+    /// The other side of the socket does not speak QMP.
     #[error("what answers on the socket is not QEMU's machine protocol: {0}")]
     NotQmp(String),
-    /// The connection ended.
+    /// QEMU closed the connection.
     #[error("QEMU closed the connection at the command {command}")]
     Closed {
         /// The command, or `greeting`.
@@ -38,7 +38,7 @@ pub enum QemuError {
     Connection {
         /// The command, or `greeting`.
         command: String,
-        /// What the system reported.
+        /// The system's error.
         source: io::Error,
     },
     /// QEMU did not answer in time.
@@ -46,7 +46,7 @@ pub enum QemuError {
     Timeout {
         /// The command.
         command: String,
-        /// How long it was waited for.
+        /// The time that was waited.
         after: Duration,
     },
     /// QEMU refused a command.
@@ -54,10 +54,10 @@ pub enum QemuError {
     Refused {
         /// The command.
         command: String,
-        /// QEMU's words.
+        /// QEMU's message.
         message: String,
     },
-    /// QEMU answered something that this crate does not understand.
+    /// This crate does not understand QEMU's answer.
     #[error("QEMU's answer to the command {command} is not understood: {answer}")]
     Answer {
         /// The command.
@@ -65,56 +65,56 @@ pub enum QemuError {
         /// The beginning of the answer.
         answer: String,
     },
-    /// The guest does not stop.
+    /// The guest still runs after the command `stop`.
     #[error("the guest did not stop; its status is '{status}'")]
     NotStopped {
-        /// What QEMU calls the status.
+        /// QEMU's name of the status.
         status: String,
     },
-    /// The guest stands still for another reason than a dump.
+    /// The guest is paused for another reason than a dump.
     #[error("the guest's status is '{status}', which no dump leaves it in, so it is left as it is")]
     NotPaused {
-        /// What QEMU calls the status.
+        /// QEMU's name of the status.
         status: String,
     },
-    /// The guest does not run.
+    /// The guest does not run after the command `cont`.
     #[error("the guest does not run after QEMU's command cont; its status is '{status}'")]
     NotResumed {
-        /// What QEMU calls the status.
+        /// QEMU's name of the status.
         status: String,
     },
-    /// No process that can be seen is the QEMU behind the socket.
+    /// No visible process is the QEMU at the socket.
     #[error(
         "no process that this user can look into is the QEMU at the socket; run as QEMU's user or as root, on the same host"
     )]
     NoProcess,
-    /// QEMU's process cannot be looked into.
+    /// QEMU's process cannot be examined.
     #[error("cannot read {what} of QEMU, process {pid}; run as QEMU's user or as root")]
     Process {
         /// The process's id.
         pid: u32,
-        /// What of it.
+        /// The part of the process that cannot be read.
         what: &'static str,
-        /// What the system reported.
+        /// The system's error.
         source: io::Error,
     },
-    /// Guest memory that QEMU's process does not have mapped.
+    /// QEMU's process has no mapping for a piece of guest memory.
     #[error("QEMU, process {pid}, has no memory mapped at {hva:#x} for guest-physical {gpa:#x}")]
     NotMapped {
         /// The process's id.
         pid: u32,
-        /// Address in QEMU's process.
+        /// The address in QEMU's process.
         hva: u64,
-        /// Guest-physical address.
+        /// The guest-physical address.
         gpa: u64,
     },
     /// A file with guest memory cannot be used.
     #[error("the file behind the guest's memory cannot be used")]
     Backing(#[from] FileMemoryError),
-    /// The guest's memory map makes no sense.
+    /// The guest's memory map is invalid.
     #[error("the guest's memory map is refused")]
     Ranges(#[from] RangeError),
-    /// A file for the CPUs' notes cannot be made.
+    /// The file for the CPUs' notes cannot be made.
     #[error("cannot make a file in memory for the notes of QEMU")]
     NotesFile(#[source] io::Error),
     /// The CPUs' notes that QEMU wrote cannot be read.
@@ -123,7 +123,7 @@ pub enum QemuError {
     /// The guest's architecture is not known.
     #[error("this crate does not know the architecture of ELF machine {0}")]
     Machine(u16),
-    /// The guest was not stopped, so that nothing is known about its CPUs.
+    /// The guest was not stopped, so its CPUs' state is unknown.
     #[error("the guest must be stopped before it is dumped")]
     Running,
     /// The dump was cancelled.

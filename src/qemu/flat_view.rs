@@ -1,25 +1,25 @@
-//! What the human monitor prints: the guest's memory as its CPUs see it.
+//! Parses the human monitor's description of guest memory as the guest's CPUs see it.
 //!
 //! Source: the output of `info mtree -f` and `gpa2hva` of QEMU 7.2 and 10.0.
 
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::qemu::include::Include;
 
-/// A piece of guest memory that lies in one memory region of QEMU's.
+/// A piece of guest memory that lies in one memory region of QEMU.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RamPiece {
     pub(super) range: MemoryRange,
     region: String,
-    /// Where the piece begins in its region, in bytes.
+    /// Offset of the piece in its region, in bytes.
     offset: u64,
 }
 
-/// The pieces of the address space `memory` that belong into a dump, in
-/// ascending order; `None` if `text` has no such address space. `backends`
-/// are the names of the guest's memory backends.
+/// Returns the pieces of the address space `memory` that belong in a dump, in ascending order.
+/// Returns `None` if `text` contains no such address space. `backends` are the names of the guest's
+/// memory backends.
 ///
-/// RAM is what lies in a memory backend: on x86 that includes the memory that
-/// the firmware has write-protected for its own copy.
+/// RAM is memory that lies in a memory backend. On x86 it includes memory that the firmware has
+/// write-protected for its own copy.
 pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Option<Vec<RamPiece>> {
     let mut lines = text.lines();
     lines.find(|line| line.trim_start().starts_with("AS \"memory\","))?;
@@ -28,14 +28,14 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
         let Some((kind, piece)) = parse(line) else {
             continue;
         };
-        // Boards of before QEMU 5 give the backend's whole path.
+        // Boards from before QEMU 5 give the backend's full path.
         let name = piece.region.rsplit('/').next().unwrap_or_default();
         let is_ram = backends.iter().any(|backend| backend == name);
         let wanted = match kind {
             "ram" | "rom" if is_ram => true,
             "ram" => include.vram,
             "rom" | "romd" => include.rom,
-            // Registers of devices, memory of host devices, NVDIMMs.
+            // These are registers of devices, memory of host devices, and NVDIMMs.
             _ => false,
         };
         if !wanted {
@@ -51,7 +51,8 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
 }
 
 impl RamPiece {
-    /// This piece's range and `next`'s, if that goes on in the same region.
+    /// Returns this piece's range joined with that of `next`, if `next` continues in the same
+    /// region.
     fn joined(&self, next: &Self) -> Option<MemoryRange> {
         let follows = self.region == next.region
             && self.range.end() == next.range.start()
@@ -61,8 +62,8 @@ impl RamPiece {
     }
 }
 
-/// A line such as `0000000000100000-0000000003ffffff (prio 0, ram): pc.ram
-/// @0000000000100000`, cut to whole pages, and its type.
+/// Parses a line such as `0000000000100000-0000000003ffffff (prio 0, ram): pc.ram
+/// @0000000000100000`. Returns its type, and its piece cut to whole pages.
 fn parse(line: &str) -> Option<(&str, RamPiece)> {
     let (addresses, rest) = line.trim().split_once(" (prio ")?;
     let (first, last) = addresses.split_once('-')?;
@@ -84,7 +85,7 @@ fn parse(line: &str) -> Option<(&str, RamPiece)> {
     Some((kind, piece))
 }
 
-/// The address in `Host virtual address for 0x1000 (pc.ram) is 0x7f08a0000000`.
+/// Parses the address in `Host virtual address for 0x1000 (pc.ram) is 0x7f08a0000000`.
 pub(super) fn host_address(text: &str) -> Option<u64> {
     let (_, address) = text.trim().rsplit_once(" is 0x")?;
     hex(address)

@@ -1,5 +1,5 @@
-//! A guest that runs under QEMU: stopped over QMP, dumped from outside, and
-//! resumed. Needs the feature `qemu`, and Linux.
+//! Dumps a guest that runs under QEMU. The guest is stopped over QMP, dumped from outside, and
+//! resumed. This module needs the feature `qemu` and Linux.
 //!
 //! ```no_run
 //! use guestdump::qemu::{QemuGuest, QemuOptions};
@@ -18,16 +18,15 @@
 //! # }
 //! ```
 //!
-//! - **Memory** is what the guest's CPUs see as RAM ([`Include`] adds more).
-//!   It is read from the shared file behind it, where there is one, and else
-//!   from QEMU's process. The reader must be QEMU's user, with the right to
-//!   trace it, or root. What the host never backed with memory is not read.
-//! - **CPUs**: QEMU writes the notes that its own dumps have, with one page
-//!   of memory, into a file in memory.
-//! - **The guest** gets back into the state it was in: when the dump is
-//!   written, and when a [`QemuGuest`] is dropped, also by a panic. Only a
-//!   process that is killed leaves it standing; [`resume_abandoned`] resumes
-//!   it.
+//! - **Memory** is what the guest's CPUs see as RAM; [`Include`] adds more. It is read from the
+//!   shared file that backs it, if there is one, and otherwise from QEMU's process. The caller must
+//!   be root, or QEMU's user with the right to trace QEMU. Memory that the host never backed is not
+//!   read.
+//! - **CPUs**: QEMU writes a dump of one page of memory into a file in memory. It contains the same
+//!   notes as QEMU's own dumps.
+//! - **The guest** returns to its earlier state when the dump is written, and when a [`QemuGuest`]
+//!   is dropped, even by a panic. Only a process that is killed leaves the guest paused;
+//!   [`resume_abandoned`] resumes it.
 
 mod control;
 mod crash;
@@ -65,21 +64,21 @@ use memory::QemuMemory;
 use process::QemuProcess;
 use qmp::{Qmp, answer};
 
-/// The name under which QEMU knows the file for the notes.
+/// The name by which QEMU knows the file for the notes.
 const NOTES_FD: &str = "guestdump-notes";
 
-/// How to dump a guest under QEMU.
+/// Options for a guest under QEMU.
 #[derive(Debug, Clone, Default)]
 pub struct QemuOptions {
-    /// What belongs into the dump besides RAM.
+    /// Memory besides RAM that the dump includes.
     pub include: Include,
-    /// Ends waits for QEMU early when it is cancelled.
+    /// The handle that ends waits for QEMU early when it is cancelled.
     pub progress: Progress,
 }
 
-/// A guest under QEMU.
+/// A guest that runs under QEMU.
 ///
-/// Dropping it resumes the guest, unless it stood still before.
+/// Dropping it resumes the guest, unless the guest was paused before.
 #[derive(Debug)]
 pub struct QemuGuest {
     control: Resumer,
@@ -87,24 +86,23 @@ pub struct QemuGuest {
     process: QemuProcess,
     layout: Vec<RamPiece>,
     memory: QemuMemory,
-    /// QEMU's dump of one page; empty until the guest is stopped.
+    /// The file with QEMU's dump of one page. It is empty until the guest is stopped.
     notes_file: File,
     notes: Option<Vmcore>,
 }
 
 impl QemuGuest {
-    /// Connects to the QMP socket at `path` and opens the guest's memory. The
-    /// guest goes on running.
+    /// Connects to the QMP socket at `path` and opens the guest's memory. The guest continues to
+    /// run.
     ///
     /// # Errors
     ///
     /// - [`QemuError::Connect`], [`NoGreeting`](QemuError::NoGreeting),
     ///   [`NotQmp`](QemuError::NotQmp) if there is no QEMU at the socket;
     /// - [`QemuError::NoProcess`], [`Process`](QemuError::Process),
-    ///   [`NotMapped`](QemuError::NotMapped),
-    ///   [`Backing`](QemuError::Backing) if the guest's memory cannot be
-    ///   read, for lack of permission for example;
-    /// - any other of a command that fails.
+    ///   [`NotMapped`](QemuError::NotMapped), [`Backing`](QemuError::Backing) if the guest's memory
+    ///   cannot be read, for lack of permission for example;
+    /// - any other [`QemuError`] of a command that fails.
     pub fn connect(path: impl AsRef<Path>, options: QemuOptions) -> Result<Self, QemuError> {
         let mut qmp = Qmp::connect(path.as_ref(), options.progress)?;
         let notes_file = rustix::fs::memfd_create(NOTES_FD, MemfdFlags::CLOEXEC);
@@ -124,12 +122,11 @@ impl QemuGuest {
         })
     }
 
-    /// Stops the guest and takes its CPUs' state. A guest that stands still
-    /// already stays as it is.
+    /// Stops the guest and reads its CPUs' state. A guest that is paused already stays paused.
     ///
     /// # Errors
     ///
-    /// Any [`QemuError`]; the guest is resumed then.
+    /// Any [`QemuError`]. The guest is then resumed.
     pub fn stop(&mut self) -> Result<(), QemuError> {
         let result = self.stop_and_look();
         if result.is_err() {
@@ -146,7 +143,7 @@ impl QemuGuest {
         }
         control.stop()?;
         let qmp = &mut control.qmp;
-        // The guest may have changed it, and devices can be plugged in.
+        // The guest may have changed the layout, and devices can be plugged in.
         let layout = layout(qmp, self.include)?;
         if layout != self.layout {
             self.memory = memory_of(qmp, self.process, &layout)?;
@@ -172,15 +169,16 @@ impl QemuGuest {
         Ok(())
     }
 
-    /// Options for a dump in `format`: the guest's architecture, its CPUs and
-    /// VMCOREINFO, from the `vmcoreinfo` device or else by a scan. For a
-    /// Windows dump also the CPU that told the hypervisor of a crash, and its
-    /// crash registers.
+    /// Returns options for a dump in `format`: the guest's architecture, its CPUs and VMCOREINFO.
+    /// VMCOREINFO comes from QEMU's device `vmcoreinfo`, or else from a scan.
+    ///
+    /// For a Windows dump the options also contain the CPU that reported a crash to the hypervisor,
+    /// and its crash registers.
     ///
     /// # Errors
     ///
     /// - [`QemuError::Running`] before the guest is stopped;
-    /// - for a Windows dump, any of a command that fails.
+    /// - for a Windows dump, any other [`QemuError`] of a command that fails.
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
         let mut options = notes.options(format)?;
@@ -197,14 +195,14 @@ impl QemuGuest {
         Ok(options)
     }
 
-    /// Writes a dump, as [`crate::dump`] does, and resumes the guest as soon
-    /// as its memory is no longer read, before the sink finishes.
+    /// Writes a dump as [`crate::dump()`] does. It resumes the guest as soon as its memory is no
+    /// longer read, before the sink finishes.
     ///
-    /// [`resume`](Self::resume) tells afterwards whether that went well.
+    /// [`resume`](Self::resume) then reports whether the guest was resumed.
     ///
     /// # Errors
     ///
-    /// As [`crate::dump`]; the guest is resumed then, too.
+    /// Those of [`crate::dump()`]. The guest is then resumed, too.
     pub fn dump(&self, sink: &mut dyn DumpSink, options: &DumpOptions) -> DumpResult<Summary> {
         let resumer = &self.control;
         let mut sink = ResumeAtFinish { sink, resumer };
@@ -213,31 +211,31 @@ impl QemuGuest {
         result
     }
 
-    /// Puts the guest into the state that it was in before it was stopped;
-    /// only the first call does anything, unless it failed.
+    /// Puts the guest into the state that it had before it was stopped. After a success, further
+    /// calls do nothing.
     ///
     /// # Errors
     ///
-    /// Any [`QemuError`] of the connection; the guest may stand still then,
-    /// and QEMU's command `cont` resumes it.
+    /// Any [`QemuError`] of the connection. The guest may then stay paused, and QEMU's command
+    /// `cont` resumes it.
     pub fn resume(&self) -> Result<Standstill, QemuError> {
         self.control.resume()
     }
 
-    /// A handle to resume the guest from another thread.
+    /// Returns a handle that resumes the guest from another thread.
     #[must_use]
     pub fn resumer(&self) -> Resumer {
         self.control.clone()
     }
 
-    /// The id of QEMU's process.
+    /// Returns the id of QEMU's process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid
     }
 
-    /// How many bytes of the guest's memory are read from shared files; the
-    /// others are read from QEMU's process.
+    /// Returns how many bytes of the guest's memory are read from shared files. The others are read
+    /// from QEMU's process.
     #[must_use]
     pub fn bytes_in_files(&self) -> u64 {
         self.memory.in_files()
@@ -246,7 +244,7 @@ impl QemuGuest {
 
 impl Drop for QemuGuest {
     fn drop(&mut self) {
-        // There may be more handles; this is the one that counts.
+        // Other handles may exist; this one decides.
         let _ = self.resume();
     }
 }
@@ -263,25 +261,23 @@ impl GuestMemory for QemuGuest {
     }
 }
 
-/// Resumes the guest of the QEMU whose QMP socket is at `path`, if a dump has
-/// left it standing still: its process was killed with SIGKILL. Gives whether
-/// the guest was resumed; false if it runs already.
+/// Resumes a guest that a killed dump left paused. `path` is the QMP socket of its QEMU. Returns
+/// whether the guest was resumed; false if it runs already.
 ///
-/// Such a guest has the status `paused`, as has one that somebody else has
-/// stopped: QEMU does not tell who it was.
+/// After SIGKILL of a dump the guest has the status `paused`. A guest that another client paused
+/// has the same status: QEMU does not tell which client did it.
 ///
 /// # Errors
 ///
-/// - [`QemuError::NotPaused`] if the guest has another status, which is left
-///   as it is;
+/// - [`QemuError::NotPaused`] if the guest has another status, which stays as it is;
 /// - [`QemuError::NoGreeting`] if the dump still holds the socket;
-/// - any other of the connection.
+/// - any other [`QemuError`] of the connection.
 pub fn resume_abandoned(path: impl AsRef<Path>) -> Result<bool, QemuError> {
     let qmp = Qmp::connect(path.as_ref(), Progress::new())?;
     Control::new(qmp).resume_abandoned()
 }
 
-/// The guest's memory as its CPUs see it.
+/// Asks QEMU for the guest's memory as its CPUs see it.
 fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<RamPiece>, QemuError> {
     let backends = qmp.execute("query-memdev", json!({}))?;
     let backends: Vec<String> = backends
@@ -296,7 +292,7 @@ fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<RamPiece>, QemuError> {
     pieces(&text, &backends, include).ok_or_else(|| answer(COMMAND, &text))
 }
 
-/// Opens the memory of `layout`.
+/// Opens the memory that `layout` describes.
 fn memory_of(
     qmp: &mut Qmp,
     process: QemuProcess,
@@ -313,7 +309,7 @@ fn memory_of(
     QemuMemory::new(process, &at)
 }
 
-/// A sink that lets the guest go before it finishes.
+/// A sink that resumes the guest before it finishes.
 struct ResumeAtFinish<'a> {
     sink: &'a mut dyn DumpSink,
     resumer: &'a Resumer,
@@ -325,7 +321,7 @@ impl DumpSink for ResumeAtFinish<'_> {
     }
 
     fn finish(&mut self) -> io::Result<()> {
-        // The dump is good even if this fails, which `resume` reports.
+        // The dump is good even if this fails; `resume` reports the failure.
         let _ = self.resumer.resume();
         self.sink.finish()
     }

@@ -1,9 +1,7 @@
-//! A client of QMP, QEMU's machine protocol: JSON objects, each
-//! ended by a line break.
+//! A client of QMP, QEMU's machine protocol. Messages are JSON objects, each ended by a line break.
 //!
-//! Source: QEMU, `docs/interop/qmp-spec.rst`. Of the crates for it none sends
-//! file descriptors along, which `getfd` needs, and works without an
-//! asynchronous runtime.
+//! Source: QEMU, `docs/interop/qmp-spec.rst`. The existing crates for QMP either cannot send file
+//! descriptors, which `getfd` needs, or require an asynchronous runtime.
 
 use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
@@ -23,36 +21,36 @@ use crate::workers::Progress;
 
 type Result<T, E = QemuError> = std::result::Result<T, E>;
 
-/// How long a connection and the greeting may take.
+/// Time limit of the connection and of the greeting.
 const GREETING: Duration = Duration::from_secs(5);
-/// How long a command may take. Stopping a guest waits for its disks.
+/// Time limit of a command. Stopping a guest waits for its disks.
 const COMMAND: Duration = Duration::from_secs(30);
-/// How often a wait looks whether the dump is cancelled.
+/// Interval in which a wait checks whether the dump is cancelled.
 const SLICE: Duration = Duration::from_millis(50);
-/// More than the memory map of any guest, in bytes.
+/// Largest message in bytes. It exceeds the memory map of any guest.
 const MAX_MESSAGE: usize = 16 << 20;
-/// More than what any guest's CPUs are told of, in values. Each takes far more
-/// memory than its bytes in the message.
+/// Largest number of values in a message. It exceeds the description of any guest's CPUs. Each
+/// value takes far more memory than its bytes in the message.
 const MAX_VALUES: usize = 1 << 20;
-/// More than the kinds of events that there are.
+/// Largest number of stored events. It exceeds the number of kinds of events.
 const MAX_EVENTS: usize = 256;
 
 /// A connection in command mode.
 #[derive(Debug)]
 pub(super) struct Qmp {
     stream: UnixStream,
-    /// What came and is not yet used.
+    /// Bytes that were received and not yet used.
     received: Vec<u8>,
     last_id: u64,
-    /// Names of the events since they were last taken, each once.
+    /// Names of the events since the last [`take_events`](Self::take_events), each once.
     events: Vec<String>,
     cancel: Progress,
-    /// How long a command may take.
+    /// Time limit of a command.
     patience: Duration,
 }
 
 impl Qmp {
-    /// Connects and negotiates. Waits end early when `cancel` is cancelled.
+    /// Connects and negotiates capabilities. Waits end early when `cancel` is cancelled.
     pub(super) fn connect(path: &Path, cancel: Progress) -> Result<Self> {
         let stream = open(path).map_err(QemuError::Connect)?;
         let mut qmp = Self {
@@ -78,36 +76,36 @@ impl Qmp {
         Ok(qmp)
     }
 
-    /// The process that made the socket, which need not be QEMU.
+    /// Returns the process that made the socket, which need not be QEMU.
     pub(super) fn peer(&self) -> Option<u32> {
         let credentials = sockopt::socket_peercred(&self.stream).ok()?;
         u32::try_from(credentials.pid.as_raw_pid()).ok()
     }
 
-    /// From now on a command may take that long, and its wait does not end
-    /// when the dump is cancelled.
+    /// Sets the time limit of commands from now on. Their waits no longer end when the dump is
+    /// cancelled.
     pub(super) fn only_wait(&mut self, patience: Duration) {
         self.patience = patience;
         self.cancel = Progress::new();
     }
 
-    /// The names of all events that came since the last call.
+    /// Returns the names of all events since the last call, each once.
     pub(super) fn take_events(&mut self) -> Vec<String> {
         std::mem::take(&mut self.events)
     }
 
-    /// Runs a command and gives what it returns.
+    /// Runs a command and returns its result.
     pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         self.run(command, arguments, &[])
     }
 
-    /// Gives QEMU a file descriptor, under `name`.
+    /// Gives QEMU a file descriptor under the name `name`.
     pub(super) fn give_fd(&mut self, name: &str, fd: BorrowedFd<'_>) -> Result<()> {
         self.run("getfd", json!({ "fdname": name }), &[fd])?;
         Ok(())
     }
 
-    /// Runs a command of the human monitor and gives what it prints.
+    /// Runs a command of the human monitor and returns the text that it prints.
     pub(super) fn human(&mut self, line: &str) -> Result<String> {
         let arguments = json!({ "command-line": line });
         match self.run("human-monitor-command", arguments, &[])? {
@@ -139,7 +137,7 @@ impl Qmp {
                 }
                 continue;
             }
-            // The answer to a command that was given up.
+            // This answers an earlier command, whose wait ended early.
             let other = message.get("id").and_then(Value::as_u64);
             if other.is_some_and(|id| id != self.last_id) {
                 continue;
@@ -158,7 +156,7 @@ impl Qmp {
         }
     }
 
-    /// Sends all of `bytes`, the descriptors with the first of them.
+    /// Sends all of `bytes`, and the descriptors with the first of them.
     fn send(&self, mut bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
@@ -176,8 +174,8 @@ impl Qmp {
         Ok(())
     }
 
-    /// The next message, whatever it is. One that is printed for people
-    /// (`pretty=on`) has several lines.
+    /// Receives the next message of any kind. A message of a QEMU with `pretty=on` spans several
+    /// lines.
     fn message(&mut self, command: &str, deadline: Instant) -> Result<Value> {
         let mut end = MessageEnd::default();
         loop {
@@ -200,7 +198,7 @@ impl Qmp {
         }
     }
 
-    /// Waits for more bytes.
+    /// Waits until more bytes arrive.
     fn receive(&mut self, command: &str, deadline: Instant) -> Result<()> {
         let mut buf = [0; 16 << 10];
         loop {
@@ -234,23 +232,23 @@ impl Qmp {
     }
 }
 
-/// Looks for the end of a message, at each byte once: the brace that closes the
-/// first one, or the end of a line that is no JSON object.
+/// Finds the end of a message and looks at each byte once. A message ends with the brace that
+/// closes its first one. Text that is not a JSON object ends with its line.
 #[derive(Debug, Default)]
 struct MessageEnd {
     searched: usize,
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// Whether there is more than white space.
+    /// Whether the message contains more than white space.
     begun: bool,
-    /// Values so far, or more.
+    /// Upper bound for the number of values so far.
     values: usize,
 }
 
 impl MessageEnd {
-    /// The message's length in bytes. `received` is what it was before, and
-    /// more.
+    /// Returns the message's length in bytes. `received` begins with the bytes of the previous
+    /// call.
     fn find(&mut self, received: &[u8]) -> Option<usize> {
         for byte in &received[self.searched..] {
             self.searched += 1;
@@ -282,8 +280,8 @@ impl MessageEnd {
     }
 }
 
-/// A connection whose calls all come back after a while: also `connect`,
-/// which waits as long as the other side has too many clients.
+/// Opens a connection whose calls all return within a time limit. This includes `connect`, which
+/// waits while the other side has too many clients.
 fn open(path: &Path) -> io::Result<UnixStream> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket_with(
@@ -311,7 +309,7 @@ pub(super) fn answer(command: &str, text: &str) -> QemuError {
     }
 }
 
-/// The beginning of a text that may have any length.
+/// Returns the beginning of a text of any length.
 fn excerpt(text: &str) -> String {
     const CHARS: usize = 120;
     let text = text.trim();

@@ -1,25 +1,25 @@
-//! A dump in memory.
+//! A sink that keeps a dump in memory.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use crate::sink::{DumpSink, PositionedSink, SinkAccess};
 
-/// A positioned sink that keeps the dump in memory, for tests and for small
-/// guests. Holes take memory like everything else.
+/// A positioned sink that keeps the dump in memory, for tests and for small guests. Holes take as
+/// much memory as data.
 #[derive(Debug, Default)]
 pub struct BufferSink {
     bytes: Mutex<Vec<u8>>,
 }
 
 impl BufferSink {
-    /// An empty buffer.
+    /// Makes an empty buffer.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// What was written.
+    /// Returns the bytes that were written.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes

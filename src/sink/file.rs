@@ -1,4 +1,4 @@
-//! A dump in a file.
+//! Sinks that write a dump to a file, by path or by descriptor.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -16,14 +16,13 @@ use rustix::io::Errno;
 use crate::sink::output_file::OutputFile;
 use crate::sink::{DumpSink, SinkAccess};
 
-/// A positioned sink that writes a temporary file beside `path` and gives it
-/// its name when the dump is finished. Dropped unfinished, it removes the
-/// temporary file; whatever had the name before is untouched.
+/// A positioned sink that writes a temporary file beside `path` and renames it to `path` when the
+/// dump is finished. A sink that is dropped unfinished removes the temporary file; a file that had
+/// the name before is untouched.
 ///
-/// Links in the folders of `path` are followed, once: from then on the folder
-/// is used by its descriptor. A link under the name itself is never followed,
-/// also if it appears while the dump is written. If `path` has other hard
-/// links, they keep the old file.
+/// Symbolic links in the folders of `path` are followed once. After that, the sink uses the folder
+/// by its descriptor. A symbolic link at `path` itself is never followed, even if it appears while
+/// the dump is written. Other hard links to an overwritten file keep the old file.
 #[derive(Debug)]
 pub struct FileSink {
     output: OutputFile,
@@ -33,25 +32,25 @@ pub struct FileSink {
     options: FileSinkOptions,
 }
 
-/// How a [`FileSink`] treats files.
+/// Options of a [`FileSink`].
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct FileSinkOptions {
-    /// Replace a file that has the name already. Without it, such a file is
-    /// an error, also if it appears while the dump is written.
+    /// Replaces a file that has the name already. Without this option, such a file is an error,
+    /// even if it appears while the dump is written.
     pub overwrite: bool,
-    /// Wait until the dump is on the disk (`fsync`) before it gets its name,
-    /// and until the name is there too.
+    /// Waits until the dump is on the disk (`fsync`) before the file gets its name, and until the
+    /// name is on the disk too.
     pub sync: bool,
-    /// Keep the dump out of the host's page cache, as dd's `oflag=nocache`
-    /// with `conv=fdatasync`: it goes to the disk while it is written, at
-    /// most 64 MiB wait in memory, and nothing is left there. For real disks;
-    /// tmpfs takes no notice.
+    /// Keeps the dump out of the host's page cache, as dd's `oflag=nocache` with `conv=fdatasync`
+    /// does. The dump goes to the disk while it is written, and at most 64 MiB wait in memory. This
+    /// is for real disks; tmpfs ignores it.
     pub nocache: bool,
 }
 
 impl FileSinkOptions {
-    /// None: a new file, which reaches the disk when the system likes.
+    /// Returns the defaults: a new file, which the system writes to the disk at a time of its
+    /// choice.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -84,15 +83,15 @@ impl FileSinkOptions {
 }
 
 impl FileSink {
-    /// A sink for the file `path`, readable and writable by its owner alone.
+    /// Creates a sink for the file `path`, which only its owner can read and write.
     ///
     /// # Errors
     ///
-    /// - [`io::ErrorKind::AlreadyExists`] if there is such a file and
-    ///   `options` do not say to overwrite it;
-    /// - [`io::ErrorKind::InvalidInput`] if `path` names something that is
-    ///   not a regular file, or ends in no file name;
-    /// - what the system reports if the temporary file cannot be made.
+    /// - [`io::ErrorKind::AlreadyExists`] if the file exists and `options` do not allow to
+    ///   overwrite it;
+    /// - [`io::ErrorKind::InvalidInput`] if `path` names something other than a regular file, or
+    ///   does not end in a file name;
+    /// - the system's error if the folder cannot be opened or the temporary file cannot be made.
     pub fn create(path: impl AsRef<Path>, options: FileSinkOptions) -> io::Result<Self> {
         let (folder, name) = split(path.as_ref())?;
         let folder = open_folder(folder, options.sync)?;
@@ -119,18 +118,18 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// The folder of `path` and the name in it.
+/// Splits `path` into its folder and the name in it.
 fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
     let name = path
         .file_name()
-        // `Path` takes `x/` and `x/.` for `x`; the system does not.
+        // `Path` treats `x/` and `x/.` as `x`; the system does not.
         .filter(|name| path.as_os_str().as_bytes().ends_with(name.as_bytes()))
         .ok_or_else(|| invalid("the path has no file name"))?;
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     Ok((folder.unwrap_or(Path::new(".")), name))
 }
 
-/// `O_PATH` needs no right to list the folder; `fsync` takes no such
+/// Opens `folder`. `O_PATH` needs no right to list the folder, but `fsync` does not accept such a
 /// descriptor.
 fn open_folder(folder: &Path, sync: bool) -> io::Result<File> {
     let how = if sync { OFlags::RDONLY } else { OFlags::PATH };
@@ -138,8 +137,8 @@ fn open_folder(folder: &Path, sync: bool) -> io::Result<File> {
     Ok(rustix::fs::open(folder, flags, Mode::empty())?.into())
 }
 
-/// Makes a new file in `folder`. The name has the process number and a
-/// counter, so that dumps do not meet.
+/// Makes a new file in `folder`. Its name contains the process id and a counter, so that dumps do
+/// not share a file.
 fn create_temporary(folder: &File) -> io::Result<(File, OsString)> {
     let owner_only = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -147,8 +146,8 @@ fn create_temporary(folder: &File) -> io::Result<(File, OsString)> {
         let name = format!(".guestdump-{}-{attempt}.partial", std::process::id());
         match rustix::fs::openat(folder, &name, flags, owner_only) {
             Ok(file) => {
-                // Whatever the umask takes away. A file system without
-                // permissions keeps its own.
+                // Sets the mode again, because the umask may have removed bits. A file system
+                // without permissions refuses that.
                 let _ = rustix::fs::fchmod(&file, owner_only);
                 return Ok((file.into(), name.into()));
             }
@@ -185,8 +184,8 @@ impl DumpSink for FileSink {
     }
 }
 
-/// Renames without replacing. File systems that cannot do it in one step
-/// link and unlink.
+/// Renames without replacing. On a file system that cannot do that in one step, this links and
+/// unlinks.
 fn rename_new(folder: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     match renameat_with(folder, from, folder, to, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS) => {
@@ -200,36 +199,36 @@ fn rename_new(folder: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
 impl Drop for FileSink {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
-            // Nothing is lost if this fails: the name says `.partial`.
+            // A file that stays is recognizable by its suffix `.partial`.
             let _ = unlinkat(&self.folder, temporary, AtFlags::empty());
         }
     }
 }
 
-/// A sink for an open file descriptor that the caller hands in.
+/// A sink for an open file descriptor of the caller.
 ///
-/// It is positioned if the descriptor is an empty regular file that is not
-/// open for appending, and a stream from the present position on if it is
-/// anything else: a pipe, a socket, a terminal, a file that holds something.
-/// It may be one that does not block (`O_NONBLOCK`); the dump waits.
-/// If the dump fails, what was written stays, and says that it is
-/// incomplete.
+/// The sink is positioned if the descriptor is an empty regular file at position 0 that is not open
+/// for appending. For anything else it is a stream from the present position on: a pipe, a socket,
+/// a terminal, a file with contents.
+///
+/// The descriptor may be non-blocking (`O_NONBLOCK`); the dump then waits. If the dump fails, the
+/// bytes that were written stay, and they say that the dump is incomplete.
 #[derive(Debug)]
 pub struct FdSink {
     output: OutputFile,
     positioned: bool,
-    /// Not a pipe, a socket, a terminal or a device.
+    /// Whether the descriptor is a regular file.
     regular: bool,
     sync: bool,
 }
 
 impl FdSink {
-    /// A sink for `fd`.
+    /// Makes a sink for `fd`.
     ///
     /// # Errors
     ///
-    /// What the system reports if the descriptor's kind cannot be found out;
-    /// [`io::ErrorKind::PermissionDenied`] if it is not open for writing.
+    /// - [`io::ErrorKind::PermissionDenied`] if the descriptor is not open for writing;
+    /// - the system's error if the descriptor's kind cannot be found out.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         if flags & OFlags::RWMODE == OFlags::RDONLY {
@@ -253,8 +252,8 @@ impl FdSink {
         })
     }
 
-    /// Whether the dump is kept out of the host's page cache, as
-    /// [`FileSinkOptions::nocache`] does, if the descriptor is a regular file.
+    /// Sets whether the dump is kept out of the host's page cache, as [`FileSinkOptions::nocache`]
+    /// does. This applies only to a regular file.
     #[must_use]
     pub fn nocache(self, nocache: bool) -> Self {
         Self {
@@ -263,13 +262,13 @@ impl FdSink {
         }
     }
 
-    /// Whether [`DumpSink::finish`] waits until the dump is on the disk
-    /// (`fsync`). The caller who made the file must also sync its folder.
+    /// Sets whether [`DumpSink::finish`] waits until the dump is on the disk (`fsync`). A caller
+    /// who created the file must also sync its folder.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::InvalidInput`] if the descriptor is neither a regular
-    /// file nor a block device: nothing else has a disk.
+    /// [`io::ErrorKind::InvalidInput`] if the descriptor is neither a regular file nor a block
+    /// device, because only those are on a disk.
     pub fn sync(mut self, sync: bool) -> io::Result<Self> {
         let kind = self.output.file.metadata()?.file_type();
         if sync && !kind.is_file() && !kind.is_block_device() {
@@ -292,7 +291,7 @@ impl DumpSink for FdSink {
     fn finish(&mut self) -> io::Result<()> {
         self.output.finish()?;
         if self.positioned {
-            // Whoever shares the descriptor goes on behind the dump.
+            // Another user of the same descriptor continues after the dump.
             self.output.file.seek(io::SeekFrom::End(0))?;
         }
         if self.sync {
@@ -420,7 +419,7 @@ mod tests {
         let bytes: Vec<u8> = (0..1 << 20).map(|n| (n % 251) as u8).collect();
         let read = std::thread::scope(|scope| {
             let reading = scope.spawn(move || {
-                // Until the pipe is full and the writer waits.
+                // Waits until the pipe is full and the writer waits.
                 std::thread::sleep(std::time::Duration::from_millis(50));
                 let mut read = Vec::new();
                 reader.read_to_end(&mut read).map(|_| read)

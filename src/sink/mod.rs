@@ -1,28 +1,28 @@
-//! Where the bytes of a dump go: files, buffers, pipes, sockets.
+//! Sinks take the bytes of a dump: files, buffers, pipes, sockets.
 //!
-//! A sink hands out one of two accesses ([`SinkAccess`]): a *positioned* one,
-//! to which several threads write at any offset, or a *stream*, which takes
-//! bytes strictly forward. Formats that need positions are refused for a
-//! stream before anything is written.
+//! A sink offers one of two kinds of access ([`SinkAccess`]). Several threads write to a
+//! *positioned* sink at any offset. A *stream* takes bytes strictly forward. A format that needs
+//! positions is refused for a stream before anything is written.
 //!
 //! ```
 //! use guestdump::memory::SliceMemory;
 //! use guestdump::sink::StreamSink;
-//! use guestdump::{DumpOptions, Format, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ram = vec![1; 1 << 20];
 //! let memory = SliceMemory::new([(0, &ram[..])])?;
 //! // Any `io::Write`: a pipe, a socket, an upload.
 //! let mut sink = StreamSink::new(Vec::new());
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//! let options = DumpOptions::new(GuestInfo::new(Machine::X86_64), Format::Elf);
+//! dump(&memory, &mut sink, &options)?;
 //! assert!(sink.into_inner().starts_with(b"\x7fELF"));
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! As a user names it, `file:PATH`, `fd:N`, `-` or a path, and on the disk before
-//! it has its name:
+//! [`Target`] parses the name of a sink: `file:PATH`, `fd:N`, `-` or a path. The option `sync`
+//! waits until the dump is on the disk before the file gets its name.
 //!
 //! ```no_run
 //! # #[cfg(feature = "file")]
@@ -57,22 +57,23 @@ pub use stream::StreamSink;
 #[cfg(feature = "file")]
 pub use target::{Target, TargetError};
 
-/// Where a dump goes.
+/// Takes the bytes of one dump.
 ///
-/// A dump calls [`access`](Self::access) once, writes, and calls
-/// [`finish`](Self::finish) once if everything went well, or if it failed and
-/// what there is was to be kept ([`crate::KdumpOptions::raw_or_partial`]). After
-/// any other failure `finish` is not called: a sink that is dropped unfinished must leave
-/// nothing behind that looks like a finished dump.
+/// A dump calls [`access`](Self::access) once and writes. It calls [`finish`](Self::finish) once if
+/// it succeeded. It also does so if it failed and the caller asked to keep an incomplete dump
+/// ([`crate::KdumpOptions::raw_or_partial`]).
+///
+/// After any other failure `finish` is not called. A sink that is dropped unfinished must leave
+/// nothing that looks like a finished dump.
 pub trait DumpSink: Send {
-    /// How this sink takes bytes.
+    /// Returns the way in which this sink takes bytes.
     fn access(&mut self) -> SinkAccess<'_>;
 
-    /// Makes the dump visible and durable as far as the sink promises it.
+    /// Makes the dump visible, and durable as far as the sink promises it.
     ///
     /// # Errors
     ///
-    /// If that fails; the dump then counts as failed.
+    /// If that fails. The dump then counts as failed.
     fn finish(&mut self) -> io::Result<()>;
 }
 
@@ -85,13 +86,13 @@ impl<S: DumpSink + ?Sized> DumpSink for Box<S> {
     }
 }
 
-/// The two ways to take bytes.
+/// The two ways in which a sink takes bytes.
 #[non_exhaustive]
 pub enum SinkAccess<'a> {
-    /// Bytes at any offset, from several threads.
+    /// The sink takes bytes at any offset, from several threads.
     Positioned(&'a dyn PositionedSink),
-    /// Bytes strictly forward. A dump takes care of short writes, repeats
-    /// interrupted ones and reports `Ok(0)` as an error.
+    /// The sink takes bytes strictly forward. A dump continues after a short write, repeats an
+    /// interrupted one, and reports `Ok(0)` as an error.
     Stream(&'a mut (dyn io::Write + Send)),
 }
 
@@ -104,33 +105,34 @@ impl std::fmt::Debug for SinkAccess<'_> {
     }
 }
 
-/// A place that takes bytes at any offset.
+/// A sink that takes bytes at any offset.
 ///
-/// It begins empty, and bytes that are never written must read as zeroes:
-/// dumps leave holes for untouched memory.
+/// The sink begins empty. Bytes that are never written must read as zeroes, because dumps leave
+/// holes for untouched memory.
 pub trait PositionedSink: Sync {
     /// Writes some bytes of `buf` at `offset` and returns how many, like
-    /// [`std::os::unix::fs::FileExt::write_at`]. A dump takes care of short
-    /// writes, repeats interrupted ones and reports `Ok(0)` as an error.
+    /// [`std::os::unix::fs::FileExt::write_at`]. A dump continues after a short write, repeats an
+    /// interrupted one, and reports `Ok(0)` as an error.
     ///
     /// # Errors
     ///
-    /// Whatever the place reports.
+    /// If the bytes cannot be written.
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize>;
 
-    /// Sets the final length in bytes, behind all that was written. A dump
-    /// calls it once, before [`DumpSink::finish`]; one that is kept though it
-    /// failed also cuts off what was written in vain.
+    /// Sets the final length in bytes, which is at least the end of the last write that counts. A
+    /// dump calls this once, before [`DumpSink::finish`]. For an incomplete dump that is kept, this
+    /// also cuts off the bytes that do not belong to it.
     ///
     /// # Errors
     ///
-    /// Whatever the place reports.
+    /// If the length cannot be set.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Takes the space for the first `len` bytes, so that writing them later
-    /// does not fail for lack of it. They still read as zeroes. Only a dump
-    /// that is to be kept if it fails asks for it, and writes zeroes where
-    /// the answer is [`io::ErrorKind::Unsupported`], the default.
+    /// Reserves space for the first `len` bytes, so that writing them later cannot fail for lack of
+    /// it. They still read as zeroes.
+    ///
+    /// Only a dump that is kept if it fails calls this. It writes zeroes instead if the error is
+    /// [`io::ErrorKind::Unsupported`], which is the default.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Whole writes to either kind of sink: the loops around short and
-//! interrupted writes, and the count of what was written.
+//! Complete writes to either kind of sink. This module continues after short writes, repeats
+//! interrupted ones, and counts what was written.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
@@ -9,11 +9,11 @@ use crate::sink::stream::retry_interrupted;
 use crate::sink::{PositionedSink, SinkAccess};
 use crate::workers::Progress;
 
-/// Zeroes that are written at once, in bytes.
+/// Number of zero bytes that are written at once.
 const RESERVED_AT_ONCE: u64 = 1 << 20;
 
-/// The place where blocks of a dump go, addressed by file offset. Blocks for
-/// a stream must come in the order of the stream.
+/// The output that takes the blocks of a dump, addressed by file offset. Blocks for a stream must
+/// come in ascending order.
 pub(crate) enum Output<'a> {
     Positioned {
         sink: &'a dyn PositionedSink,
@@ -30,13 +30,13 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Whether blocks may be written in any order, by several threads.
+    /// Whether several threads may write blocks in any order.
     pub(crate) fn is_positioned(&self) -> bool {
         matches!(self, Self::Positioned { .. })
     }
 
-    /// Writes all of `bytes` at `offset`. A stream fills the gap up to there
-    /// with zeroes first; it cannot go back.
+    /// Writes all of `bytes` at `offset`. A stream first fills the gap up to `offset` with zeroes;
+    /// it cannot go back.
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), Fault> {
         match self {
             Self::Positioned { sink, progress } => {
@@ -51,8 +51,8 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Takes the space for the first `len` bytes of an empty place. Where it
-    /// cannot be asked for, zeroes take it.
+    /// Reserves space for the first `len` bytes of an empty sink. It writes zeroes if the sink
+    /// cannot reserve.
     pub(crate) fn reserve(&self, len: u64) -> Result<(), Fault> {
         let Self::Positioned { sink, .. } = self else {
             return Ok(());
@@ -86,7 +86,7 @@ impl<'a> Output<'a> {
     }
 }
 
-/// An output that only goes forward, even over a positioned sink.
+/// An output that goes only forward, even over a positioned sink.
 pub(crate) struct ForwardOutput<'a> {
     state: Mutex<Forward<'a>>,
     progress: &'a Progress,
@@ -108,7 +108,7 @@ impl<'a> ForwardOutput<'a> {
         }
     }
 
-    /// Writes all parts, one behind the other.
+    /// Writes all parts, one after the other.
     pub(crate) fn append(&self, parts: &[&[u8]]) -> Result<(), Fault> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         parts
@@ -116,7 +116,7 @@ impl<'a> ForwardOutput<'a> {
             .try_for_each(|bytes| self.append_to(&mut state, bytes))
     }
 
-    /// Writes zeroes up to `offset`, if the stream is not there yet.
+    /// Writes zeroes up to `offset`, if the stream has not reached it.
     fn fill(&self, offset: u64) -> Result<(), Fault> {
         static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -174,7 +174,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Takes at most 3 bytes a call and is interrupted every other time.
+    /// A writer that takes at most 3 bytes a call and is interrupted every other time.
     #[derive(Default)]
     struct Awkward {
         bytes: Vec<u8>,

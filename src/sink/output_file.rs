@@ -1,4 +1,4 @@
-//! The open file that a file sink writes to.
+//! An open file that a sink writes to.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -1,23 +1,23 @@
-//! A dump as a stream of bytes.
+//! A sink that writes a dump as a stream of bytes.
 
 use std::io;
 
 use crate::sink::{DumpSink, SinkAccess};
 
-/// A stream sink over any [`io::Write`]: a pipe, a socket, standard output,
-/// an upload. Bytes go strictly forward; [`DumpSink::finish`] flushes.
+/// A stream sink over any [`io::Write`]: a pipe, a socket, standard output, an upload. It writes
+/// bytes strictly forward, and [`DumpSink::finish`] flushes the writer.
 #[derive(Debug)]
 pub struct StreamSink<W> {
     inner: W,
 }
 
 impl<W: io::Write + Send> StreamSink<W> {
-    /// A sink that writes to `inner`.
+    /// Makes a sink that writes to `inner`.
     pub fn new(inner: W) -> Self {
         Self { inner }
     }
 
-    /// The writer, with whatever was written to it.
+    /// Returns the writer, with everything that was written to it.
     pub fn into_inner(self) -> W {
         self.inner
     }

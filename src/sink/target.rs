@@ -1,4 +1,4 @@
-//! Sinks by name, as users and QMP clients write them.
+//! Names of sinks, as users and QMP clients write them.
 
 use std::io;
 use std::os::fd::{AsFd, RawFd};
@@ -8,8 +8,8 @@ use std::str::FromStr;
 use crate::host::raw_fd::duplicate;
 use crate::sink::{DumpSink, FdSink, FileSink, FileSinkOptions};
 
-/// A sink by name: `file:PATH` and `fd:N` as in the `protocol` argument of
-/// QEMU's `dump-guest-memory`, `-` for standard output, and a plain path.
+/// The name of a sink. `file:PATH` and `fd:N` are as in the argument `protocol` of QEMU's
+/// `dump-guest-memory`; `-` is standard output; anything else is a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
@@ -21,7 +21,7 @@ pub enum Target {
     Stdout,
 }
 
-/// Why a target's name is refused.
+/// The reason for which a target's name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TargetError {
@@ -55,13 +55,13 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// Opens the sink. A descriptor uses only [`sync`](FileSinkOptions::sync) and
-    /// [`nocache`](FileSinkOptions::nocache) of `options`.
+    /// Opens the sink. For a descriptor, only [`sync`](FileSinkOptions::sync) and
+    /// [`nocache`](FileSinkOptions::nocache) of `options` apply.
     ///
     /// # Errors
     ///
-    /// As [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`]. A descriptor that is
-    /// not open is the system's `EBADF`.
+    /// Those of [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`]. A descriptor that is
+    /// not open gives the system's `EBADF`.
     pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
         let fd = match self {
             Self::File(path) => return Ok(Box::new(FileSink::create(path, options)?)),

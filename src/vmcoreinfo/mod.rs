@@ -1,5 +1,5 @@
-//! VMCOREINFO: the lines that a Linux kernel writes about itself for dump
-//! tools. `locate` finds them in guest memory.
+//! VMCOREINFO: the lines in which a Linux kernel describes itself for dump tools.
+//! [`guest::vmcoreinfo`](crate::guest::vmcoreinfo) finds them in guest memory.
 //!
 //! Source: Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst` and
 //! `include/linux/vmcore_info.h` (the macros that format each kind of line).
@@ -20,32 +20,31 @@ use std::fmt;
 
 use crate::abi::UTS_LEN;
 
-/// The largest VMCOREINFO that is believed, in bytes: QEMU's limit for the
-/// note. Kernels write one page or less.
+/// The largest accepted size of VMCOREINFO in bytes: QEMU's limit for the note. Kernels write at
+/// most one page.
 pub const MAX_SIZE: usize = 1 << 20;
 
-/// The bytes are not VMCOREINFO.
+/// The error that the bytes are not VMCOREINFO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the bytes are not VMCOREINFO: give text that begins with OSRELEASE=, of 1 MiB at most, or an ELF note named VMCOREINFO"
 )]
 pub struct NotVmcoreinfo;
 
-/// VMCOREINFO's text with typed look-ups. Where a key occurs twice the first
-/// line counts.
+/// The text of VMCOREINFO, with typed look-ups. The first line with a key overrides later ones.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Vmcoreinfo {
     text: Vec<u8>,
 }
 
 impl Vmcoreinfo {
-    /// Takes VMCOREINFO's text: lines of `KEY=value`, beginning with
-    /// `OSRELEASE=`. Whatever follows the first NUL is left out.
+    /// Parses VMCOREINFO's text: lines of `KEY=value`, one of which is `OSRELEASE=`. Everything
+    /// from the first NUL on is ignored.
     ///
     /// # Errors
     ///
-    /// [`NotVmcoreinfo`] if there is no `OSRELEASE=` line or
-    /// the text is larger than [`MAX_SIZE`].
+    /// [`NotVmcoreinfo`] if there is no `OSRELEASE=` line with a value, or the text is larger than
+    /// [`MAX_SIZE`].
     pub fn parse(text: &[u8]) -> Result<Self, NotVmcoreinfo> {
         let len = text.iter().position(|b| *b == 0).unwrap_or(text.len());
         let info = Self {
@@ -57,13 +56,13 @@ impl Vmcoreinfo {
         Ok(info)
     }
 
-    /// The text as the kernel wrote it.
+    /// Returns the text as the kernel wrote it.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.text
     }
 
-    /// The value of the line that begins with `key` and `=`.
+    /// Returns the value of the line that begins with `key` and `=`.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&[u8]> {
         self.text.split(|b| *b == b'\n').find_map(|line| {
@@ -80,9 +79,8 @@ impl Vmcoreinfo {
         self.str(&format!("{kind}({name})"))
     }
 
-    /// `OSRELEASE`: the kernel's release, as in `uname -r`, of at most 64
-    /// characters as there. Control characters and bytes that are not UTF-8
-    /// are replaced.
+    /// Returns `OSRELEASE`: the kernel's release, as in `uname -r`, of at most 64 bytes as there.
+    /// Control characters and bytes that are not UTF-8 are replaced.
     #[must_use]
     pub fn osrelease(&self) -> String {
         let value = self.value("OSRELEASE").unwrap_or_default();
@@ -93,58 +91,57 @@ impl Vmcoreinfo {
             .collect()
     }
 
-    /// `PAGESIZE`, in bytes.
+    /// Returns `PAGESIZE`, in bytes.
     #[must_use]
     pub fn page_size(&self) -> Option<u64> {
         self.str("PAGESIZE")?.parse().ok()
     }
 
-    /// `CRASHTIME`, in seconds since 1970: there only once the kernel has
-    /// crashed.
+    /// Returns `CRASHTIME`, in seconds since 1970. Only a kernel that has crashed writes it.
     #[must_use]
     pub fn crash_time(&self) -> Option<u64> {
         self.str("CRASHTIME")?.parse().ok()
     }
 
-    /// `KERNELOFFSET`: how far KASLR has moved the kernel's virtual
-    /// addresses, in bytes.
+    /// Returns `KERNELOFFSET`: the number of bytes by which KASLR has moved the kernel's virtual
+    /// addresses.
     #[must_use]
     pub fn kernel_offset(&self) -> Option<u64> {
         parse_hex(self.str("KERNELOFFSET")?)
     }
 
-    /// `KERNELOFFPHYS`: guest-physical address of the kernel's image, of
-    /// newer s390x kernels.
+    /// Returns `KERNELOFFPHYS`: the guest-physical address of the kernel's image. Newer s390x
+    /// kernels write it.
     #[must_use]
     pub fn kernel_offset_phys(&self) -> Option<u64> {
         parse_hex(self.str("KERNELOFFPHYS")?)
     }
 
-    /// `SYMBOL(name)`: a guest-virtual address.
+    /// Returns `SYMBOL(name)`: a guest-virtual address.
     #[must_use]
     pub fn symbol(&self, name: &str) -> Option<u64> {
         parse_hex(self.of("SYMBOL", name)?)
     }
 
-    /// `SIZE(name)`: the size of a type, in bytes.
+    /// Returns `SIZE(name)`: the size of a type, in bytes.
     #[must_use]
     pub fn size(&self, name: &str) -> Option<u64> {
         self.of("SIZE", name)?.parse().ok()
     }
 
-    /// `OFFSET(struct.member)`, in bytes.
+    /// Returns `OFFSET(struct.member)`, in bytes.
     #[must_use]
     pub fn offset(&self, member: &str) -> Option<u64> {
         self.of("OFFSET", member)?.parse().ok()
     }
 
-    /// `LENGTH(name)`: elements of an array; some kernels write other counts.
+    /// Returns `LENGTH(name)`: the number of elements of an array. Some kernels write other counts.
     #[must_use]
     pub fn length(&self, name: &str) -> Option<u64> {
         self.of("LENGTH", name)?.parse().ok()
     }
 
-    /// `NUMBER(name)`: decimal, possibly negative, or hexadecimal with 0x.
+    /// Returns `NUMBER(name)`: a decimal number, possibly negative, or a hexadecimal one with `0x`.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<i64> {
         let value = self.of("NUMBER", name)?;
@@ -164,7 +161,7 @@ fn parse_hex(value: &str) -> Option<u64> {
         .strip_prefix("0x")
         .or_else(|| value.strip_prefix("0X"))
         .unwrap_or(value);
-    // from_str_radix would take a sign.
+    // `from_str_radix` would accept a sign.
     if digits.starts_with(['+', '-']) {
         return None;
     }

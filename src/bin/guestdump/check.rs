@@ -1,4 +1,4 @@
-//! `guestdump check`.
+//! The command `guestdump check`.
 
 use guestdump::Progress;
 use guestdump::codec::Codec;

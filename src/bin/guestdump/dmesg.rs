@@ -1,4 +1,4 @@
-//! `guestdump dmesg`.
+//! The command `guestdump dmesg`.
 
 use guestdump::guest::linux::{Kernel, LogRecord};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -23,15 +23,15 @@ struct Entry {
 
 #[derive(Debug, Serialize)]
 struct Record {
-    /// Since the kernel started.
+    /// The time since the kernel started.
     nanoseconds: u64,
-    /// `T` and a thread id, or `C` and a CPU.
+    /// The writer of the record: `T` and a thread id, or `C` and a CPU.
     caller: Option<String>,
-    /// What is not UTF-8 is replaced.
+    /// The record's text, in which bytes that are not UTF-8 are replaced.
     text: String,
 }
 
-/// The log, as far as it can be read, and why no further.
+/// The log as far as it can be read, and the error that ended it.
 struct LogOf {
     osrelease: String,
     records: Vec<LogRecord>,
@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     let watch = Watch::start(progress.clone(), true, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
     let result = read(&mut source, vmcoreinfo, &progress);
-    // The guest goes on before anything is printed.
+    // The guest is resumed before anything is printed.
     let resumed = source.resume().map(|_| ());
     if let Some(signal) = watch.caught() {
         return Err(signal);
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     }
 }
 
-/// The whole log, or what there is of it when `progress` is cancelled.
+/// Reads the log. It ends early when `progress` is cancelled.
 fn read(
     source: &mut Source,
     vmcoreinfo: Option<VmcoreinfoSource>,

@@ -1,4 +1,4 @@
-//! `guestdump dump`.
+//! The command `guestdump dump`.
 
 use std::fs::File;
 use std::io::Read;
@@ -24,7 +24,7 @@ use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
 use crate::target;
 
-/// Room for the headers around VMCOREINFO's text in an ELF note, in bytes.
+/// Space for the headers around VMCOREINFO's text in an ELF note, in bytes.
 const NOTE_HEADERS: usize = 64;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
@@ -119,7 +119,7 @@ fn write(
         .map_err(|error| target::failure(&args.to, error))
 }
 
-/// The format's own options, by what the command line asks for.
+/// Sets the format's own options from the command line.
 fn format_options(
     args: &DumpArgs,
     mut format: FormatOptions,
@@ -208,7 +208,7 @@ fn read_header(path: &Path) -> Result<HeaderSource> {
     Ok(HeaderSource::Given(bytes))
 }
 
-/// Reads a file up to a byte more than `limit`: it may be any.
+/// Reads at most `limit` bytes of a file and one more, because the file may have any size.
 fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)

@@ -1,4 +1,4 @@
-//! `guestdump formats`.
+//! The command `guestdump formats`.
 
 use guestdump::Format;
 use guestdump::codec::{Codec, Engine};
@@ -9,9 +9,9 @@ use crate::report::{Result, print, print_json};
 
 #[derive(Debug, Serialize)]
 struct List {
-    /// What this build can write: the capability list.
+    /// The formats that this build can write: the capability list.
     formats: Vec<Entry>,
-    /// What it could write with more features.
+    /// The formats that it could write with more features.
     missing: Vec<Missing>,
     /// The compressors that it could use with more features.
     missing_compressors: Vec<Missing>,
@@ -85,7 +85,7 @@ fn compressors(format: Format) -> Vec<&'static str> {
         .collect()
 }
 
-/// An engine whose codec is in this build, but not the engine itself.
+/// Describes an engine that this build lacks, if the build has its codec.
 fn missing_engine(engine: Engine) -> Option<Missing> {
     let is_missing = engine.codec().is_available() && !engine.is_available();
     is_missing.then(|| Missing {

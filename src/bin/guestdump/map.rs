@@ -1,4 +1,4 @@
-//! A guest in files: what lies where, by a map file.
+//! A guest in files, whose places a map file describes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -20,16 +20,17 @@ use crate::settings::Settings;
 pub(crate) struct RawGuest {
     pub(crate) memory: Box<dyn GuestMemory>,
     pub(crate) machine: Option<Machine>,
-    /// In bytes.
+    /// The page size in bytes.
     pub(crate) page_size: Option<u64>,
     pub(crate) cpus: Vec<CpuState>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
-    /// Of a process's core file, what of the guest is not in it.
+    /// The guest memory that a process's core file lacks; `None` for other files.
     pub(crate) missing: Option<Vec<Missing>>,
 }
 
 impl RawGuest {
-    /// The facts of the map; a guest of x86_64 if it does not name a machine.
+    /// Describes the guest by the map's facts. It is an x86_64 guest if the map does not name a
+    /// machine.
     pub(crate) fn info(&self) -> GuestInfo {
         let machine = self.machine.unwrap_or(Machine::X86_64);
         let mut info = GuestInfo::new(machine).cpus(self.cpus.iter().cloned());
@@ -52,8 +53,8 @@ pub(crate) struct CoreFile {
 }
 
 impl CoreFile {
-    /// Opens the core `file`. Its headers and a search go through the page
-    /// cache, because they read some pages often; a dump reads `memory`.
+    /// Opens the core `file`. Its headers and a search use the page cache, because they read some
+    /// pages often; a dump reads `memory`.
     pub(crate) fn open(file: File, memory: Arc<dyn ReadAt>) -> Result<Self, ProcessCoreError> {
         let core = ProcessCore::open(file)?;
         Ok(Self { core, memory })
@@ -68,16 +69,16 @@ impl CoreFile {
     }
 }
 
-/// Where a map's regions lie if it does not name a file.
+/// The place of a map's regions that do not name a file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Backing<'a> {
-    /// In a file with guest RAM.
+    /// A file with guest RAM.
     Ram(&'a Path),
-    /// In a process's core file.
+    /// A process's core file.
     Core(&'a CoreFile),
 }
 
-/// One range of RAM from address 0 on, which is the whole file `ram`.
+/// Opens the file `ram` as one range of RAM from address 0 on.
 pub(crate) fn flat(ram: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     let memory = FileMemory::flat(open_file(ram)?)
         .map_err(|e| Failure::because(format_args!("cannot use {}", ram.display()), &e))?;
@@ -91,7 +92,7 @@ pub(crate) fn flat(ram: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     })
 }
 
-/// The guest that QEMU's core file has, if it can be found without a map.
+/// Finds the guest in QEMU's core file without a map.
 pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest, ProcessCoreError> {
     let ram = core
         .core
@@ -143,13 +144,13 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, settings: &Settings<'_>) ->
     })
 }
 
-/// Where a region lies.
+/// The place of a region.
 enum Place<'a> {
     File { path: PathBuf, offset: u64 },
     Core { core: &'a CoreFile, hva: u64 },
 }
 
-/// Where the region lies; a relative path begins at the map's `folder`.
+/// Returns the place of a region. A relative path begins at the map's `folder`.
 fn place<'a>(
     range: MemoryRange,
     region: &Region,
@@ -178,7 +179,7 @@ fn place<'a>(
     }
 }
 
-/// Files that are open already: regions may share one.
+/// Open files, which several regions may share.
 #[derive(Default)]
 struct Files(HashMap<PathBuf, Arc<dyn ReadAt>>);
 

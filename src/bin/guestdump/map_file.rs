@@ -1,5 +1,4 @@
-//! The map file's contents: JSON, which names no file until it is sound. See
-//! docs/map.md.
+//! The contents of a map file, as JSON. No file is opened until they are valid. See docs/map.md.
 
 use std::path::PathBuf;
 
@@ -16,8 +15,8 @@ struct MapFile {
     machine: Option<String>,
     page_size: Option<Number>,
     regions: Vec<Region>,
-    /// The registers of each CPU of the machine, which may be named further
-    /// down or on the command line.
+    /// The registers of each CPU. They stay JSON until the machine is known, which may be named
+    /// later in the file or on the command line.
     #[serde(default)]
     cpus: Vec<Box<RawValue>>,
     vmcoreinfo: Option<Note>,
@@ -28,10 +27,10 @@ struct MapFile {
 pub(crate) struct Region {
     gpa: Number,
     size: Number,
-    /// In a file.
+    /// The region's offset in a file.
     pub(crate) offset: Option<Number>,
     pub(crate) path: Option<PathBuf>,
-    /// In the process of a core file.
+    /// The region's address in the process of a core file.
     pub(crate) hva: Option<Number>,
 }
 
@@ -42,19 +41,19 @@ struct Note {
     size: Number,
 }
 
-/// What a map file says.
+/// The facts in a map file.
 #[derive(Debug)]
 pub(crate) struct Map {
     pub(crate) machine: Option<Machine>,
-    /// In bytes.
+    /// The page size in bytes.
     pub(crate) page_size: Option<u64>,
-    /// In ascending order.
+    /// The regions in ascending order.
     pub(crate) regions: Vec<(MemoryRange, Region)>,
     pub(crate) cpus: Vec<CpuState>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
 }
 
-/// A `machine` counts more than the map's. The error is for people.
+/// Parses a map file. A given `machine` overrides the map's. The error is a message for people.
 pub(crate) fn parse(bytes: &[u8], machine: Option<Machine>) -> Result<Map, String> {
     let file: MapFile = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     let named = file.machine.as_deref().map(str::parse).transpose();
@@ -80,7 +79,7 @@ pub(crate) fn parse(bytes: &[u8], machine: Option<Machine>) -> Result<Map, Strin
     })
 }
 
-/// The error says which CPU it is.
+/// Parses the CPUs' registers. The error says which CPU is wrong.
 fn cpus(machine: Machine, entries: &[Box<RawValue>]) -> Result<Vec<CpuState>, String> {
     let one = |cpu: usize, entry: &RawValue| {
         CpuState::deserialize_for(machine, entry)

@@ -1,21 +1,21 @@
-//! What is said about guest memory that is not in a core file.
+//! Reports guest memory that a core file lacks.
 
 use guestdump::process_core::{Missing, MissingReason};
 use serde::Serialize;
 
 use crate::report::human;
 
-/// Lines for people at most; JSON has all.
+/// Maximum number of lines for people; JSON contains all ranges.
 const MAX_LINES: usize = 8;
 
-/// A range of guest memory that is missing, as JSON.
+/// A range of missing guest memory, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct MissingEntry {
     gpa: u64,
     size: u64,
     hva: String,
     reason: &'static str,
-    /// The file that may have it.
+    /// The path of the file that may contain the range.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ impl From<&Missing> for MissingEntry {
     }
 }
 
-/// The same for people.
+/// Describes missing guest memory for people, line by line.
 pub(crate) fn lines(missing: &[Missing]) -> Vec<String> {
     let mut lines: Vec<String> = missing
         .iter()

@@ -2,8 +2,8 @@
 
 use guestdump::abi::number::parse_number;
 
-/// A size or an address on the command line: decimal or `0x…`, with an
-/// optional K, M, G or T for powers of 1024.
+/// Parses a size or an address of the command line: decimal or `0x…`, with an optional K, M, G or T
+/// for powers of 1024.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'K' | b'k') => (&text[..text.len() - 1], 10),

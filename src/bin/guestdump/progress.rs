@@ -21,7 +21,7 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Begins to show `progress` on stderr, if `when` says so.
+    /// Begins to show `progress` on stderr, if `when` asks for it.
     pub(crate) fn start(progress: Progress, when: When) -> io::Result<Option<Self>> {
         let terminal = io::stderr().is_terminal();
         if when == When::Never || (when == When::Auto && !terminal) {

@@ -1,4 +1,4 @@
-//! `guestdump qmp-resume`.
+//! The command `guestdump qmp-resume`.
 
 use guestdump::qemu::resume_abandoned;
 

@@ -1,4 +1,4 @@
-//! `guestdump rearrange`.
+//! The command `guestdump rearrange`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +16,7 @@ use crate::report::{Failure, Result, human, note};
 use crate::signals::Watch;
 use crate::target;
 
-/// How often a wait for input looks whether it was cancelled.
+/// Interval in which a wait for input checks whether it was cancelled.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {

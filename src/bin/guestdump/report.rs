@@ -1,4 +1,4 @@
-//! What the user reads: one-line errors, escaped text, sizes, JSON.
+//! Output for users: one-line errors, escaped text, sizes, JSON.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,23 +6,23 @@ use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// An error and its causes, in one line.
+/// Joins an error and its causes in one line.
 pub(crate) use guestdump::error_chain as chain;
 use serde::Serialize;
 
-/// Why the command ends early: one line for stderr and an exit code.
+/// A failure that ends the command: one line for stderr and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
     code: u8,
-    /// An incomplete dump was kept, which the message names.
+    /// Whether an incomplete dump was kept, which the message names.
     kept: bool,
 }
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl Failure {
-    /// Exit code 1: the work could not be done.
+    /// Makes a failure with exit code 1: the work could not be done.
     pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -31,7 +31,7 @@ impl Failure {
         }
     }
 
-    /// Exit code 2: the command line is wrong.
+    /// Makes a failure with exit code 2: the command line is wrong.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -40,7 +40,8 @@ impl Failure {
         }
     }
 
-    /// Exit code 130 for SIGINT, 143 for SIGTERM and so on, as shells count.
+    /// Makes a failure with a shell's exit code for a signal: 130 for SIGINT, 143 for SIGTERM and
+    /// so on.
     pub(crate) fn signal(signal: i32) -> Self {
         Self {
             message: format!("stopped by signal {signal}"),
@@ -49,12 +50,12 @@ impl Failure {
         }
     }
 
-    /// `what`, and behind it `error` with its causes.
+    /// Makes a failure that says `what`, and after it `error` with its causes.
     pub(crate) fn because(what: impl Display, error: &dyn Error) -> Self {
         Self::new(format!("{what}: {}", chain(error)))
     }
 
-    /// The same failure, after which there is an incomplete dump.
+    /// Marks the failure as one after which an incomplete dump is kept.
     pub(crate) fn kept(mut self) -> Self {
         self.kept = true;
         self
@@ -65,39 +66,39 @@ impl Failure {
         self.kept
     }
 
-    /// The same failure, which has one more consequence.
+    /// Adds one more consequence to the failure's message.
     pub(crate) fn and(mut self, more: &Self) -> Self {
         self.message = format!("{}; and {}", self.message, more.message);
         self
     }
 
-    /// Prints the line and gives the exit code.
+    /// Prints the message and returns the exit code.
     pub(crate) fn finish(&self) -> ExitCode {
         note(&self.message);
         ExitCode::from(self.code)
     }
 
-    /// The line.
+    /// Returns the message.
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
 
-    /// The exit code.
+    /// Returns the exit code.
     pub(crate) fn code(&self) -> u8 {
         self.code
     }
 }
 
-/// Prints one line to stderr. There is nowhere to report that it failed.
+/// Prints one line to stderr. An error is ignored, because there is nowhere to report it.
 pub(crate) fn note(line: &str) {
     let _ = writeln!(io::stderr(), "guestdump: {}", escape(&cut(line, MAX_LINE)));
 }
 
-/// Characters of a line at most: two of the longest paths, and words around
-/// them. What a guest or a peer says may be of any length.
+/// Maximum number of characters in a line: two of the longest paths, and words around them. A guest
+/// or a peer may give text of any length.
 const MAX_LINE: usize = 2 * 4096 + 1024;
 
-/// The beginning of `text`, if it has more than `max` characters.
+/// Returns the beginning of `text`, if it has more than `max` characters.
 pub(crate) fn cut(text: &str, max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(max) {
         Some((end, _)) => format!("{}…", &text[..end]).into(),
@@ -105,8 +106,8 @@ pub(crate) fn cut(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
-/// Text from a guest or a file name, harmless for a terminal: whatever is not
-/// printable becomes an escape such as `\n` or `\u{1b}`.
+/// Makes text from a guest or a file name harmless for a terminal. Characters that are not
+/// printable become escapes such as `\n` or `\u{1b}`.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -118,7 +119,7 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
-/// A size for people: `4096 bytes`, `1.5 MiB`.
+/// Formats a size for people: `4096 bytes`, `1.5 MiB`.
 pub(crate) fn human(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1 << 10 {
@@ -126,7 +127,7 @@ pub(crate) fn human(bytes: u64) -> String {
     }
     let mut value = bytes as f64 / 1024.0;
     let mut unit = 0;
-    // What would be printed as 1024.0 belongs to the next unit.
+    // A value that would print as 1024.0 belongs to the next unit.
     while value >= 1023.95 && unit + 1 < UNITS.len() {
         value /= 1024.0;
         unit += 1;
@@ -149,8 +150,8 @@ pub(crate) fn print_json_to_stderr(value: &impl Serialize) -> Result<()> {
     write_all(&mut io::stderr().lock(), "standard error", &to_json(value)?)
 }
 
-/// One line of JSON, in which whatever is not ASCII is escaped: it may end up
-/// on a terminal.
+/// Formats `value` as one line of JSON. All characters beyond ASCII are escaped, because the line
+/// may reach a terminal.
 fn to_json(value: &impl Serialize) -> Result<String> {
     let json =
         serde_json::to_string(value).map_err(|e| Failure::because("cannot make JSON", &e))?;
@@ -192,7 +193,8 @@ mod tests {
     fn text_cannot_steer_a_terminal() {
         assert_eq!(escape("6.1.0-\u{1b}[31m\nx"), "6.1.0-\\u{1b}[31m\\nx");
         assert_eq!(escape("it's \"ä\" a\\b"), "it's \"ä\" a\\b");
-        // Direction, line ends, what is not seen, what is put on top of others.
+        // These are marks of direction, line ends, invisible characters, and characters that
+        // combine with others.
         for c in "\u{61c}\u{200b}\u{200e}\u{202e}\u{2028}\u{2029}\u{2066}\u{feff}\u{ad}\u{300}\u{fff9}\u{e0001}\u{85}\u{9b}".chars() {
             assert_eq!(escape(&c.to_string()), format!("\\u{{{:x}}}", c as u32));
         }

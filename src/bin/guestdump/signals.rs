@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: stop the work and tidy up.
+//! Handles SIGINT, SIGTERM and other signals that end the process: stops the work and cleans up.
 
 use std::io;
 use std::sync::Arc;
@@ -14,15 +14,14 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::report::Failure;
 
-/// How long a cancelled dump may stay stuck in a write to a stream whose
-/// reader does not read.
+/// Time limit for a cancelled dump that is stuck in a write to a stream whose reader does not read.
 const STUCK: Duration = Duration::from_secs(2);
 
-/// What must be done before the process ends, wherever the work stands.
+/// An action that must happen before the process ends, at any stage of the work.
 pub(crate) type Rescue = Box<dyn Fn() + Send>;
 
-/// Cancels a [`Progress`] on the first signal. The second one ends the
-/// process at once, without tidying up.
+/// Cancels a [`Progress`] on the first signal. The second signal ends the process at once, without
+/// cleaning up.
 pub(crate) struct Watch {
     caught: Arc<AtomicI32>,
     handle: Handle,
@@ -31,8 +30,11 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch. With `may_get_stuck`, for targets that leave nothing
-    /// to tidy up, the process ends if cancelling does not help.
+    /// Begins to watch. `may_get_stuck` is for targets that need no cleaning up: the process then
+    /// ends if cancelling does not help.
+    ///
+    /// With a `rescue`, SIGQUIT and SIGHUP are handled too, and each signal ends the process only
+    /// after the rescue.
     ///
     /// With a `rescue`, every signal that would end the process counts, and
     /// none does before the rescue.
@@ -41,7 +43,7 @@ impl Watch {
         may_get_stuck: bool,
         rescue: Option<Rescue>,
     ) -> io::Result<Self> {
-        // Caught, it makes a write behind the limit on file sizes an error.
+        // A handler turns a write beyond the limit on file sizes into an error.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let watched = match rescue {
             None => end_on_second()?,
@@ -80,7 +82,7 @@ impl Watch {
         })
     }
 
-    /// The failure for the signal that came, if one did.
+    /// Returns the failure for the signal that came, if one did.
     pub(crate) fn caught(&self) -> Option<Failure> {
         match self.caught.load(SeqCst) {
             0 => None,
@@ -99,21 +101,21 @@ impl Drop for Watch {
     }
 }
 
-/// SIGINT and SIGTERM, of which the second ends the process even if nothing
-/// of it runs any more.
+/// Watches SIGINT and SIGTERM. The second signal ends the process even if its threads no longer
+/// run.
 fn end_on_second() -> io::Result<Vec<i32>> {
     let second = Arc::new(AtomicBool::new(false));
     let signals = vec![SIGINT, SIGTERM];
     for &signal in &signals {
-        // In this order: the first signal only sets the flag.
+        // The order matters: the first signal only sets the flag.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
         flag::register(signal, Arc::clone(&second))?;
     }
     Ok(signals)
 }
 
-/// Every signal that somebody sends to end a process, as far as that can be
-/// prevented. A hang-up that is ignored, as under nohup, stays ignored.
+/// Returns the signals that are sent to end a process: SIGINT, SIGTERM, SIGQUIT and SIGHUP. A
+/// SIGHUP that is ignored, as under nohup, stays ignored.
 fn catch_all() -> io::Result<Vec<i32>> {
     let mut signals = vec![SIGINT, SIGTERM, SIGQUIT];
     if !is_ignored(SIGHUP) {

@@ -1,4 +1,4 @@
-//! What `dump` reports when it is done.
+//! The report of a finished `dump`.
 
 use std::fmt;
 
@@ -36,10 +36,10 @@ pub(crate) struct SummaryEntry {
     excluded: Option<ExclusionEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<UnreadableEntry>,
-    /// Of a guest that runs.
+    /// The pause of a guest under QEMU; absent for other sources.
     #[serde(flatten)]
     standstill: Option<StandstillEntry>,
-    /// Of a core file.
+    /// The guest memory that a core file lacks; absent for other sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Vec<MissingEntry>>,
 }
@@ -202,7 +202,7 @@ impl From<&Candidate> for CandidateEntry {
     }
 }
 
-/// The summary for people, line by line.
+/// Formats the summary for people, line by line.
 pub(crate) fn lines(
     target: impl fmt::Display,
     s: &Summary,
@@ -244,7 +244,7 @@ pub(crate) fn lines(
     lines
 }
 
-/// The most ranges that are listed for people.
+/// Maximum number of ranges that are listed for people.
 const MAX_RANGE_LINES: usize = 16;
 
 fn unreadable_lines(u: &Unreadable) -> Vec<String> {

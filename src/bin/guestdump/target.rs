@@ -1,5 +1,4 @@
-//! Opening the target of a dump, with what a terminal user needs on top of
-//! the library's sinks.
+//! Opens the target of a dump, with checks for terminal users on top of the library's sinks.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -31,7 +30,7 @@ pub(crate) fn is_stdout(target: &Target) -> bool {
     matches!(target, Target::Stdout | Target::Fd(1))
 }
 
-/// Opens `target`. A terminal is refused: nobody wants a dump there.
+/// Opens `target`. A terminal is refused, because a dump there is useless.
 pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn DumpSink>> {
     if is_terminal(target) {
         return Err(Failure::new(format!(
@@ -47,7 +46,7 @@ pub(crate) fn open(target: &Target, options: FileSinkOptions) -> Result<Box<dyn 
     })
 }
 
-/// The failure for a dump to `target`, which may have appeared meanwhile.
+/// Returns the failure of a dump to `target`. A file of that name may have appeared meanwhile.
 pub(crate) fn failure(target: &Target, error: Error) -> Failure {
     match error {
         Error::Finish(e) if e.kind() == io::ErrorKind::AlreadyExists => already_there(target),
@@ -83,7 +82,8 @@ fn is_terminal(target: &Target) -> bool {
     }
 }
 
-/// Opens only character devices: opening a pipe would wait for its other end.
+/// Whether `path` is a terminal. This opens only character devices, because opening a pipe would
+/// wait for its other end.
 fn is_terminal_device(path: &str) -> bool {
     let device = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_char_device());
     let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;

@@ -9,7 +9,7 @@ use crate::demo::windows::kind::WindowsKind;
 use crate::demo::windows::tables;
 use crate::guest::windows::discover::width::Width;
 
-/// Those of CPU `cpu`.
+/// Returns the registers of CPU `cpu`, of the guest's width.
 pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::CpuState {
     match kind.width() {
         Width::Bits32 => registers_32(kind, cpu).into(),
@@ -17,7 +17,7 @@ pub(super) fn registers(kind: WindowsKind, cpu: usize) -> arch::CpuState {
     }
 }
 
-/// The same as a 64-bit CPU has them.
+/// Returns the registers of CPU `cpu` as a 64-bit CPU has them.
 pub(super) fn wide_registers(kind: WindowsKind, cpu: usize) -> Registers {
     match kind.width() {
         Width::Bits32 => (&registers_32(kind, cpu)).into(),
@@ -68,10 +68,10 @@ fn registers_64(kind: WindowsKind, cpu: usize) -> Registers {
             base: pcr + IDT,
             limit: 256 * 16 - 1,
         },
-        // PG, AM, WP, NE, MP, PE.
+        // PG, AM, WP, NE, ET, PE.
         cr0: 0x8005_0031,
         cr3: tables::root(kind),
-        // FSGSBASE, PGE, MCE, PAE, DE, VME and others; no LA57.
+        // SMAP, SMEP, OSXSAVE, FSGSBASE, UMIP, PGE, MCE, PAE, PSE, DE and others; no LA57.
         cr4: 0x0035_0ef8,
         kernel_gs_base: 0,
         ..Registers::default()
@@ -82,7 +82,7 @@ fn registers_32(kind: WindowsKind, cpu: usize) -> i386::Registers {
     let pcr = kpcr(kind, cpu);
     let data = segment(0x23, 0x00cf_f300, 0);
     let esp = stack(kind, cpu) as u32;
-    // PGE, MCE, PSE, DE, VME and others; PAE.
+    // Besides PAE, CR4 has PGE, MCE, PSE, DE and others.
     let pae = match kind {
         WindowsKind::I386NoPae => 0,
         _ => 0x20,
@@ -109,7 +109,7 @@ fn registers_32(kind: WindowsKind, cpu: usize) -> i386::Registers {
             base: pcr + IDT,
             limit: 256 * 8 - 1,
         },
-        // PG, AM, WP, NE, MP, PE.
+        // PG, AM, WP, NE, ET, PE.
         cr0: 0x8005_0031,
         cr3: tables::root(kind) as u32,
         cr4: 0x6d8 | pae,

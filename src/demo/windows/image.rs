@@ -1,6 +1,5 @@
-//! The kernel's image: headers, exports, debug directory, and where its
-//! variables are. What is not mapped is pageable code, and code that the
-//! kernel has thrown away.
+//! The kernel's image: headers, exports, debug directory, and the places of its variables. The
+//! parts that are not mapped stand for pageable code and for code that the kernel has discarded.
 #![forbid(unsafe_code)]
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -14,7 +13,7 @@ use crate::guest::windows::discover::format::pe::{
 use crate::guest::windows::discover::width::Width;
 use crate::memory::MIN_PAGE_SIZE;
 
-/// Its size in bytes.
+/// The image's size in bytes.
 pub(super) const SIZE: u64 = 0x10_0000;
 
 // Offsets in the image.
@@ -25,7 +24,7 @@ const DEBUG: u64 = 0x8_1000;
 const CODEVIEW_RECORD: u64 = 0x8_1100;
 const TEXT_END: u64 = EXPORTS;
 const DATA: u64 = 0x9_0000;
-/// Behind what is mapped.
+/// The end of the last mapped page.
 const MAPPED_END: u64 = 0xb_0000;
 pub(super) const KDP_DEBUGGER_DATA_LIST_HEAD: u64 = DATA + 0x1040;
 pub(super) const KI_WAIT_NEVER: u64 = DATA + 0x1100;
@@ -39,17 +38,17 @@ pub(super) const MM_PFN_DATABASE: u64 = DATA + 0x1250;
 pub(super) const MM_PHYSICAL_MEMORY_BLOCK: u64 = DATA + 0x1258;
 pub(super) const KI_BUGCHECK_DATA: u64 = DATA + 0x1280;
 pub(super) const KI_PROCESSOR_BLOCK: u64 = DATA + 0x1300;
-/// Over a page border.
+/// KDBG crosses a page boundary.
 pub(super) const KDBG: u64 = DATA + 0x2f10;
 
-/// What the image exports, by name, as its names must ascend.
+/// The exports of the image, in ascending order of their names, as the format requires.
 const EXPORTED: [(&str, u64); 3] = [
     ("NtBuildNumber", NT_BUILD_NUMBER),
     ("PsInitialSystemProcess", PS_INITIAL_SYSTEM_PROCESS),
     ("PsLoadedModuleList", PS_LOADED_MODULE_LIST),
 ];
 
-/// Puts the image into memory.
+/// Writes the image into memory.
 pub(super) fn build(tables: &mut Tables) {
     let kind = tables.kind();
     let mut dos = DosHeader::new_zeroed();
@@ -70,13 +69,13 @@ pub(super) fn build(tables: &mut Tables) {
     }
 }
 
-/// `IMAGE_NT_HEADERS` of a width: the fields have the same names.
+/// Makes `IMAGE_NT_HEADERS` of a width. Both widths have fields of the same names.
 macro_rules! headers {
     ($headers:ty, $base:expr, $machine:expr, $magic:expr, $characteristics:expr) => {{
         let mut headers = <$headers>::new_zeroed();
         headers.signature = PE_SIGNATURE;
         headers.machine = $machine.into();
-        // What is in front of the optional header has 24 bytes.
+        // The fields before the optional header have 24 bytes.
         headers.size_of_optional_header = (size_of::<$headers>() as u16 - 24).into();
         headers.characteristics = u16::into($characteristics);
         headers.magic = $magic.into();
@@ -92,7 +91,7 @@ macro_rules! headers {
 }
 
 fn headers_32(base: u64) -> Vec<u8> {
-    // Executable, of 32 bits.
+    // Executable, 32-bit.
     headers!(NtHeaders32, base as u32, MACHINE_I386, PE32, 0x102)
 }
 
@@ -109,7 +108,7 @@ fn put_directories(directories: &mut [DataDirectory; 16]) {
     (debug.rva, debug.size) = ((DEBUG as u32).into(), size.into());
 }
 
-/// The export directory, its three tables, and the names.
+/// Writes the export directory, its three tables, and the names.
 fn build_exports(tables: &mut Tables) {
     let kind = tables.kind();
     let vaddr = |offset| kind.vaddr(offset);

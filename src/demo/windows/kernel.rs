@@ -1,9 +1,9 @@
 //! The kernel's data: KDBG, lists, CPUs, crash data.
 //!
-//! Sources: those of `kind`; vergiliusproject.com for `_KUSER_SHARED_DATA`;
-//! QEMU `include/qemu/win_dump_defs.h` for `PHYSICAL_MEMORY_DESCRIPTOR`;
-//! volatility `overlays/windows/win8_kdbg.py` for how KDBG is encoded. The
-//! `KPRCB` is this crate's own: KDBG says where its fields are.
+//! Sources: those of `kind`; vergiliusproject.com for `_KUSER_SHARED_DATA`; QEMU
+//! `include/qemu/win_dump_defs.h` for `PHYSICAL_MEMORY_DESCRIPTOR`; volatility
+//! `overlays/windows/win8_kdbg.py` for how KDBG is encoded. The layout of the `KPRCB` is this
+//! crate's own: KDBG contains the offsets of its fields.
 #![forbid(unsafe_code)]
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -18,10 +18,10 @@ use crate::guest::windows::discover::width::Width;
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 
 pub(super) const CPUS: usize = 2;
-/// The mark of a build without checks for developers.
+/// The mark of a free build: one without checks for developers.
 const FREE_BUILD: u32 = 0xf000_0000;
 
-/// `DRIVER_IRQL_NOT_LESS_OR_EQUAL`.
+/// Returns the crash data of `DRIVER_IRQL_NOT_LESS_OR_EQUAL`.
 pub(super) const fn crash(kind: WindowsKind) -> BugcheckData {
     BugcheckData {
         code: 0xd1,
@@ -29,26 +29,26 @@ pub(super) const fn crash(kind: WindowsKind) -> BugcheckData {
     }
 }
 
-/// 2026-11-21 08:00 UTC, in units of 100 ns since 1601.
+/// The guest's time: 2026-11-21 08:00 UTC, in units of 100 ns since 1601.
 const SYSTEM_TIME: u64 = (11_644_473_600 + 1_795_248_000) * 10_000_000;
-/// An hour and a half.
+/// The guest's up time: an hour and a half, in units of 100 ns.
 const UP_TIME: u64 = 5400 * 10_000_000;
 
-/// How far apart the CPUs' `KPCR`s are.
+/// Distance of the CPUs' `KPCR`s in bytes.
 const KPCR_DISTANCE: u64 = 0x1_0000;
-/// QEMU `contrib/elf2dmp/main.c`, for 64 bits.
+/// Offset of the kernel's CR3 in a 64-bit `KPCR`. Source: QEMU `contrib/elf2dmp/main.c`.
 const KPCR_KERNEL_CR3: u64 = 0x7000;
 pub(super) const IDT: u64 = 0x8000;
 pub(super) const GDT: u64 = 0x9000;
 const SIZE_PRCB: u16 = 0x1800;
-/// Offsets in a `KPRCB`.
+/// Offset of the CPU's number in a `KPRCB`.
 const PRCB_NUMBER: u16 = 0x24;
 pub(super) const PRCB_CONTEXT: u64 = 0x1710;
 
 const KI_WAIT_NEVER: u64 = 0x0065_71a5_c4f0_39db;
 const KI_WAIT_ALWAYS: u64 = 0x00c1_5f2e_7d20_86b4;
 
-/// Virtual address of a CPU's `KPCR`.
+/// Returns the virtual address of a CPU's `KPCR`.
 pub(super) const fn kpcr(kind: WindowsKind, cpu: usize) -> u64 {
     kind.kpcrs() + cpu as u64 * KPCR_DISTANCE
 }
@@ -61,7 +61,7 @@ pub(super) const fn context(kind: WindowsKind, cpu: usize) -> u64 {
     prcb(kind, cpu) + kind.offsets().context_frame
 }
 
-/// The kernel's memory, in a guest with this RAM.
+/// Builds the kernel's memory in a guest with this RAM.
 pub(super) fn build(
     kind: WindowsKind,
     ranges: &[MemoryRange],
@@ -90,10 +90,10 @@ pub(super) fn build(
     tables
 }
 
-/// KDBG, not encoded.
+/// Builds KDBG without encoding.
 pub(super) fn kdbg(kind: WindowsKind) -> Vec<u8> {
     let head = kind.vaddr(image::KDP_DEBUGGER_DATA_LIST_HEAD);
-    // That of a 32-bit kernel has sign-extended addresses in its words.
+    // The KDBG of a 32-bit kernel contains addresses that are extended by the sign.
     let vaddr = |offset| match kind.width() {
         Width::Bits32 => (kind.vaddr(offset) as i32 as u64).into(),
         Width::Bits64 => kind.vaddr(offset).into(),
@@ -149,7 +149,7 @@ fn encode(block: &mut [u8], flag: u64) {
     }
 }
 
-/// The bytes of a `LIST_ENTRY`.
+/// Returns the bytes of a `LIST_ENTRY`.
 fn list(kind: WindowsKind, flink: u64, blink: u64) -> Vec<u8> {
     match kind.width() {
         Width::Bits32 => ListEntry32 {
@@ -167,7 +167,7 @@ fn list(kind: WindowsKind, flink: u64, blink: u64) -> Vec<u8> {
     }
 }
 
-/// Links the entries at `nodes` and the list's head in a ring.
+/// Links the list's head and the entries at `nodes` to a ring.
 fn put_ring(tables: &mut Tables, head: u64, nodes: &[u64]) {
     let mut ring = vec![head];
     ring.extend(nodes);
@@ -178,7 +178,7 @@ fn put_ring(tables: &mut Tables, head: u64, nodes: &[u64]) {
     }
 }
 
-/// `KPCR`, `KPRCB` and IDT.
+/// Writes `KPCR`, `KPRCB` and IDT of a CPU.
 fn put_cpu(tables: &mut Tables, cpu: usize) {
     let kind = tables.kind();
     let offsets = kind.offsets();
@@ -189,12 +189,12 @@ fn put_cpu(tables: &mut Tables, cpu: usize) {
     tables.put_words(pcr + offsets.kpcr_gdt, &[pcr + GDT]);
     tables.put(pcr + offsets.kpcr_major_version, &1u16.to_le_bytes());
     if kind.width() == Width::Bits64 {
-        // With page table isolation, CR3 of the kernel.
+        // With page table isolation, this field contains the kernel's CR3.
         tables.put_words(pcr + KPCR_KERNEL_CR3, &[tables::root(kind)]);
     }
     let number = prcb + u64::from(PRCB_NUMBER);
     tables.put(number, &(cpu as u32).to_le_bytes());
-    // All of the structure is there.
+    // This maps the whole structure.
     tables.put(prcb + u64::from(SIZE_PRCB) - 1, &[0]);
     tables.put_words(prcb + PRCB_CONTEXT, &[context(kind, cpu)]);
     for n in 0..256 {
@@ -202,7 +202,7 @@ fn put_cpu(tables: &mut Tables, cpu: usize) {
     }
 }
 
-/// Entry `n` of the IDT at `idt`.
+/// Writes entry `n` of the IDT at `idt`.
 fn put_gate(tables: &mut Tables, idt: u64, n: u64) {
     const INTERRUPT_GATE: u64 = 0x8e00;
     let kind = tables.kind();
@@ -216,7 +216,7 @@ fn put_gate(tables: &mut Tables, idt: u64, n: u64) {
     }
 }
 
-/// Three processes, which share the system's page tables.
+/// Writes three processes, which share the system's page tables.
 fn put_processes(tables: &mut Tables) {
     let kind = tables.kind();
     let offsets = kind.offsets();
@@ -234,7 +234,7 @@ fn put_processes(tables: &mut Tables) {
     tables.put_words(first, &addresses[..1]);
 }
 
-/// Two modules.
+/// Writes two modules.
 fn put_modules(tables: &mut Tables) {
     const FOLDER: &str = "\\SystemRoot\\system32\\";
     let kind = tables.kind();
@@ -262,7 +262,7 @@ fn put_modules(tables: &mut Tables) {
     put_ring(tables, kind.vaddr(image::PS_LOADED_MODULE_LIST), &entries);
 }
 
-/// The list of physical memory: Windows leaves out the first page.
+/// Writes the list of physical memory. Windows omits the first page.
 fn put_memory(tables: &mut Tables, ranges: &[MemoryRange]) {
     let kind = tables.kind();
     let block = kind.pool() + 0x2_0000;
@@ -290,7 +290,7 @@ fn put_shared(tables: &mut Tables) {
     if version.major >= 10 {
         shared.nt_build_number = version.build.into();
     }
-    // A workstation, with one user at a time.
+    // The guest is a workstation with one user at a time.
     shared.nt_product_type = 1.into();
     shared.product_type_is_valid = 1;
     shared.nt_major_version = version.major.into();

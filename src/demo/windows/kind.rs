@@ -1,5 +1,5 @@
-//! The kinds of Windows that the guest looks like, and what differs between
-//! them: addresses, versions, offsets of fields.
+//! The kinds of Windows that the guest looks like, and their differences: addresses, versions,
+//! offsets of fields.
 //!
 //! Sources: vergiliusproject.com for Windows 10 20H2, x64, and Windows 7 SP1,
 //! x86: `_KPCR`, `_EPROCESS`, `_KLDR_DATA_TABLE_ENTRY`.
@@ -9,7 +9,7 @@ use crate::arch::Machine;
 use crate::demo::MAX_SIZE;
 use crate::guest::windows::discover::width::Width;
 
-/// What kind of Windows a synthetic guest looks like.
+/// A kind of Windows that a synthetic guest looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WindowsKind {
@@ -24,10 +24,10 @@ pub enum WindowsKind {
 use WindowsKind::{I386, I386NoPae, X86_64};
 
 impl WindowsKind {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 3] = [X86_64, I386, I386NoPae];
 
-    /// The machine that runs it.
+    /// Returns the machine of such a guest.
     #[must_use]
     pub const fn machine(self) -> Machine {
         match self {
@@ -36,12 +36,12 @@ impl WindowsKind {
         }
     }
 
-    /// The most RAM that such a guest can have, in bytes.
+    /// Returns the largest RAM size of such a guest, in bytes.
     #[must_use]
     pub const fn max_size(self) -> u64 {
         match self {
             X86_64 => MAX_SIZE,
-            // Physical addresses of 36 bits, less the holes.
+            // Physical addresses have 36 bits, and the holes take some of them.
             I386 => 62 << 30,
             // RAM ends below the PCI hole.
             I386NoPae => 3 << 30,
@@ -55,7 +55,7 @@ impl WindowsKind {
         }
     }
 
-    /// Virtual address of the kernel's image.
+    /// Returns the virtual address of the kernel's image.
     pub(super) const fn base(self) -> u64 {
         match self {
             X86_64 => 0xffff_f802_4f60_0000,
@@ -63,13 +63,12 @@ impl WindowsKind {
         }
     }
 
-    /// Virtual address of what lies at `offset` in the image.
+    /// Returns the virtual address of the byte at `offset` in the image.
     pub(super) const fn vaddr(self, offset: u64) -> u64 {
         self.base() + offset
     }
 
-    /// Virtual address of the kernel's dynamic memory: processes, modules,
-    /// names.
+    /// Returns the virtual address of the kernel's dynamic memory: processes, modules, names.
     pub(super) const fn pool(self) -> u64 {
         match self {
             X86_64 => 0xffff_d50f_0000_0000,
@@ -77,7 +76,7 @@ impl WindowsKind {
         }
     }
 
-    /// Virtual address of another image, `hal.dll`, of which nothing is there.
+    /// Returns the virtual address of another image, `hal.dll`, whose contents are absent.
     pub(super) const fn hal(self) -> u64 {
         match self {
             X86_64 => 0xffff_f802_4f50_0000,
@@ -85,7 +84,7 @@ impl WindowsKind {
         }
     }
 
-    /// Virtual address of the page frames' database, of which nothing is there.
+    /// Returns the virtual address of the page frames' database, whose contents are absent.
     pub(super) const fn pfn_database(self) -> u64 {
         match self {
             X86_64 => 0xffff_fa80_0000_0000,
@@ -93,7 +92,7 @@ impl WindowsKind {
         }
     }
 
-    /// Virtual address of the first CPU's `KPCR`.
+    /// Returns the virtual address of the first CPU's `KPCR`.
     pub(super) const fn kpcrs(self) -> u64 {
         match self {
             X86_64 => 0xffff_f802_4a2c_0000,
@@ -101,7 +100,7 @@ impl WindowsKind {
         }
     }
 
-    /// The names of the image and of its symbols.
+    /// Returns the names of the image and of its symbols.
     pub(super) const fn names(self) -> (&'static str, &'static [u8]) {
         match self {
             X86_64 => ("ntoskrnl.exe", b"ntkrnlmp.pdb\0"),
@@ -112,13 +111,13 @@ impl WindowsKind {
 
     pub(super) const fn version(self) -> Version {
         match self {
-            // 22H2.
+            // Windows 10 22H2.
             X86_64 => Version {
                 major: 10,
                 minor: 0,
                 build: 19045,
             },
-            // Service pack 1.
+            // Windows 7 with service pack 1.
             I386 | I386NoPae => Version {
                 major: 6,
                 minor: 1,
@@ -127,7 +126,7 @@ impl WindowsKind {
         }
     }
 
-    /// Size of KDBG in bytes. In Windows 10 the last 0x40 are not named.
+    /// Returns the size of KDBG in bytes. The last 0x40 bytes have no known names in Windows 10.
     pub(super) const fn kdbg_size(self) -> u32 {
         match self {
             X86_64 => 0x380,
@@ -179,7 +178,7 @@ pub(super) struct Version {
     pub(super) build: u32,
 }
 
-/// Where fields lie in the kernel's structures.
+/// Offsets of fields in the kernel's structures.
 pub(super) struct Offsets {
     pub(super) kpcr_self: u64,
     pub(super) kpcr_current_prcb: u64,
@@ -187,7 +186,7 @@ pub(super) struct Offsets {
     pub(super) kpcr_gdt: u64,
     pub(super) kpcr_major_version: u64,
     pub(super) kpcr_prcb: u64,
-    /// In this crate's own `KPRCB`, so that it goes over a page border.
+    /// Offset of `CONTEXT` in this crate's own `KPRCB`, chosen so that it crosses a page boundary.
     pub(super) context_frame: u64,
     pub(super) process_directory_table_base: u64,
     pub(super) process_id: u64,

@@ -1,13 +1,13 @@
-//! A synthetic guest that looks like Windows, of 64 bits or 32: what a tool
-//! needs to find its kernel and to make a dump's header.
+//! A synthetic guest that looks like 64-bit or 32-bit Windows. It contains what a tool needs to
+//! find its kernel and to make a dump's header.
 //!
-//! Its kernel is an image of headers, exports, a debug directory and data,
-//! mapped in the upper half through page tables of two to four levels, on page
-//! frames in no order. There are KDBG, lists of modules and processes, a
-//! `KPCR` with `KPRCB` and `CONTEXT` for each of two CPUs, crash data, the
-//! list of physical memory and `KUSER_SHARED_DATA`. What the kernel does not
-//! use is as in [`DemoGuest`](crate::demo::DemoGuest). No Windows runs in it, and
-//! nothing of it was taken from one.
+//! Its kernel is an image with headers, exports, a debug directory and data. It is mapped in the
+//! upper half through page tables of two to four levels, on scattered page frames.
+//!
+//! The kernel's data are KDBG, lists of modules and processes, crash data, the list of physical
+//! memory, and `KUSER_SHARED_DATA`. Each of two CPUs has a `KPCR` with `KPRCB` and `CONTEXT`.
+//! Memory that the kernel does not use is as in [`DemoGuest`](crate::demo::DemoGuest). No Windows
+//! runs in this guest, and it contains no code or data of one.
 #![forbid(unsafe_code)]
 
 mod cpu;
@@ -28,7 +28,7 @@ use tables::Tables;
 
 pub use kind::WindowsKind;
 
-/// The synthetic Windows guest.
+/// A synthetic Windows guest.
 pub struct WindowsGuest {
     kind: WindowsKind,
     ranges: Vec<MemoryRange>,
@@ -38,8 +38,8 @@ pub struct WindowsGuest {
 }
 
 impl WindowsGuest {
-    /// A guest of 64 bits with `size` bytes of RAM that has crashed. Its KDBG
-    /// is plain: a kernel that crashes decodes it.
+    /// Makes a 64-bit guest with `size` bytes of RAM that has crashed. Its KDBG is plain, because a
+    /// kernel that crashes decodes it.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl WindowsGuest {
         Self::of_kind(WindowsKind::X86_64, size)
     }
 
-    /// The same of any kind.
+    /// Makes a guest of any kind with `size` bytes of RAM that has crashed.
     ///
     /// # Errors
     ///
@@ -68,15 +68,15 @@ impl WindowsGuest {
         Ok(Self::build(kind, ranges, crash, false))
     }
 
-    /// The same guest without a crash. Its KDBG is encoded, as it is while
-    /// 64-bit Windows 8 or later runs without a debugger.
+    /// Turns the guest into one that has not crashed. Its KDBG is encoded, as in 64-bit Windows 8
+    /// or later without a debugger. A 32-bit KDBG stays plain.
     #[must_use]
     pub fn live(self) -> Self {
         Self::build(self.kind, self.ranges, None, true)
     }
 
-    /// The same guest with KDBG encoded or plain; that of 32 bits is always
-    /// plain.
+    /// Turns the guest into one whose KDBG is encoded or plain. The KDBG of a 32-bit guest is
+    /// always plain.
     #[must_use]
     pub fn encoded(self, encoded: bool) -> Self {
         Self::build(self.kind, self.ranges, self.crash, encoded)
@@ -99,27 +99,27 @@ impl WindowsGuest {
         }
     }
 
-    /// What kind of Windows it looks like.
+    /// Returns the kind of Windows that the guest looks like.
     #[must_use]
     pub const fn kind(&self) -> WindowsKind {
         self.kind
     }
 
-    /// The registers of the guest's two CPUs, which are in the kernel.
+    /// Returns the registers of the guest's two CPUs, which are in the kernel.
     #[must_use]
     pub fn registers(&self) -> Vec<CpuState> {
         let registers = |index| cpu::registers(self.kind, index);
         (0..kernel::CPUS).map(registers).collect()
     }
 
-    /// The same as 64-bit CPUs have them, which may run a 32-bit guest too.
+    /// Returns the registers as 64-bit CPUs have them. A 64-bit CPU may run a 32-bit guest too.
     #[must_use]
     pub fn cpus(&self) -> Vec<x86_64::Registers> {
         let registers = |index| cpu::wide_registers(self.kind, index);
         (0..kernel::CPUS).map(registers).collect()
     }
 
-    /// Why the guest crashed.
+    /// Returns the guest's crash data, if it crashed.
     #[must_use]
     pub const fn crash(&self) -> Option<BugcheckData> {
         self.crash
@@ -131,83 +131,83 @@ impl WindowsGuest {
         self.encoded
     }
 
-    /// Guest-virtual address of the kernel's image.
+    /// Returns the guest-virtual address of the kernel's image.
     #[must_use]
     pub const fn kernel_base(&self) -> u64 {
         self.kind.base()
     }
 
-    /// Guest-virtual address of KDBG.
+    /// Returns the guest-virtual address of KDBG.
     #[must_use]
     pub const fn kdbg(&self) -> u64 {
         self.kind.vaddr(image::KDBG)
     }
 
-    /// KDBG as it is when it is not encoded.
+    /// Returns KDBG as it is without encoding.
     #[must_use]
     pub fn plain_kdbg(&self) -> Vec<u8> {
         kernel::kdbg(self.kind)
     }
 
-    /// Guest-virtual address of `KiProcessorBlock`: the `KPRCB`s' addresses.
+    /// Returns the guest-virtual address of `KiProcessorBlock`, the list of the `KPRCB`s'
+    /// addresses.
     #[must_use]
     pub const fn processor_block(&self) -> u64 {
         self.kind.vaddr(image::KI_PROCESSOR_BLOCK)
     }
 
-    /// Guest-virtual address of `KiBugcheckData`.
+    /// Returns the guest-virtual address of `KiBugcheckData`.
     #[must_use]
     pub const fn bugcheck_data(&self) -> u64 {
         self.kind.vaddr(image::KI_BUGCHECK_DATA)
     }
 
-    /// Guest-virtual address of `PsLoadedModuleList`.
+    /// Returns the guest-virtual address of `PsLoadedModuleList`.
     #[must_use]
     pub const fn modules(&self) -> u64 {
         self.kind.vaddr(image::PS_LOADED_MODULE_LIST)
     }
 
-    /// Guest-virtual address of `PsActiveProcessHead`.
+    /// Returns the guest-virtual address of `PsActiveProcessHead`.
     #[must_use]
     pub const fn processes(&self) -> u64 {
         self.kind.vaddr(image::PS_ACTIVE_PROCESS_HEAD)
     }
 
-    /// Guest-virtual address of `MmPhysicalMemoryBlock`: a pointer to the list
-    /// of memory that the kernel uses.
+    /// Returns the guest-virtual address of `MmPhysicalMemoryBlock`, a pointer to the list of
+    /// memory that the kernel uses.
     #[must_use]
     pub const fn memory_block(&self) -> u64 {
         self.kind.vaddr(image::MM_PHYSICAL_MEMORY_BLOCK)
     }
 
-    /// Guest-virtual address of the `KPRCB` of CPU `cpu`.
+    /// Returns the guest-virtual address of the `KPRCB` of CPU `cpu`.
     #[must_use]
     pub const fn prcb(&self, cpu: usize) -> u64 {
         kernel::prcb(self.kind, cpu)
     }
 
-    /// Guest-virtual address of the pointer in the `KPRCB` of CPU `cpu` to
-    /// its `CONTEXT`.
+    /// Returns the guest-virtual address of the pointer in the `KPRCB` of CPU `cpu` to its
+    /// `CONTEXT`.
     #[must_use]
     pub const fn context_pointer(&self, cpu: usize) -> u64 {
         kernel::prcb(self.kind, cpu) + kernel::PRCB_CONTEXT
     }
 
-    /// Guest-virtual address of the `CONTEXT` of CPU `cpu`, which goes over
-    /// a page border.
+    /// Returns the guest-virtual address of the `CONTEXT` of CPU `cpu`, which crosses a page
+    /// boundary.
     #[must_use]
     pub const fn context(&self, cpu: usize) -> u64 {
         kernel::context(self.kind, cpu)
     }
 
-    /// CR3 of the system process.
+    /// Returns CR3 of the system process.
     #[must_use]
     pub const fn directory_table_base(&self) -> u64 {
         tables::root(self.kind)
     }
 
-    /// Guest-physical address of the byte at the guest-virtual address
-    /// `vaddr`.
+    /// Returns the guest-physical address of the byte at the guest-virtual address `vaddr`.
     #[must_use]
     pub fn translate(&self, vaddr: u64) -> Option<u64> {
         self.tables.translate(vaddr)
@@ -223,8 +223,8 @@ impl WindowsGuest {
         }
     }
 
-    /// What the page with the guest-physical address `gpa` holds; `None` if
-    /// that is not RAM.
+    /// Returns the kind of the page with the guest-physical address `gpa`; `None` if `gpa` is not
+    /// RAM.
     #[must_use]
     pub fn page_kind(&self, gpa: u64) -> Option<PageKind> {
         find_range(&self.ranges, gpa, |range| *range)?;
@@ -238,15 +238,15 @@ impl WindowsGuest {
         }
     }
 
-    /// The kernel's own memory is always populated.
+    /// Whether the extent with `gpa` is populated. The kernel's own memory always is.
     fn is_populated(&self, gpa: u64) -> bool {
         let extent = gpa - gpa % content::EXTENT;
         extent < tables::FRAMES_END || content::is_populated(extent)
     }
 }
 
-/// Where RAM is; `None` if `size` is not made of whole pages. Without PAE there
-/// is none above 4 GiB.
+/// Returns the RAM ranges; `None` if `size` does not consist of whole pages. Without PAE no RAM
+/// lies above 4 GiB.
 fn memory_map_of(kind: WindowsKind, size: u64) -> Option<Vec<MemoryRange>> {
     if kind != WindowsKind::I386NoPae {
         return memory_map(size);

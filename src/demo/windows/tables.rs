@@ -1,10 +1,9 @@
-//! The guest's page tables, and the pages that they map: the frames are given
-//! out in no order, so that what is contiguous for the kernel is not so in
-//! physical memory.
+//! The guest's page tables, and the pages that they map. Frames are assigned in scattered order, so
+//! that memory that is contiguous for the kernel is not contiguous physically.
 //!
-//! Source: Intel SDM volume 3, chapter "Paging", sections "32-Bit Paging", "PAE
-//! Paging" and "4-Level Paging". Where a kernel maps its tables to itself is
-//! as volatility3 `framework/automagic/windows.py` looks for it.
+//! Source: Intel SDM volume 3, chapter "Paging", sections "32-Bit Paging", "PAE Paging" and
+//! "4-Level Paging". The entry by which a kernel maps its tables to themselves is where volatility3
+//! `framework/automagic/windows.py` looks for it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -13,15 +12,16 @@ use crate::demo::layout::PAGE;
 use crate::demo::windows::kind::WindowsKind;
 use crate::memory::MIN_PAGE_SIZE;
 
-/// Page frames for tables and pages, guest-physical.
+/// Guest-physical address of the first frame for tables and pages.
 const FRAMES: u64 = 0x20_0000;
 pub(super) const FRAMES_END: u64 = 0x60_0000;
 
-/// Present, writable, accessed, dirty.
+/// The flags of an entry for a table: present, writable, accessed, dirty.
 const TABLE: u64 = 0x63;
-/// The same, of a page that all address spaces share.
+/// The flags of an entry for a page: those of [`TABLE`], and global, because all address spaces
+/// share it.
 const LEAF: u64 = 0x163;
-/// Bits 51 to 12.
+/// The bits of an entry that contain an address: 51 to 12.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 type Page = Box<[u8; PAGE]>;
@@ -30,10 +30,10 @@ type Page = Box<[u8; PAGE]>;
 struct Shape {
     /// Guest-physical address of the first table.
     root: u64,
-    /// Of each level, the first table's first: the lowest bit of the index
-    /// in a virtual address, and how many bits it has.
+    /// The levels, beginning with the first table. Each gives the lowest bit of its index in a
+    /// virtual address, and the number of bits of the index.
     levels: &'static [(u32, u32)],
-    /// Bytes of an entry.
+    /// Size of an entry in bytes.
     entry: u64,
 }
 
@@ -58,25 +58,24 @@ impl Shape {
         }
     }
 
-    /// Guest-physical address of the entry for `vaddr` in a table of this
-    /// level.
+    /// Returns the guest-physical address of the entry for `vaddr` in a table of this level.
     const fn entry_at(&self, table: u64, vaddr: u64, (shift, bits): (u32, u32)) -> u64 {
         table + (vaddr >> shift & ((1 << bits) - 1)) * self.entry
     }
 }
 
-/// CR3 of the system process.
+/// Returns CR3 of the system process.
 pub(super) const fn root(kind: WindowsKind) -> u64 {
     Shape::of(kind).root
 }
 
-/// Present: all that an entry of the first table with PAE may have.
+/// The only flag that an entry of the first table with PAE sets: present.
 const PRESENT: u64 = 1;
 
-/// The kernel's memory.
+/// The kernel's memory, with its page tables.
 pub(super) struct Tables {
     kind: WindowsKind,
-    /// By guest-physical address.
+    /// The pages, by guest-physical address.
     pages: BTreeMap<u64, Page>,
     frames: u64,
 }
@@ -96,19 +95,19 @@ impl Tables {
         self.kind
     }
 
-    /// Maps the tables: an entry of a table is for the table itself, by which
-    /// the kernel reaches all of them.
+    /// Maps the tables to themselves: one entry of a table points to the table, and the kernel
+    /// reaches all tables through it.
     fn map_tables(&mut self) {
         let root = root(self.kind);
         match self.kind {
-            // Since Windows 10 1607 another entry after each start.
+            // Since Windows 10 1607 the entry differs after each start.
             WindowsKind::X86_64 => self.write(root + 0x1ed * 8, &(root | TABLE).to_le_bytes()),
             WindowsKind::I386NoPae => {
                 let entry = (root | TABLE) as u32;
                 self.write(root + 0x300 * 4, &entry.to_le_bytes());
             }
-            // Four tables of the second level, behind the first; the last one
-            // maps all of them, at 0xc0000000.
+            // Four tables of the second level follow the first table. The last one maps all of
+            // them, at 0xc0000000.
             WindowsKind::I386 => {
                 let seconds = [1u64, 2, 3, 4].map(|n| root + n * MIN_PAGE_SIZE);
                 for (n, second) in (0..).zip(seconds) {
@@ -123,10 +122,10 @@ impl Tables {
         self.pages.get(&gpa).map(|page| &**page)
     }
 
-    /// Guest-physical address of the next free frame.
+    /// Takes the next free frame and returns its guest-physical address.
     fn frame(&mut self) -> u64 {
         const COUNT: u64 = (FRAMES_END - FRAMES) / MIN_PAGE_SIZE;
-        // Has no divisor in common with the count.
+        // The step and the count have no common divisor.
         const STEP: u64 = 389;
         debug_assert!(self.frames < COUNT);
         let frame = self.frames * STEP % COUNT;
@@ -134,7 +133,7 @@ impl Tables {
         FRAMES + frame * MIN_PAGE_SIZE
     }
 
-    /// The table's entry at `gpa`.
+    /// Returns the table entry at `gpa`.
     fn entry(&self, gpa: u64) -> u64 {
         let at = (gpa % MIN_PAGE_SIZE) as usize;
         let size = Shape::of(self.kind).entry as usize;
@@ -165,8 +164,7 @@ impl Tables {
         Some(table + vaddr % MIN_PAGE_SIZE)
     }
 
-    /// Maps the page with `vaddr`, if it is not; returns the byte's
-    /// guest-physical address.
+    /// Maps the page with `vaddr` if it is not mapped. Returns the byte's guest-physical address.
     pub(super) fn map(&mut self, vaddr: u64) -> u64 {
         let shape = Shape::of(self.kind);
         let mut table = shape.root;
@@ -183,8 +181,7 @@ impl Tables {
         table + vaddr % MIN_PAGE_SIZE
     }
 
-    /// Writes `bytes` from the virtual address `vaddr` on, which is mapped
-    /// where it is not.
+    /// Writes `bytes` from the virtual address `vaddr` on, and maps pages where needed.
     pub(super) fn put(&mut self, mut vaddr: u64, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = PAGE - (vaddr % MIN_PAGE_SIZE) as usize;
