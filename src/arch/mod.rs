@@ -399,7 +399,6 @@ macro_rules! registers {
             ///
             /// The deserializer's error names the field: the architecture has
             /// no such name, or the value does not fit.
-            /// architecture does not have, a value that does not fit.
             #[cfg(feature = "serde")]
             pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
                 machine: Machine,
