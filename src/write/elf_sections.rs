@@ -1,7 +1,7 @@
 //! Sections of an ELF dump: named bytes beside the memory. They contain data
-//! that some guests need and no note has. A dump of a protected s390x guest is
-//! an example: QEMU puts the metadata of its encrypted memory into the section
-//! `pv_mem_meta` and the key material into `pv_compl`.
+//! that some guests need and no note has. For a protected s390x guest, QEMU
+//! puts the metadata of its encrypted memory into the section `pv_mem_meta`. It
+//! puts the key material into `pv_compl`.
 //!
 //! After the memory follow the section headers, the names and the contents.
 //! Section header 0 is empty or contains the number of program headers. The

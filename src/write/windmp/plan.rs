@@ -1,5 +1,5 @@
-//! Plans a Windows dump and checks all of its parts: the final header, the
-//! places in the file, and the bytes that differ from the guest's memory.
+//! Plans a Windows dump and checks all of its parts. These are the final header,
+//! the places in the file, and the bytes that differ from the guest's memory.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
