@@ -294,8 +294,8 @@ fn decode_fpsimd(order: ByteOrder, desc: &[u8], r: &mut Registers) -> Option<()>
 }
 
 /// Returns `memstart_addr`, where the linear map begins. makedumpfile and crash
-/// take `phys_base` for it. VMCOREINFO contains it in hexadecimal; it is
-/// "negative" on kernels for 52-bit addresses.
+/// expect this address as `phys_base`. VMCOREINFO contains it in hexadecimal; it
+/// is "negative" on kernels for 52-bit addresses.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("PHYS_OFFSET")? as u64)
 }
