@@ -1,13 +1,17 @@
 //! aarch64 in both byte orders: registers, `NT_PRSTATUS`, `NT_PRFPREG`,
 //! `NT_ARM_SVE`, kernel addresses.
 //!
-//! Sources: `struct user_pt_regs`, `struct user_fpsimd_state`, `struct
-//! user_sve_header` and the `SVE_PT_SVE_*` offsets of Linux
-//! `arch/arm64/include/uapi/asm/ptrace.h`, with
-//! `Documentation/arch/arm64/sve.rst`; the notes that QEMU writes, in its
-//! order: QEMU `target/arm/arch_dump.c`. It writes no note for pointer
-//! authentication or SME; the mask is in VMCOREINFO (`KERNELPACMASK`).
-//! `e_machine`: elf.h. VMCOREINFO: Linux `arch/arm64/kernel/vmcore_info.c`.
+//! Sources:
+//!
+//! - Registers: `struct user_pt_regs`, `struct user_fpsimd_state`, `struct
+//!   user_sve_header` and the `SVE_PT_SVE_*` offsets of Linux
+//!   `arch/arm64/include/uapi/asm/ptrace.h`, with
+//!   `Documentation/arch/arm64/sve.rst`.
+//! - Notes and their order: QEMU `target/arm/arch_dump.c`. QEMU writes no note
+//!   for pointer authentication or SME. The mask of pointer authentication is
+//!   in VMCOREINFO (`KERNELPACMASK`).
+//! - `e_machine`: elf.h.
+//! - VMCOREINFO: Linux `arch/arm64/kernel/vmcore_info.c`.
 #![forbid(unsafe_code)]
 
 use std::slice::from_mut;
@@ -21,7 +25,7 @@ use crate::arch::prstatus::{
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of aarch64 in ELF files.
 pub const EM_AARCH64: u16 = 183;
 
 /// `NT_ARM_SVE`, under the name `LINUX`: the scalable vector registers.
@@ -34,7 +38,8 @@ const fn encoding(order: ByteOrder) -> Encoding {
     }
 }
 
-/// 31 general registers, sp, pc, pstate.
+/// Size of the registers in `NT_PRSTATUS`, in bytes: 31 general registers, sp,
+/// pc, pstate.
 const GENERAL_SIZE: usize = 34 * 8;
 
 const LITTLE: Architecture = Architecture {
@@ -70,17 +75,17 @@ json_struct! {
     /// A virtual CPU's registers. All default to 0.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Registers {
-        /// x0 to x30. Of a CPU in AArch32 state these have what the architecture
-        /// maps its registers to.
+        /// x0 to x30. In AArch32 state they contain the registers that the
+        /// architecture maps to them.
         pub x: [u64; 31],
         /// The stack pointer of the current exception level.
         pub sp: u64,
         /// Guest-virtual address of the next instruction.
         pub pc: u64,
-        /// Condition flags and the rest of the processor state, as in SPSR_EL1;
-        /// in AArch32 state the CPSR.
+        /// Condition flags and the rest of the processor state, as in SPSR_EL1.
+        /// In AArch32 state it is the CPSR.
         pub pstate: u64,
-        /// v0 to v31. They are the low 128 bits of [`Sve::z`].
+        /// v0 to v31, the low 128 bits of [`Sve::z`].
         pub v: [u128; 32],
         /// Floating-point status register.
         pub fpsr: u32,
@@ -88,12 +93,13 @@ json_struct! {
         pub fpcr: u32,
         /// The scalable vector registers, if the CPU has them.
         pub sve: Option<Sve>,
-        /// TTBR0_EL1: page tables of low addresses. No note has it, nor the
-        /// next two; they are for [`crate::ElfOptions::paging`].
+        /// TTBR0_EL1: page tables of low addresses. The notes contain none of
+        /// `ttbr0`, `ttbr1` and `tcr`; they are for
+        /// [`crate::ElfOptions::paging`].
         pub ttbr0: u64,
         /// TTBR1_EL1: page tables of high addresses.
         pub ttbr1: u64,
-        /// TCR_EL1. 0 if the three are not known.
+        /// TCR_EL1. It is 0 if `ttbr0`, `ttbr1` and `tcr` are not known.
         pub tcr: u64,
     }
 }
@@ -107,19 +113,20 @@ impl Registers {
         self.sp
     }
 
-    /// Of the kernel.
+    /// Returns the root of the kernel's page tables, if it is known.
     pub(super) fn page_table_root(&self) -> Option<u64> {
         (self.tcr != 0).then_some(self.ttbr1)
     }
 }
 
 json_struct! {
-    /// Registers of the scalable vector extension. Their bytes are little-endian
-    /// in both byte orders of the guest. Bytes that are missing to a register's
-    /// length are 0, those too many are left out.
+    /// Registers of the scalable vector extension. Their bytes are
+    /// little-endian in both byte orders of the guest. If a register has fewer
+    /// bytes than its length, the rest is 0; bytes beyond its length are
+    /// ignored.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Sve {
-        /// Length of a vector at the current exception level, in bytes: a
+        /// Length of a vector at the current exception level, in bytes. It is a
         /// multiple of 16.
         pub vl: u16,
         /// The largest length of a vector that the CPU has, in bytes.
@@ -133,28 +140,28 @@ json_struct! {
     }
 }
 
-/// `struct user_pt_regs`.
+/// Encodes `struct user_pt_regs`.
 fn general(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.x);
     bytes.extend(words(order, &[r.sp, r.pc, r.pstate]));
     bytes
 }
 
-/// `struct user_fpsimd_state`, of which the last 8 bytes are reserved.
+/// Encodes `struct user_fpsimd_state`, whose last 8 bytes are reserved.
 fn fpsimd(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.v);
     bytes.extend(words(order, &[r.fpsr, r.fpcr, 0, 0]));
     bytes
 }
 
-/// Where the parts of an SVE note lie, for vectors of one length.
+/// Offsets of the parts of an SVE note, for vectors of one length.
 struct SveLayout {
     /// Length of a vector in bytes.
     vl: usize,
 }
 
 impl SveLayout {
-    /// `struct user_sve_header`.
+    /// Size of `struct user_sve_header` in bytes.
     const HEADER_SIZE: usize = 16;
 
     fn z(&self) -> usize {
@@ -178,7 +185,7 @@ impl SveLayout {
     }
 }
 
-/// `user_sve_header.flags`: full SVE registers follow, not FPSIMD ones.
+/// `user_sve_header.flags`: full SVE registers follow, not FPSIMD registers.
 const SVE_PT_REGS_SVE: u16 = 1;
 
 fn sve(order: ByteOrder, r: &Registers, sve: &Sve) -> Vec<u8> {
@@ -200,8 +207,9 @@ fn sve(order: ByteOrder, r: &Registers, sve: &Sve) -> Vec<u8> {
     desc
 }
 
-/// `None` if the descriptor is too short for what it says of itself, or has
-/// FPSIMD registers, which Linux writes for a thread that does not use SVE.
+/// Decodes an SVE note. It returns `None` if the descriptor is shorter than its
+/// vector length requires. It also returns `None` for FPSIMD registers, which
+/// Linux writes for a thread that does not use SVE.
 fn decode_sve(order: ByteOrder, desc: &[u8]) -> Option<Sve> {
     let (mut sizes, mut halves) = ([0u32; 2], [0u16; 4]);
     let rest = read_words(order, desc, &mut sizes)?;
@@ -227,7 +235,7 @@ fn decode_sve(order: ByteOrder, desc: &[u8]) -> Option<Sve> {
     Some(sve)
 }
 
-/// The notes of each CPU together, as QEMU orders them.
+/// Encodes the notes of all CPUs in QEMU's order: CPU by CPU.
 fn encode_notes(
     order: ByteOrder,
     cpus: &[&Registers],
@@ -285,14 +293,15 @@ fn decode_fpsimd(order: ByteOrder, desc: &[u8], r: &mut Registers) -> Option<()>
     Some(())
 }
 
-/// `memstart_addr`, where the linear map begins: what makedumpfile and crash
-/// take it for. Hexadecimal; "negative" on kernels for 52-bit addresses.
+/// Returns `memstart_addr`, where the linear map begins. makedumpfile and crash
+/// expect this address as `phys_base`. VMCOREINFO contains it in hexadecimal; it
+/// is "negative" on kernels for 52-bit addresses.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("PHYS_OFFSET")? as u64)
 }
 
-/// `kimage_voffset` is the image's guest-virtual address less its
-/// guest-physical one.
+/// Translates an address in the kernel's image. `kimage_voffset` is the image's
+/// guest-virtual address minus its guest-physical one.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     Some(vaddr.wrapping_sub(info.number("kimage_voffset")? as u64))
 }
@@ -306,7 +315,8 @@ mod tests {
     use crate::arch::{Machine, encode_cpu_notes};
     use crate::elf::note::Notes;
 
-    /// Every register another value, so that no two can be mixed up.
+    /// Returns registers that all have different values, so that a mix-up
+    /// shows.
     fn registers(vl: u16) -> Registers {
         let bytes =
             |first: usize, len: u16| (0..len).map(move |i| (first + 3 * usize::from(i)) as u8);
@@ -325,7 +335,7 @@ mod tests {
                 p: from_fn(|i| bytes(100 + i, vl / 8).collect()),
                 ffr: bytes(200, vl / 8).collect(),
             }),
-            // In no note.
+            // The notes do not contain these.
             ttbr0: 0,
             ttbr1: 0,
             tcr: 0,
@@ -388,8 +398,8 @@ mod tests {
         assert_eq!(fpsimd[16..20], [1, 0, 0xbb, 0xbb]);
         assert_eq!(fpsimd[28..32], [1, 0, 0xaa, 0xaa]);
         assert_eq!(fpsimd[512..520], [0x10, 0, 0, 8, 0, 0, 0, 3]);
-        // Sizes 2224 and 8768 are those in a note of QEMU 10.0.2 for
-        // vectors of 64 bytes of at most 256.
+        // 2224 and 8768 are the sizes in a note of QEMU 10.0.2, for vectors of
+        // 64 bytes of at most 256.
         let sve = notes[2].1.desc;
         assert_eq!(
             sve[..16],
@@ -443,7 +453,7 @@ mod tests {
 
     #[test]
     fn kernel_addresses() {
-        // Of Debian's 6.1 kernel for arm64 with KASLR.
+        // Values of Debian's 6.1 kernel for arm64 with KASLR.
         let text = "OSRELEASE=6.1.0-56-cloud-arm64\n\
             NUMBER(kimage_voffset)=0xffffb1c7c6200000\n\
             NUMBER(PHYS_OFFSET)=0x40000000\n";

@@ -1,9 +1,12 @@
 //! arm, 32 bits: registers, `NT_PRSTATUS`, `NT_ARM_VFP`, kernel addresses.
 //!
-//! Sources: `struct pt_regs` of Linux `arch/arm/include/asm/ptrace.h`
-//! (`ELF_NGREG` is 18) and `struct user_vfp` of `arch/arm/include/asm/user.h`;
-//! the notes that QEMU writes, in its order: QEMU `target/arm/arch_dump.c`.
-//! `e_machine`: elf.h.
+//! Sources:
+//!
+//! - Registers: `struct pt_regs` of Linux `arch/arm/include/asm/ptrace.h`
+//!   (`ELF_NGREG` is 18) and `struct user_vfp` of
+//!   `arch/arm/include/asm/user.h`.
+//! - Notes and their order: QEMU `target/arm/arch_dump.c`.
+//! - `e_machine`: elf.h.
 #![forbid(unsafe_code)]
 
 use std::slice::from_mut;
@@ -17,7 +20,7 @@ use crate::arch::prstatus::{
 use crate::elf::note::{CORE, LINUX, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of 32-bit Arm in ELF files.
 pub const EM_ARM: u16 = 40;
 
 /// `NT_ARM_VFP`, under the name `LINUX`: the floating-point registers.
@@ -28,12 +31,13 @@ const ENCODING: Encoding = Encoding {
     order: ByteOrder::Little,
 };
 
-/// 16 general registers, cpsr, orig_r0.
+/// Size of the registers in `NT_PRSTATUS`, in bytes: 16 general registers,
+/// cpsr, orig_r0.
 const GENERAL_SIZE: usize = 18 * 4;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
     name: "arm",
-    // Readers look at the first three letters only.
+    // Readers compare only the first three letters.
     uname: "armv7l",
     aliases: &["armv5tel", "armv6l", "armv8l", "armhf", "armel"],
     encoding: ENCODING,
@@ -42,7 +46,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     page_sizes: &[4 << 10],
     prstatus_size: prstatus_size(ENCODING.class, GENERAL_SIZE),
     frames_from_phys_base: true,
-    // VMCOREINFO does not have it.
+    // VMCOREINFO does not contain it.
     phys_base: |_| None,
     kernel_image_to_physical: |_, _| None,
     direct_mapping: |_| None,
@@ -54,12 +58,13 @@ json_struct! {
     /// A virtual CPU's registers. All default to 0.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Registers {
-        /// r0 to r15 of the current mode: 13 is the stack pointer, 14 the link
-        /// register, 15 the guest-virtual address of the next instruction.
+        /// r0 to r15 of the current mode. r13 is the stack pointer, r14 the
+        /// link register, r15 the guest-virtual address of the next
+        /// instruction.
         pub r: [u32; 16],
-        /// Current program status register.
+        /// The current program status register.
         pub cpsr: u32,
-        /// r0 at the entry of a system call; 0 in QEMU's dumps.
+        /// r0 at the entry of a system call. It is 0 in QEMU's dumps.
         pub orig_r0: u32,
         /// The floating-point registers, if the CPU has them.
         pub vfp: Option<Vfp>,
@@ -75,7 +80,7 @@ impl Registers {
         self.r[13].into()
     }
 
-    /// The notes do not have TTBR0 and TTBR1.
+    /// Returns `None`, because the notes do not contain TTBR0 and TTBR1.
     pub(super) fn page_table_root(&self) -> Option<u64> {
         None
     }
@@ -85,9 +90,9 @@ json_struct! {
     /// Floating-point registers.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Vfp {
-        /// d0 to d31; a CPU with 16 of them has 0 in the others.
+        /// d0 to d31. On a CPU with 16 of them the others are 0.
         pub d: [u64; 32],
-        /// Floating-point status and control register.
+        /// The floating-point status and control register.
         pub fpscr: u32,
     }
 }
@@ -98,7 +103,7 @@ fn general(r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// The notes of each CPU together, as QEMU orders them.
+/// Encodes the notes of all CPUs in QEMU's order: CPU by CPU.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
         encode_prstatus_fpvalid(ENCODING, index, &general(r), r.vfp.is_some().into(), out)?;
@@ -143,10 +148,13 @@ fn decode_vfp(desc: &[u8]) -> Option<Vfp> {
     Some(vfp)
 }
 
-/// As [`Architecture::kernel_image_to_physical`], for RAM that begins at
-/// `ram_start`: there the linear map begins, in which the image lies. Where
-/// that is mapped VMCOREINFO does not say either, but the image begins in its
-/// first 4 MiB; makedumpfile finds it in the same way.
+/// Translates like [`Architecture::kernel_image_to_physical`], for RAM that
+/// begins at `ram_start`.
+///
+/// The linear map begins at `ram_start`, and the image lies in it. VMCOREINFO
+/// does not state where the linear map begins in guest-virtual memory. The
+/// image begins in its first 4 MiB, so `_stext` rounded down gives that
+/// address; makedumpfile finds it in the same way.
 pub(super) fn linear_to_physical(vaddr: u64, info: &Vmcoreinfo, ram_start: u64) -> Option<u64> {
     let page_offset = info.symbol("_stext")? & 0xffc0_0000;
     vaddr.checked_sub(page_offset)?.checked_add(ram_start)

@@ -1,10 +1,13 @@
 //! i386: registers, `NT_PRSTATUS`, QEMU's CPU state note, kernel addresses.
 //!
-//! Sources: `struct user_regs_struct` in Linux
-//! `arch/x86/include/asm/user_32.h`, whose four data segments QEMU halves
-//! into selector and zero; QEMU's `QEMUCPUState`, which is that of x86_64;
-//! `PAGE_OFFSET` in Linux `arch/x86/Kconfig` and `__pa` in
-//! `arch/x86/include/asm/page_32.h`.
+//! Sources:
+//!
+//! - Registers: `struct user_regs_struct` in Linux
+//!   `arch/x86/include/asm/user_32.h`. QEMU splits each of its four data
+//!   segments into selector and zero.
+//! - CPU state note: QEMU's `QEMUCPUState`, which is the one of x86_64.
+//! - Kernel addresses: `PAGE_OFFSET` in Linux `arch/x86/Kconfig` and `__pa` in
+//!   `arch/x86/include/asm/page_32.h`.
 #![forbid(unsafe_code)]
 
 pub use crate::arch::segment::{DescriptorTable, Segment};
@@ -18,7 +21,7 @@ use crate::arch::{Architecture, DirectMapping, x86_64};
 use crate::elf::note::{CORE, NT_PRSTATUS, QEMU};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of i386 in ELF files.
 pub const EM_386: u16 = 3;
 
 const ENCODING: Encoding = Encoding {
@@ -26,7 +29,7 @@ const ENCODING: Encoding = Encoding {
     order: ByteOrder::Little,
 };
 
-/// Words in `struct user_regs_struct`.
+/// Number of words in `struct user_regs_struct`.
 const USER_REGS: usize = 17;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
@@ -39,7 +42,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     page_sizes: &[4096],
     prstatus_size: prstatus_size(ENCODING.class, USER_REGS * 4),
     frames_from_phys_base: false,
-    // Kernel addresses do not depend on it.
+    // Kernel addresses do not depend on `phys_base`.
     phys_base: |_| None,
     kernel_image_to_physical,
     direct_mapping,
@@ -90,7 +93,8 @@ impl Registers {
         self.esp.into()
     }
 
-    /// `NT_PRSTATUS` alone does not have cr3.
+    /// Returns cr3, or `None` if it is 0: `NT_PRSTATUS` alone does not contain
+    /// it.
     pub(super) fn page_table_root(&self) -> Option<u64> {
         (self.cr3 != 0).then_some(self.cr3.into())
     }
@@ -120,7 +124,7 @@ impl Registers {
     }
 }
 
-/// As QEMU's CPU state note has them.
+/// Widens the registers to those of QEMU's CPU state note.
 impl From<&Registers> for x86_64::Registers {
     fn from(r: &Registers) -> Self {
         Self {
@@ -154,7 +158,7 @@ impl From<&Registers> for x86_64::Registers {
     }
 }
 
-/// The lower halves.
+/// Takes the lower halves of the registers.
 impl From<&x86_64::Registers> for Registers {
     fn from(r: &x86_64::Registers) -> Self {
         Self {
@@ -187,7 +191,8 @@ impl From<&x86_64::Registers> for Registers {
     }
 }
 
-/// Every `NT_PRSTATUS` first, then every CPU state note, as QEMU orders them.
+/// Encodes every `NT_PRSTATUS` note, then every CPU state note, as QEMU orders
+/// them.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, registers) in cpus.iter().enumerate() {
         let regs = words(ENCODING.order, &registers.user_regs());
@@ -199,7 +204,8 @@ fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverf
     Ok(())
 }
 
-/// From QEMU's note, or without one from `NT_PRSTATUS`.
+/// Decodes QEMU's CPU state notes. For a CPU without one it decodes
+/// `NT_PRSTATUS`.
 fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
     let mut states = notes.all(QEMU, 0);
     let statuses = notes.all(CORE, NT_PRSTATUS);
@@ -211,8 +217,9 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<Registers> {
     statuses.map(cpu).map(Option::unwrap_or_default).collect()
 }
 
-/// The registers in an `NT_PRSTATUS` descriptor, which has no control
-/// registers, and of segments only selectors. Also the `pr_pid`.
+/// Decodes `pr_pid` and the registers in an `NT_PRSTATUS` descriptor. The
+/// descriptor contains no control registers, and only the selectors of
+/// segments.
 #[must_use]
 pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
     let (pid, bytes) = prstatus::decode_prstatus(ENCODING, desc, USER_REGS * 4)?;
@@ -263,10 +270,13 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
     Some((pid, registers))
 }
 
-/// Where guest-physical address 0 is mapped, `PAGE_OFFSET`, by the kernel's
-/// configuration: `VMSPLIT_3G`, `3G_OPT`, `2G`, `2G_OPT`, `1G`. VMCOREINFO does
-/// not say; the image lies less than 512 MiB above. A `3G_OPT` kernel that
-/// KASLR has put above 0xc0000000 is taken for a `3G` one.
+/// Guest-virtual addresses at which kernels map guest-physical address 0
+/// (`PAGE_OFFSET`).
+///
+/// The kernel's configuration chooses one: `VMSPLIT_3G`, `3G_OPT`, `2G`,
+/// `2G_OPT`, `1G`. VMCOREINFO does not contain it. The image lies less than 512
+/// MiB above it. A `3G_OPT` kernel that KASLR put above 0xc0000000 is mistaken
+/// for a `3G` one.
 const PAGE_OFFSETS: [u64; 5] = [
     0xc000_0000,
     0xb000_0000,
@@ -275,23 +285,24 @@ const PAGE_OFFSETS: [u64; 5] = [
     0x4000_0000,
 ];
 
-/// What the kernel keeps free of the direct mapping at the end of the address
-/// space, `VMALLOC_RESERVE`, unless it is told otherwise.
+/// Bytes at the end of the address space that the direct mapping does not use
+/// (`VMALLOC_RESERVE`), by the kernel's default.
 const VMALLOC_RESERVE: u64 = 128 << 20;
 
-/// `PAGE_OFFSET` of the kernel whose image has the guest-virtual address
-/// `image` in it.
+/// Returns `PAGE_OFFSET` of the kernel whose image contains the guest-virtual
+/// address `image`.
 fn page_offset(image: u64) -> Option<u64> {
     PAGE_OFFSETS.into_iter().find(|offset| *offset <= image)
 }
 
-/// The kernel's image is part of the direct mapping.
+/// Translates an address in the kernel's image, which is part of the direct
+/// mapping.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     vaddr.checked_sub(page_offset(info.symbol("_stext").unwrap_or(vaddr))?)
 }
 
-/// Low memory (`MAXMEM` in `arch/x86/include/asm/setup.h`). drgn finds the
-/// page tables through it.
+/// Returns the mapping of low memory (`MAXMEM` in
+/// `arch/x86/include/asm/setup.h`). drgn finds the page tables through it.
 fn direct_mapping(info: &Vmcoreinfo) -> Option<DirectMapping> {
     let vaddr = page_offset(info.symbol("_stext")?)?;
     Some(DirectMapping {
@@ -392,7 +403,7 @@ mod tests {
             let text = format!("OSRELEASE=6.1\nSYMBOL(_stext)={stext}\n");
             kernel_image_to_physical(vaddr, &Vmcoreinfo::parse(text.as_bytes()).unwrap())
         };
-        // Debian 6.1.0-50-686-pae, moved by KASLR; then VMSPLIT_2G.
+        // Debian 6.1.0-50-686-pae, moved by KASLR, then VMSPLIT_2G.
         assert_eq!(physical("cd000000", 0xcdd6_29c0), Some(0x0dd6_29c0));
         assert_eq!(physical("81000000", 0x8130_0000), Some(0x0130_0000));
         assert_eq!(physical("1000", 0x2000), None);

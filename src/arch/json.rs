@@ -1,10 +1,10 @@
-//! Registers in JSON: each field by its name. Numbers as [`Number`] has
-//! them, lists of numbers as arrays, bytes as a string of hex digits.
+//! Registers in JSON: each field by its name. Numbers are written as [`Number`]
+//! writes them, lists of numbers as arrays, bytes as a string of hex digits.
 #![forbid(unsafe_code)]
 
-/// Wraps the definition of a struct of registers. With the feature `serde` it
-/// has the form in JSON: all fields are optional, names that it does not have
-/// are refused.
+/// Wraps the definition of a struct of registers. With the feature `serde` the
+/// struct can be read from and written to JSON. All fields are optional, and
+/// unknown names are refused.
 macro_rules! json_struct {
     (
         $(#[$attribute:meta])*
@@ -53,7 +53,7 @@ mod value {
         fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
     }
 
-    /// For `#[serde(with = …)]`.
+    /// Serializes a field, for `#[serde(with = …)]`.
     pub(in crate::arch) fn serialize<T: Value, S: Serializer>(
         value: &T,
         serializer: S,
@@ -61,7 +61,7 @@ mod value {
         value.write(serializer)
     }
 
-    /// For `#[serde(with = …)]`.
+    /// Deserializes a field, for `#[serde(with = …)]`.
     pub(in crate::arch) fn deserialize<'de, T: Value, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<T, D::Error> {

@@ -1,11 +1,15 @@
 //! LoongArch, 64-bit: registers, `NT_PRSTATUS`, `NT_PRFPREG`, kernel
 //! addresses.
 //!
-//! Sources: `struct user_pt_regs` and `struct user_fp_state` in Linux
-//! `arch/loongarch/include/uapi/asm/ptrace.h`; `XKPRANGE`, `XKVRANGE` and
-//! `TO_PHYS_MASK` in `arch/loongarch/include/asm/addrspace.h`; QEMU's notes
-//! have `pr_fpvalid` 1 and an `NT_PRFPREG` of 268 bytes, without the padding
-//! that the kernel's struct has. QEMU writes no vector registers (LSX, LASX).
+//! Sources:
+//!
+//! - Registers: `struct user_pt_regs` and `struct user_fp_state` in Linux
+//!   `arch/loongarch/include/uapi/asm/ptrace.h`.
+//! - Kernel addresses: `XKPRANGE`, `XKVRANGE` and `TO_PHYS_MASK` in
+//!   `arch/loongarch/include/asm/addrspace.h`.
+//! - Notes: QEMU's have `pr_fpvalid` 1 and an `NT_PRFPREG` of 268 bytes. They
+//!   omit the padding of the kernel's struct. QEMU writes no vector registers
+//!   (LSX, LASX).
 #![forbid(unsafe_code)]
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
@@ -17,7 +21,7 @@ use crate::arch::prstatus::{
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of LoongArch in ELF files.
 pub const EM_LOONGARCH: u16 = 258;
 
 const ENCODING: Encoding = Encoding {
@@ -25,10 +29,10 @@ const ENCODING: Encoding = Encoding {
     order: ByteOrder::Little,
 };
 
-/// Words in `struct user_pt_regs`: r0 to r31, orig_a0, csr_era, csr_badv, and
-/// ten that are reserved.
+/// Number of words in `struct user_pt_regs`: r0 to r31, orig_a0, csr_era,
+/// csr_badv, and ten reserved ones.
 const USER_REGS: usize = 45;
-/// Words in `struct user_fp_state`: f0 to f31, fcc. fcsr follows.
+/// Number of words in `struct user_fp_state`: f0 to f31, fcc. fcsr follows.
 const FP_WORDS: usize = 33;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
@@ -41,7 +45,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     page_sizes: &[16384, 4096, 65536],
     prstatus_size: prstatus_size(ENCODING.class, USER_REGS * 8),
     frames_from_phys_base: false,
-    // makedumpfile takes 0, whatever VMCOREINFO says.
+    // makedumpfile assumes 0, whatever VMCOREINFO contains.
     phys_base: |_| None,
     kernel_image_to_physical,
     direct_mapping: |_| None,
@@ -53,22 +57,22 @@ json_struct! {
     /// A virtual CPU's registers. All default to 0.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     pub struct Registers {
-        /// r0 to r31: r1 is the return address, r3 the stack pointer.
+        /// r0 to r31. r1 is the return address, r3 the stack pointer.
         pub gpr: [u64; 32],
-        /// The first argument of the system call that the CPU is in; QEMU
+        /// The first argument of the system call that the CPU is in. QEMU
         /// writes 0.
         pub orig_a0: u64,
-        /// Where the CPU was, which readers take for the program counter, a
-        /// guest-virtual address. QEMU writes the CSR ERA, the return address
-        /// of the last exception, whatever the program counter is.
+        /// Guest-virtual address at which the CPU was. Readers take it for the
+        /// program counter. QEMU writes the CSR ERA, the return address of the
+        /// last exception, whatever the program counter is.
         pub csr_era: u64,
         /// CSR BADV: the guest-virtual address of the last fault.
         pub csr_badv: u64,
         /// f0 to f31.
         pub fpr: [u64; 32],
-        /// Condition flags, a byte each, fcc0 lowest.
+        /// Condition flags, one byte each, fcc0 lowest.
         pub fcc: u64,
-        /// Floating-point control and status.
+        /// The floating-point control and status register.
         pub fcsr: u32,
     }
 }
@@ -82,14 +86,14 @@ impl Registers {
         self.gpr[3]
     }
 
-    /// No note has PGDL and PGDH.
+    /// Returns `None`, because the notes do not contain PGDL and PGDH.
     #[allow(clippy::unused_self)]
     pub(super) fn page_table_root(&self) -> Option<u64> {
         None
     }
 }
 
-/// CPU by CPU, as QEMU orders them.
+/// Encodes the notes of all CPUs in QEMU's order: CPU by CPU.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
         let mut regs = [0; USER_REGS];
@@ -151,8 +155,9 @@ fn decode_fp(desc: &[u8], registers: &mut Registers) -> Option<()> {
     Some(())
 }
 
-/// The windows that map all of physical memory, `XKPRANGE`, and the bits of a
-/// physical address in them. The kernel's image is in one.
+/// The windows that map all of physical memory (`XKPRANGE`). The kernel's image
+/// is in one of them. `TO_PHYS_MASK` selects the physical address in a window's
+/// address.
 const WINDOWS: std::ops::Range<u64> = 0x8000_0000_0000_0000..0xc000_0000_0000_0000;
 const TO_PHYS_MASK: u64 = (1 << 48) - 1;
 

@@ -1,7 +1,9 @@
-//! Guest architectures: data, chosen at run time, independent of the host.
+//! Guest architectures.
 //!
-//! Each architecture is a file: its registers, its CPU notes, and how its
-//! kernel's addresses relate to guest-physical ones.
+//! The architecture of a guest is data, chosen at run time, and does not depend
+//! on the host. Each architecture has one file. That file defines its
+//! registers, its CPU notes, and how its kernel's addresses relate to
+//! guest-physical addresses.
 //!
 //! ```
 //! use guestdump::arch::aarch64;
@@ -84,7 +86,7 @@ impl Machine {
         Self::Loongarch64,
     ];
 
-    /// What there is to know about it.
+    /// Returns the description of this architecture.
     const fn architecture(self) -> &'static Architecture {
         match self {
             Self::X86_64 => &x86_64::ARCHITECTURE,
@@ -101,26 +103,27 @@ impl Machine {
         }
     }
 
-    /// This crate's name for it.
+    /// Returns this crate's name for the architecture.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.architecture().name
     }
 
-    /// `uname -m` of its kernels, by which readers of kdump choose the
-    /// architecture.
+    /// Returns the `uname -m` of the architecture's kernels. Readers of kdump
+    /// choose the architecture by it.
     #[must_use]
     pub const fn uname(self) -> &'static str {
         self.architecture().uname
     }
 
-    /// Word size and byte order of dump headers and notes.
+    /// Returns the word size and byte order of dump headers and notes.
     #[must_use]
     pub const fn encoding(self) -> Encoding {
         self.architecture().encoding
     }
 
-    /// What decides the layout of its kernels' structs, and of kdump's headers.
+    /// Returns the ABI that decides the layout of the kernel's structs and of
+    /// kdump's headers.
     #[must_use]
     pub const fn abi(self) -> Abi {
         let Architecture {
@@ -135,22 +138,23 @@ impl Machine {
         }
     }
 
-    /// `e_machine` in ELF headers.
+    /// Returns `e_machine` of ELF headers.
     #[must_use]
     pub const fn elf_machine(self) -> u16 {
         self.architecture().elf_machine
     }
 
-    /// The architecture with this `e_machine` and encoding. A guest with
-    /// 32-bit words may have a dump of 64-bit class, if its memory does not
-    /// fit into the other one, or QEMU's ROMs do not.
+    /// Returns the architecture with this `e_machine` and encoding.
+    ///
+    /// A guest with 32-bit words may have a dump of 64-bit class: its memory,
+    /// or QEMU's ROMs, may not fit into the 32-bit class.
     #[must_use]
     pub fn from_elf(elf_machine: u16, encoding: Encoding) -> Option<Self> {
         Self::in_encoding(encoding, |m| m.elf_machine() == elf_machine)
     }
 
-    /// The architecture whose `NT_PRSTATUS` notes have the size of those in
-    /// `notes`, for dumps that do not say.
+    /// Returns the architecture whose `NT_PRSTATUS` notes have the size of
+    /// those in `notes`. It serves dumps that do not name their architecture.
     #[must_use]
     pub fn from_notes(encoding: Encoding, notes: Notes<'_>) -> Option<Self> {
         let size = notes
@@ -159,7 +163,7 @@ impl Machine {
         Self::in_encoding(encoding, |m| m.prstatus_size() == size)
     }
 
-    /// The architecture that `fits` in a dump of this encoding.
+    /// Returns the architecture that `fits` accepts in a dump of this encoding.
     fn in_encoding(encoding: Encoding, fits: impl Fn(Self) -> bool) -> Option<Self> {
         let Encoding { class, order } = encoding;
         let fitting = |e: Encoding| {
@@ -173,47 +177,50 @@ impl Machine {
         fitting(encoding).or_else(|| fitting(narrow).filter(|_| class == Class::Bits64))
     }
 
-    /// Size of an `NT_PRSTATUS` descriptor in bytes.
+    /// Returns the size of an `NT_PRSTATUS` descriptor in bytes.
     #[must_use]
     pub const fn prstatus_size(self) -> usize {
         self.architecture().prstatus_size
     }
 
-    /// The page sizes, in bytes, that a guest may have; the usual one first.
+    /// Returns the page sizes, in bytes, that a guest may have; the usual one
+    /// first.
     #[must_use]
     pub const fn page_sizes(self) -> &'static [u64] {
         self.architecture().page_sizes
     }
 
-    /// The page size, in bytes, where VMCOREINFO and the caller are silent.
+    /// Returns the page size, in bytes, to use when neither VMCOREINFO nor the
+    /// caller gives one.
     #[must_use]
     pub const fn default_page_size(self) -> u64 {
         self.page_sizes()[0]
     }
 
-    /// Whether kdump's page frame numbers count from `phys_base` on, which is
-    /// where RAM begins, instead of from address 0 (`ARCH_PFN_OFFSET`; see
+    /// Returns whether kdump's page frame numbers count from `phys_base`, where
+    /// RAM begins. Otherwise they count from address 0 (`ARCH_PFN_OFFSET`; see
     /// docs/formats/kdump.md).
     #[must_use]
     pub const fn frames_from_phys_base(self) -> bool {
         self.architecture().frames_from_phys_base
     }
 
-    /// `phys_base` of kdump's sub header.
+    /// Returns `phys_base` for kdump's sub header.
     #[must_use]
     pub fn phys_base(self, info: &Vmcoreinfo) -> Option<u64> {
         (self.architecture().phys_base)(info)
     }
 
-    /// Where the byte of the kernel's image at the guest-virtual address
-    /// `vaddr` lies in guest-physical memory. Covers static data only.
+    /// Translates the guest-virtual address `vaddr` in the kernel's image to
+    /// its guest-physical address. It covers static data only.
     #[must_use]
     pub fn kernel_image_to_physical(self, vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
         (self.architecture().kernel_image_to_physical)(vaddr, info)
     }
 
-    /// `phys_base` of a guest whose RAM begins at `ram_start`, where nobody
-    /// says it: what QEMU, crash and makedumpfile take it for.
+    /// Returns the `phys_base` that QEMU, crash and makedumpfile assume for a
+    /// guest whose RAM begins at `ram_start`. It serves guests for which no
+    /// source states `phys_base`.
     pub(crate) fn likely_phys_base(self, ram_start: u64) -> Option<u64> {
         match self {
             Self::Aarch64 | Self::Aarch64Be | Self::Arm => Some(ram_start),
@@ -221,8 +228,10 @@ impl Machine {
         }
     }
 
-    /// As [`kernel_image_to_physical`](Self::kernel_image_to_physical), for
-    /// RAM that begins at `ram_start`: arm's VMCOREINFO does not tell where.
+    /// Translates like
+    /// [`kernel_image_to_physical`](Self::kernel_image_to_physical), for RAM
+    /// that begins at `ram_start`. arm needs `ram_start` because its VMCOREINFO
+    /// does not contain it.
     pub(crate) fn kernel_image_in_ram(
         self,
         vaddr: u64,
@@ -235,39 +244,41 @@ impl Machine {
         }
     }
 
-    /// `pr_pid` of an `NT_PRSTATUS` descriptor, which in dumps of virtual
-    /// machines is the CPU's number plus one; `None` if it is too short.
+    /// Returns `pr_pid` of an `NT_PRSTATUS` descriptor, or `None` if the
+    /// descriptor is too short. In dumps of VMs it is the CPU's number plus
+    /// one.
     #[must_use]
     pub fn prstatus_pid(self, desc: &[u8]) -> Option<u32> {
         Some(prstatus::decode_prstatus(self.encoding(), desc, 0)?.0)
     }
 
-    /// Where the kernel maps physical memory, for an ELF dump's program
-    /// headers; `None` where no reader needs to know it from there.
+    /// Returns where the kernel maps physical memory, for an ELF dump's program
+    /// headers. It is `None` where no reader needs to know it from there.
     pub(crate) fn direct_mapping(self, info: &Vmcoreinfo) -> Option<DirectMapping> {
         (self.architecture().direct_mapping)(info)
     }
 
-    /// The registers of each CPU that `notes` describe, as far as they tell:
-    /// one for each `NT_PRSTATUS` note.
+    /// Decodes the registers of each CPU that `notes` describe, one for each
+    /// `NT_PRSTATUS` note. Registers that the notes do not contain are 0 or
+    /// `None`.
     #[must_use]
     pub fn decode_notes(self, notes: Notes<'_>) -> Vec<CpuState> {
         (self.architecture().decode_notes)(&CpuNotes::new(notes))
     }
 }
 
-/// The kernel's direct mapping: guest-physical address 0 is at a
-/// guest-virtual address, and what follows behind it.
+/// The kernel's direct mapping: guest-virtual addresses from `vaddr` on map
+/// guest-physical memory from address 0 to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DirectMapping {
     /// Guest-virtual address of guest-physical address 0.
     pub(crate) vaddr: u64,
-    /// The guest-physical address at which it ends; page-aligned.
+    /// The guest-physical address at which the mapping ends; page-aligned.
     pub(crate) end: u64,
 }
 
-/// What differs from one architecture to another: one static of it in each
-/// architecture's file.
+/// The differences between architectures. Each architecture's file has one
+/// static of this type per variant.
 struct Architecture {
     name: &'static str,
     /// `uname -m`.
@@ -277,24 +288,24 @@ struct Architecture {
     encoding: Encoding,
     u64_align: U64Align,
     elf_machine: u16,
-    /// In bytes; the usual one first.
+    /// Page sizes in bytes; the usual one first.
     page_sizes: &'static [u64],
-    /// In bytes.
+    /// Size of an `NT_PRSTATUS` descriptor in bytes.
     prstatus_size: usize,
-    /// Whether kdump's page frame numbers count from `phys_base` on.
+    /// Whether kdump's page frame numbers count from `phys_base`.
     frames_from_phys_base: bool,
-    /// `phys_base` of kdump's sub header.
+    /// Returns `phys_base` for kdump's sub header.
     phys_base: fn(&Vmcoreinfo) -> Option<u64>,
-    /// From a guest-virtual address in the kernel's image to a
+    /// Translates a guest-virtual address in the kernel's image to a
     /// guest-physical one.
     kernel_image_to_physical: fn(u64, &Vmcoreinfo) -> Option<u64>,
-    /// Where the kernel maps physical memory, where readers of ELF dumps take
-    /// that from the program headers.
+    /// Returns where the kernel maps physical memory, if readers of ELF dumps
+    /// take that from the program headers.
     direct_mapping: fn(&Vmcoreinfo) -> Option<DirectMapping>,
-    /// Appends the notes of all CPUs in QEMU's order. The registers are of
-    /// this architecture.
+    /// Appends the notes of all CPUs in QEMU's order. Registers of other
+    /// architectures are ignored.
     encode_notes: fn(&[CpuState], &mut Vec<u8>) -> Result<(), FieldOverflow>,
-    /// One for each `NT_PRSTATUS` note.
+    /// Decodes the registers of each CPU, one for each `NT_PRSTATUS` note.
     decode_notes: fn(&CpuNotes<'_>) -> Vec<CpuState>,
 }
 
@@ -324,19 +335,19 @@ impl std::str::FromStr for Machine {
     }
 }
 
-/// A name that no architecture has.
+/// An error: no architecture has this name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no machine '{0}'; there are {names}", names = names())]
 pub struct UnknownMachine(pub String);
 
-/// Every architecture's name.
+/// Returns every architecture's name, separated by commas.
 fn names() -> String {
     let names = Machine::ALL.iter().map(|machine| machine.name());
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Declares [`CpuState`]: a variant, its module, and the machines whose CPUs
-/// have these registers.
+/// Declares [`CpuState`]. Each entry has a variant, its module, and the
+/// machines whose CPUs have these registers.
 macro_rules! registers {
     ($($Variant:ident($module:ident) for $($Machine:ident)|+;)*) => {
         /// The registers of one virtual CPU.
@@ -344,13 +355,13 @@ macro_rules! registers {
         #[non_exhaustive]
         pub enum CpuState {
             $(
-                #[doc = concat!("Those in [`", stringify!($module), "`].")]
+                #[doc = concat!("The registers of [`", stringify!($module), "`].")]
                 $Variant(Box<$module::Registers>),
             )*
         }
 
         impl CpuState {
-            /// Whether these are registers of a CPU of `machine`.
+            /// Returns whether these are registers of a CPU of `machine`.
             #[must_use]
             pub const fn fit(&self, machine: Machine) -> bool {
                 match self {
@@ -358,7 +369,7 @@ macro_rules! registers {
                 }
             }
 
-            /// Guest-virtual address of the next instruction.
+            /// Returns the guest-virtual address of the next instruction.
             #[must_use]
             pub fn program_counter(&self) -> u64 {
                 match self {
@@ -366,7 +377,7 @@ macro_rules! registers {
                 }
             }
 
-            /// The stack pointer, a guest-virtual address.
+            /// Returns the stack pointer, a guest-virtual address.
             #[must_use]
             pub fn stack_pointer(&self) -> u64 {
                 match self {
@@ -374,8 +385,8 @@ macro_rules! registers {
                 }
             }
 
-            /// The register that leads to the page tables, cr3 for example,
-            /// if it is known.
+            /// Returns the register that leads to the page tables, cr3 for
+            /// example, if it is known.
             #[must_use]
             pub fn page_table_root(&self) -> Option<u64> {
                 match self {
@@ -383,13 +394,13 @@ macro_rules! registers {
                 }
             }
 
-            /// Reads the registers of a CPU of `machine`, which the feature
-            /// `serde` brings: by their names, all optional.
+            /// Reads the registers of a CPU of `machine` by their names, all
+            /// optional. It needs the feature `serde`.
             ///
             /// # Errors
             ///
-            /// The deserialiser's, which names the field: a name that the
-            /// architecture does not have, a value that does not fit.
+            /// The deserializer's error names the field: the architecture has
+            /// no such name, or the value does not fit.
             #[cfg(feature = "serde")]
             pub fn deserialize_for<'de, D: serde::Deserializer<'de>>(
                 machine: Machine,
@@ -405,7 +416,7 @@ macro_rules! registers {
             }
         }
 
-        /// The registers by their names.
+        /// Serializes the registers by their names.
         #[cfg(feature = "serde")]
         impl serde::Serialize for CpuState {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -423,7 +434,7 @@ macro_rules! registers {
             }
 
             impl $module::Registers {
-                /// Those of `cpus` that are of this architecture.
+                /// Returns those of `cpus` that are of this architecture.
                 fn of(cpus: &[CpuState]) -> Vec<&Self> {
                     let one = |registers| match registers {
                         &CpuState::$Variant(ref registers) => Some(&**registers),
@@ -448,8 +459,8 @@ registers! {
     Loongarch64(loongarch64) for Loongarch64;
 }
 
-/// Appends the notes of all `cpus`, which are of one architecture, to `out`,
-/// in QEMU's order.
+/// Appends the notes of all `cpus` to `out`, in QEMU's order. All `cpus` are of
+/// one architecture.
 ///
 /// # Errors
 ///
@@ -535,7 +546,8 @@ mod tests {
         }
     }
 
-    /// As QEMU's kdump of an i386 guest with a ROM, which says nothing else.
+    /// Decodes narrow notes as in QEMU's kdump of an i386 guest with a ROM.
+    /// That dump does not name its architecture otherwise.
     #[test]
     fn narrow_notes_in_a_wide_dump() {
         let order = ByteOrder::Little;

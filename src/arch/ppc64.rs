@@ -1,10 +1,14 @@
-//! ppc64 in both byte orders: registers, the five notes that QEMU writes of
+//! ppc64 in both byte orders: registers, the five notes that QEMU writes for
 //! them, kernel addresses.
 //!
-//! Sources: `struct pt_regs` of Linux `arch/powerpc/include/uapi/asm/ptrace.h`
-//! and the register sets of `arch/powerpc/include/uapi/asm/elf.h` (`ELF_NGREG`
-//! is 48); the notes and their order: QEMU `target/ppc/arch_dump.c`, whose
-//! names are `CORE` for all. `e_machine`: elf.h.
+//! Sources:
+//!
+//! - Registers: `struct pt_regs` of Linux
+//!   `arch/powerpc/include/uapi/asm/ptrace.h` and the register sets of
+//!   `arch/powerpc/include/uapi/asm/elf.h` (`ELF_NGREG` is 48).
+//! - Notes and their order: QEMU `target/ppc/arch_dump.c`. The name of all
+//!   notes is `CORE`.
+//! - `e_machine`: elf.h.
 #![forbid(unsafe_code)]
 
 use std::slice::from_mut;
@@ -17,7 +21,7 @@ use crate::arch::prstatus::{
 use crate::arch::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 
-/// `e_machine`.
+/// `e_machine` of 64-bit PowerPC in ELF files.
 pub const EM_PPC64: u16 = 21;
 
 /// `NT_PPC_VMX`: the vector registers.
@@ -34,7 +38,8 @@ const fn encoding(order: ByteOrder) -> Encoding {
     }
 }
 
-/// `ELF_NGREG` words: 44 registers, then 4 that are 0.
+/// Size of the registers in `NT_PRSTATUS`, in bytes: `ELF_NGREG` words, of
+/// which 44 are registers and the last 4 are 0.
 const GENERAL_SIZE: usize = 48 * 8;
 
 const BIG: Architecture = Architecture {
@@ -50,7 +55,7 @@ const BIG: Architecture = Architecture {
     // The linear map begins at address 0.
     phys_base: |_| Some(0),
     kernel_image_to_physical: |vaddr, _| kernel_image_to_physical(vaddr),
-    // drgn finds the page tables through it.
+    // drgn finds the page tables through the direct mapping.
     direct_mapping: |_| {
         Some(DirectMapping {
             vaddr: PAGE_OFFSET,
@@ -77,51 +82,53 @@ json_struct! {
     /// A virtual CPU's registers. All default to 0.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Registers {
-        /// r0 to r31: r1 is the stack pointer.
+        /// r0 to r31. r1 is the stack pointer.
         pub gpr: [u64; 32],
         /// Guest-virtual address of the next instruction.
         pub nip: u64,
-        /// Machine state register.
+        /// The machine state register.
         pub msr: u64,
-        /// r3 at the entry of a system call; 0 in QEMU's dumps, as all from
-        /// [`softe`](Self::softe) on.
+        /// r3 at the entry of a system call. QEMU's dumps have 0 here and in
+        /// the fields from [`softe`](Self::softe) to [`result`](Self::result).
         pub orig_gpr3: u64,
-        /// Count register.
+        /// The count register.
         pub ctr: u64,
-        /// Link register.
+        /// The link register.
         pub link: u64,
-        /// Fixed-point exception register.
+        /// The fixed-point exception register.
         pub xer: u64,
-        /// Condition register: field 0 in the highest of the low 32 bits.
+        /// The condition register. Field 0 is in the highest of the low 32
+        /// bits.
         pub ccr: u64,
-        /// Linux's own: whether interrupts are enabled in software.
+        /// Whether interrupts are enabled in software. This is Linux's own
+        /// value.
         pub softe: u64,
-        /// Linux's own: the number of the exception.
+        /// The number of the exception. This is Linux's own value.
         pub trap: u64,
-        /// Data address register.
+        /// The data address register.
         pub dar: u64,
-        /// Data storage interrupt status register.
+        /// The data storage interrupt status register.
         pub dsisr: u64,
-        /// Linux's own: the result of a system call.
+        /// The result of a system call. This is Linux's own value.
         pub result: u64,
-        /// f0 to f31: the high halves of the first 32 vector-scalar registers.
+        /// f0 to f31, the high halves of the first 32 vector-scalar registers.
         pub fpr: [u64; 32],
-        /// Floating-point status and control register.
+        /// The floating-point status and control register.
         pub fpscr: u64,
         /// v0 to v31.
         pub vr: [u128; 32],
-        /// Vector status and control register.
+        /// The vector status and control register.
         pub vscr: u32,
-        /// Vector save register.
+        /// The vector save register.
         pub vrsave: u32,
         /// The low halves of the first 32 vector-scalar registers.
         pub vsr_low: [u64; 32],
-        /// High halves of the general registers of a CPU with the signal
+        /// The high halves of the general registers, on a CPU with the signal
         /// processing engine.
         pub evr: [u32; 32],
-        /// That engine's accumulator.
+        /// The signal processing engine's accumulator.
         pub spe_acc: u64,
-        /// That engine's status and control register.
+        /// The signal processing engine's status and control register.
         pub spefscr: u32,
     }
 }
@@ -135,12 +142,13 @@ impl Registers {
         self.gpr[1]
     }
 
-    /// There is none: the hypervisor knows the tables.
+    /// Returns `None`: the hypervisor knows the page tables, no register does.
     pub(super) fn page_table_root(&self) -> Option<u64> {
         None
     }
 
-    /// The registers behind the general ones in `NT_PRSTATUS`, in order.
+    /// Returns the registers that follow the general ones in `NT_PRSTATUS`, in
+    /// order.
     fn special(&mut self) -> [&mut u64; 12] {
         [
             &mut self.nip,
@@ -159,7 +167,7 @@ impl Registers {
     }
 }
 
-/// `elf_gregset_t`.
+/// Encodes `elf_gregset_t`.
 fn general(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.gpr);
     bytes.extend(words(order, &r.clone().special().map(|special| *special)));
@@ -167,22 +175,22 @@ fn general(order: ByteOrder, r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// `elf_fpregset_t`.
+/// Encodes `elf_fpregset_t`.
 fn floating(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.fpr);
     bytes.extend(words(order, &[r.fpscr]));
     bytes
 }
 
-/// `elf_vrregset_t`. As in QEMU's, vscr is the last word of its 16 bytes and
-/// vrsave the first one, in both byte orders.
+/// Encodes `elf_vrregset_t`. In both byte orders, as in QEMU's notes, vscr is
+/// the last word of its 16 bytes and vrsave the first word of its own.
 fn vmx(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.vr);
     bytes.extend(words(order, &[0, 0, 0, r.vscr, r.vrsave, 0, 0, 0]));
     bytes
 }
 
-/// `elf_evrregset_t`, then the status and control register.
+/// Encodes `elf_evrregset_t`, then the status and control register.
 fn spe(order: ByteOrder, r: &Registers) -> Vec<u8> {
     let mut bytes = words(order, &r.evr);
     bytes.extend(words(order, &[r.spe_acc]));
@@ -190,7 +198,7 @@ fn spe(order: ByteOrder, r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// The notes of each CPU together, as QEMU orders them.
+/// Encodes the notes of all CPUs in QEMU's order: CPU by CPU.
 fn encode_notes(
     order: ByteOrder,
     cpus: &[&Registers],
@@ -264,8 +272,9 @@ fn decode_spe(order: ByteOrder, desc: &[u8], r: &mut Registers) -> Option<()> {
     Some(())
 }
 
-/// Where the linear map begins, in which the image lies: `PAGE_OFFSET` of
-/// Linux `arch/powerpc/include/asm/page.h` (`CONFIG_PAGE_OFFSET`).
+/// Guest-virtual address at which the linear map begins: `PAGE_OFFSET` of Linux
+/// `arch/powerpc/include/asm/page.h` (`CONFIG_PAGE_OFFSET`). The image lies in
+/// the linear map.
 const PAGE_OFFSET: u64 = 0xc000_0000_0000_0000;
 
 fn kernel_image_to_physical(vaddr: u64) -> Option<u64> {
@@ -281,7 +290,8 @@ mod tests {
     use crate::arch::{Machine, encode_cpu_notes};
     use crate::elf::note::Notes;
 
-    /// Every register another value, so that no two can be mixed up.
+    /// Returns registers that all have different values, so that a mix-up
+    /// shows.
     fn registers() -> Registers {
         let mut r = Registers {
             gpr: from_fn(|i| 0xc000_0000_0000_1100 + i as u64),

@@ -1,17 +1,17 @@
-//! `NT_PRSTATUS`: what every architecture's has around the registers, and
-//! registers as words in a row.
+//! `NT_PRSTATUS`: the fields around the registers, which all architectures
+//! share, and registers as consecutive words.
 //!
-//! Source: `struct elf_prstatus` in Linux `include/linux/elfcore.h`. Of its
-//! fields QEMU fills `pr_pid` and the registers, on LoongArch and Arm
-//! `pr_fpvalid`; all others are zero.
+//! Source: `struct elf_prstatus` in Linux `include/linux/elfcore.h`. QEMU fills
+//! its fields `pr_pid` and `pr_reg`, on LoongArch and Arm also `pr_fpvalid`.
+//! All other fields are zero.
 #![forbid(unsafe_code)]
 
 use crate::abi::integers::Integer;
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow};
 use crate::elf::note::{CORE, NT_PRSTATUS, Note, Notes};
 
-/// Offset of `pr_pid`: behind `pr_info` (12 bytes), `pr_cursig` (2, padded to
-/// 4), `pr_sigpend` and `pr_sighold` (a word each).
+/// Returns the offset of `pr_pid`. It follows `pr_info` (12 bytes), `pr_cursig`
+/// (2, padded to 4), `pr_sigpend` and `pr_sighold` (one word each).
 const fn pid_at(class: Class) -> usize {
     match class {
         Class::Bits32 => 24,
@@ -19,8 +19,8 @@ const fn pid_at(class: Class) -> usize {
     }
 }
 
-/// Offset of `pr_reg`: behind four process ids (4 bytes each) and four times
-/// (two words each).
+/// Returns the offset of `pr_reg`. It follows four process ids (4 bytes each)
+/// and four times (two words each).
 const fn registers_at(class: Class) -> usize {
     match class {
         Class::Bits32 => pid_at(class) + 16 + 32,
@@ -28,8 +28,8 @@ const fn registers_at(class: Class) -> usize {
     }
 }
 
-/// Size in bytes with `registers` bytes of `pr_reg`, which `pr_fpvalid`
-/// follows, padded to a whole word.
+/// Returns the size in bytes of a descriptor with `registers` bytes of
+/// `pr_reg`. `pr_fpvalid` follows `pr_reg`, padded to a whole word.
 pub(super) const fn prstatus_size(class: Class, registers: usize) -> usize {
     let word = match class {
         Class::Bits32 => 4,
@@ -38,8 +38,8 @@ pub(super) const fn prstatus_size(class: Class, registers: usize) -> usize {
     (registers_at(class) + registers + 4).next_multiple_of(word)
 }
 
-/// Appends the `NT_PRSTATUS` note of the CPU `index`. As in QEMU's, `pr_pid`
-/// is the index plus one.
+/// Appends the `NT_PRSTATUS` note of the CPU `index`. As in QEMU's notes,
+/// `pr_pid` is the index plus one.
 pub(super) fn encode_prstatus(
     encoding: Encoding,
     index: usize,
@@ -49,7 +49,8 @@ pub(super) fn encode_prstatus(
     encode_prstatus_fpvalid(encoding, index, registers, 0, out)
 }
 
-/// The same with a value for `pr_fpvalid`.
+/// Appends the `NT_PRSTATUS` note of the CPU `index`, with a value for
+/// `pr_fpvalid`.
 pub(super) fn encode_prstatus_fpvalid(
     encoding: Encoding,
     index: usize,
@@ -71,8 +72,8 @@ pub(super) fn encode_prstatus_fpvalid(
     .encode(order, out)
 }
 
-/// `pr_pid`, and the `registers` bytes of `pr_reg`; `None` if `desc` is too
-/// short.
+/// Returns `pr_pid` and the `registers` bytes of `pr_reg`, or `None` if `desc`
+/// is too short.
 pub(super) fn decode_prstatus(
     encoding: Encoding,
     desc: &[u8],
@@ -85,9 +86,9 @@ pub(super) fn decode_prstatus(
     Some((pid[0], registers))
 }
 
-/// Whole CPUs out of a note segment: the n-th note of a kind belongs to the
-/// n-th CPU. That holds for both orders that QEMU has, all notes of a CPU
-/// together and all of a kind together.
+/// The notes of a note segment, by CPU: the n-th note of a kind belongs to the
+/// n-th CPU. This holds for both of QEMU's orders: all notes of a CPU together,
+/// and all notes of a kind together.
 pub(super) struct CpuNotes<'a> {
     notes: Vec<Note<'a>>,
 }
@@ -99,14 +100,14 @@ impl<'a> CpuNotes<'a> {
         }
     }
 
-    /// The descriptors of all notes of a kind, that of CPU 0 first.
+    /// Returns the descriptors of all notes of a kind, that of CPU 0 first.
     pub(super) fn all(&self, name: &[u8], kind: u32) -> impl Iterator<Item = &'a [u8]> {
         let of_kind = self.notes.iter().filter(move |note| note.is(name, kind));
         of_kind.map(|note| note.desc)
     }
 }
 
-/// The bytes of `words` in a row.
+/// Returns the bytes of `words`, one after the other.
 pub(super) fn words<W: Integer>(order: ByteOrder, words: &[W]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(words.len() * W::SIZE);
     for word in words {
@@ -115,8 +116,8 @@ pub(super) fn words<W: Integer>(order: ByteOrder, words: &[W]) -> Vec<u8> {
     bytes
 }
 
-/// Fills `words` from the start of `bytes`, and gives what is behind them;
-/// `None` if there are too few.
+/// Fills `words` from the start of `bytes` and returns the bytes after them. It
+/// returns `None` if there are too few bytes.
 pub(super) fn read_words<'a, W: Integer>(
     order: ByteOrder,
     bytes: &'a [u8],
@@ -136,7 +137,7 @@ mod tests {
 
     #[test]
     fn sizes_are_those_that_qemu_writes() {
-        // FIELD-NOTES of 2026-11-21, by QEMU 10.0.2.
+        // FIELD-NOTES of 2026-11-21, from QEMU 10.0.2.
         assert_eq!(prstatus_size(Class::Bits64, 27 * 8), 336); // x86_64
         assert_eq!(prstatus_size(Class::Bits32, 17 * 4), 144); // i386
         assert_eq!(prstatus_size(Class::Bits64, 34 * 8), 392); // arm64

@@ -1,10 +1,14 @@
 //! riscv64 and riscv32: registers, `NT_PRSTATUS`, kernel addresses.
 //!
-//! Sources: `struct user_regs_struct` in Linux
-//! `arch/riscv/include/uapi/asm/ptrace.h`; the numbers in VMCOREINFO from
-//! `arch/riscv/kernel/vmcore_info.c`; `kernel_mapping_va_to_pa` in
-//! `arch/riscv/include/asm/page.h`. QEMU writes no note besides
-//! `NT_PRSTATUS`.
+//! Sources:
+//!
+//! - Registers: `struct user_regs_struct` in Linux
+//!   `arch/riscv/include/uapi/asm/ptrace.h`.
+//! - Numbers in VMCOREINFO: `arch/riscv/kernel/vmcore_info.c`.
+//! - Kernel addresses: `kernel_mapping_va_to_pa` in
+//!   `arch/riscv/include/asm/page.h`.
+//!
+//! QEMU writes no other note than `NT_PRSTATUS`.
 #![forbid(unsafe_code)]
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
@@ -16,10 +20,10 @@ use crate::arch::prstatus::{
 use crate::elf::note::{CORE, NT_PRSTATUS};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of RISC-V in ELF files.
 pub const EM_RISCV: u16 = 243;
 
-/// Registers in `struct user_regs_struct`.
+/// Number of registers in `struct user_regs_struct`.
 pub(crate) const USER_REGS: usize = 32;
 
 const fn encoding(class: Class) -> Encoding {
@@ -61,8 +65,8 @@ pub(super) static RISCV32: Architecture = Architecture {
 };
 
 json_struct! {
-    /// A virtual CPU's registers by their names in the calling convention.
-    /// All default to 0. Of a riscv32 guest's the lower 32 bits count.
+    /// A virtual CPU's registers by their names in the calling convention. All
+    /// default to 0. A riscv32 guest uses the lower 32 bits.
     #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
     #[allow(missing_docs)] // The names are the architecture's.
     pub struct Registers {
@@ -131,7 +135,7 @@ json_struct! {
         /// x31.
         pub t6: u64,
         /// The CSR that leads to the page tables: mode, ASID, page frame
-        /// number. No note has it; 0 if it is not known.
+        /// number. The notes do not contain it. It is 0 if it is not known.
         pub satp: u64,
     }
 }
@@ -149,7 +153,7 @@ impl Registers {
         (self.satp != 0).then_some(self.satp)
     }
 
-    /// In the order of `struct user_regs_struct`.
+    /// Returns the registers in the order of `struct user_regs_struct`.
     fn user_regs(&mut self) -> [&mut u64; USER_REGS] {
         let r = self;
         [
@@ -161,7 +165,7 @@ impl Registers {
         ]
     }
 
-    /// From the order of `struct user_regs_struct`.
+    /// Builds the registers from the order of `struct user_regs_struct`.
     pub(crate) fn from_user_regs(regs: [u64; USER_REGS]) -> Self {
         let mut registers = Self::default();
         for (register, value) in registers.user_regs().into_iter().zip(regs) {
@@ -211,15 +215,19 @@ fn user_regs(class: Class, desc: &[u8]) -> Option<[u64; USER_REGS]> {
     Some(regs)
 }
 
-/// Where RAM begins, as the kernel has it. Decimal.
+/// Returns the guest-physical address at which RAM begins, by the kernel's
+/// `phys_ram_base`. VMCOREINFO contains it in decimal.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("phys_ram_base")? as u64)
 }
 
-/// Addresses from `KERNEL_LINK_ADDR` on are the image's, `va_kernel_pa_offset`
-/// (Linux 6.4 and later) above the physical ones. Older kernels lie where RAM
-/// begins. Below `KERNEL_LINK_ADDR` is the direct mapping of RAM. `mask` has
-/// the bits of an address.
+/// Translates an address in the kernel's image or in the direct mapping. `mask`
+/// has the bits of an address.
+///
+/// Addresses from `KERNEL_LINK_ADDR` on belong to the image. They are
+/// `va_kernel_pa_offset` (Linux 6.4 and later) above the physical ones. The
+/// image of older kernels lies where RAM begins. The direct mapping of RAM is
+/// below `KERNEL_LINK_ADDR`.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo, mask: u64) -> Option<u64> {
     let number = |name| Some(info.number(name)? as u64 & mask);
     let link = number("KERNEL_LINK_ADDR")?;
@@ -284,8 +292,8 @@ mod tests {
         assert_eq!(desc[200..], [0; 4]);
     }
 
-    /// QEMU writes 0 into kdump's header, with which makedumpfile cannot read
-    /// mem_section.
+    /// Takes `phys_base` from VMCOREINFO. QEMU writes 0 into kdump's header,
+    /// and with that makedumpfile cannot read mem_section.
     #[test]
     fn qemus_mistake_riscv64_phys_base_is_phys_ram_base() {
         let info = Vmcoreinfo::parse(

@@ -1,11 +1,13 @@
-//! s390x: registers, the notes that QEMU writes of them, kernel
-//! addresses.
+//! s390x: registers, the notes that QEMU writes for them, kernel addresses.
 //!
-//! Sources: `s390_regs` and `s390_fp_regs` of Linux
-//! `arch/s390/include/uapi/asm/ptrace.h`, the `NT_S390_*` of
-//! `include/uapi/linux/elf.h`; the notes and their order: QEMU
-//! `target/s390x/arch_dump.c`. `e_machine`: elf.h. VMCOREINFO: Linux
-//! `arch/s390/kernel/vmcore_info.c`.
+//! Sources:
+//!
+//! - Registers: `s390_regs` and `s390_fp_regs` of Linux
+//!   `arch/s390/include/uapi/asm/ptrace.h`, the `NT_S390_*` of
+//!   `include/uapi/linux/elf.h`.
+//! - Notes and their order: QEMU `target/s390x/arch_dump.c`.
+//! - `e_machine`: elf.h.
+//! - VMCOREINFO: Linux `arch/s390/kernel/vmcore_info.c`.
 #![forbid(unsafe_code)]
 
 use std::slice::from_mut;
@@ -20,7 +22,7 @@ use crate::arch::prstatus::{
 use crate::elf::note::{CORE, LINUX, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// `e_machine`.
+/// `e_machine` of s390x in ELF files.
 pub const EM_S390: u16 = 22;
 
 /// `NT_S390_TIMER`: the CPU timer.
@@ -48,8 +50,8 @@ const ENCODING: Encoding = Encoding {
     order: ORDER,
 };
 
-/// psw (2 words), 16 general registers, 16 access registers (4 bytes each),
-/// orig_gpr2.
+/// Size of the registers in `NT_PRSTATUS`, in bytes: psw (2 words), 16 general
+/// registers, 16 access registers (4 bytes each), orig_gpr2.
 const GENERAL_SIZE: usize = 2 * 8 + 16 * 8 + 16 * 4 + 8;
 
 pub(super) static ARCHITECTURE: Architecture = Architecture {
@@ -73,40 +75,42 @@ json_struct! {
     /// A virtual CPU's registers. All default to 0.
     #[derive(Debug, Clone, PartialEq, Eq, Default)]
     pub struct Registers {
-        /// Program status word: the half with the mask.
+        /// The mask, which is one half of the program status word.
         pub psw_mask: u64,
-        /// Program status word: guest-virtual address of the next instruction.
+        /// Guest-virtual address of the next instruction, which is the other
+        /// half of the program status word.
         pub psw_addr: u64,
-        /// General registers 0 to 15: 15 is the stack pointer.
+        /// General registers 0 to 15. Register 15 is the stack pointer.
         pub gprs: [u64; 16],
         /// Access registers 0 to 15.
         pub acrs: [u32; 16],
-        /// General register 2 at the entry of a system call; 0 in QEMU's dumps.
+        /// General register 2 at the entry of a system call. It is 0 in QEMU's
+        /// dumps.
         pub orig_gpr2: u64,
-        /// Floating-point control register.
+        /// The floating-point control register.
         pub fpc: u32,
-        /// Floating-point registers 0 to 15: the high halves of the vector
+        /// Floating-point registers 0 to 15, the high halves of the vector
         /// registers 0 to 15.
         pub fprs: [u64; 16],
-        /// Prefix register: guest-physical address of the CPU's low core.
+        /// The prefix register: guest-physical address of the CPU's low core.
         pub prefix: u32,
         /// Control registers 0 to 15.
         pub ctrs: [u64; 16],
-        /// CPU timer, in 2⁻¹² microseconds; counts down, signed.
+        /// The CPU timer, in 2⁻¹² microseconds. It is signed and counts down.
         pub timer: u64,
-        /// Clock comparator, in 2⁻¹² microseconds since 1900.
+        /// The clock comparator, in 2⁻¹² microseconds since 1900.
         pub todcmp: u64,
-        /// TOD programmable register.
+        /// The TOD programmable register.
         pub todpreg: u32,
         /// The low halves of vector registers 0 to 15.
         pub vxrs_low: [u64; 16],
         /// Vector registers 16 to 31.
         pub vxrs_high: [u128; 16],
-        /// Guarded storage control block: a reserved word, designation, section
-        /// mask, address of the parameter list.
+        /// The guarded storage control block: a reserved word, designation,
+        /// section mask, address of the parameter list.
         pub gs_cb: [u64; 4],
-        /// What KVM's `KVM_PV_DUMP_CPU` gives for a CPU of a protected guest,
-        /// as it is. See also
+        /// The bytes that KVM's `KVM_PV_DUMP_CPU` returns for a CPU of a
+        /// protected guest, unchanged. See also
         /// [`ElfOptions::sections`](crate::ElfOptions::sections).
         pub pv_cpu_data: Option<Vec<u8>>,
     }
@@ -121,13 +125,14 @@ impl Registers {
         self.gprs[15]
     }
 
-    /// The primary address-space-control element, in control register 1.
+    /// Returns the primary address-space-control element, in control register
+    /// 1.
     pub(super) fn page_table_root(&self) -> Option<u64> {
         (self.ctrs[1] != 0).then_some(self.ctrs[1])
     }
 }
 
-/// `s390_regs`.
+/// Encodes `s390_regs`.
 fn general(r: &Registers) -> Vec<u8> {
     let mut bytes = words(ORDER, &[r.psw_mask, r.psw_addr]);
     bytes.extend(words(ORDER, &r.gprs));
@@ -136,14 +141,14 @@ fn general(r: &Registers) -> Vec<u8> {
     bytes
 }
 
-/// `s390_fp_regs`.
+/// Encodes `s390_fp_regs`.
 fn floating(r: &Registers) -> Vec<u8> {
     let mut bytes = words(ORDER, &[r.fpc, 0]);
     bytes.extend(words(ORDER, &r.fprs));
     bytes
 }
 
-/// The notes of each CPU together, as QEMU orders them.
+/// Encodes the notes of all CPUs in QEMU's order: CPU by CPU.
 fn encode_notes(cpus: &[&Registers], out: &mut Vec<u8>) -> Result<(), FieldOverflow> {
     for (index, r) in cpus.iter().enumerate() {
         encode_prstatus(ENCODING, index, &general(r), out)?;
@@ -203,7 +208,7 @@ fn decode_notes(notes: &CpuNotes<'_>) -> Vec<crate::arch::CpuState> {
     notes.all(CORE, NT_PRSTATUS).map(cpu).collect()
 }
 
-/// A register set that is a row of words, if there is a note with it.
+/// Reads a register set of consecutive words, if there is a note with it.
 fn read<W: Integer>(desc: Option<&[u8]>, registers: &mut [W]) {
     desc.and_then(|desc| read_words(ORDER, desc, registers));
 }
@@ -226,9 +231,11 @@ fn decode_floating(desc: &[u8], r: &mut Registers) -> Option<()> {
     Some(())
 }
 
+/// Translates an address in the kernel's image.
+///
 /// Newer kernels have the image at `KERNELOFFSET` (guest-virtual) and
-/// `KERNELOFFPHYS` (guest-physical). Older ones have it mapped where it lies,
-/// which crash takes a `KERNELOFFSET` of 0 for too.
+/// `KERNELOFFPHYS` (guest-physical). In older kernels both addresses of the
+/// image are equal. crash also takes a `KERNELOFFSET` of 0 for such a kernel.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     match (info.kernel_offset(), info.kernel_offset_phys()) {
         (Some(start @ 1..), Some(physical)) => vaddr.checked_sub(start)?.checked_add(physical),
@@ -245,7 +252,8 @@ mod tests {
     use crate::arch::{Machine, encode_cpu_notes};
     use crate::elf::note::Notes;
 
-    /// Every register another value, so that no two can be mixed up.
+    /// Returns registers that all have different values, so that a mix-up
+    /// shows.
     fn registers() -> Registers {
         Registers {
             psw_mask: 0x0706_0001_8000_0000,

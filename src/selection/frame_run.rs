@@ -4,22 +4,22 @@ use std::ops::Range;
 
 use crate::memory::MemoryRange;
 
-/// Page frames in a row.
+/// A run of consecutive page frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FrameRun {
     /// The first page frame number.
     pub(crate) start: u64,
-    /// How many; never 0.
+    /// Number of page frames, at least 1.
     pub(crate) count: u64,
 }
 
 impl FrameRun {
-    /// The page frame number behind the last one.
+    /// Returns the page frame number after the last one.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.count
     }
 
-    /// What of the run lies in `frames`.
+    /// Returns the part of the run that lies in `frames`, if there is one.
     pub(crate) fn clipped(&self, frames: &Range<u64>) -> Option<Self> {
         let start = self.start.max(frames.start);
         let count = self.end().min(frames.end).checked_sub(start)?;
@@ -31,7 +31,7 @@ impl FrameRun {
     }
 }
 
-/// The first `pages` pages of `runs`.
+/// Returns the first `pages` pages of `runs`.
 pub(crate) fn first_pages(
     runs: impl Iterator<Item = FrameRun>,
     pages: u64,

@@ -3,17 +3,17 @@
 use crate::bitmap::BitSet;
 use crate::selection::FrameRun;
 
-/// Page frames, of those that are RAM. The default is an empty set, to which
-/// nothing can be added.
+/// A set of page frames of RAM. The default is an empty set, to which nothing
+/// can be added.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct FrameSet {
-    /// RAM, and the number of the first bit of each run.
+    /// The runs of RAM, each with the number of its first bit.
     ram: Vec<(FrameRun, u64)>,
     bits: BitSet,
 }
 
 impl FrameSet {
-    /// No page frame of `ram`, which ascends.
+    /// Creates an empty set for page frames of `ram`, which ascends.
     pub(crate) fn new(ram: &[FrameRun]) -> Self {
         let mut next = 0;
         let ram = ram.iter().map(|run| {
@@ -28,12 +28,12 @@ impl FrameSet {
         }
     }
 
-    /// How many page frames it has.
+    /// Returns the number of page frames in the set.
     pub(crate) fn len(&self) -> u64 {
         self.bits.len()
     }
 
-    /// Adds what of `frames` is RAM. Gives the number of those that are new.
+    /// Adds those of `frames` that are RAM. It returns the number of new ones.
     pub(crate) fn insert(&mut self, frames: FrameRun) -> u64 {
         let mut new = 0;
         let first = self
@@ -50,15 +50,15 @@ impl FrameSet {
         new
     }
 
-    /// All of it, in ascending order.
+    /// Returns the runs of page frames in the set, in ascending order.
     pub(crate) fn runs(&self) -> impl Iterator<Item = FrameRun> + '_ {
         self.ram
             .iter()
             .flat_map(|(run, _)| self.runs_of(*run, true))
     }
 
-    /// The runs of page frames, in ascending order, of those in `run` that are
-    /// in the set (`inside`), or are not.
+    /// Returns the runs of page frames in `run` that are in the set (`inside`),
+    /// or that are not. The runs ascend.
     pub(crate) fn runs_of(
         &self,
         run: FrameRun,
@@ -80,7 +80,8 @@ impl FrameSet {
         })
     }
 
-    /// Whether `frame` is in the set, and where that ends, at most at `end`.
+    /// Returns whether `frame` is in the set, and the first frame up to `end`
+    /// for which that changes. If it does not change, that is `end`.
     pub(crate) fn next_change(&self, frame: u64, end: u64) -> (bool, u64) {
         let index = self.ram.partition_point(|(run, _)| run.end() <= frame);
         let Some((run, first)) = self.ram.get(index).filter(|(run, _)| run.start < end) else {

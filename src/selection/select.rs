@@ -1,5 +1,4 @@
-//! Page selection: which page frames exist, and which of them go into the
-//! dump.
+//! Page selection: which page frames exist, and which of them go into the dump.
 
 use crate::memory::{MemoryRange, RangeError, UnreadableLog, validate_ranges};
 use crate::selection::{FrameRun, FrameSet};
@@ -14,25 +13,26 @@ pub(crate) enum SelectionError {
     EmptyFilter { begin: u64, length: u64 },
 }
 
-/// The page frames of a dump. All lists ascend; their runs neither overlap
+/// The page frames of a dump. All lists ascend, and their runs neither overlap
 /// nor touch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Selection {
     /// Bytes in a page.
     pub(crate) page_size: u64,
-    /// All RAM up to the end of what goes into the dump: kdump's first
+    /// All RAM up to the end of the requested pages. It is kdump's first
     /// bitmap.
     pub(crate) ram: Vec<FrameRun>,
-    /// What of it was asked for: ELF's PT_LOADs.
+    /// The requested RAM. ELF's PT_LOADs contain it.
     pub(crate) wanted: Vec<FrameRun>,
-    /// What of that a dump level leaves out: holes of an ELF dump, no bits of
-    /// kdump's second bitmap.
+    /// The requested pages that the dump level excludes. They are holes of an
+    /// ELF dump, and have no bits in kdump's second bitmap.
     pub(crate) left_out: FrameSet,
 }
 
 impl Selection {
     /// Selects every page that lies at least in part in `ranges` and in
-    /// `filter` (begin and length in bytes; everything without one).
+    /// `filter`. The filter is a begin and a length in bytes; without one, all
+    /// RAM is selected.
     pub(crate) fn new(
         ranges: &[MemoryRange],
         page_size: u64,
@@ -68,7 +68,7 @@ impl Selection {
                 wanted
             }
         };
-        // makedumpfile wants max_mapnr to be that of the pages there are.
+        // makedumpfile requires that max_mapnr matches the pages that exist.
         let frames = 0..wanted.last().map_or(0, FrameRun::end);
         let ram = ram.iter().filter_map(|run| run.clipped(&frames)).collect();
         Ok(Self {
@@ -79,7 +79,7 @@ impl Selection {
         })
     }
 
-    /// What goes into the dump, but for `missing`.
+    /// Returns the pages in the dump, without those in `missing`.
     pub(crate) fn dumped_without<'a>(
         &'a self,
         missing: &'a FrameSet,
@@ -87,7 +87,7 @@ impl Selection {
         self.dumped().flat_map(|run| missing.runs_of(run, false))
     }
 
-    /// What goes into the dump: kdump's second bitmap.
+    /// Returns the pages in the dump. They are kdump's second bitmap.
     pub(crate) fn dumped(&self) -> impl Iterator<Item = FrameRun> + '_ {
         let left_out = &self.left_out;
         self.wanted
@@ -95,7 +95,7 @@ impl Selection {
             .flat_map(|run| left_out.runs_of(*run, false))
     }
 
-    /// What of the dump cannot be read.
+    /// Returns the requested pages that `log` lists as unreadable.
     pub(crate) fn unreadable(&self, log: &UnreadableLog) -> FrameSet {
         let ranges = log.left_out();
         if ranges.is_empty() {
@@ -111,22 +111,22 @@ impl Selection {
         set
     }
 
-    /// Pages in the dump.
+    /// Returns the number of pages in the dump.
     pub(crate) fn pages(&self) -> u64 {
         self.wanted_pages() - self.left_out.len()
     }
 
-    /// Pages that were asked for.
+    /// Returns the number of requested pages.
     pub(crate) fn wanted_pages(&self) -> u64 {
         self.wanted.iter().map(|run| run.count).sum()
     }
 
-    /// Pages of RAM.
+    /// Returns the number of pages of RAM up to the end of the requested pages.
     pub(crate) fn ram_pages(&self) -> u64 {
         self.ram.iter().map(|run| run.count).sum()
     }
 
-    /// The page frame number behind the last page in the dump.
+    /// Returns the page frame number after the last requested page.
     pub(crate) fn max_mapnr(&self) -> u64 {
         self.ram.last().map_or(0, FrameRun::end)
     }

@@ -21,7 +21,7 @@ pub struct Workers {
 }
 
 impl Default for Workers {
-    /// The calling thread alone.
+    /// Uses the calling thread alone.
     fn default() -> Self {
         Self {
             count: 1,
@@ -32,13 +32,13 @@ impl Default for Workers {
 }
 
 impl Workers {
-    /// The calling thread alone.
+    /// Uses the calling thread alone.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how many threads work; 0 means one for each core.
+    /// Sets the number of threads; 0 means one for each core.
     ///
     /// With 1, the default, the calling thread does everything.
     #[must_use]
@@ -49,7 +49,7 @@ impl Workers {
 
     /// Sets the caller's own threads, on which the work is done.
     ///
-    /// Without an executor, threads are started for the work and have ended
+    /// Without an executor, threads are started for the work. They have ended
     /// when it returns.
     #[must_use]
     pub fn executor(mut self, executor: Arc<dyn Executor>) -> Self {
@@ -59,14 +59,14 @@ impl Workers {
 
     /// Sets the handle that watches and cancels the work.
     ///
-    /// A cancelled handle stays cancelled for every work that has it.
+    /// A cancelled handle stays cancelled, for all work that uses it.
     #[must_use]
     pub fn progress(mut self, progress: Progress) -> Self {
         self.progress = progress;
         self
     }
 
-    /// The handle that watches and cancels the work.
+    /// Returns the handle that watches and cancels the work.
     #[must_use]
     pub fn handle(&self) -> &Progress {
         &self.progress

@@ -1,9 +1,11 @@
-//! How far a dump is, and how to stop it, from any thread.
+//! Progress and cancellation of a dump, from any thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// A handle on a dump's progress. Clones share one state; give one to
+/// A handle on a dump's progress.
+///
+/// All clones share one state. Give one clone to
 /// [`DumpOptions::progress`](crate::DumpOptions::progress) and keep another.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {
@@ -24,20 +26,20 @@ struct State {
 pub struct ProgressSnapshot {
     /// Bytes of guest memory that the dump covers; 0 before it begins.
     pub total: u64,
-    /// Bytes of guest memory that are dealt with.
+    /// Bytes of guest memory that are already processed.
     pub done: u64,
-    /// Bytes given to the sink.
+    /// Bytes that the sink received.
     pub written: u64,
 }
 
 impl Progress {
-    /// A fresh handle, at zero.
+    /// Creates a new handle, with all figures 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The present figures.
+    /// Returns the present figures.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
         ProgressSnapshot {
@@ -47,13 +49,13 @@ impl Progress {
         }
     }
 
-    /// Asks the dump to stop. It does so within the work on one block and
-    /// returns [`Error::Cancelled`](crate::Error::Cancelled).
+    /// Asks the dump to stop. The dump finishes at most the block that it works
+    /// on, and returns [`Error::Cancelled`](crate::Error::Cancelled).
     pub fn cancel(&self) {
         self.state.cancelled.store(true, Relaxed);
     }
 
-    /// Whether [`cancel`](Self::cancel) was called.
+    /// Returns whether [`cancel`](Self::cancel) was called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.state.cancelled.load(Relaxed)

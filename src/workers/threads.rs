@@ -10,18 +10,19 @@ use std::thread;
 
 use crate::fault::Fault;
 
-/// Threads of the caller's own: a pool, or threads with a seccomp filter and
-/// a place in a cgroup. See [`crate::DumpOptions::executor`].
+/// Threads of the caller's own: a pool, or threads with a seccomp filter and a
+/// place in a cgroup. See [`crate::DumpOptions::executor`].
 pub trait Executor: Debug + Send + Sync {
-    /// Calls `work` on up to `threads` threads at the same time, the calling
-    /// one among them or not, and returns when all calls have returned. With
-    /// fewer threads the dump is the same, and takes longer; what they leave
-    /// undone, the thread that called [`crate::dump`] does. `work` does not
-    /// panic.
+    /// Calls `work` on up to `threads` threads at the same time, and returns
+    /// when all calls have returned. The calling thread may be one of them.
+    ///
+    /// With fewer threads the dump is the same but takes longer. The thread
+    /// that called [`crate::dump`] does the work that they leave undone. `work`
+    /// does not panic.
     fn run(&self, threads: usize, work: &(dyn Fn() + Sync));
 }
 
-/// How many threads work on a dump, and whose they are.
+/// The number of threads that work on a dump, and their owner.
 #[derive(Clone, Copy)]
 pub(crate) struct Threads<'a> {
     pub(crate) count: usize,
@@ -29,14 +30,14 @@ pub(crate) struct Threads<'a> {
 }
 
 impl Threads<'_> {
-    /// The calling one.
+    /// The calling thread alone.
     pub(crate) const ONE: Threads<'static> = Threads {
         count: 1,
         executor: None,
     };
 
-    /// Calls `work` on all threads, of which the calling one is the last, or
-    /// on fewer if no more can be started.
+    /// Calls `work` on all threads, or on fewer if no more can be started. The
+    /// last call is on the calling thread.
     pub(crate) fn run(&self, work: &(dyn Fn() + Sync)) {
         match self.executor {
             Some(executor) if self.count > 1 => {
@@ -57,7 +58,8 @@ impl Threads<'_> {
         }
     }
 
-    /// The result of `work` for each of `items`, in their order.
+    /// Applies `work` to each of `items`, and returns the results in their
+    /// order. A panic of `work` becomes an error.
     pub(crate) fn map<T: Sync, R: Send, E: From<Fault> + Send>(
         &self,
         items: &[T],
@@ -83,7 +85,8 @@ impl Threads<'_> {
                     .unwrap_or_else(PoisonError::into_inner) = Some(result);
             }
         });
-        // The calling thread does what others leave undone.
+        // The calling thread did what other threads left undone, so every item
+        // has a result.
         results
             .into_iter()
             .filter_map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -1,10 +1,14 @@
-//! Writing an ELF dump: ELF header, program headers, section header 0 if
-//! there are very many of them, notes, and the memory of each PT_LOAD.
+//! Writes an ELF dump: ELF header, program headers, notes, and the memory of
+//! each PT_LOAD. A dump with very many program headers also has section header
+//! 0.
 //!
-//! What the readers ask for (docs/formats/elf.md has the evidence): program
-//! headers directly behind the ELF header, for makedumpfile; PT_NOTE first,
-//! for crash; p_filesz equal to p_memsz, page-aligned, for LeechCore and
-//! volatility3, so zero pages are holes of the file.
+//! The layout meets the readers' requirements (docs/formats/elf.md has the
+//! evidence):
+//!
+//! - The program headers directly follow the ELF header, for makedumpfile.
+//! - PT_NOTE comes first, for crash.
+//! - p_filesz is equal to p_memsz and page-aligned, for LeechCore and
+//!   volatility3. So zero pages are holes of the file.
 #![forbid(unsafe_code)]
 
 use std::iter;
@@ -29,27 +33,29 @@ use crate::write::notes::NoteSegment;
 use crate::write::raw::{RawLayout, RawPages};
 use crate::write::{TooHigh, WriteError, overflow};
 
-/// Everything that goes into a dump.
+/// The contents of a dump.
 #[derive(Clone, Copy)]
 pub(crate) struct ElfContents<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
     pub(crate) selection: &'a Selection,
-    /// RAM by guest-virtual address: each lies in one run of `selection`.
+    /// RAM by guest-virtual address. Each mapping lies in one run of
+    /// `selection`.
     pub(crate) mappings: &'a [Mapping],
     pub(crate) notes: &'a NoteSegment,
     pub(crate) sections: &'a [Section],
     pub(crate) machine: Machine,
-    /// The guest-virtual addresses of what no mapping has, where they matter.
+    /// The kernel's direct mapping, if readers need it. It gives the
+    /// guest-virtual addresses of the PT_LOADs that are not in `mappings`.
     pub(crate) direct_mapping: Option<DirectMapping>,
 }
 
-/// A dump that is laid out.
+/// A dump whose layout is known.
 pub(crate) struct ElfWriter<'a> {
     contents: ElfContents<'a>,
     layout: ElfLayout,
 }
 
-/// What lies where in the file.
+/// Places of the dump's parts in the file.
 #[derive(Debug, Clone, Copy)]
 struct ElfLayout {
     /// The machine's class, or a wider one.
@@ -65,7 +71,7 @@ impl ElfContents<'_> {
         1 + self.mappings.len() + self.runs().count()
     }
 
-    /// The runs of RAM in order, cut where the direct mapping ends.
+    /// Returns the runs of RAM in order, cut where the direct mapping ends.
     fn runs(&self) -> impl Iterator<Item = MemoryRange> {
         let end = self.direct_mapping.map_or(0, |direct| direct.end);
         let cut = move |run: MemoryRange| {
@@ -80,8 +86,9 @@ impl ElfContents<'_> {
         runs.flat_map(move |run| cut(run.range(page_size)))
     }
 
-    /// `None` if an address, a size or an offset does not fit into the
-    /// headers of `class`.
+    /// Computes the layout of a dump of `class`. It returns `None` if an
+    /// address, a size or an offset does not fit into the headers of that
+    /// class.
     fn lay_out(&self, class: Class) -> Option<ElfLayout> {
         let headers = self.header_count();
         let mut notes_at = (FileHeader::size(class) + headers * ProgramHeader::size(class)) as u64;
@@ -126,7 +133,8 @@ impl<'a> ElfWriter<'a> {
         let ElfContents {
             selection, machine, ..
         } = contents;
-        // A guest with 32-bit words may have more memory than addresses.
+        // A guest with 32-bit words may have more memory than 32-bit addresses
+        // reach.
         let layout = contents
             .lay_out(machine.encoding().class)
             .or_else(|| contents.lay_out(Class::Bits64))
@@ -144,8 +152,8 @@ impl<'a> ElfWriter<'a> {
         progress: &'s Progress,
     ) -> Result<Written, WriteError> {
         let output = Output::new(access, progress);
-        // A file says that it is incomplete until it is not. A stream cannot
-        // go back; it is shorter than its headers say.
+        // A file is marked as incomplete until it is complete. A stream cannot
+        // go back, so an incomplete one is shorter than its headers say.
         let positioned = output.is_positioned();
         output.write_at(0, &self.file_header(positioned)?)?;
         self.write_program_headers(&output)?;
@@ -196,8 +204,8 @@ impl<'a> ElfWriter<'a> {
             + self.contents.selection.wanted_pages() * self.contents.selection.page_size
     }
 
-    /// The number of program headers in section header 0: 0 if it fits into the
-    /// file header.
+    /// Returns the number of program headers for section header 0, or 0 if the
+    /// ELF header contains it.
     fn real_phnum(&self) -> u32 {
         let count = self.contents.header_count();
         if count >= usize::from(PN_XNUM) {
@@ -210,7 +218,7 @@ impl<'a> ElfWriter<'a> {
     fn file_header(&self, incomplete: bool) -> Result<Vec<u8>, WriteError> {
         let class = self.encoding().class;
         let (shoff, shnum) = match elf_sections::header_count(self.contents.sections) as u16 {
-            // Section header 0 alone.
+            // The dump has section header 0 alone.
             0 if self.real_phnum() > 0 => {
                 (self.layout.notes_at - SectionHeader::size(class) as u64, 1)
             }
@@ -237,8 +245,8 @@ impl<'a> ElfWriter<'a> {
         Ok(bytes)
     }
 
-    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed;
-    /// some thousands at a time.
+    /// Writes PT_NOTE, the PT_LOADs, and section header 0 if it is needed. It
+    /// writes about 64 KiB at a time.
     fn write_program_headers(&self, output: &Output<'_>) -> Result<(), WriteError> {
         const AT_ONCE: usize = 64 << 10;
         let encoding = self.encoding();
@@ -274,9 +282,10 @@ impl<'a> ElfWriter<'a> {
         flush(&mut bytes)
     }
 
-    /// A PT_LOAD for each run of RAM. Where the kernel's own guest-virtual
-    /// address is not known, or no reader needs it, it repeats the physical
-    /// one, as in QEMU's dumps, so that gdb reads physical memory.
+    /// Returns a PT_LOAD for each run of RAM. Its virtual address is that of
+    /// the kernel's direct mapping, if that is known and a reader needs it.
+    /// Otherwise it repeats the physical address, as in QEMU's dumps, so that
+    /// gdb reads physical memory.
     fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
         let direct = self.contents.direct_mapping;
         self.runs_in_file().map(move |(range, offset)| {
@@ -286,10 +295,11 @@ impl<'a> ElfWriter<'a> {
         })
     }
 
-    /// A PT_LOAD for each mapping, in the memory of the runs. They come
-    /// first, because gdb takes the first PT_LOAD that has an address; the
-    /// longest comes last among them, because makedumpfile takes a late one
-    /// for the kernel's mapping of all RAM.
+    /// Returns a PT_LOAD for each mapping, in the memory of the runs.
+    ///
+    /// They come before the runs' PT_LOADs, because gdb takes the first PT_LOAD
+    /// that has an address. The longest is the last of them, because
+    /// makedumpfile takes a late one for the kernel's mapping of all RAM.
     fn virtual_loads(&self) -> impl Iterator<Item = ProgramHeader> {
         let runs: Vec<_> = match self.contents.mappings {
             [] => Vec::new(),
@@ -308,7 +318,7 @@ impl<'a> ElfWriter<'a> {
         })
     }
 
-    /// Each run of RAM and the file offset of its memory.
+    /// Returns each run of RAM and the file offset of its memory.
     fn runs_in_file(&self) -> impl Iterator<Item = (MemoryRange, u64)> {
         let mut next = self.layout.memory_at;
         self.contents.runs().map(move |range| {
@@ -327,8 +337,8 @@ fn load(vaddr: u64, paddr: u64, size: u64, offset: u64) -> ProgramHeader {
         paddr,
         filesz: size,
         memsz: size,
-        // crash takes an aligned segment with an alignment for a dump of
-        // netdump.
+        // crash mistakes an aligned segment with an alignment for a netdump
+        // dump.
         align: 0,
     }
 }

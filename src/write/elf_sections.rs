@@ -1,12 +1,13 @@
-//! Sections of an ELF dump: named bytes beside the memory, for what a kind of
-//! guest needs and no note has. A dump of a protected s390x guest is an
-//! example: QEMU puts the metadata of its encrypted memory into the section
-//! `pv_mem_meta` and the key material into `pv_compl`.
+//! Sections of an ELF dump: named bytes beside the memory. They contain data
+//! that some guests need and no note has. For a protected s390x guest, QEMU
+//! puts the metadata of its encrypted memory into the section `pv_mem_meta`. It
+//! puts the key material into `pv_compl`.
 //!
-//! They lie behind the memory: section headers, names, contents. Section
-//! header 0 is empty or has the number of program headers, the last one is
-//! that of the names. So QEMU orders them too, but it has the headers in
-//! front, and in them one in the host's byte order.
+//! After the memory follow the section headers, the names and the contents.
+//! Section header 0 is empty or contains the number of program headers. The
+//! last section header describes the names. QEMU uses the same order of
+//! sections. But QEMU puts the headers before the memory, and writes one of
+//! them in the host's byte order.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -32,7 +33,7 @@ enum Contents {
 }
 
 impl Section {
-    /// A section with these contents.
+    /// Creates a section with these contents.
     #[must_use]
     pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes: Vec<u8> = bytes.into();
@@ -42,8 +43,9 @@ impl Section {
         }
     }
 
-    /// A section whose contents are asked for once all memory is written, as
-    /// those of a protected guest must be, which end its dump.
+    /// Creates a section that asks for its contents after all memory is
+    /// written. A protected guest's sections need this, because their contents
+    /// end its dump.
     #[must_use]
     pub fn late(
         name: impl Into<String>,
@@ -55,7 +57,7 @@ impl Section {
         }
     }
 
-    /// The contents, unless they are late.
+    /// Returns the contents, unless they are late.
     #[must_use]
     pub fn bytes(&self) -> Option<&[u8]> {
         match &self.contents {
@@ -64,7 +66,7 @@ impl Section {
         }
     }
 
-    /// Its name.
+    /// Returns the section's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -87,18 +89,19 @@ impl fmt::Debug for Section {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SectionsError {
-    /// There are more than section headers have numbers for.
+    /// There are more sections than section headers have numbers for.
     #[error("{0} sections are too many; the limit is {MAX_SECTIONS}")]
     TooMany(usize),
-    /// A name is empty or has a NUL in it.
+    /// A name is empty or contains a NUL.
     #[error("{0:?} cannot be the name of a section; it is empty or has a NUL in it")]
     Name(String),
 }
 
-/// How many the caller may give: all have numbers below `SHN_LORESERVE`.
+/// The most sections that the caller may give. All section numbers are below
+/// `SHN_LORESERVE`.
 pub(crate) const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
 
-/// The name of the section with the names.
+/// Name of the section that contains the names.
 const SHSTRTAB: &str = ".shstrtab";
 
 pub(crate) fn check(sections: &[Section]) -> Result<(), SectionsError> {
@@ -112,7 +115,7 @@ pub(crate) fn check(sections: &[Section]) -> Result<(), SectionsError> {
     }
 }
 
-/// How many section headers there are for `sections`.
+/// Returns the number of section headers for `sections`.
 pub(crate) fn header_count(sections: &[Section]) -> usize {
     match sections.len() {
         0 => 0,
@@ -120,7 +123,8 @@ pub(crate) fn header_count(sections: &[Section]) -> usize {
     }
 }
 
-/// Bytes that `sections` take behind the memory, without late ones' contents.
+/// Returns the number of bytes that `sections` occupy after the memory, without
+/// the contents of late ones.
 pub(crate) fn size(class: Class, sections: &[Section]) -> u64 {
     let known = |section: &Section| match &section.contents {
         Contents::Given(bytes) => bytes.len(),
@@ -131,7 +135,8 @@ pub(crate) fn size(class: Class, sections: &[Section]) -> u64 {
     (headers + names(sections).len() + contents) as u64
 }
 
-/// A NUL, which is the name of section 0, then each name with its NUL.
+/// Encodes the names. A NUL, which is the name of section 0, precedes them, and
+/// a NUL ends each name.
 fn names(sections: &[Section]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let all = sections.iter().map(|section| section.name.as_str());
@@ -142,14 +147,14 @@ fn names(sections: &[Section]) -> Vec<u8> {
     bytes
 }
 
-/// Writes headers, names and contents from the offset `at` on, and gives the
-/// offset behind them.
+/// Writes headers, names and contents from the offset `at` on. It returns the
+/// offset after them.
 ///
 /// # Errors
 ///
-/// - [`Error::Section`] if late contents cannot be had, or do not fit into a
-///   32-bit file;
-/// - [`Error::Write`] if the output fails.
+/// - [`WriteError::Section`] if late contents are not available, or do not fit
+///   into a 32-bit file;
+/// - [`WriteError::Fault`] if the output fails.
 pub(crate) fn write(
     encoding: Encoding,
     sections: &[Section],
@@ -205,7 +210,7 @@ pub(crate) fn write(
     Ok(end)
 }
 
-/// The section's contents, which will lie at `offset`.
+/// Returns the section's contents, which are to be written at `offset`.
 fn contents(class: Class, section: &Section, offset: u64) -> Result<Arc<[u8]>, WriteError> {
     let failed = |source| WriteError::Section {
         name: section.name.clone(),

@@ -8,22 +8,23 @@ use crate::arch::{CpuState, Machine, encode_cpu_notes};
 use crate::elf::note::{Note, Notes, VMCOREINFO};
 use crate::vmcoreinfo::Vmcoreinfo;
 
-/// The most bytes of notes that are written, and believed: those of a hundred
-/// thousand CPUs. A multiple of 4.
+/// The most bytes of notes that a dump may have, whether it is written or read.
+/// They suffice for a hundred thousand CPUs. The number is a multiple of 4.
 pub(crate) const MAX_NOTES: u64 = 128 << 20;
 
 /// The encoded notes of a dump.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct NoteSegment {
     pub(crate) bytes: Vec<u8>,
-    /// Where VMCOREINFO's text lies in `bytes`.
+    /// Place of VMCOREINFO's text in `bytes`.
     pub(crate) vmcoreinfo: Option<Range<u64>>,
-    /// How many CPUs the notes describe.
+    /// Number of CPUs that the notes describe.
     pub(crate) cpus: usize,
 }
 
 impl NoteSegment {
-    /// In QEMU's order: the CPUs' notes, then `more`, then VMCOREINFO.
+    /// Encodes the notes in QEMU's order: the CPUs' notes, then `more`, then
+    /// VMCOREINFO.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Pages as they are, one behind the other: the memory of an ELF dump and of
+//! Writes pages unchanged, one after another: the memory of an ELF dump and of
 //! a Windows dump. In a file zero pages become holes.
 #![forbid(unsafe_code)]
 
@@ -9,15 +9,15 @@ use crate::memory::{GuestMemory, UnreadableLog, is_zero};
 use crate::pipeline::{Chunk, Encoder};
 use crate::sink::Output;
 
-/// Passes on what is not zero.
+/// Copies pages to the output. In a file it omits zero pages.
 pub(crate) struct RawPages<'a, 'o> {
     pub(crate) memory: &'a dyn GuestMemory,
-    /// In bytes.
+    /// Size of a page in bytes.
     pub(crate) page_size: u64,
     /// File offset of the first page; the others follow.
     pub(crate) offset: u64,
-    /// Names the pages that are left out, if any may be: the pages behind
-    /// them move up.
+    /// Names the pages to omit, if any may be omitted. The pages after them
+    /// move up.
     pub(crate) unreadable: Option<&'a UnreadableLog>,
     pub(crate) output: &'a Output<'o>,
 }
@@ -25,19 +25,19 @@ pub(crate) struct RawPages<'a, 'o> {
 /// The memory of one chunk.
 #[derive(Default)]
 pub(crate) struct Block<'a> {
-    /// What had to be copied out of the guest, one populated part behind the
-    /// other. Bytes that no piece names mean nothing.
+    /// Bytes copied from the guest, one populated part after another. Bytes
+    /// outside of all pieces have no meaning.
     copied: Vec<u8>,
-    /// What is to be written, with its file offset, in order.
+    /// The pieces to write, with their file offsets, in order.
     pieces: Vec<(u64, RawPiece<'a>)>,
-    /// What is in the block. The offsets of pages behind those of it that are
-    /// left out take that into account.
+    /// Numbers of zero and omitted pages in the block. The file offsets in
+    /// `pieces` already allow for the block's own omitted pages.
     counts: RawLayout,
-    /// Bytes that the block moves up for pages left out of earlier ones.
+    /// Bytes by which the block moves up for pages omitted from earlier blocks.
     moved_up: u64,
 }
 
-/// Pages of some blocks.
+/// Numbers of zero and omitted pages in some blocks.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RawLayout {
     pub(crate) zero_pages: u64,
@@ -51,13 +51,13 @@ enum RawPiece<'a> {
     InPlace(&'a [u8]),
 }
 
-/// A part of some bytes that is to be written, and the file offset for it.
+/// A part of some bytes that is to be written, and its file offset.
 type Wanted = (u64, Range<usize>);
 
 impl RawPages<'_, '_> {
-    /// The parts of `bytes`, from guest-physical address `gpa` and file offset
-    /// `at` on, that are to be written: all for a stream, else what is not
-    /// zero; without the pages that are left out. Counts both.
+    /// Returns the parts of `bytes` to write, from guest-physical address `gpa`
+    /// and file offset `at` on. It omits the pages that `unreadable` names, and
+    /// for a file also zero pages. It adds both to `counts`.
     fn wanted(&self, gpa: u64, at: u64, bytes: &[u8], counts: &mut RawLayout) -> Vec<Wanted> {
         let page_size = self.page_size as usize;
         let mut wanted: Vec<Wanted> = Vec::new();

@@ -1,4 +1,4 @@
-//! `CONTEXT`s from virtual CPUs' registers.
+//! Builds `CONTEXT`s from virtual CPUs' registers.
 #![forbid(unsafe_code)]
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -11,9 +11,9 @@ use crate::windmp::{
     Fxsave, Header,
 };
 
-/// CpuState of a virtual CPU that a `CONTEXT` has and
-/// [`CpuState`](crate::Registers) has not. What is not given is not marked
-/// as valid in the context.
+/// State of a virtual CPU that a `CONTEXT` contains and
+/// [`CpuState`](crate::CpuState) does not. The context marks only the given
+/// parts as valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExtraState {
     /// The debug registers.
@@ -37,9 +37,9 @@ pub struct DebugRegisters {
 /// The SSE registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SseState {
-    /// MXCSR.
+    /// The control and status register.
     pub mxcsr: u32,
-    /// XMM0 to XMM15; a 32-bit guest has the first eight.
+    /// XMM0 to XMM15. A 32-bit guest has the first eight.
     pub xmm: [u128; 16],
 }
 
@@ -63,8 +63,8 @@ impl SseState {
     }
 }
 
-/// The bytes of the context that a guest with this header has; `None` for
-/// registers of a CPU that runs no Windows with such a header.
+/// Encodes the context for a guest with this header. It returns `None` if no
+/// CPU with these registers can run a Windows with such a header.
 pub(crate) fn encode(header: &Header, registers: &CpuState, extra: &ExtraState) -> Option<Vec<u8>> {
     match (registers, header.class()) {
         (CpuState::X86_64(r), Class::Bits64) => Some(encode_64(r, extra)),
@@ -74,7 +74,7 @@ pub(crate) fn encode(header: &Header, registers: &CpuState, extra: &ExtraState) 
     }
 }
 
-/// The bytes of a 64-bit context.
+/// Encodes a 64-bit context.
 fn encode_64(r: &x86_64::Registers, extra: &ExtraState) -> Vec<u8> {
     let mut context = Context64::new_zeroed();
     let selector = |segment: &x86_64::Segment| (segment.selector as u16).into();
@@ -109,7 +109,7 @@ fn encode_64(r: &x86_64::Registers, extra: &ExtraState) -> Vec<u8> {
     context.as_bytes().to_vec()
 }
 
-/// The bytes of a 32-bit context: the low halves of the registers, which are
+/// Encodes a 32-bit context. It uses the low halves of the registers, which are
 /// all that a 32-bit guest has.
 fn encode_32(r: &x86_64::Registers, extra: &ExtraState) -> Vec<u8> {
     let mut context = Context32::new_zeroed();

@@ -1,4 +1,4 @@
-//! CpuState out of the `CONTEXT` of a dump's header.
+//! Decodes the registers in the `CONTEXT` of a dump's header.
 #![forbid(unsafe_code)]
 
 use zerocopy::FromBytes;
@@ -10,7 +10,8 @@ use crate::windmp::{
     Header,
 };
 
-/// The registers in the header's context, if it has any; CR3 is the header's.
+/// Returns the registers in the header's context, if it contains any. CR3 is
+/// the header's.
 pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
     let cr3 = header.directory_table_base();
     let selector = |selector| x86_64::Segment {

@@ -1,4 +1,4 @@
-//! Why a Windows dump is refused. All of it is found before anything is
+//! Reasons to refuse a Windows dump. All of them are found before anything is
 //! written.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::memory::OverlayError;
 use crate::windmp::HeaderError;
 
-/// A list of Windows's kernel.
+/// A list in the Windows kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KernelList {
@@ -33,20 +33,20 @@ impl fmt::Display for KernelList {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ListFault {
-    /// Its links cannot be read.
+    /// The entry's links cannot be read.
     #[error("is not in the kernel's memory, or cannot be read")]
     Unreadable,
-    /// It is not linked back to the entry before it: the list is cyclic
-    /// without its head, or its links do not fit together.
+    /// The entry is not linked back to the one before it. Either the list is
+    /// cyclic without its head, or its links are inconsistent.
     #[error("is not linked back to the one at {before:#x}, which is before it")]
     NotLinkedBack {
         /// Guest-virtual address of the entry before it.
         before: u64,
     },
-    /// The list goes on and on.
+    /// The list has more entries than the search visits.
     #[error("has {max} entries before it, and there is no end")]
     TooLong {
-        /// Entries that are looked at.
+        /// The most entries that the search visits.
         max: usize,
     },
 }
@@ -65,16 +65,16 @@ pub enum WinDmpError {
         "no Windows kernel found: no vCPU has registers with page tables; give the registers, or the dump's header"
     )]
     NoPageTables,
-    /// What the CPUs' registers lead to is no kernel of Windows.
+    /// The CPUs' registers lead to no Windows kernel.
     #[error(
         "no Windows kernel found: neither the IDTs nor a scan of {address_spaces} address spaces lead to an image of ntoskrnl.exe; give the dump's header"
     )]
     NoKernel {
-        /// Address spaces that were scanned: those with the page that
-        /// Windows shares with all processes.
+        /// Number of scanned address spaces. Each maps the page that Windows
+        /// shares with all processes.
         address_spaces: usize,
     },
-    /// The kernel has no KDBG, plain or encoded, that is known.
+    /// The kernel contains no known KDBG, plain or encoded.
     #[error(
         "no KDBG, plain or encoded, found in the Windows kernel at virtual address {base:#x}; give the dump's header"
     )]
@@ -87,9 +87,9 @@ pub enum WinDmpError {
         "the search for the Windows kernel was stopped after {reads} reads or {bytes} bytes; give the dump's header"
     )]
     TooMuchWork {
-        /// Reads that a search may make.
+        /// The most reads that a search may make.
         reads: u64,
-        /// Bytes that a search may read.
+        /// The most bytes that a search may read.
         bytes: u64,
     },
     /// A list of the kernel is broken.
@@ -97,28 +97,28 @@ pub enum WinDmpError {
         "the kernel's list of {list} is broken: its entry at virtual address {entry:#x} {fault}"
     )]
     BrokenList {
-        /// Which one.
+        /// The broken list.
         list: KernelList,
         /// Guest-virtual address of the entry.
         entry: u64,
-        /// What is wrong with it.
+        /// The fault of the entry.
         fault: ListFault,
     },
-    /// What the kernel has in memory is damaged, and the header would be built
+    /// The kernel's data in memory is damaged, and the header would be built
     /// from it.
     #[error(
         "the Windows kernel is damaged: {0}; give the dump's header, say that the guest may be damaged, or use elf, which needs neither"
     )]
     Damaged(Box<WinDmpError>),
-    /// The block that the header calls KDBG is something else.
+    /// The header's KDBG address leads to something else.
     #[error(
         "the header's KdDebuggerDataBlock {vaddr:#x} is no KDBG, nor is the first bug check parameter, where the guest's driver leaves a decoded one"
     )]
     KdbgTag {
-        /// Guest-virtual address.
+        /// Guest-virtual address from the header.
         vaddr: u64,
     },
-    /// The guest's note holds something else.
+    /// The guest's note contains something else than a header.
     #[error(
         "the guest's note of {len} bytes is no ELF note with a Windows dump header of 4096 or 8192 bytes"
     )]
@@ -126,91 +126,91 @@ pub enum WinDmpError {
         /// Length of the note in bytes.
         len: usize,
     },
-    /// The header is refused, or cannot hold what it should.
+    /// The header is refused, or a value does not fit into it.
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// `MachineImageType` is not that of the header's word size.
+    /// `MachineImageType` does not match the header's word size.
     #[error("the header's MachineImageType is {found:#x}, a header of this size has {expected:#x}")]
     MachineImageType {
-        /// What the header says.
+        /// The header's value.
         found: u32,
-        /// What fits the header.
+        /// The value that matches the header.
         expected: u32,
     },
-    /// Windows dumps are of x86 guests.
+    /// The guest is not an x86 guest, so it cannot have a Windows dump.
     #[error(
         "a Windows dump is of an x86 guest, and this is a {machine} guest; use elf or a kdump format"
     )]
     NotX86 {
-        /// The dump's machine.
+        /// The guest's machine.
         machine: Machine,
     },
-    /// The dump's machine cannot run such a Windows.
+    /// The guest's machine cannot run a Windows with such a header.
     #[error("a {machine} guest has no Windows dump header of {bits} bits")]
     WrongMachine {
-        /// The dump's machine.
+        /// The guest's machine.
         machine: Machine,
         /// Word size of the header.
         bits: u32,
     },
-    /// `DirectoryTableBase` is no page of RAM.
+    /// `DirectoryTableBase` is not in RAM.
     #[error("the header's DirectoryTableBase {gpa:#x} is not in the guest's RAM")]
     DirectoryTableBase {
         /// The guest-physical address.
         gpa: u64,
     },
-    /// `NumberProcessors` is not possible.
+    /// `NumberProcessors` is 0 or too large.
     #[error("the header's NumberProcessors is {count}; Windows has 1 to {max}")]
     NumberProcessors {
-        /// What the header says.
+        /// The header's value.
         count: u32,
-        /// More than any Windows can have.
+        /// The limit, which is more than any Windows supports.
         max: u32,
     },
     /// `PaeEnabled` is neither 0 nor 1.
     #[error("the header's PaeEnabled is {0}, neither 0 nor 1")]
     PaeEnabled(u8),
-    /// The guest's list of its memory, in the header or the kernel's own, has
-    /// more runs than there can be.
+    /// The guest's list of its memory, in the header or in the kernel, has too
+    /// many runs.
     #[error("PhysicalMemoryBlock has {count} runs, at most {max} are possible")]
     RunCount {
-        /// What the header says.
+        /// The list's value.
         count: u32,
         /// The limit.
         max: usize,
     },
-    /// A run of that list is not above the one before it.
+    /// A run in the guest's list of its memory is not above the run before it.
     #[error(
         "run {index} of PhysicalMemoryBlock begins at page frame {base_page:#x}, which is not behind the run before it"
     )]
     RunOrder {
         /// Index of the run.
         index: usize,
-        /// Its first page frame.
+        /// First page frame of the run.
         base_page: u64,
     },
-    /// A run of that list is not all RAM.
+    /// A run in the guest's list of its memory is not entirely RAM.
     #[error(
         "run {index} of PhysicalMemoryBlock, {page_count:#x} pages from page frame {base_page:#x} on, is not all in the guest's RAM"
     )]
     RunOutsideRam {
         /// Index of the run.
         index: usize,
-        /// Its first page frame.
+        /// First page frame of the run.
         base_page: u64,
-        /// How many pages it has.
+        /// Number of pages in the run.
         page_count: u64,
     },
-    /// Windows on x86 has pages of 4096 bytes.
+    /// The page size is not 4096 bytes, which is that of Windows on x86.
     #[error("a Windows dump has pages of 4096 bytes, not of {0}")]
     PageSize(u64),
-    /// A context is to be written for a CPU without registers.
+    /// The caller gave a place for the context of a CPU without registers.
     #[error("the context of vCPU {cpu} has a place, but the vCPU's registers are not given")]
     NoRegisters {
         /// Index of the virtual CPU.
         cpu: usize,
     },
-    /// The pieces of a context are not as long as a context.
+    /// The pieces of a context do not add up to a context's length.
     #[error("the place of the context of vCPU {cpu} has {len} bytes, a context has {expected}")]
     ContextSize {
         /// Index of the virtual CPU.
@@ -232,7 +232,7 @@ impl From<FieldOverflow> for WinDmpError {
 }
 
 impl WinDmpError {
-    /// Whether no header was found, so that one has to be given.
+    /// Returns whether no header was found, so that the caller has to give one.
     #[must_use]
     pub const fn wants_header(&self) -> bool {
         matches!(

@@ -1,16 +1,22 @@
 //! Windows kernel dumps: full dumps (type 1) and bitmap dumps (type 5), of
 //! 32-bit and 64-bit guests on x86.
 //!
-//! A dump begins with a header that the guest makes, or knows what is in
-//! it. This crate takes it from the note of the guest's driver or from the
-//! caller, or builds it from what the guest's kernel has in memory
-//! ([`HeaderSource`]), checks every field that it uses, and sets those that
-//! say what the dump holds.
+//! A dump begins with a header. Either the guest builds it, or the guest's memory
+//! contains what belongs into it. This crate takes the header from one of three
+//! sources ([`HeaderSource`]):
+//!
+//! - the note of the guest's driver;
+//! - the caller;
+//! - the data of the guest's kernel in memory, from which it builds the header.
+//!
+//! It checks every field that it uses, and sets the fields that describe the
+//! dump's contents.
 //!
 //! docs/formats/windmp.md has the layouts and their sources.
 //!
-//! A dump of a Windows guest that has no driver in it, by its memory and its
-//! CPUs' registers alone, and what its header says:
+//! The following example dumps a Windows guest that has no driver. It needs
+//! only the guest's memory and its CPUs' registers. Then it reads the dump's
+//! header.
 //!
 //! ```
 //! # #[cfg(all(feature = "demo", feature = "file"))]

@@ -6,13 +6,13 @@ use crate::memory::MemoryRange;
 use crate::memory::is_ram;
 use crate::windmp::{PAGE_SIZE, Run};
 
-/// Checks a list of the guest's memory, as the guest has it. The dump has all RAM, so the list is part
-/// of that.
+/// Checks the guest's own list of its memory. The dump has all RAM, so the list
+/// must be part of `ram`.
 ///
 /// # Errors
 ///
 /// - [`WinDmpError::RunOrder`] if a run is not above the one before it;
-/// - [`WinDmpError::RunOutsideRam`] if it is not all in `ram`.
+/// - [`WinDmpError::RunOutsideRam`] if a run is not entirely in `ram`.
 pub(crate) fn check_runs(
     runs: impl Iterator<Item = Run>,
     ram: &[MemoryRange],

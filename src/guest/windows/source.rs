@@ -1,4 +1,4 @@
-//! Finding a dump's header, and checking what it says.
+//! Finds a dump's header and checks its fields.
 #![forbid(unsafe_code)]
 
 use crate::abi::Class;
@@ -18,10 +18,11 @@ use crate::memory::is_ram;
 use crate::windmp::{Header, PAGE_SIZE};
 use crate::workers::Workers;
 
-/// Far more than any Windows supports: Windows Server 2022 has 2048.
+/// The most processors that a header may state. It is far more than any Windows
+/// supports: Windows Server 2022 supports 2048.
 const MAX_PROCESSORS: u32 = 1 << 16;
 
-/// Where a header is looked for.
+/// Where and how to look for a header.
 #[derive(Clone, Copy)]
 pub(crate) struct HeaderSearch<'a> {
     pub(crate) source: &'a HeaderSource,
@@ -32,14 +33,14 @@ pub(crate) struct HeaderSearch<'a> {
     pub(crate) workers: &'a Workers,
 }
 
-/// The header of a guest, checked, and what more its memory says.
+/// The checked header of a guest, and the other findings in its memory.
 pub(crate) struct Found {
     pub(crate) header: Header,
     pub(crate) origin: HeaderOrigin,
     pub(crate) findings: Findings,
 }
 
-/// Where a dump's header is from.
+/// The origin of a dump's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HeaderOrigin {
@@ -52,7 +53,7 @@ pub enum HeaderOrigin {
 }
 
 impl HeaderOrigin {
-    /// One word for it.
+    /// Returns one word that names the origin.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -63,8 +64,8 @@ impl HeaderOrigin {
     }
 }
 
-/// The header of `guest`, whose CPUs have these registers, by what the caller
-/// says.
+/// Finds the header of `guest` where `search` says. `cpus` are the registers of
+/// the guest's CPUs.
 pub(crate) fn find_header(
     guest: Guest<'_>,
     search: HeaderSearch<'_>,
@@ -89,7 +90,7 @@ pub(crate) fn find_header(
     Ok(found)
 }
 
-/// From the note, or without one from the guest.
+/// Takes the header from the note, or from the guest if there is no note.
 fn from_any(
     guest: Guest<'_>,
     search: HeaderSearch<'_>,
@@ -101,7 +102,7 @@ fn from_any(
         Err(error) => error,
     };
     from_guest(guest, search, cpus).map_err(|error| match error {
-        // There was nothing to begin with: the note says more.
+        // The guest gave no starting point, so the note's error says more.
         WindowsError::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => {
             no_note
         }
@@ -142,8 +143,8 @@ fn from_note(guest: Guest<'_>, search: HeaderSearch<'_>) -> Result<Found, Window
     })
 }
 
-/// The header in an ELF note. QEMU takes it for what is behind the first 24
-/// bytes; here the note's own lengths count.
+/// Decodes the header in an ELF note. QEMU takes everything after the first 24
+/// bytes for the header; this function uses the lengths in the note.
 fn decode_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
     let sizes = [Class::Bits32, Class::Bits64].map(Header::size);
     let is_size = |desc: &[u8]| sizes.contains(&desc.len());
@@ -155,7 +156,7 @@ fn decode_note(bytes: &[u8], machine: Machine) -> Result<Header, WinDmpError> {
     Ok(Header::decode(desc)?)
 }
 
-/// Checks every field that a dump or its readers begin with.
+/// Checks every field that a dump or its readers need first.
 fn check(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
     let (found, expected) = (header.machine_image_type(), header.expected_machine());
     if found != expected {
@@ -181,18 +182,18 @@ fn check(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
     check_runs(header, guest)
 }
 
-/// The page that `DirectoryTableBase`, a value of CR3, points to: its low
-/// bits are flags (with PAE the table is 32 bytes inside a page), its
-/// highest bits are not part of a physical address.
+/// Returns the page to which `DirectoryTableBase`, a value of CR3, points. Its
+/// low bits are flags, or with PAE the table's place in the page, in steps of
+/// 32 bytes. Its highest bits are not part of a physical address.
 fn page_of_cr3(header: &Header) -> u64 {
     const ADDRESS: u64 = (1 << 52) - 1;
     let address = header.directory_table_base() & ADDRESS;
     address - address % PAGE_SIZE
 }
 
-/// Checks the guest's own list of its memory. The dump has all RAM, so the
-/// list is part of that; one that is not tells of a header that is not this
-/// guest's.
+/// Checks the guest's own list of its memory, if the header contains one. The
+/// dump has all RAM, so the list must be part of it. Any other list belongs to
+/// another guest's header.
 fn check_runs(header: &Header, guest: Guest<'_>) -> Result<(), WinDmpError> {
     if !header.has_runs() {
         return Ok(());

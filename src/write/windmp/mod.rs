@@ -1,4 +1,4 @@
-//! Writing Windows dumps, full and bitmap.
+//! Writes Windows dumps, full and bitmap.
 
 mod plan;
 mod writer;

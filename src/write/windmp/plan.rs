@@ -1,6 +1,5 @@
-//! What goes into a Windows dump, all of it checked: the header as it will
-//! be, where things lie in the file, and the bytes that differ from the
-//! guest's.
+//! Plans a Windows dump and checks all of its parts. These are the final header,
+//! the places in the file, and the bytes that differ from the guest's memory.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -29,7 +28,7 @@ use crate::write::TooHigh;
 
 /// A Windows dump before it is written.
 pub(crate) struct WinDmpPlan {
-    /// As it will be in the dump.
+    /// The header as the dump will contain it.
     pub(crate) header: Header,
     pub(crate) patches: Patches,
     /// The guest's RAM.
@@ -38,27 +37,29 @@ pub(crate) struct WinDmpPlan {
     pub(crate) summary: WindowsSummary,
 }
 
-/// What there is to say about a Windows dump.
+/// Facts about a written Windows dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowsSummary {
-    /// Where its header is from.
+    /// Origin of the dump's header.
     pub header: HeaderOrigin,
-    /// Why the guest crashed, as the header has it.
+    /// Why the guest crashed, as the header states it.
     pub bugcheck: BugcheckData,
-    /// CPUs whose registers are not at their place in the dump's memory. Of
-    /// a guest without KDBG these are all.
+    /// CPUs whose registers are not at their place in the dump's memory. In a
+    /// guest without KDBG these are all CPUs. The list is empty if the caller
+    /// set the places
+    /// ([`WindowsInfo::contexts`](crate::guest::windows::WindowsInfo::contexts)).
     pub skipped_cpus: Vec<SkippedCpu>,
-    /// What of the kernel's lists of modules, processes and memory is broken.
+    /// Faults in the kernel's lists of modules, processes and memory.
     pub damage: Vec<WinDmpError>,
 }
 
-/// Where things lie in the file, in bytes.
+/// Places of the dump's parts in the file, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WinDmpLayout {
-    /// The bitmap's header and where that begins; `None` in a full dump.
+    /// The bitmap's header and its offset; `None` in a full dump.
     pub(crate) bitmap: Option<(u64, BitmapHeader)>,
-    /// Where the first page begins.
+    /// Offset of the first page.
     pub(crate) memory: u64,
     pub(crate) file_size: u64,
 }
@@ -76,7 +77,7 @@ impl<E: Into<WindowsError>> From<E> for PlanError {
     }
 }
 
-/// What is asked of a Windows dump.
+/// The caller's requests for a Windows dump.
 #[derive(Clone, Copy)]
 pub(crate) struct WinDmpRequest<'a> {
     pub(crate) kind: DumpKind,
@@ -86,8 +87,8 @@ pub(crate) struct WinDmpRequest<'a> {
 }
 
 impl WinDmpPlan {
-    /// Plans a dump of what `selection` has. In a full dump the selection
-    /// changes: it becomes all that the dump's runs have.
+    /// Plans a dump of the pages in `selection`. For a full dump it extends the
+    /// selection to all pages in the dump's runs.
     pub(crate) fn new(
         guest: Guest<'_>,
         info: &GuestInfo,
@@ -149,8 +150,8 @@ impl WinDmpPlan {
         let bugcheck = request.bugcheck.or(findings.bugcheck);
         let bugcheck = bugcheck.or(windows.crash_registers);
         let bugcheck = match bugcheck.unwrap_or_else(|| header.bugcheck()) {
-            // Parameter 1 of a header from a guest that lives is the driver's
-            // own: the address of a decoded KDBG.
+            // In the header of a running guest, the driver uses parameter 1 for
+            // the address of a decoded KDBG.
             BugcheckData {
                 code: 0 | FILLER, ..
             } => BugcheckData::LIVE,
@@ -191,7 +192,8 @@ impl WinDmpPlan {
 }
 
 impl WinDmpLayout {
-    /// `None` if a number does not fit into its field.
+    /// Computes the layout. It returns `None` if a number does not fit into its
+    /// field.
     fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
         let pages = selection.pages();
         let frames = selection.max_mapnr();
@@ -202,7 +204,7 @@ impl WinDmpLayout {
         let mut memory = behind_header;
         let mut bitmap = None;
         if !full {
-            // LeechCore reads whole words of 64 bits only.
+            // LeechCore reads only whole words of 64 bits.
             let bits = frames.checked_next_multiple_of(64)?;
             memory = behind_header
                 .checked_add(BitmapHeader::SIZE as u64 + bits / 8)?
@@ -225,14 +227,14 @@ impl WinDmpLayout {
     }
 }
 
-/// The page frames of each run that is asked for.
+/// Returns the page frames of each requested run.
 fn page_frames(selection: &Selection) -> Vec<Range<u64>> {
     let runs = selection.wanted.iter();
     runs.map(|run| run.start..run.end()).collect()
 }
 
-/// The registers of each virtual CPU, by the CPU notes where the caller has
-/// none: those of an ELF dump, for example.
+/// Returns the registers of each virtual CPU. If the caller gave none, it
+/// decodes the CPU notes, for example those of an ELF dump.
 fn registers(info: &GuestInfo) -> Vec<CpuState> {
     if !info.cpus.is_empty() {
         return info.cpus.clone();
@@ -241,14 +243,14 @@ fn registers(info: &GuestInfo) -> Vec<CpuState> {
     machine.decode_notes(Notes::new(&info.notes, machine.encoding().order))
 }
 
-/// The context of virtual CPU `cpu`, if its registers are given.
+/// Returns the context of virtual CPU `cpu`, if its registers are given.
 fn context_of(header: &Header, info: &GuestInfo, cpus: &[CpuState], cpu: usize) -> Option<Vec<u8>> {
     let registers = cpus.get(cpu)?;
     let extra = info.windows.extra.get(cpu).copied().unwrap_or_default();
     encode_context(header, registers, &extra)
 }
 
-/// The CPUs' contexts, at their places in guest memory.
+/// Returns patches that put the CPUs' contexts at their places in guest memory.
 fn context_patches(
     header: &Header,
     info: &GuestInfo,
@@ -277,9 +279,9 @@ fn context_patches(
     Ok(patches)
 }
 
-/// Windows's `FILETIME`: units of 100 ns since 1601.
+/// Converts to Windows's `FILETIME`, in units of 100 ns since 1601.
 fn file_time(since_1970: Duration) -> u64 {
-    /// 1601 to 1970: 369 years, 89 of them leap years.
+    /// Time from 1601 to 1970: 369 years, 89 of them leap years.
     const TO_1970: Duration = Duration::from_secs((369 * 365 + 89) * 24 * 60 * 60);
     let since_1601 = since_1970.saturating_add(TO_1970);
     u64::try_from(since_1601.as_nanos() / 100).unwrap_or(u64::MAX)

@@ -1,8 +1,9 @@
-//! Writing a Windows dump: the header, the bitmap of a bitmap dump, and the
+//! Writes a Windows dump: the header, the bitmap of a bitmap dump, and the
 //! pages.
 //!
-//! A file begins without `Signature` until all else is written: no reader
-//! takes it for a dump. A stream is shorter than `RequiredDumpSpace` says.
+//! A file has no `Signature` until everything else is written, so no reader
+//! takes an incomplete file for a dump. An incomplete stream is shorter than
+//! `RequiredDumpSpace` says.
 #![forbid(unsafe_code)]
 
 use crate::bitmap;
@@ -50,7 +51,7 @@ impl WinDmpPlan {
             memory,
             patches: &self.patches,
         };
-        // Gaps that the runs were joined over have zeroes.
+        // Joined runs contain gaps between RAM, which read as zeroes.
         let memory = WholePages::new(&memory, &self.ranges);
         let pages = RawPages {
             memory: &memory,

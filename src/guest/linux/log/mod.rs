@@ -1,8 +1,8 @@
-//! The kernel's log: what `dmesg` prints, out of guest memory.
+//! The kernel's log in guest memory, which `dmesg` prints.
 //!
 //! Linux 5.10 and later have a ring of descriptors and a ring of text
-//! (`ring.rs`); older kernels one ring of records (`records.rs`). VMCOREINFO
-//! has the layout of either.
+//! (`ring.rs`). Older kernels have one ring of records (`records.rs`).
+//! VMCOREINFO contains the layout of either.
 
 mod record;
 mod records;
@@ -17,12 +17,12 @@ use crate::guest::linux::error::KernelError;
 use crate::guest::linux::kernel::Kernel;
 
 impl Kernel<'_> {
-    /// The kernel's log, oldest record first.
+    /// Returns the kernel's log, oldest record first.
     ///
     /// # Errors
     ///
-    /// Any [`KernelError`] if there is no log, or what leads to it cannot be
-    /// read.
+    /// Any [`KernelError`] if there is no log, or if a structure that leads to
+    /// it cannot be read.
     pub fn log(&self) -> Result<Log<'_>, KernelError> {
         Ok(Log(match self.vmcoreinfo().symbol("prb") {
             Some(prb) => Kind::Ring(Ring::open(&self.reader, prb)?),
@@ -31,11 +31,12 @@ impl Kernel<'_> {
     }
 }
 
-/// The records of a kernel's log. What the kernel was writing when it
-/// stopped, and what it has begun to overwrite, is not among them.
+/// The records of a kernel's log.
 ///
-/// After an error there are no more. The text of all records together is
-/// never more than the log's buffer has.
+/// It omits records that the kernel was writing when it stopped, and records
+/// that the kernel has begun to overwrite. After an error there are no more
+/// records. The text of all records together is at most as long as the log's
+/// buffer.
 #[derive(Debug)]
 pub struct Log<'a>(Kind<'a>);
 

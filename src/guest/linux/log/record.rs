@@ -1,26 +1,26 @@
-//! A record of the log, and how it is printed.
+//! A record of the log, and its printed form.
 
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 /// A record of the kernel's log.
 ///
-/// Printed as `dmesg` and `makedumpfile --dump-dmesg` print it, without a line
-/// break at the end. Further lines of the text are indented. A byte that is
-/// not printable ASCII or a tab is `\x` and two hexadecimal digits, so that no
-/// guest can write to a terminal.
+/// `Display` prints it as `dmesg` and `makedumpfile --dump-dmesg` do, without a
+/// line break at the end. Further lines of the text are indented. Tabs and
+/// printable ASCII are printed unchanged. Any other byte is printed as `\x` and
+/// two hexadecimal digits, so that no guest can write to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRecord {
-    /// When it was written, by the kernel's clock since it started.
+    /// When the record was written, by the kernel's clock since it started.
     pub time: Duration,
-    /// Who wrote it; Linux 5.10 and later tell.
+    /// The task or CPU that wrote the record. Linux 5.10 and later store it.
     pub caller: Option<Caller>,
-    /// Its text, as the guest wrote it: any bytes at all.
+    /// The record's text as the guest wrote it; it may contain any bytes.
     pub text: Vec<u8>,
 }
 
-/// Who wrote a record. Printed as the kernel does, `T1` or `C1`.
+/// The writer of a record. It is printed as the kernel does, `T1` or `C1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
     /// A task, by its thread id.
@@ -30,8 +30,8 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Of `caller_id`, whose highest bit says which (Linux
-    /// `kernel/printk/printk.c`, `printk_caller_id`).
+    /// Decodes `caller_id`, whose highest bit distinguishes tasks and CPUs
+    /// (Linux `kernel/printk/printk.c`, `printk_caller_id`).
     pub(super) const fn of_id(id: u32) -> Self {
         match id >> 31 {
             0 => Self::Task(id),
@@ -50,8 +50,9 @@ impl fmt::Display for Caller {
 }
 
 impl LogRecord {
-    /// The record as it is printed; with the caller behind the time, if it is
-    /// known, as a kernel with `CONFIG_PRINTK_CALLER` does.
+    /// Returns the printed form of the record, with the caller after the time
+    /// if the caller is known. A kernel with `CONFIG_PRINTK_CALLER` prints it
+    /// like this.
     #[must_use]
     pub fn with_caller(&self) -> impl fmt::Display {
         Lines {

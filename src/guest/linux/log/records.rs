@@ -1,7 +1,7 @@
-//! The log of kernels before 5.10: records one behind another in one ring.
+//! The log of kernels before 5.10: one ring of consecutive records.
 //!
 //! Source: Linux 4.19 `kernel/printk/printk.c`, the comment on `struct
-//! printk_log`; the layout is VMCOREINFO's.
+//! printk_log`. VMCOREINFO contains the layout.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::guest::linux::error::KernelError;
 use crate::guest::linux::log::LogRecord;
 use crate::guest::linux::reader::KernelReader;
 
-/// Bytes of `struct printk_log`: of its time, its three lengths, and its
-/// facility, level and flags. A kernel may have more.
+/// Size of `struct printk_log` in bytes: its time, its three lengths, and its
+/// facility, level and flags. A kernel's may be larger.
 const MIN_HEADER: u64 = 16;
 
 #[derive(Debug)]
@@ -18,17 +18,17 @@ pub(super) struct Records<'a> {
     kernel: &'a KernelReader<'a>,
     /// Guest-virtual address of the ring.
     vaddr: u64,
-    /// Its size in bytes.
+    /// Size of the ring in bytes.
     len: u64,
     header: Header,
-    /// Offset of the next record, and of the one that will be written next;
-    /// `None` at the end.
+    /// Offset of the next record, and of the record that the kernel would write
+    /// next; `None` at the end and after an error.
     next: Option<(u64, u64)>,
-    /// Bytes of records that may still come.
+    /// Bytes that the remaining records may have.
     budget: u64,
 }
 
-/// `struct printk_log`.
+/// Offsets in `struct printk_log`, and its size.
 #[derive(Debug, Clone, Copy)]
 struct Header {
     size: u64,
@@ -66,7 +66,7 @@ impl<'a> Records<'a> {
     }
 
     pub(super) fn next(&mut self) -> Result<Option<LogRecord>, KernelError> {
-        // Not set again after an error.
+        // After an error it stays `None`.
         let Some((mut at, end)) = self.next.take().filter(|(at, end)| at != end) else {
             return Ok(None);
         };
@@ -76,7 +76,8 @@ impl<'a> Records<'a> {
         };
         let mut len = number(at, self.header.len, 2)?;
         if len == 0 {
-            // Nothing fitted behind the last record; it goes on in front.
+            // The next record did not fit after the last one. The log continues
+            // at the ring's beginning.
             at = 0;
             if at == end {
                 return Ok(None);

@@ -1,8 +1,9 @@
-//! The log of Linux 5.10 and later: a ring of descriptors and, of the same
-//! number, a ring of what is known about each record; and a ring of text.
+//! The log of Linux 5.10 and later. It consists of a ring of descriptors, a
+//! ring of infos about the records, and a ring of text. The first two have the
+//! same number of elements.
 //!
 //! Source: Linux `kernel/printk/printk_ringbuffer.h` for the meaning of
-//! `state_var` and of logical positions; the layout is VMCOREINFO's.
+//! `state_var` and of logical positions. VMCOREINFO contains the layout.
 
 use std::time::Duration;
 
@@ -10,16 +11,17 @@ use crate::guest::linux::error::KernelError;
 use crate::guest::linux::log::{Caller, LogRecord};
 use crate::guest::linux::reader::KernelReader;
 
-/// Bits of an index: Linux allows logs of 2 GiB (`LOG_BUF_LEN_MAX`), with a
-/// descriptor for each 32 bytes of it (`PRB_AVGBITS`).
+/// The most bits of an index. Linux allows logs of 2 GiB (`LOG_BUF_LEN_MAX`),
+/// with a descriptor for each 32 bytes of it (`PRB_AVGBITS`).
 const MAX_SIZE_BITS: u64 = 31;
 const MAX_COUNT_BITS: u64 = MAX_SIZE_BITS - 5;
 
-/// Upper two bits of a descriptor's `state_var`.
+/// States in the upper two bits of a descriptor's `state_var`.
 const COMMITTED: u64 = 1;
 const FINALIZED: u64 = 2;
 
-/// Positions of a record without a block of text: odd numbers.
+/// Returns whether `position` belongs to a record without a block of text. Such
+/// positions are odd.
 const fn is_dataless(position: u64) -> bool {
     position & 1 == 1
 }
@@ -31,14 +33,15 @@ pub(super) struct Ring<'a> {
     infos: Array,
     text: Text,
     layout: RingFields,
-    /// The next record's number, and the last one's; `None` behind that.
+    /// The numbers of the next record and of the last one; `None` after the
+    /// last one and after an error.
     next: Option<(u64, u64)>,
-    /// Bytes of text that may still be given out.
+    /// Bytes of text that the remaining records may have.
     budget: u64,
 }
 
-/// An array of the guest: its guest-virtual address, and the bytes of an
-/// element.
+/// An array of the guest: its guest-virtual address, the bytes of an element,
+/// and the bits of an index.
 #[derive(Debug, Clone, Copy)]
 struct Array {
     vaddr: u64,
@@ -46,7 +49,7 @@ struct Array {
     count_bits: u64,
 }
 
-/// The ring of text: its guest-virtual address, and its size.
+/// The ring of text: its guest-virtual address, and the bits of its size.
 #[derive(Debug, Clone, Copy)]
 struct Text {
     vaddr: u64,
@@ -64,7 +67,7 @@ struct RingFields {
 }
 
 impl Array {
-    /// Where the element of record `id` lies.
+    /// Returns the guest-virtual address of the element of record `id`.
     fn element(&self, id: u64) -> u64 {
         let index = id & ((1 << self.count_bits) - 1);
         self.vaddr.wrapping_add(index.wrapping_mul(self.size))
@@ -72,7 +75,7 @@ impl Array {
 }
 
 impl<'a> Ring<'a> {
-    /// The ring to which the variable at `prb` points.
+    /// Opens the ring to which the variable at `prb` points.
     pub(super) fn open(kernel: &'a KernelReader<'a>, prb: u64) -> Result<Self, KernelError> {
         let at = kernel.word_at(prb)?;
         let member = |base: u64, name: &str| kernel.offset(name).map(|o| base.wrapping_add(o));
@@ -111,7 +114,7 @@ impl<'a> Ring<'a> {
             Ok::<_, KernelError>(word & id_mask(kernel))
         };
         let (tail, head) = (id("prb_desc_ring.tail_id")?, id("prb_desc_ring.head_id")?);
-        // There are never more than the array holds.
+        // The array has at most `count` records.
         let count = 1 << count_bits;
         let distance = head.wrapping_sub(tail) & id_mask(kernel);
         let first = if distance < count {
@@ -122,7 +125,7 @@ impl<'a> Ring<'a> {
         let position = kernel.offset("prb_desc.text_blk_lpos")?;
         Ok(Self {
             kernel,
-            // `state_var` and the two positions of its text.
+            // `state_var` and the two positions of the record's text.
             descs: array("prb_desc_ring.descs", "prb_desc", 3 * word)?,
             // `seq`, `ts_nsec`, `text_len`.
             infos: array("prb_desc_ring.infos", "printk_info", 18)?,
@@ -145,7 +148,7 @@ impl<'a> Ring<'a> {
 
     pub(super) fn next(&mut self) -> Result<Option<LogRecord>, KernelError> {
         while let Some((id, head)) = self.next.take() {
-            // Not set again after an error.
+            // After an error it stays `None`.
             let record = self.record(id)?;
             if id != head {
                 self.next = Some((id.wrapping_add(1) & id_mask(self.kernel), head));
@@ -157,7 +160,7 @@ impl<'a> Ring<'a> {
         Ok(None)
     }
 
-    /// The record with this number, if there is one and it is complete.
+    /// Returns the record with this number, if it exists and is complete.
     fn record(&mut self, id: u64) -> Result<Option<LogRecord>, KernelError> {
         let kernel = self.kernel;
         let desc = self.descs.element(id);
@@ -182,17 +185,18 @@ impl<'a> Ring<'a> {
         }))
     }
 
-    /// The text between two logical positions, `len` bytes at most; `None` if
-    /// it is lost.
+    /// Returns the text between two logical positions, at most `len` bytes. It
+    /// returns `None` if the text is lost.
     fn text(&mut self, begin: u64, next: u64, len: u64) -> Result<Option<Vec<u8>>, KernelError> {
         if is_dataless(begin) && is_dataless(next) {
-            // An empty line has no text, and a record whose text was lost too.
+            // Neither an empty line nor a record whose text was lost has a
+            // block of text. Only the empty line has length 0.
             return Ok((len == 0).then(Vec::new));
         }
         let Some((at, size)) = self.block(begin, next) else {
             return Ok(None);
         };
-        // The number of the record comes first.
+        // A block begins with the number of its record.
         let id_size = self.kernel.word_size() as u64;
         let len = len.min(size.saturating_sub(id_size));
         self.budget = self
@@ -209,26 +213,29 @@ impl<'a> Ring<'a> {
         Ok(Some(text))
     }
 
-    /// Index and size of the block between two logical positions.
+    /// Returns the index and the size of the block between two logical
+    /// positions.
     fn block(&self, begin: u64, next: u64) -> Option<(u64, u64)> {
         let size = 1u64 << self.text.size_bits;
         let mask = word_mask(self.kernel);
         let index = |position: u64| position & (size - 1);
         let wrap = |position: u64| position >> self.text.size_bits;
-        // As the kernel aligns them.
+        // The kernel aligns positions to words.
         let word = self.kernel.word_size() as u64;
         if !begin.is_multiple_of(word) || !next.is_multiple_of(word) {
             return None;
         }
         let one_wrap_on = wrap(begin.wrapping_add(size) & mask) == wrap(next);
         if wrap(begin) == wrap(next) {
-            // In the same round of the ring.
+            // Both positions are in the same round of the ring.
             (begin < next).then(|| (index(begin), next - begin))
         } else if one_wrap_on && index(next) == 0 {
-            // It ends exactly where the ring does (Linux 6.18 and later).
+            // The block ends exactly where the ring does (Linux 6.18 and
+            // later).
             Some((index(begin), size - index(begin)))
         } else {
-            // It did not fit, and lies at the ring's beginning.
+            // The block did not fit at the end, so it is at the ring's
+            // beginning.
             one_wrap_on.then(|| (0, index(next)))
         }
     }
@@ -238,7 +245,8 @@ fn word_mask(kernel: &KernelReader<'_>) -> u64 {
     u64::MAX >> (64 - kernel.word_size() * 8)
 }
 
-/// All bits of a descriptor's number: a word without its upper two.
+/// Returns the mask of a descriptor's number: a word without its upper two
+/// bits.
 fn id_mask(kernel: &KernelReader<'_>) -> u64 {
     word_mask(kernel) >> 2
 }

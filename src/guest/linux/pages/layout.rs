@@ -1,4 +1,4 @@
-//! What `struct page` of a kernel looks like, by its VMCOREINFO.
+//! The layout of a kernel's `struct page`, by its VMCOREINFO.
 //!
 //! Sources: Linux `Documentation/admin-guide/kdump/vmcoreinfo.rst`,
 //! `include/linux/mm_types.h`, `include/linux/page-flags.h`.
@@ -6,20 +6,20 @@
 use crate::guest::linux::error::KernelError;
 use crate::guest::linux::reader::KernelReader;
 
-/// `PAGE_MAPPING_ANON` of Linux `include/linux/page-flags.h`: in
-/// `page.mapping`, of memory without a file.
+/// `PAGE_MAPPING_ANON` of Linux `include/linux/page-flags.h`. This bit in
+/// `page.mapping` marks memory without a file.
 const MAPPING_ANON: u64 = 1;
-/// Kernels have 11, and with large pages 14.
+/// The most orders of free blocks. Kernels have 11, and with large pages 14.
 const MOST_ORDERS: u64 = 32;
-/// In `page.compound_head`: this page belongs to the one before.
+/// A bit in `page.compound_head` that marks a tail page of a large page.
 const TAIL: u64 = 1;
 
-/// What of `struct page` is looked at.
+/// The used parts of `struct page`.
 #[derive(Debug, Clone)]
 pub(super) struct PageLayout {
-    /// Bytes of a `struct page`.
+    /// Size of a `struct page` in bytes.
     pub(super) size: usize,
-    /// Bytes of an `unsigned long`.
+    /// Size of an `unsigned long` in bytes.
     word: usize,
     flags: usize,
     mapping: usize,
@@ -29,11 +29,13 @@ pub(super) struct PageLayout {
     pub(super) flag: Flags,
     pub(super) value: PageTypes,
     pub(super) large: Large,
-    /// Orders of free blocks (`MAX_ORDER` and its successors): all are less.
+    /// Number of orders of free blocks (`MAX_ORDER` and its successors). All
+    /// orders are less.
     pub(super) free_orders: u64,
 }
 
-/// Bits of `page.flags`, as masks. 0 if the kernel does not have it.
+/// Bits of `page.flags`, as masks. A mask is 0 if the kernel does not have the
+/// bit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flags {
     pub(super) lru: u64,
@@ -41,34 +43,35 @@ pub(super) struct Flags {
     pub(super) swapcache: u64,
     pub(super) swapbacked: u64,
     pub(super) hwpoison: u64,
-    /// Before Linux 6.10.
+    /// Linux before 6.10 has it.
     pub(super) slab: u64,
     pub(super) head: u64,
 }
 
-/// What `page._mapcount` is for some kinds of pages.
+/// Values of `page._mapcount` for some kinds of pages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PageTypes {
     pub(super) buddy: u32,
-    /// From Linux 6.10 on.
+    /// Linux 6.10 and later have it.
     pub(super) slab: Option<u32>,
-    /// From Linux 4.19 on.
+    /// Linux 4.19 and later have it.
     pub(super) offline: Option<u32>,
-    /// Memory of a confidential guest that it has not accepted yet.
+    /// Memory that a confidential guest has not accepted yet.
     pub(super) unaccepted: Option<u32>,
 }
 
-/// How the first two `struct page`s of a large page tell its order, and
-/// whether it is one of hugetlbfs.
+/// Where the first two `struct page`s of a large page contain its order, and
+/// whether it belongs to hugetlbfs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Large {
-    /// `_mapcount` of the first one; the order is the lowest byte of the
-    /// second one's flags (Linux 6.9 and later).
+    /// The value of the first one's `_mapcount` for hugetlbfs. The order is the
+    /// lowest byte of the second one's flags (Linux 6.9 and later).
     PageType(u32),
-    /// This flag of the second one, and the order as above (6.6 to 6.8).
+    /// The flag of the second one for hugetlbfs. The order is the lowest byte
+    /// of the second one's flags (Linux 6.6 to 6.8).
     Flag(u64),
-    /// `compound_dtor` and `compound_order` of the second one, and what the
-    /// former then is (before 6.6).
+    /// The offsets of `compound_dtor` and `compound_order` in the second one,
+    /// and the value of `compound_dtor` for hugetlbfs (Linux before 6.6).
     Destructor {
         dtor: usize,
         order: usize,
@@ -81,12 +84,13 @@ impl PageLayout {
         let info = kernel.vmcoreinfo();
         let size = kernel.size("page")?;
         let word = kernel.word_size();
-        // Larger than any kernel's, so that offsets are within reason.
         let damaged = |why| KernelError::Damaged {
             what: "struct page",
             vaddr: 0,
             why,
         };
+        // The limits exceed those of any kernel, and keep offsets within
+        // reason.
         if !(32..=512).contains(&size) {
             return Err(damaged(format!("it has {size} bytes by VMCOREINFO")));
         }
@@ -144,7 +148,7 @@ impl PageLayout {
             mapping: offset("page.mapping", word)?,
             mapcount: offset("page._mapcount", 4)?,
             private: offset("page.private", word)?,
-            // As Linux 7.1 and later call it.
+            // Linux 7.1 and later call it `compound_info`.
             compound_head: offset("page.compound_info", word)
                 .or_else(|_| offset("page.compound_head", word))?,
             flag,
@@ -157,7 +161,7 @@ impl PageLayout {
         })
     }
 
-    /// What a `struct page` says; `next` is the one behind it.
+    /// Wraps a `struct page` for decoding. `next` is the one after it.
     pub(super) fn decode<'b>(
         &'b self,
         kernel: &'b KernelReader<'_>,
@@ -173,7 +177,7 @@ impl PageLayout {
     }
 }
 
-/// A `struct page`.
+/// A `struct page` of the guest.
 #[derive(Clone, Copy)]
 pub(super) struct Page<'b> {
     layout: &'b PageLayout,
@@ -200,7 +204,7 @@ impl Page<'_> {
         self.word(self.page, self.layout.compound_head) & TAIL != 0
     }
 
-    /// Of a free block: its order.
+    /// Returns the order of a free block.
     pub(super) fn private(&self) -> u64 {
         self.word(self.page, self.layout.private)
     }
@@ -210,10 +214,10 @@ impl Page<'_> {
         self.kernel.number(&self.page[at..at + 4]) as u32
     }
 
-    /// Of the first page of a large one: its order, and whether it is one of
-    /// hugetlbfs.
+    /// Returns the order of a large page, and whether it belongs to hugetlbfs.
+    /// This is the first page of the large page.
     pub(super) fn large(&self) -> (u32, bool) {
-        // Nothing that is not there is believed.
+        // Without the second `struct page` the large page counts as one page.
         let Some(next) = self.next else {
             return (0, false);
         };

@@ -1,29 +1,32 @@
-//! Dump levels, and why a page is left out.
+//! Dump levels, and the reasons to exclude a page.
 
 use std::fmt;
 
-/// Which pages are left out of a dump: makedumpfile's dump level, a sum of
-/// bits. See `makedumpfile(8)`, `-d`.
+/// The pages that a dump excludes: makedumpfile's dump level, a sum of bits.
+/// See `makedumpfile(8)`, `-d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct DumpLevel(u8);
 
 impl DumpLevel {
-    /// All pages.
+    /// Excludes no pages.
     pub const NONE: Self = Self(0);
-    /// Pages that are all zero. makedumpfile keeps them in kdump dumps, all with
-    /// the same stored page, and leaves them out of ELF dumps. Here both are so
-    /// at every level: in an ELF dump they are holes.
+    /// Excludes pages that are all zero.
+    ///
+    /// makedumpfile keeps them in kdump dumps, all with the same stored page,
+    /// and omits them from ELF dumps. This crate does the same at every level:
+    /// in an ELF dump they are holes.
     pub const ZERO: Self = Self(1);
-    /// Page cache without private data.
+    /// Excludes page cache without private data.
     pub const CACHE: Self = Self(2);
-    /// All page cache.
+    /// Excludes all page cache.
     pub const CACHE_PRIVATE: Self = Self(4);
-    /// Memory of user processes: anonymous and huge pages.
+    /// Excludes memory of user processes: anonymous and huge pages.
     pub const USER: Self = Self(8);
-    /// Free pages.
+    /// Excludes free pages, and memory that a confidential guest has not accepted
+    /// yet.
     pub const FREE: Self = Self(16);
 
-    /// The level of this number; `None` above 31.
+    /// Returns the level of this number, or `None` above 31.
     #[must_use]
     pub const fn new(level: u8) -> Option<Self> {
         match level {
@@ -32,25 +35,26 @@ impl DumpLevel {
         }
     }
 
-    /// The sum of the bits, as makedumpfile and dump headers have it, 0 to 31.
+    /// Returns the sum of the bits, 0 to 31, as in makedumpfile and dump
+    /// headers.
     #[must_use]
     pub const fn number(self) -> u8 {
         self.0
     }
 
-    /// Both levels together.
+    /// Returns the level that excludes what either level excludes.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// What both levels leave out.
+    /// Returns the level that excludes what both levels exclude.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
-    /// Whether all bits of `other` are in it.
+    /// Returns whether this level contains all bits of `other`.
     #[must_use]
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -63,7 +67,7 @@ impl fmt::Display for DumpLevel {
     }
 }
 
-/// Pages that were left out, by the reason.
+/// Numbers of excluded pages, by the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ExcludedPages {
@@ -73,16 +77,17 @@ pub struct ExcludedPages {
     pub cache_private: u64,
     /// Anonymous memory and huge pages of user processes.
     pub user: u64,
-    /// Free.
+    /// Free pages, and memory that a confidential guest has not accepted yet.
     pub free: u64,
-    /// The hardware reported them as broken.
+    /// Pages that the hardware reported as broken.
     pub hwpoison: u64,
-    /// Given back to the hypervisor, by a balloon for example.
+    /// Pages that the guest gave back to the hypervisor, for example by a
+    /// balloon.
     pub offline: u64,
 }
 
 impl ExcludedPages {
-    /// All of them.
+    /// Returns the number of all excluded pages.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.cache + self.cache_private + self.user + self.free + self.hwpoison + self.offline
@@ -100,7 +105,7 @@ impl ExcludedPages {
     }
 }
 
-/// Why a page is left out.
+/// Why a page is excluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     Cache,

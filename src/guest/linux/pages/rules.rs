@@ -1,24 +1,24 @@
-//! Which pages a dump level leaves out.
+//! Decides which pages a dump level excludes.
 //!
-//! The levels' meaning is that of `makedumpfile(8)`, `-d`; how the kernel
-//! marks pages is in Linux `include/linux/page-flags.h` and
-//! `include/linux/mm_types.h`:
+//! The meaning of the levels is that of `makedumpfile(8)`, `-d`. Linux
+//! `include/linux/page-flags.h` and `include/linux/mm_types.h` define how the
+//! kernel marks pages:
 //!
-//! - page cache is on a list of least recently used pages (`PG_lru`), or in
-//!   the swap cache (`PG_swapcache`, which has that meaning only with
-//!   `PG_swapbacked`), and has a file (`page.mapping` without
-//!   `PAGE_MAPPING_ANON`);
-//! - `page.mapping` has that meaning only if the page is not slab;
-//! - free blocks are `PageBuddy`, with their order in `page.private`;
-//! - `PageOffline` pages have no contents, and reading one that a balloon or
-//!   a confidential guest gave away may fail.
+//! - Page cache is on a list of least recently used pages (`PG_lru`), or in the
+//!   swap cache (`PG_swapcache`). It also has a file (`page.mapping` without
+//!   `PAGE_MAPPING_ANON`).
+//! - `PG_swapcache` has that meaning only with `PG_swapbacked`.
+//! - `page.mapping` has that meaning only if the page is not slab.
+//! - Free blocks are `PageBuddy`, with their order in `page.private`.
+//! - `PageOffline` pages have no contents. Reading one that a balloon or a
+//!   confidential guest gave away may fail.
 
 use crate::guest::linux::pages::layout::{Page, PageLayout};
 use crate::guest::linux::pages::level::{DumpLevel, Reason};
 
-/// What becomes of a page: pages from it on that are left out, and why. A
-/// block counts as a whole, since `struct page` of its other pages may have
-/// any contents.
+/// Returns how many pages from this one on are excluded, and why, or `None` if
+/// the page is kept. A block counts as a whole, because `struct page` of its
+/// other pages may have any contents.
 pub(super) fn excluded(
     layout: &PageLayout,
     level: DumpLevel,
@@ -27,7 +27,8 @@ pub(super) fn excluded(
 ) -> Option<(u64, Reason)> {
     let flags = page.flags();
     if page.is_tail() {
-        // It went with its head, or stays with it, unless it alone is broken.
+        // A tail page is excluded or kept with its head, unless it alone is
+        // broken.
         return (flags & layout.flag.hwpoison != 0).then_some((1, Reason::Hwpoison));
     }
     let mapcount = page.mapcount();
@@ -36,7 +37,7 @@ pub(super) fn excluded(
     if level.has(DumpLevel::FREE) {
         if mapcount == layout.value.buddy && !slab {
             let order = page.private();
-            // Nonsense is not free.
+            // A block with an impossible order does not count as free.
             return (order < layout.free_orders).then(|| (1 << order, Reason::Free));
         }
         if layout.value.unaccepted == Some(mapcount) {

@@ -1,36 +1,37 @@
-//! Where the `struct page`s of a kernel lie.
+//! Finds the `struct page`s of a kernel.
 //!
-//! Source: Linux `include/linux/mmzone.h`: with SPARSEMEM, `mem_section` has
-//! an entry for each section of memory, in one table or (EXTREME) in tables of
-//! a page that a root points to. An entry's `section_mem_map` is the address of
-//! the `struct page` that page frame 0 would have, with flags in its lower
-//! bits.
+//! Source: Linux `include/linux/mmzone.h`. With SPARSEMEM, `mem_section` has an
+//! entry for each section of memory. The entries are in one table, or (EXTREME)
+//! in tables of one page each to which a root points. An entry's
+//! `section_mem_map` is the address that the `struct page` of page frame 0
+//! would have. Its lower bits contain flags.
 
 use crate::guest::linux::error::KernelError;
 use crate::guest::linux::reader::KernelReader;
 use crate::selection::FrameRun;
 
-/// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`: before it has the
-/// latter, the rest is no address.
+/// `SECTION_MARKED_PRESENT` and `SECTION_HAS_MEM_MAP`. Without the latter, the
+/// other bits are not an address.
 const PRESENT: u64 = 3;
-/// Below `SECTION_MAP_LAST_BIT`: 6 flags since Linux 6.15, fewer before; the
-/// address is aligned to more.
+/// The bits below `SECTION_MAP_LAST_BIT`: 6 flags since Linux 6.15, fewer
+/// before. The address is aligned to more than that.
 const FLAGS: u64 = (1 << 6) - 1;
 
-/// Sections of 1 MiB: kernels have 16 MiB and more.
+/// The smallest sections, of 1 MiB. Kernels have 16 MiB and more.
 const MIN_SECTION_BITS: i64 = 20;
-/// Page frames in a [`Section`], at most; free blocks of every kernel divide it.
+/// The most page frames in a [`Section`]. The size of a free block of any
+/// kernel divides it.
 const MOST_FRAMES: u64 = 1 << 15;
 
-/// Page frames whose `struct page`s lie in a row.
+/// Page frames with consecutive `struct page`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Section {
     pub(super) frames: FrameRun,
-    /// Guest-virtual address of the first one's `struct page`.
+    /// Guest-virtual address of the first frame's `struct page`.
     pub(super) map: u64,
 }
 
-/// The sections that have RAM, by `ram`, which ascends. `page_struct` is the
+/// Returns the sections that contain RAM. `ram` ascends. `page_struct` is the
 /// size of a `struct page` in bytes.
 pub(super) fn sections(
     kernel: &KernelReader<'_>,
@@ -45,9 +46,11 @@ pub(super) fn sections(
     }
 }
 
-/// One array of all `struct page`s, of the page frames that the only node
-/// spans: `include/linux/mmzone.h`, `struct pglist_data`. RAM that the kernel
-/// does not know, or does not use, has none.
+/// Returns the sections of a kernel with one array of all `struct page`s.
+///
+/// The array covers the page frames that the only node spans
+/// (`include/linux/mmzone.h`, `struct pglist_data`). RAM that the kernel does
+/// not know, or does not use, has no `struct page`.
 fn flat(
     kernel: &KernelReader<'_>,
     ram: &[FrameRun],
@@ -79,8 +82,8 @@ fn flat(
     Ok(list)
 }
 
-/// Appends the sections of `run`, where page frame 0 would have its `struct
-/// page` at `base`.
+/// Appends the sections of `run`. `base` is the address that the `struct page`
+/// of page frame 0 would have.
 fn push(list: &mut Vec<Section>, run: FrameRun, base: u64, page_struct: u64) {
     let mut start = run.start;
     while start < run.end() {
@@ -137,8 +140,8 @@ fn sparse(
         in_section,
         page_struct,
     };
-    // Kernels since 4.15 have a pointer there; some VMCOREINFO has its address
-    // and not its value.
+    // Kernels since 4.15 have a pointer there. Some VMCOREINFO contains its
+    // address and not its value.
     let mut found = table.all(ram);
     if extreme && !found.as_ref().is_ok_and(|list| !list.is_empty()) {
         table.at = kernel.word_at(table.at)?;
@@ -159,9 +162,9 @@ struct Table<'k, 'm> {
     map: u64,
     /// Entries in each table that the root points to.
     per_root: Option<u64>,
-    /// How many sections there may be.
+    /// The most sections that there may be.
     sections: u64,
-    /// Page frames in a section.
+    /// Number of page frames in a section.
     in_section: u64,
     page_struct: u64,
 }
@@ -187,8 +190,9 @@ impl Table<'_, '_> {
         Ok(list)
     }
 
-    /// The address of the `struct page` of page frame 0, as the section has
-    /// it; `None` if the kernel does not use the section.
+    /// Returns the address that the `struct page` of page frame 0 would have,
+    /// as the section stores it. It returns `None` if the kernel does not use
+    /// the section.
     fn base(&self, number: u64) -> Result<Option<u64>, KernelError> {
         if number >= self.sections {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The kernel's CPUs: how many there are, and where it keeps the context of
+//! The kernel's CPUs: their number, and where the kernel keeps the context of
 //! each.
 #![forbid(unsafe_code)]
 
@@ -7,15 +7,15 @@ use crate::guest::windows::discover::format::Kdbg;
 use crate::guest::windows::discover::memory::VirtualMemory;
 use crate::guest::windows::discover::width::Width;
 
-/// Size of Windows 7's KDBG.
+/// Size of Windows 7's KDBG in bytes.
 const WINDOWS_7_KDBG: u32 = 0x340;
 
 /// A virtual CPU whose registers are not in the guest's memory in the dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SkippedCpu {
-    /// Index in [`GuestInfo::cpus`](crate::GuestInfo::cpus).
+    /// Index of the virtual CPU in [`GuestInfo::cpus`](crate::GuestInfo::cpus).
     pub cpu: usize,
-    /// Why.
+    /// The reason.
     pub why: SkipReason,
 }
 
@@ -23,37 +23,38 @@ pub struct SkippedCpu {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SkipReason {
-    /// Windows does not use it.
+    /// Windows does not use the CPU.
     #[error("Windows has {processors} processors")]
     NotInUse {
-        /// How many Windows uses.
+        /// Number of processors that Windows uses.
         processors: u32,
     },
-    /// The pointer to its context cannot be read.
+    /// The pointer to the CPU's context cannot be read.
     #[error("its KPRCB at virtual address {prcb:#x} cannot be read")]
     Prcb {
-        /// Guest-virtual address.
+        /// Guest-virtual address of the CPU's `KPRCB`.
         prcb: u64,
     },
-    /// Its context is not in memory.
+    /// The CPU's context is not in memory.
     #[error("its CONTEXT at virtual address {context:#x} is not in memory")]
     Context {
-        /// Guest-virtual address.
+        /// Guest-virtual address of the context.
         context: u64,
     },
-    /// Its context lies over another one's, or over KDBG.
+    /// The CPU's context overlaps another one, or KDBG.
     #[error("its CONTEXT at virtual address {context:#x} lies over another one")]
     Overlap {
-        /// Guest-virtual address.
+        /// Guest-virtual address of the context.
         context: u64,
     },
-    /// The kernel's KDBG cannot be read, or has no place of contexts.
+    /// The kernel's KDBG cannot be read, or does not contain the contexts'
+    /// places.
     #[error("KDBG does not tell where it is")]
     Kdbg,
 }
 
-/// Guest-virtual addresses of the `KPRCB`s: `KiProcessorBlock`, up to the
-/// first that is none.
+/// Returns the guest-virtual addresses of the `KPRCB`s in `KiProcessorBlock`,
+/// up to the first entry that is not one.
 pub(crate) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
     let block = kdbg.ki_processor_block.get();
     let width = memory.width();
@@ -62,15 +63,16 @@ pub(crate) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
         let number = Some(offset).filter(|offset| *offset != 0);
         let number = number.and_then(|offset| prcb.checked_add(offset.into()));
         let number = number.and_then(|at| memory.read_u32(at));
-        // A byte before Windows 7; a 32-bit kernel has no more CPUs.
+        // `Number` is one byte before Windows 7. One byte suffices for a 32-bit
+        // kernel, which has at most 32 CPUs.
         let is_byte = width == Width::Bits32 || kdbg.size.get() < WINDOWS_7_KDBG;
         number.is_none_or(|number| {
             let number = if is_byte { number & 0xff } else { number };
             number as usize == index
         })
     };
-    // Behind the last CPU another variable may lie. A KPRCB that cannot be
-    // read counts.
+    // Another variable may follow the last CPU's entry. An entry counts as a
+    // `KPRCB` if its number cannot be read.
     let prcb = |index: usize| {
         let at = block.checked_add((index * width.word()) as u64)?;
         let prcb = memory.read_word(at)?;
@@ -79,8 +81,8 @@ pub(crate) fn prcbs(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<u64> {
     (0..width.max_cpus()).map_while(prcb).collect()
 }
 
-/// Where the kernel keeps the contexts of the first `cpus` virtual CPUs. The
-/// pieces of guest-physical memory in `taken` are not theirs.
+/// Finds where the kernel keeps the contexts of the first `cpus` virtual CPUs.
+/// A context may not overlap the guest-physical pieces in `taken`.
 pub(crate) fn contexts(
     memory: &VirtualMemory<'_>,
     kdbg: &Kdbg,
@@ -108,8 +110,8 @@ pub(crate) fn contexts(
     (places, skipped)
 }
 
-/// The pieces of the context to which the `KPRCB` at `prcb` points, or that it
-/// has in it before Windows 7.
+/// Returns the pieces of the context that belongs to the `KPRCB` at `prcb`. The
+/// `KPRCB` points to the context, or contains it before Windows 7.
 fn context(
     memory: &VirtualMemory<'_>,
     kdbg: &Kdbg,
@@ -131,7 +133,7 @@ fn context(
     let pieces = pieces.ok_or(SkipReason::Context { context })?;
     let overlap =
         |a: &(u64, usize), b: &(u64, usize)| a.0 < b.0 + b.1 as u64 && b.0 < a.0 + a.1 as u64;
-    // A context's own pieces may lie over one another, too.
+    // The pieces of one context may overlap each other, too.
     let all = |i: usize| taken.iter().chain(&pieces[..i]);
     if (0..pieces.len()).any(|i| all(i).any(|other| overlap(&pieces[i], other))) {
         return Err(SkipReason::Overlap { context });

@@ -1,4 +1,4 @@
-//! A dump's header from what the kernel has in memory.
+//! Builds a dump's header from the kernel's data in memory.
 #![forbid(unsafe_code)]
 
 use crate::abi::{Class, FieldOverflow};
@@ -11,11 +11,12 @@ use crate::guest::windows::discover::memory::VirtualMemory;
 use crate::guest::windows::discover::width::Width;
 use crate::windmp::Header;
 
-/// `MajorVersion` of a kernel without checks for developers; 0xc with them.
+/// `MajorVersion` of a kernel without checks for developers. A kernel with them
+/// has 0xc.
 const FREE_BUILD: u32 = 0xf;
 
-/// A header without what the dump says about itself: type, size, memory. The
-/// memory is seen through the page tables of `DirectoryTableBase`.
+/// Builds a header without the fields that describe the dump: type, size,
+/// memory. `DirectoryTableBase` leads to the page tables of `memory`.
 pub(crate) fn build(
     memory: &VirtualMemory<'_>,
     kernel: &Kernel,
@@ -49,16 +50,16 @@ pub(crate) fn build(
     Ok(header)
 }
 
-/// `MajorVersion` and `MinorVersion` by the variable `NtBuildNumber`, which
-/// the kernel exports: the mark of the build in the highest four bits, its
-/// number in the lower half.
+/// Reads `MajorVersion` and `MinorVersion` from the variable `NtBuildNumber`,
+/// which the kernel exports. The mark of the build is in its highest four bits,
+/// the number of the build in its lower half.
 fn version(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<(u32, u32)> {
     let number = memory.read_u32(kernel.export(memory, "NtBuildNumber")?)?;
     Some((number >> 28, number & 0xffff))
 }
 
-/// `KiBugcheckData`: the code, 0 without a crash, and the parameters, a word
-/// each. `None` if it cannot be read.
+/// Reads `KiBugcheckData`: the code, which is 0 without a crash, and the
+/// parameters, one word each. It returns `None` if it cannot be read.
 pub(crate) fn bugcheck(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Option<BugcheckData> {
     let [code, parameters @ ..] = memory.read_words::<5>(kdbg.ki_bugcheck_data.get())?;
     let code = code as u32;

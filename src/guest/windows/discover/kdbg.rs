@@ -1,10 +1,10 @@
-//! Finding KDBG in the kernel's image, and decoding it.
+//! Finds KDBG in the kernel's image, and decodes it.
 //!
-//! Plain, the block has its tag, a size, and the kernel's base behind them.
-//! That of a 32-bit kernel is always plain (volatility
-//! `overlays/windows/win8_kdbg.py`: only those of 64 bits are encoded).
-//! From Windows 8 on a 64-bit kernel that was started without a debugger
-//! encodes the block, word by word, until it crashes:
+//! A plain block contains its tag, then its size, then the kernel's base. The
+//! block of a 32-bit kernel is always plain (volatility
+//! `overlays/windows/win8_kdbg.py`: only 64-bit blocks are encoded). From
+//! Windows 8 on, a 64-bit kernel that was started without a debugger encodes
+//! the block, word by word, until it crashes:
 //!
 //! ```text
 //! e = never ^ ror(flag ^ bswap(always ^ word), never % 64)
@@ -12,19 +12,19 @@
 //!
 //! `never` and `always` are the random numbers `KiWaitNever` and
 //! `KiWaitAlways`, `flag` is the address of `KdpDataBlockEncoded` (volatility
-//! `overlays/windows/win8_kdbg.py`, QEMU `contrib/elf2dmp/main.c`). Those
-//! tools find the three by disassembling `KdCopyDataBlock`, or by the
-//! kernel's symbols. Here neither is at hand, and neither is needed: all of
-//! a block has the same key and the same rotation,
+//! `overlays/windows/win8_kdbg.py`, QEMU `contrib/elf2dmp/main.c`). Those tools
+//! find the three values by disassembling `KdCopyDataBlock`, or by the kernel's
+//! symbols. This module needs neither, because all words of a block have the
+//! same key and the same rotation:
 //!
 //! ```text
 //! e = ror(bswap(word), r) ^ key
 //! ```
 //!
-//! so of two words the key falls out: `bswap(rol(e1 ^ e2, r))` is
-//! `word1 ^ word2`. One word is known, the kernel's base, and of the word in
-//! front of it the tag: one of 64 rotations brings the tag out, and the base
-//! gives the key.
+//! The key cancels out of two words: `bswap(rol(e1 ^ e2, r))` is `word1 ^
+//! word2`. One word is known, the kernel's base. The word before it contains
+//! the tag, which is known as well. One of 64 rotations yields the tag, and
+//! then the base yields the key.
 #![forbid(unsafe_code)]
 
 use zerocopy::{FromBytes, IntoBytes};
@@ -35,27 +35,27 @@ use crate::guest::windows::discover::memory::VirtualMemory;
 use crate::guest::windows::discover::width::Width;
 use crate::memory::MIN_PAGE_SIZE;
 
-/// Offsets of the words by which the block is found, in the block.
+/// Offsets in the block of the words by which it is found.
 const TAG_WORD: u64 = 0x10;
 const SIZE: u64 = 0x14;
 const PAGE: usize = MIN_PAGE_SIZE as usize;
-/// Bytes that the search looks at together: the tag's word and the base's.
+/// Bytes that the search compares at once: the tag's word and the base's word.
 const WINDOW: usize = 16;
 
-/// Bits in which the sizes that a block may have differ.
+/// Number of bits in which the possible sizes of a block differ.
 const SIZE_BITS: u32 = 9;
 
-/// KDBG, and where it is.
+/// KDBG and its address.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    /// Guest-virtual address.
+    /// Guest-virtual address of the block.
     pub(crate) vaddr: u64,
     pub(crate) kdbg: Kdbg,
-    /// All of the block, decoded, if the guest has it encoded.
+    /// The whole block, decoded, if the guest has it encoded.
     pub(crate) decoded: Option<Vec<u8>>,
 }
 
-/// How a block is encoded.
+/// The encoding of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Code {
     rotation: u32,
@@ -69,11 +69,11 @@ impl Code {
         (word ^ self.key).rotate_left(self.rotation).swap_bytes()
     }
 
-    /// How a block is encoded whose words with the tag and with the kernel's
-    /// base are these; `None` if that is no such block.
+    /// Finds the encoding of a block from its words with the tag and with the
+    /// kernel's base. It returns `None` if they are not from an encoded block.
     fn find(tag_word: u64, base_word: u64, base: u64) -> Option<Self> {
         let difference = tag_word ^ base_word;
-        // Neither rotation nor byte order changes how many bits are set.
+        // Neither rotation nor byte order changes the number of set bits.
         let tag = u64::from(u32::from_le_bytes(KDBG_TAG));
         let expected = (tag ^ base).count_ones();
         if difference.count_ones().abs_diff(expected) > SIZE_BITS {
@@ -86,14 +86,14 @@ impl Code {
         Some(Self::of(rotation, base_word, base))
     }
 
-    /// The code of a block in which `encoded` stands for `word`.
+    /// Returns the encoding of a block in which `encoded` stands for `word`.
     const fn of(rotation: u32, encoded: u64, word: u64) -> Self {
         let key = encoded ^ word.swap_bytes().rotate_right(rotation);
         Self { rotation, key }
     }
 }
 
-/// Whether this may be the word with the tag and the size.
+/// Returns whether `word` may be the word with the tag and the size.
 fn is_tag_word(word: u64) -> bool {
     let (tag, size) = (word as u32, (word >> 32) as u32);
     tag.to_le_bytes() == KDBG_TAG && is_size(size)
@@ -103,8 +103,8 @@ const fn is_size(size: u32) -> bool {
     *KDBG_SIZES.start() <= size && size <= *KDBG_SIZES.end() && size.is_multiple_of(8)
 }
 
-/// Whether `word` in a block is the kernel's base. In a 32-bit kernel's the
-/// upper half may be the sign.
+/// Returns whether `word` in a block is the kernel's base. In a 32-bit kernel's
+/// block the upper half may be the sign.
 const fn is_base(width: Width, word: u64, base: u64) -> bool {
     match width {
         Width::Bits32 => word as u32 as u64 == base && matches!((word >> 32) as u32, 0 | u32::MAX),
@@ -112,7 +112,7 @@ const fn is_base(width: Width, word: u64, base: u64) -> bool {
     }
 }
 
-/// The block in the image of `kernel`.
+/// Finds the block in the image of `kernel`.
 pub(crate) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found> {
     let width = memory.width();
     let mut window = vec![0; WINDOW - 8 + PAGE];
@@ -121,7 +121,8 @@ pub(crate) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found>
         if memory.work.is_used_up() {
             return None;
         }
-        // The last word of the page before goes with this one's first.
+        // The last word of the page before pairs with the first word of this
+        // page.
         window.copy_within(PAGE.., 0);
         if memory.read(page, &mut window[WINDOW - 8..]).is_none() {
             window.fill(0);
@@ -151,14 +152,15 @@ pub(crate) fn find(memory: &VirtualMemory<'_>, kernel: &Kernel) -> Option<Found>
     None
 }
 
-/// The plain block at `vaddr`; `None` if it cannot be read. Its tag is not
-/// looked at.
+/// Reads the plain block at `vaddr`, without checking its tag. It returns
+/// `None` if the block cannot be read.
 pub(crate) fn read_plain(memory: &VirtualMemory<'_>, vaddr: u64) -> Option<Kdbg> {
     Some(read(memory, vaddr, Code::PLAIN)?.kdbg)
 }
 
-/// The block at `vaddr` that is encoded, of a kernel whose list of modules is
-/// at `modules`. That is the known word; the tag has to come out.
+/// Decodes the encoded block at `vaddr`, of a kernel whose list of modules is
+/// at `modules`. The address of that list is the known word, and the decoded
+/// tag confirms the encoding.
 pub(crate) fn read_encoded(memory: &VirtualMemory<'_>, vaddr: u64, modules: u64) -> Option<Found> {
     let encoded: Kdbg = memory.read_struct(vaddr)?;
     let word = encoded.ps_loaded_module_list.get();
@@ -170,7 +172,7 @@ pub(crate) fn read_encoded(memory: &VirtualMemory<'_>, vaddr: u64, modules: u64)
     })
 }
 
-/// Whether it has the tag and a size.
+/// Returns whether the block has the tag and a possible size.
 pub(crate) fn is_tagged(kdbg: &Kdbg) -> bool {
     kdbg.owner_tag == KDBG_TAG && is_size(kdbg.size.get())
 }
@@ -182,7 +184,7 @@ fn read(memory: &VirtualMemory<'_>, vaddr: u64, code: Option<Code>) -> Option<Fo
             *bytes = code.map_or(word, |code| code.decode(word)).to_le_bytes();
         }
     };
-    // Of a smaller block the rest is zeroes.
+    // The rest after a smaller block stays zero.
     let mut bytes = vec![0; size_of::<Kdbg>()];
     let len = match code {
         Code::PLAIN => plain_len(memory, vaddr)?.min(bytes.len()),
@@ -208,15 +210,16 @@ fn read(memory: &VirtualMemory<'_>, vaddr: u64, code: Option<Code>) -> Option<Fo
     })
 }
 
-/// Bytes of a plain block, or what may be its largest size if its own is none.
+/// Returns the size of a plain block in bytes. If its own size is impossible,
+/// it returns the largest possible size.
 fn plain_len(memory: &VirtualMemory<'_>, vaddr: u64) -> Option<usize> {
     let size = memory.read_u32(vaddr.checked_add(SIZE)?)?;
     let known = Some(size).filter(|size| is_size(*size));
     Some(known.unwrap_or(*KDBG_SIZES.end()) as usize)
 }
 
-/// Makes addresses of what a 32-bit kernel's block has: the lower halves of
-/// its words, and two links in the first one.
+/// Turns the words of a 32-bit kernel's block into addresses. It takes the
+/// lower halves of the words, and two links from the first one.
 fn narrow(kdbg: &mut Kdbg) {
     if let Ok((list, _)) = ListEntry32::read_from_prefix(kdbg.list.as_bytes()) {
         kdbg.list = list.into();
@@ -234,8 +237,8 @@ fn narrow(kdbg: &mut Kdbg) {
     }
 }
 
-/// Whether this is the block: its tag, its base, and its neighbours in the
-/// list of blocks, which point back to it.
+/// Returns whether this is the block, by its tag and its base. Its neighbours
+/// in the list of blocks must also point back to it.
 fn is_block(memory: &VirtualMemory<'_>, found: &Found, base: u64) -> bool {
     let kdbg = &found.kdbg;
     let entry = |vaddr: u64| -> Option<ListEntry> { memory.read_list_entry(vaddr) };
@@ -251,7 +254,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// As the kernel does it.
+    /// Encodes a word as the kernel does it.
     fn encode(word: u64, never: u64, always: u64, flag: u64) -> u64 {
         let rotation = (never % 64) as u32;
         ((word ^ always).swap_bytes() ^ flag).rotate_right(rotation) ^ never
@@ -259,8 +262,8 @@ mod tests {
 
     #[test]
     fn an_encoded_word_with_numbers_from_a_kernel() {
-        // By hand: always ^ word is 0x…ff, its bytes turned 0xff00…, rotated
-        // right by four bits 0x0ff0….
+        // By hand: always ^ word is 0x…ff, its reversed bytes are 0xff00…, and
+        // the rotation right by four bits gives 0x0ff0….
         assert_eq!(encode(0xff, 4, 0, 0), 0x0ff0_0000_0000_0000 ^ 4,);
     }
 

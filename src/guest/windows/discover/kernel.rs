@@ -1,10 +1,10 @@
-//! Finding the kernel's image.
+//! Finds the kernel's image.
 //!
-//! Method: a CPU's IDT points to interrupt handlers, which are in the
-//! kernel's image; its header is some pages below, where an image begins and
-//! names itself `ntoskrnl.exe` or its symbols `ntkrnlmp.pdb` (QEMU
-//! `contrib/elf2dmp/main.c` goes the same way for 64 bits). Where that finds nothing, all
-//! that is mapped where Windows puts its kernel is looked at.
+//! A CPU's IDT points to interrupt handlers in the kernel's image. The image
+//! begins some pages below them, with a header. The header names the image
+//! `ntoskrnl.exe`, or its symbols `ntkrnlmp.pdb`, or variants of these names.
+//! For 64 bits QEMU `contrib/elf2dmp/main.c` uses the same method. If this
+//! finds nothing, all mappings are scanned where Windows puts its kernel.
 #![forbid(unsafe_code)]
 
 use zerocopy::byteorder::little_endian::{U16, U32};
@@ -22,18 +22,17 @@ use crate::guest::windows::discover::width::Width;
 use crate::memory::MIN_PAGE_SIZE;
 use crate::workers::Progress;
 
-/// The largest image that is taken for a kernel, in bytes. That of Windows 11
-/// has about 20 MiB.
+/// The largest image that may be a kernel, in bytes. Windows 11 has about 20
+/// MiB.
 pub(crate) const MAX_IMAGE: u64 = 64 << 20;
-/// The most names that an export directory may have; the kernel's has about
-/// 3000.
+/// The most names that an export directory may have. The kernel has about 3000.
 const MAX_EXPORTS: u32 = 1 << 16;
 
 /// Interrupts whose handlers are tried: division by zero, page fault.
 const TRIED_INTERRUPTS: [u64; 2] = [0, 14];
-/// Names of the kernel's image, and of its symbols: for one CPU or more, of 32
-/// bits also with PAE or without (volatility3
-/// `framework/constants/windows/__init__.py`).
+/// Names of the kernel's image (volatility3
+/// `framework/constants/windows/__init__.py`). They differ for one CPU or more,
+/// and for 32 bits with PAE or without. `PDB_NAMES` are those of its symbols.
 const IMAGE_NAMES: [&[u8]; 4] = [
     b"ntoskrnl.exe",
     b"ntkrnlmp.exe",
@@ -47,7 +46,7 @@ const PDB_NAMES: [&[u8]; 4] = [
     b"ntkrpamp.pdb",
 ];
 
-/// What the scan of the kernel's space may read.
+/// The most work that the scan of the kernel's space may do.
 const SCAN: Budget = Budget {
     mappings: 1 << 18,
     table_bytes: 128 << 20,
@@ -75,7 +74,7 @@ struct Gate32 {
     offset_high: U16,
 }
 
-/// Guest-virtual address of the handler of interrupt `number`.
+/// Returns the guest-virtual address of the handler of interrupt `number`.
 fn handler(memory: &VirtualMemory<'_>, idt: DescriptorTable, number: u64) -> Option<u64> {
     let at = |size: usize| idt.base.checked_add(number * size as u64);
     let (low, high) = match memory.width() {
@@ -93,7 +92,7 @@ fn handler(memory: &VirtualMemory<'_>, idt: DescriptorTable, number: u64) -> Opt
     Some(u64::from(low.get()) | high << 16)
 }
 
-/// Guest-virtual addresses of interrupt handlers, by an IDT.
+/// Returns the guest-virtual addresses of interrupt handlers in an IDT.
 pub(crate) fn handlers(memory: &VirtualMemory<'_>, idt: DescriptorTable) -> Vec<u64> {
     let handler = |number: &u64| handler(memory, idt, *number);
     let handlers = TRIED_INTERRUPTS.iter().filter_map(handler);
@@ -105,15 +104,15 @@ pub(crate) fn handlers(memory: &VirtualMemory<'_>, idt: DescriptorTable) -> Vec<
 /// The kernel's image in memory.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {
-    /// Guest-virtual address.
+    /// Guest-virtual address of the image.
     pub(crate) base: u64,
-    /// In bytes.
+    /// Size of the image in bytes.
     pub(crate) size: u64,
     exports: Option<ExportDirectory>,
 }
 
 impl Kernel {
-    /// The kernel that has `address` in its image.
+    /// Finds the kernel whose image contains `address`.
     pub(crate) fn below(memory: &VirtualMemory<'_>, address: u64) -> Option<Self> {
         let first = address - address % MIN_PAGE_SIZE;
         let lowest = first.saturating_sub(MAX_IMAGE);
@@ -128,7 +127,7 @@ impl Kernel {
         None
     }
 
-    /// The kernel that is mapped somewhere where Windows puts it.
+    /// Finds a kernel that is mapped where Windows puts it.
     pub(crate) fn by_scan(
         memory: &VirtualMemory<'_>,
         progress: &Progress,
@@ -144,7 +143,7 @@ impl Kernel {
         )?;
         let space = memory.width().kernel_space();
         let mut candidates = mapped.list.iter().flat_map(|mapping| {
-            // Elsewhere there may be billions of pages.
+            // Mappings elsewhere may have billions of pages.
             let end = mapping.vaddr.saturating_add(mapping.size);
             let inside = mapping.vaddr.max(space.start)..end.min(space.end);
             let pages = inside.step_by(MIN_PAGE_SIZE as usize);
@@ -157,7 +156,7 @@ impl Kernel {
         }))
     }
 
-    /// The kernel whose image begins at `base`.
+    /// Returns the kernel whose image begins at `base`.
     fn at(memory: &VirtualMemory<'_>, base: u64) -> Option<Self> {
         let mut magic = [0; 2];
         memory.read(base, &mut magic)?;
@@ -195,7 +194,8 @@ impl Kernel {
         is_kernel.then_some(kernel)
     }
 
-    /// Whether the debug directory at `rva` names the kernel's symbols.
+    /// Returns `Some` if the debug directory at `rva` names the kernel's
+    /// symbols.
     fn has_symbols(&self, memory: &VirtualMemory<'_>, rva: u32) -> Option<()> {
         let directory: DebugDirectory = self.read_struct(memory, rva)?;
         (directory.kind.get() == CODEVIEW).then_some(())?;
@@ -206,8 +206,8 @@ impl Kernel {
         self.has_name(memory, name, &PDB_NAMES).then_some(())
     }
 
-    /// Guest-virtual address of the `len` bytes at `rva`, if they are in the
-    /// image.
+    /// Returns the guest-virtual address of the `len` bytes at `rva`, if they
+    /// are in the image.
     fn vaddr(&self, rva: u32, len: usize) -> Option<u64> {
         let end = u64::from(rva).checked_add(len as u64)?;
         (end <= self.size).then_some(self.base + u64::from(rva))
@@ -221,13 +221,13 @@ impl Kernel {
         memory.read_struct(self.vaddr(rva, size_of::<T>())?)
     }
 
-    /// Whether the string at `rva` is one of `names`.
+    /// Returns whether the string at `rva` is one of `names`.
     fn has_name(&self, memory: &VirtualMemory<'_>, rva: u32, names: &[&[u8]]) -> bool {
         let is = |name: &&&[u8]| self.compare(memory, rva, name) == Some(std::cmp::Ordering::Equal);
         names.iter().any(|name| is(&name))
     }
 
-    /// Compares the string at `rva`, which a NUL ends, with `name`.
+    /// Compares the NUL-terminated string at `rva` with `name`.
     fn compare(
         &self,
         memory: &VirtualMemory<'_>,
@@ -241,13 +241,13 @@ impl Kernel {
         Some(bytes.as_slice().cmp(name))
     }
 
-    /// Guest-virtual address of what the image exports as `name`.
+    /// Returns the guest-virtual address of the export `name`.
     pub(crate) fn export(&self, memory: &VirtualMemory<'_>, name: &str) -> Option<u64> {
         let exports = self.exports.as_ref()?;
         let (mut low, mut high) = (0, exports.number_of_names.get().min(MAX_EXPORTS));
         let item =
             |table: &U32, index: u32, size: u32| table.get().checked_add(index.checked_mul(size)?);
-        // Names ascend.
+        // The names ascend, so a binary search finds `name`.
         while low < high {
             let middle = low.midpoint(high);
             let name_rva: U32 = self.read_struct(memory, item(&exports.names, middle, 4)?)?;

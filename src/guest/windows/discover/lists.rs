@@ -1,9 +1,9 @@
-//! The kernel's lists: those of modules and of processes, which are rings, and
-//! that of physical memory.
+//! The kernel's lists. Those of modules and of processes are rings; that of
+//! physical memory is an array.
 //!
-//! A ring is walked from its head to its head. Each entry has to be linked
-//! back to the one before it, so that no way leads into a ring but by its
-//! head, and a walk ends.
+//! A ring is visited from its head to its head. Each entry has to be linked
+//! back to the one before it. So a walk can only enter a ring at the ring's
+//! head, and it ends.
 #![forbid(unsafe_code)]
 
 use crate::guest::windows::discover::format::Kdbg;
@@ -12,13 +12,13 @@ use crate::guest::windows::runs::check_runs;
 use crate::guest::windows::{KernelList, ListFault, WinDmpError};
 use crate::windmp::Run;
 
-/// The most entries of a ring that are walked. Windows has some hundred
+/// The most entries of a ring that are visited. Windows has some hundred
 /// modules, and process identifiers for some thousand processes.
 pub(crate) const MAX_ENTRIES: usize = 1 << 16;
 /// The most runs of physical memory that a kernel may list.
 const MAX_RUNS: usize = 1 << 12;
 
-/// What of the lists to which `kdbg` leads is broken.
+/// Lists the faults in the kernel's lists, to which `kdbg` leads.
 pub(crate) fn damage(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<WinDmpError> {
     let rings = [
         (KernelList::Modules, kdbg.ps_loaded_module_list.get()),
@@ -32,7 +32,7 @@ pub(crate) fn damage(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Vec<WinDmpError
     damage
 }
 
-/// Walks the ring with the head at `head`.
+/// Walks the ring with the head at `head` and checks its links.
 fn walk(memory: &VirtualMemory<'_>, list: KernelList, head: u64) -> Result<(), WinDmpError> {
     let broken = |entry, fault| WinDmpError::BrokenList { list, entry, fault };
     let read = |entry: u64| {
@@ -56,8 +56,8 @@ fn walk(memory: &VirtualMemory<'_>, list: KernelList, head: u64) -> Result<(), W
     Err(broken(entry, ListFault::TooLong { max }))
 }
 
-/// Checks `MmPhysicalMemoryBlock`, a pointer to the descriptor of the memory
-/// that Windows uses, if that can be read.
+/// Checks `MmPhysicalMemoryBlock`, if it can be read. It is a pointer to the
+/// descriptor of the memory that Windows uses.
 fn check_physical_memory(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Result<(), WinDmpError> {
     let Some(runs) = physical_memory(memory, kdbg) else {
         return Ok(());
@@ -65,16 +65,19 @@ fn check_physical_memory(memory: &VirtualMemory<'_>, kdbg: &Kdbg) -> Result<(), 
     check_runs(runs?.into_iter(), memory.guest.ranges)
 }
 
-/// The runs of a `PHYSICAL_MEMORY_DESCRIPTOR`: a word with their count, one
-/// with that of pages, and two for each run, page frame and pages (QEMU
-/// `include/qemu/win_dump_defs.h`).
+/// Returns the runs of a `PHYSICAL_MEMORY_DESCRIPTOR` (QEMU
+/// `include/qemu/win_dump_defs.h`), or `None` if it cannot be read.
+///
+/// The descriptor has one word with the number of runs and one with the number
+/// of pages. Two words follow for each run: its first page frame and its number
+/// of pages.
 fn physical_memory(
     memory: &VirtualMemory<'_>,
     kdbg: &Kdbg,
 ) -> Option<Result<Vec<Run>, WinDmpError>> {
     let size = memory.width().word() as u64;
     let at = memory.read_word(kdbg.mm_physical_memory_block.get())?;
-    // Of 64 bits the upper half is padding.
+    // In a 64-bit kernel the upper half is padding.
     let count = memory.read_u32(at)?;
     if count as usize > MAX_RUNS {
         let max = MAX_RUNS;

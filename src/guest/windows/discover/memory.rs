@@ -1,5 +1,4 @@
-//! Reading the guest's memory by virtual addresses, with a limit on the
-//! work.
+//! Reads the guest's memory by virtual addresses, with a limit on the work.
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
@@ -14,14 +13,14 @@ use crate::guest::windows::discover::format::{ListEntry, ListEntry32};
 use crate::guest::windows::discover::width::Width;
 use crate::memory::{MIN_PAGE_SIZE, is_ram};
 
-/// Reads of guest memory that one search may make; a page table's entry is
-/// one. An honest guest takes some hundred thousand.
+/// The most reads of guest memory in one search. A page table's entry counts as
+/// one. An honest guest needs some hundred thousand.
 pub(crate) const MAX_READS: u64 = 1 << 20;
-/// Bytes of guest memory that one search may read. An honest guest takes
-/// some 30 MiB.
+/// The most bytes of guest memory that one search may read. An honest guest
+/// needs some 30 MiB.
 pub(crate) const MAX_BYTES: u64 = 256 << 20;
 
-/// What is left of the work that a search may make.
+/// The remaining work that a search may do.
 #[derive(Debug)]
 pub(crate) struct Work {
     reads: Cell<u64>,
@@ -36,12 +35,13 @@ impl Work {
         }
     }
 
-    /// Takes a read of `len` bytes off; `false` if there is no room for it.
+    /// Subtracts a read of `len` bytes. It returns `false` if too little work
+    /// remains.
     fn take(&self, len: usize) -> bool {
         let reads = self.reads.get().checked_sub(1);
         let bytes = self.bytes.get().checked_sub(len as u64);
         let (Some(reads), Some(bytes)) = (reads, bytes) else {
-            // Nothing more is read, so that the search comes to its end.
+            // All further reads fail, so the search comes to its end.
             self.reads.set(0);
             return false;
         };
@@ -55,7 +55,7 @@ impl Work {
     }
 }
 
-/// The guest's memory as its page tables show it.
+/// The guest's memory as its page tables map it.
 #[derive(Clone, Copy)]
 pub(crate) struct VirtualMemory<'a> {
     pub(crate) guest: Guest<'a>,
@@ -64,7 +64,7 @@ pub(crate) struct VirtualMemory<'a> {
 }
 
 impl VirtualMemory<'_> {
-    /// The word size of a kernel with these page tables.
+    /// Returns the word size of a kernel with these page tables.
     pub(crate) const fn width(&self) -> Width {
         Width::of(self.tables.mode)
     }
@@ -76,14 +76,15 @@ impl VirtualMemory<'_> {
         self.guest.read(gpa, buf)
     }
 
-    /// Guest-physical address of the byte at `vaddr`.
+    /// Returns the guest-physical address of the byte at `vaddr`.
     pub(crate) fn translate(&self, vaddr: u64) -> Option<u64> {
         let read = |gpa, buf: &mut [u8]| self.read_physical(gpa, buf);
         AddressSpace::X86(self.tables).translate(&read, vaddr).ok()
     }
 
-    /// Where the `len` bytes at `vaddr` lie: guest-physical address and
-    /// length of each piece. `None` if not all of them are mapped to RAM.
+    /// Returns where the `len` bytes at `vaddr` lie: guest-physical address and
+    /// length of each piece. It returns `None` unless all bytes are mapped to
+    /// RAM.
     pub(crate) fn pieces(&self, vaddr: u64, len: usize) -> Option<Vec<(u64, usize)>> {
         let mut pieces = Vec::new();
         let mut done = 0;
@@ -99,7 +100,7 @@ impl VirtualMemory<'_> {
         Some(pieces)
     }
 
-    /// Fills `buf` from `vaddr` on; `None` if not all of it can be read.
+    /// Fills `buf` from `vaddr` on. It returns `None` if a byte cannot be read.
     pub(crate) fn read(&self, vaddr: u64, buf: &mut [u8]) -> Option<()> {
         let mut rest = buf;
         for (gpa, len) in self.pieces(vaddr, rest.len())? {
@@ -110,7 +111,7 @@ impl VirtualMemory<'_> {
         Some(())
     }
 
-    /// The structure at `vaddr`.
+    /// Reads the structure at `vaddr`.
     pub(crate) fn read_struct<T: FromBytes + IntoBytes>(&self, vaddr: u64) -> Option<T> {
         let mut value = T::new_zeroed();
         self.read(vaddr, value.as_mut_bytes())?;
@@ -123,7 +124,7 @@ impl VirtualMemory<'_> {
         ByteOrder::Little.read(&bytes)
     }
 
-    /// A word of the kernel's size: a pointer, for example.
+    /// Reads a word of the kernel's size, for example a pointer.
     pub(crate) fn read_word(&self, vaddr: u64) -> Option<u64> {
         let mut bytes = [0; 8];
         let word = &mut bytes[..self.width().word()];
@@ -131,7 +132,7 @@ impl VirtualMemory<'_> {
         Some(ByteOrder::Little.number(word))
     }
 
-    /// The `N` words from `vaddr` on.
+    /// Reads the `N` words from `vaddr` on.
     pub(crate) fn read_words<const N: usize>(&self, vaddr: u64) -> Option<[u64; N]> {
         let size = self.width().word();
         let mut bytes = vec![0; N * size];
@@ -143,7 +144,7 @@ impl VirtualMemory<'_> {
         Some(words)
     }
 
-    /// The `LIST_ENTRY` at `vaddr`.
+    /// Reads the `LIST_ENTRY` at `vaddr`.
     pub(crate) fn read_list_entry(&self, vaddr: u64) -> Option<ListEntry> {
         match self.width() {
             Width::Bits32 => self.read_struct::<ListEntry32>(vaddr).map(Into::into),
@@ -151,7 +152,7 @@ impl VirtualMemory<'_> {
         }
     }
 
-    /// Whether `vaddr` may be the kernel's.
+    /// Returns whether `vaddr` may belong to the kernel.
     pub(crate) fn is_kernel_address(&self, vaddr: u64) -> bool {
         self.width().is_kernel_address(vaddr)
     }

@@ -1,14 +1,19 @@
-//! A dump's header from the guest itself, and where its kernel keeps the
-//! contexts of its CPUs. Windows XP and later, 32-bit and 64-bit.
+//! Builds a dump's header from the guest itself, and finds where its kernel
+//! keeps the contexts of its CPUs. It supports Windows XP and later, 32-bit and
+//! 64-bit.
 //!
-//! From a CPU's registers to the page tables and the kernel's image
-//! (`kernel`), in it to KDBG (`kdbg`), from there to everything else. All
-//! reads go through the guest's page tables. What the guest says is checked,
-//! counted and limited: an image has at most 64 MiB, a list of CPUs 2048
-//! entries, one of modules or processes 65,536, and a search makes at most
-//! [`MAX_READS`] reads of [`MAX_BYTES`] bytes.
+//! The search goes from a CPU's registers to the page tables and the kernel's
+//! image (`kernel`). In the image it finds KDBG (`kdbg`), which leads to
+//! everything else. All reads go through the guest's page tables. The guest's
+//! data is checked, counted and limited:
 //!
-//! docs/formats/windmp.md says which Windows versions that covers.
+//! - an image has at most 64 MiB;
+//! - a list of CPUs has at most 2048 entries;
+//! - a list of modules or processes has at most 65,536 entries;
+//! - a search makes at most [`MAX_READS`] reads, of at most [`MAX_BYTES`] bytes
+//!   together.
+//!
+//! docs/formats/windmp.md lists the Windows versions that this covers.
 #![forbid(unsafe_code)]
 
 mod cpus;
@@ -39,17 +44,17 @@ use memory::{VirtualMemory, Work};
 
 pub(crate) use memory::{MAX_BYTES, MAX_READS};
 
-/// What a guest's memory says about a dump of it.
+/// Facts for a dump that the guest's memory contains.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    /// Why it crashed; the code is 0 if it did not. `None` if that cannot be
-    /// read.
+    /// Why the guest crashed; the code is 0 if it did not. `None` if that
+    /// cannot be read.
     pub(crate) bugcheck: Option<BugcheckData>,
     pub(crate) contexts: Vec<ContextPlace>,
     pub(crate) skipped: Vec<SkippedCpu>,
-    /// What differs in the dump from the guest's memory: KDBG, decoded.
+    /// Differences between the dump and the guest's memory: the decoded KDBG.
     pub(crate) patches: Vec<Patch>,
-    /// What of the kernel's lists is broken.
+    /// Faults in the kernel's lists.
     pub(crate) damage: Vec<WinDmpError>,
 }
 
@@ -58,11 +63,12 @@ pub(crate) struct Findings {
 /// # Errors
 ///
 /// - [`WinDmpError::NotX86`] for a guest that is not x86;
-/// - [`WinDmpError::NoPageTables`] if no CPU has any;
-/// - [`WinDmpError::NoKernel`] if there is no kernel of Windows;
-/// - [`WinDmpError::NoKdbg`] if it has no KDBG that is known;
+/// - [`WinDmpError::NoPageTables`] if no CPU has page tables;
+/// - [`WinDmpError::NoKernel`] if no Windows kernel is found;
+/// - [`WinDmpError::NoKdbg`] if the kernel has no known KDBG;
 /// - [`WinDmpError::TooMuchWork`] if the guest makes the search too long;
-/// - [`Error::Cancelled`](crate::Error::Cancelled) if `progress` says so.
+/// - [`WinDmpError::Header`] if a value does not fit into the header;
+/// - [`Error::Cancelled`](crate::Error::Cancelled) if `progress` is cancelled.
 pub(crate) fn discover(
     guest: Guest<'_>,
     cpus: &[CpuState],
@@ -101,8 +107,8 @@ fn search(
     Ok((header, findings))
 }
 
-/// The memory through the page tables of the system process, to which the
-/// kernel exports a pointer, if they have the kernel.
+/// Returns the memory through the page tables of the system process, if these
+/// map the kernel. The kernel exports a pointer to that process.
 fn of_system_process<'a>(
     memory: &VirtualMemory<'a>,
     kernel: &Kernel,
@@ -110,7 +116,7 @@ fn of_system_process<'a>(
 ) -> Option<VirtualMemory<'a>> {
     let variable = kernel.export(memory, "PsInitialSystemProcess")?;
     let process = memory.read_word(variable)?;
-    // Before Server 2003 KDBG does not say where it is.
+    // Before Server 2003, KDBG does not contain this offset.
     let offset = kdbg.offset_eprocess_directory_table_base.get();
     (offset != 0).then_some(())?;
     let cr3 = memory.read_word(process.checked_add(offset.into())?)?;
@@ -123,7 +129,7 @@ fn of_system_process<'a>(
     (systems.translate(kernel.base) == Some(base)).then_some(systems)
 }
 
-/// What the block leads to, for a guest with `cpus` virtual CPUs.
+/// Collects what KDBG leads to, for a guest with `cpus` virtual CPUs.
 fn read_kdbg(memory: &VirtualMemory<'_>, found: &Found, prcbs: &[u64], cpus: usize) -> Findings {
     let patches = decoded_patches(memory, found);
     let taken = patches.iter().map(|p| (p.gpa, p.bytes.len())).collect();
@@ -137,8 +143,8 @@ fn read_kdbg(memory: &VirtualMemory<'_>, found: &Found, prcbs: &[u64], cpus: usi
     }
 }
 
-/// The decoded block, at its place in physical memory: a debugger that has
-/// no symbols yet looks for a plain one.
+/// Returns patches that put the decoded block at its place in physical memory.
+/// A debugger without symbols looks for a plain block.
 fn decoded_patches(memory: &VirtualMemory<'_>, found: &Found) -> Vec<Patch> {
     let Some(bytes) = &found.decoded else {
         return Vec::new();
@@ -154,13 +160,15 @@ fn decoded_patches(memory: &VirtualMemory<'_>, found: &Found) -> Vec<Patch> {
     pieces.into_iter().map(patch).collect()
 }
 
-/// Completes a header that somebody else made, by the KDBG that it names:
-/// `PfnDatabase`, as QEMU does, and what else there is to find.
+/// Completes a header from a note or the caller, by the KDBG that it names. As
+/// in QEMU, this includes `PfnDatabase`. Nothing is found if KDBG cannot be
+/// read.
 ///
 /// # Errors
 ///
-/// - [`WinDmpError::KdbgTag`] if there is something else;
-/// - [`WinDmpError::TooMuchWork`].
+/// - [`WinDmpError::KdbgTag`] if the header's address leads to something else;
+/// - [`WinDmpError::Header`] if a value does not fit into the header;
+/// - [`WinDmpError::TooMuchWork`] if the guest makes the search too long.
 pub(crate) fn complete(
     guest: Guest<'_>,
     header: &mut Header,
@@ -180,7 +188,7 @@ pub(crate) fn complete(
             ..Findings::default()
         });
     };
-    // Where the kernel's block is encoded, the driver leaves the address of a
+    // If the kernel's block is encoded, the driver stores the address of a
     // decoded one in the first parameter (QEMU dump/win_dump-x86.c).
     let copy = header.bugcheck().parameters[0];
     let plain = [(vaddr, Some(kdbg)), (copy, kdbg::read_plain(&memory, copy))];

@@ -1,5 +1,5 @@
-//! The guest's memory as its CPUs see it: which page tables there are, and
-//! which of them have the kernel.
+//! The guest's memory as its CPUs see it: the page tables, and which of them
+//! map the kernel.
 #![forbid(unsafe_code)]
 
 use std::collections::HashSet;
@@ -16,7 +16,8 @@ use crate::guest::windows::discover::width::Width;
 use crate::windmp::Header;
 use crate::workers::Progress;
 
-/// The registers of the CPUs as those of 64-bit ones.
+/// Returns the registers of the CPUs as those of 64-bit CPUs, with the word
+/// size of the kernel if it is certain.
 fn wide(cpus: &[CpuState]) -> impl Iterator<Item = (x86_64::Registers, Option<Width>)> {
     cpus.iter().filter_map(|registers| match registers {
         // A 64-bit CPU may run a 32-bit Windows.
@@ -27,13 +28,15 @@ fn wide(cpus: &[CpuState]) -> impl Iterator<Item = (x86_64::Registers, Option<Wi
     })
 }
 
-/// `L` of a code segment's flags: its code has 64 bits (Intel SDM volume 3,
-/// "Segment Descriptors").
+/// The bit `L` in a code segment's flags: its code is 64-bit (Intel SDM volume
+/// 3, "Segment Descriptors").
 const CODE_64: u32 = 1 << 21;
 
-/// What page tables a CPU may have, by its control registers. With `CR4.PAE`
-/// they are those of 64-bit mode or of PAE. What a CPU runs tells the first;
-/// else both are tried, and the wrong ones have no kernel.
+/// Returns the page tables that a CPU may have, by its control registers.
+///
+/// With `CR4.PAE` they are those of 64-bit mode or of PAE. The code that the
+/// CPU runs may identify 64-bit mode. Otherwise both are tried, and the wrong
+/// ones have no kernel.
 fn page_tables(r: &x86_64::Registers) -> impl Iterator<Item = X86> {
     let mode = |long_mode| X86Mode::of_registers(r.cr0, r.cr4, long_mode);
     let long = mode(true);
@@ -46,16 +49,19 @@ fn page_tables(r: &x86_64::Registers) -> impl Iterator<Item = X86> {
         .map(move |mode| X86 { cr3, mode })
 }
 
-/// CR3 of the kernel, of a CPU that runs a process: in 64-bit Windows with page
-/// table isolation it is at 0x7000 behind the KPCR's beginning, which
-/// `KERNEL_GS_BASE` has meanwhile (QEMU `contrib/elf2dmp/main.c`).
+/// Reads CR3 of the kernel for a CPU that runs a process.
+///
+/// In 64-bit Windows with page table isolation it is 0x7000 bytes after the
+/// KPCR's beginning. `KERNEL_GS_BASE` contains that address while a process
+/// runs (QEMU `contrib/elf2dmp/main.c`).
 fn kernel_cr3(memory: &VirtualMemory<'_>, r: &x86_64::Registers) -> Option<u64> {
     let is_64_bit = memory.width() == Width::Bits64;
     (is_64_bit && memory.is_kernel_address(r.kernel_gs_base)).then_some(())?;
     memory.read_word(r.kernel_gs_base.checked_add(0x7000)?)
 }
 
-/// The kernel, and the memory through the page tables that have it.
+/// Finds the kernel, and returns the memory through the page tables that map
+/// it.
 pub(crate) fn find_kernel<'a>(
     guest: Guest<'a>,
     cpus: &[CpuState],
@@ -83,7 +89,7 @@ pub(crate) fn find_kernel<'a>(
     if views.is_empty() {
         return Err(WinDmpError::NoPageTables.into());
     }
-    // A process's own page tables may be without the kernel.
+    // A process's own page tables may not map the kernel.
     views.retain(|(memory, _)| memory.translate(memory.width().shared_data()).is_some());
     let mut tried = HashSet::new();
     for (memory, idt) in &views {
@@ -110,12 +116,12 @@ pub(crate) fn find_kernel<'a>(
     Err(WinDmpError::NoKernel { address_spaces }.into())
 }
 
-/// The page tables that a header names.
+/// Returns the page tables that a header names.
 pub(crate) fn page_tables_of(header: &Header, cpus: &[CpuState]) -> X86 {
     let is_five_level = |x86: X86| x86.mode == X86Mode::FiveLevel;
     let five_levels = || wide(cpus).any(|(r, _)| page_tables(&r).any(is_five_level));
     let mode = match header.pae_enabled() {
-        // Windows without PAE has large pages all the same.
+        // Windows without PAE uses large pages as well.
         Some(0) => X86Mode::TwoLevel { pse: true },
         Some(_) => X86Mode::Pae,
         None if five_levels() => X86Mode::FiveLevel,

@@ -1,4 +1,4 @@
-//! What follows from the word size of a Windows kernel.
+//! Properties that follow from the word size of a Windows kernel.
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
@@ -7,16 +7,16 @@ use crate::guest::paging::X86Mode;
 use crate::guest::windows::discover::format::{KUSER_SHARED_DATA_32, KUSER_SHARED_DATA_64};
 use crate::windmp::{Context32, Context64};
 
-/// Word size of a Windows kernel.
+/// The word size of a Windows kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Width {
-    /// With PAE or without.
+    /// 32 bits, with PAE or without.
     Bits32,
     Bits64,
 }
 
 impl Width {
-    /// Of a kernel with such page tables.
+    /// Returns the word size of a kernel with such page tables.
     pub(crate) const fn of(mode: X86Mode) -> Self {
         match mode {
             X86Mode::TwoLevel { .. } | X86Mode::Pae => Self::Bits32,
@@ -24,7 +24,7 @@ impl Width {
         }
     }
 
-    /// Bytes of a pointer.
+    /// Returns the number of bytes in a pointer.
     pub(crate) const fn word(self) -> usize {
         match self {
             Self::Bits32 => 4,
@@ -32,7 +32,7 @@ impl Width {
         }
     }
 
-    /// Guest-virtual address of `KUSER_SHARED_DATA`.
+    /// Returns the guest-virtual address of `KUSER_SHARED_DATA`.
     pub(crate) const fn shared_data(self) -> u64 {
         match self {
             Self::Bits32 => KUSER_SHARED_DATA_32,
@@ -40,8 +40,9 @@ impl Width {
         }
     }
 
-    /// Whether `vaddr` may be the kernel's: the upper half of all addresses.
-    /// A 32-bit Windows started with /3GB has the upper quarter.
+    /// Returns whether `vaddr` may belong to the kernel, which has the upper
+    /// half of all addresses. A 32-bit Windows started with /3GB has the upper
+    /// quarter, which is part of it.
     pub(crate) const fn is_kernel_address(self, vaddr: u64) -> bool {
         match self {
             Self::Bits32 => 0x8000_0000 <= vaddr && vaddr <= 0xffff_ffff,
@@ -49,8 +50,8 @@ impl Width {
         }
     }
 
-    /// Where Windows puts its kernel's image. For 64 bits MemProcFS
-    /// `vmm/vmmwininit.c` looks there too.
+    /// Returns the guest-virtual addresses where Windows puts its kernel's
+    /// image. For 64 bits MemProcFS `vmm/vmmwininit.c` looks there too.
     pub(crate) const fn kernel_space(self) -> Range<u64> {
         match self {
             Self::Bits32 => 0x8000_0000..0x1_0000_0000,
@@ -58,8 +59,9 @@ impl Width {
         }
     }
 
-    /// Far more than Windows supports: Windows Server 2022 has 2048 CPUs, a
-    /// 32-bit one a bit for each in a word.
+    /// Returns the most CPUs that Windows supports. Windows Server 2022
+    /// supports
+    /// 2048. A 32-bit Windows has one bit for each CPU in a word.
     pub(crate) const fn max_cpus(self) -> usize {
         match self {
             Self::Bits32 => 32,
@@ -67,8 +69,8 @@ impl Width {
         }
     }
 
-    /// The address in `word`. KDBG has 64 bits for each address, which 32-bit kernels may extend by
-    /// the sign.
+    /// Returns the address in `word`. KDBG has 64 bits for each address, and
+    /// 32-bit kernels may sign-extend it.
     pub(crate) const fn address(self, word: u64) -> u64 {
         match self {
             Self::Bits32 => word & 0xffff_ffff,
@@ -76,7 +78,7 @@ impl Width {
         }
     }
 
-    /// Bytes of a `CONTEXT`.
+    /// Returns the size of a `CONTEXT` in bytes.
     pub(crate) const fn context(self) -> usize {
         match self {
             Self::Bits32 => Context32::SIZE,

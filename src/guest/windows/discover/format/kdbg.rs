@@ -1,15 +1,18 @@
-//! KDBG: `KDDEBUGGER_DATA64`, the kernel's list of what debuggers want to
-//! know.
+//! KDBG: `KDDEBUGGER_DATA64`, the kernel's list of data for debuggers.
 //!
-//! A 32-bit kernel has the same block with words of 64 bits, of which the
-//! lower halves count; only its list's links are 32-bit ones, both in the
+//! A 32-bit kernel has the same block with words of 64 bits and uses their
+//! lower halves. Only its list's links are 32-bit ones, and both are in the
 //! first word.
 //!
-//! Sources: windows-docs-rs `KDDEBUGGER_DATA64` for the names; volatility
-//! `overlays/windows/kdbg_vtypes.py` for the offsets, and the signatures in
-//! its profiles for the sizes and for the second word of 32-bit lists, which
-//! is 0. QEMU `dump/win_dump-x86.c` and ReactOS `ntoskrnl/kd64/kddata.c`,
-//! `kdinit.c` have the same offsets and links for 32-bit kernels.
+//! Sources:
+//!
+//! - names: windows-docs-rs `KDDEBUGGER_DATA64`;
+//! - offsets: volatility `overlays/windows/kdbg_vtypes.py`;
+//! - sizes, and the second word of 32-bit lists, which is 0: the signatures in
+//!   volatility's profiles.
+//!
+//! QEMU `dump/win_dump-x86.c` and ReactOS `ntoskrnl/kd64/kddata.c`, `kdinit.c`
+//! have the same offsets and links for 32-bit kernels.
 
 use std::mem::{offset_of, size_of};
 use std::ops::RangeInclusive;
@@ -17,14 +20,14 @@ use std::ops::RangeInclusive;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `OwnerTag`.
+/// `OwnerTag` of the block.
 pub(crate) const KDBG_TAG: [u8; 4] = *b"KDBG";
 
-/// Sizes that a block may have, in bytes: 0x290 in Windows XP, 0x318 in Server
-/// 2003, 0x340 in Windows 7, 0x3a0 in the latest, and room for more.
+/// Sizes that a block may have, in bytes. Windows XP has 0x290, Server 2003
+/// 0x318, Windows 7 0x340, the latest 0x3a0. The range leaves room for more.
 pub(crate) const KDBG_SIZES: RangeInclusive<u32> = 0x290..=0x800;
 
-/// `LIST_ENTRY32`: guest-virtual addresses of the list's neighbours.
+/// `LIST_ENTRY32`: guest-virtual addresses of the neighbours in the list.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct ListEntry32 {
@@ -32,7 +35,7 @@ pub(crate) struct ListEntry32 {
     pub(crate) blink: U32,
 }
 
-/// `LIST_ENTRY64`.
+/// `LIST_ENTRY64`: guest-virtual addresses of the neighbours in the list.
 #[derive(Debug, Clone, Copy, Default, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct ListEntry {
@@ -49,40 +52,39 @@ impl From<ListEntry32> for ListEntry {
     }
 }
 
-/// `KDDEBUGGER_DATA64`, the fields that matter here. All addresses are
-/// guest-virtual.
+/// The used fields of `KDDEBUGGER_DATA64`. All addresses are guest-virtual.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct Kdbg {
     pub(crate) list: ListEntry,
     pub(crate) owner_tag: [u8; 4],
-    /// Of the whole block, in bytes.
+    /// Size of the whole block in bytes.
     pub(crate) size: U32,
     pub(crate) kern_base: U64,
     pub(crate) reserved1: [U64; 5],
     pub(crate) ps_loaded_module_list: U64,
     pub(crate) ps_active_process_head: U64,
     pub(crate) reserved2: [U64; 6],
-    /// Of the code and the four parameters, five words.
+    /// Address of the code and the four parameters, five words.
     pub(crate) ki_bugcheck_data: U64,
     pub(crate) reserved3: [U64; 6],
     pub(crate) mm_pfn_database: U64,
     pub(crate) reserved4: [U64; 42],
-    /// Of an array with a pointer to each CPU's `KPRCB`.
+    /// Address of an array with a pointer to each CPU's `KPRCB`.
     pub(crate) ki_processor_block: U64,
     pub(crate) reserved5: [U64; 10],
-    /// Of a pointer to the `PHYSICAL_MEMORY_DESCRIPTOR`.
+    /// Address of a pointer to the `PHYSICAL_MEMORY_DESCRIPTOR`.
     pub(crate) mm_physical_memory_block: U64,
     pub(crate) reserved6: [U16; 27],
     pub(crate) offset_eprocess_directory_table_base: U16,
     pub(crate) size_prcb: U16,
     pub(crate) reserved7: [U16; 5],
-    /// Of a `CONTEXT` in the `KPRCB`.
+    /// Offset of a `CONTEXT` in the `KPRCB`.
     pub(crate) offset_prcb_proc_state_context: U16,
     pub(crate) offset_prcb_number: U16,
     pub(crate) reserved8: [U16; 60],
-    /// Of the pointer to the CPU's `CONTEXT` in its `KPRCB`; from Windows 7
-    /// on.
+    /// Offset, in the `KPRCB`, of the pointer to the CPU's `CONTEXT`. Windows 7
+    /// and later have it.
     pub(crate) offset_prcb_context: U16,
     pub(crate) reserved9: [U16; 3],
 }

@@ -1,9 +1,8 @@
-//! What is read of a Windows kernel in memory: its image's headers,
-//! KDBG, and the page that it shares with all processes. All fields are
-//! little-endian.
+//! Structures of a Windows kernel in memory: its image's headers, KDBG, and the
+//! page that it shares with all processes. All fields are little-endian.
 //!
-//! Every structure whose layout changes between Windows versions is read at
-//! offsets that KDBG gives.
+//! If the layout of a structure changes between Windows versions, KDBG gives
+//! the offsets at which it is read.
 #![forbid(unsafe_code)]
 
 mod kdbg;

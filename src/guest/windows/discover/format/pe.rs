@@ -1,6 +1,6 @@
 //! The headers of an executable image (PE32 and PE32+).
 //!
-//! Source: Microsoft, "PE Format" (learn.microsoft.com, windows/win32/debug);
+//! Sources: Microsoft, "PE Format" (learn.microsoft.com, windows/win32/debug);
 //! for the CodeView record QEMU `contrib/elf2dmp/pe.h`.
 
 use std::mem::{offset_of, size_of};
@@ -8,25 +8,25 @@ use std::mem::{offset_of, size_of};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// `e_magic`.
+/// `e_magic` of `DosHeader`.
 pub(crate) const MZ: [u8; 2] = *b"MZ";
-/// `Signature`.
+/// `Signature` of the NT headers.
 pub(crate) const PE_SIGNATURE: [u8; 4] = *b"PE\0\0";
-/// `Magic` of the optional header: 32 bits.
+/// `Magic` of the optional header of a 32-bit image.
 pub(crate) const PE32: u16 = 0x10b;
-/// `Magic` of the optional header: 64 bits.
+/// `Magic` of the optional header of a 64-bit image.
 pub(crate) const PE32_PLUS: u16 = 0x20b;
-/// `Machine`: x86 of 32 bits.
+/// `Machine` of a 32-bit image for x86.
 pub(crate) const MACHINE_I386: u16 = 0x014c;
-/// `Machine`: x86 of 64 bits.
+/// `Machine` of a 64-bit image for x86.
 pub(crate) const MACHINE_AMD64: u16 = 0x8664;
-/// Index of the data directory with the exports.
+/// Index of the data directory for the exports.
 pub(crate) const IMAGE_DIRECTORY_EXPORT: usize = 0;
-/// Index of the data directory with the debug directory.
+/// Index of the data directory for the debug directory.
 pub(crate) const IMAGE_DIRECTORY_DEBUG: usize = 6;
-/// `Type` of a debug directory's entry: CodeView.
+/// `Type` of a CodeView entry in a debug directory.
 pub(crate) const CODEVIEW: u32 = 2;
-/// A CodeView record that names a PDB.
+/// Signature of a CodeView record that names a PDB.
 pub(crate) const RSDS: [u8; 4] = *b"RSDS";
 
 /// `IMAGE_DOS_HEADER`.
@@ -49,7 +49,7 @@ pub(crate) struct NtHeaders {
     pub(crate) reserved1: [u8; 12],
     pub(crate) size_of_optional_header: U16,
     pub(crate) characteristics: U16,
-    /// Of the optional header, which begins here.
+    /// `Magic` of the optional header, which begins here.
     pub(crate) magic: U16,
     pub(crate) reserved2: [u8; 22],
     pub(crate) image_base: U64,
@@ -73,7 +73,7 @@ pub(crate) struct NtHeaders32 {
     pub(crate) reserved1: [u8; 12],
     pub(crate) size_of_optional_header: U16,
     pub(crate) characteristics: U16,
-    /// Of the optional header, which begins here.
+    /// `Magic` of the optional header, which begins here.
     pub(crate) magic: U16,
     pub(crate) reserved2: [u8; 26],
     pub(crate) image_base: U32,
@@ -96,7 +96,8 @@ pub(crate) struct DataDirectory {
     pub(crate) size: U32,
 }
 
-/// `IMAGE_EXPORT_DIRECTORY`. What is not a count is an offset in the image.
+/// `IMAGE_EXPORT_DIRECTORY`. `name`, `functions`, `names` and `name_ordinals`
+/// are offsets in the image.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct ExportDirectory {
@@ -106,9 +107,9 @@ pub(crate) struct ExportDirectory {
     pub(crate) number_of_functions: U32,
     pub(crate) number_of_names: U32,
     pub(crate) functions: U32,
-    /// Of offsets of names, which ascend.
+    /// Array of offsets of names, in ascending order of the names.
     pub(crate) names: U32,
-    /// Of 16-bit indices into `functions`, one for each name.
+    /// Array of 16-bit indices into `functions`, one for each name.
     pub(crate) name_ordinals: U32,
 }
 
@@ -124,7 +125,7 @@ pub(crate) struct DebugDirectory {
     pub(crate) pointer_to_raw_data: U32,
 }
 
-/// A CodeView record; the PDB's name follows, with a NUL.
+/// A CodeView record. The PDB's name follows it and ends with a NUL.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct CodeView {
@@ -133,16 +134,17 @@ pub(crate) struct CodeView {
     pub(crate) age: U32,
 }
 
-/// What either kind of headers says about an image.
+/// The properties of an image that both kinds of headers contain.
 pub(crate) struct NtImage {
-    /// In bytes.
+    /// Size of the image in bytes.
     pub(crate) size: u32,
-    /// As many as there are.
+    /// The data directories that the image really has.
     pub(crate) directories: Vec<DataDirectory>,
 }
 
 impl NtImage {
-    /// Of a 32-bit image for x86; `None` if it is none.
+    /// Reads the headers of a 32-bit image for x86. It returns `None` for any
+    /// other image.
     pub(crate) fn of_32(headers: &NtHeaders32) -> Option<Self> {
         let is_image = headers.signature == PE_SIGNATURE
             && headers.machine.get() == MACHINE_I386
@@ -157,7 +159,8 @@ impl NtImage {
         })
     }
 
-    /// Of a 64-bit image for x86.
+    /// Reads the headers of a 64-bit image for x86. It returns `None` for any
+    /// other image.
     pub(crate) fn of_64(headers: &NtHeaders) -> Option<Self> {
         let is_image = headers.signature == PE_SIGNATURE
             && headers.machine.get() == MACHINE_AMD64

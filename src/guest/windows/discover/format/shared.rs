@@ -1,20 +1,23 @@
 //! `KUSER_SHARED_DATA`: the page that the kernel shares with all processes.
 //!
-//! Sources: Microsoft `KUSER_SHARED_DATA` (ntddk.h); offsets from
-//! vergiliusproject.com, the same in Windows XP to 11, 32-bit and 64-bit; the
-//! addresses from geoffchappell.com, "KUSER_SHARED_DATA".
+//! Sources:
+//!
+//! - structure: Microsoft `KUSER_SHARED_DATA` (ntddk.h);
+//! - offsets: vergiliusproject.com, the same in Windows XP to 11, 32-bit and
+//!   64-bit;
+//! - addresses: geoffchappell.com, "KUSER_SHARED_DATA".
 
 use std::mem::offset_of;
 
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Guest-virtual address in every 64-bit Windows.
+/// Guest-virtual address of the page in every 64-bit Windows.
 pub(crate) const KUSER_SHARED_DATA_64: u64 = 0xffff_f780_0000_0000;
-/// Guest-virtual address in every 32-bit Windows on x86.
+/// Guest-virtual address of the page in every 32-bit Windows on x86.
 pub(crate) const KUSER_SHARED_DATA_32: u64 = 0xffdf_0000;
 
-/// `KSYSTEM_TIME`: units of 100 ns.
+/// `KSYSTEM_TIME`, in units of 100 ns.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct SystemTime {
@@ -45,12 +48,12 @@ impl From<u64> for SystemTime {
 #[repr(C)]
 pub(crate) struct SharedData {
     pub(crate) reserved1: [u8; 8],
-    /// Since the guest's start.
+    /// Time since the guest's start.
     pub(crate) interrupt_time: SystemTime,
-    /// Since 1601.
+    /// Time since 1601.
     pub(crate) system_time: SystemTime,
     pub(crate) reserved2: [u8; 0x240],
-    /// From Windows 10 on.
+    /// Windows 10 and later have it.
     pub(crate) nt_build_number: U32,
     pub(crate) nt_product_type: U32,
     pub(crate) product_type_is_valid: u8,
