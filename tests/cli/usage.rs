@@ -40,8 +40,28 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
             &["--page-size", "raw:"],
         ),
         ("dump --from raw:y --to x --machine z80", &["z80"]),
-        ("dump --from demo:16M --to x --frob", &["--frob"]),
-        ("dmp", &["'dmp'", "'dump'"]),
+        ("dump --from demo:16M --to x --frob", &["'--frob'"]),
+        (
+            "dump --from demo:16M --to x --pagin",
+            &["'--pagin'; did you mean '--paging'?"],
+        ),
+        (
+            "dump --from demo:16M --to x --on-read-error ski",
+            &["[possible values: fail, zero, skip]; did you mean 'skip'?"],
+        ),
+        (
+            "dump --from demo:16M --to x --to y",
+            &["'--to <TARGET>' may be given only once"],
+        ),
+        (
+            "dump --from demo:16M --to",
+            &["'--to <TARGET>' needs a value"],
+        ),
+        (
+            "dump --from demo:16M --to x --force=x",
+            &["'x' for '--force', which takes no more values"],
+        ),
+        ("dmp", &["there is no command 'dmp'; did you mean 'dump'?"]),
         ("info", &["FILE"]),
         ("check", &["FILE"]),
         ("rearrange flat", &["RAW"]),

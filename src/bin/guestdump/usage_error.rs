@@ -52,7 +52,8 @@ fn problem(error: &Error) -> Option<String> {
             }
         }
         ErrorKind::TooManyValues => {
-            format!("unexpected value '{}' for '{}'", value()?, argument()?)
+            let (value, argument) = (value()?, argument()?);
+            format!("unexpected value '{value}' for '{argument}', which takes no more values")
         }
         ErrorKind::ArgumentConflict => {
             let (argument, other) = (argument()?, fact(error, ContextKind::PriorArg)?);

@@ -8,7 +8,7 @@
 //! big-endian on little-endian guests too.
 //!
 //! The hash MMU has no tree: where such a kernel has its memory is not found
-//! by walking (`linux/vmemmap.rs`).
+//! by walking (`linux/vmemmap_list.rs`).
 
 use super::tree::{Entry, Level, Table, Tree, UpperBits};
 use crate::abi::ByteOrder;
