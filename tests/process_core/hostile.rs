@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use guestdump::elf::{ET_CORE, FileHeader, PN_XNUM, PT_LOAD, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
-use guestdump::{Encoding, Progress};
+use guestdump::{Class, Encoding, Progress};
 use proptest::prelude::*;
 
 use crate::core_file::{BE32, Core, LE64, Load};
@@ -24,8 +24,20 @@ fn core(encoding: Encoding, headers: &[ProgramHeader], phnum: u16, len: u64) -> 
     .encode(&mut bytes)
     .unwrap();
     bytes.resize(64, 0);
+    let fitting = |number: u64| match encoding.class {
+        Class::Bits32 => number & u64::from(u32::MAX),
+        Class::Bits64 => number,
+    };
     for header in headers {
-        header.encode(encoding, &mut bytes).unwrap();
+        ProgramHeader {
+            offset: fitting(header.offset),
+            vaddr: fitting(header.vaddr),
+            filesz: fitting(header.filesz),
+            memsz: fitting(header.memsz),
+            ..*header
+        }
+        .encode(encoding, &mut bytes)
+        .unwrap();
     }
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&bytes, 0).unwrap();
