@@ -11,7 +11,8 @@ use serde_json::Value;
 const DOCUMENT: &str = include_str!("../docs/embedding.md");
 
 /// What every build has: proc macros and what those are made of included.
-const ALWAYS: [&str; 8] = [
+const ALWAYS: [&str; 9] = [
+    "byteorder",
     "proc-macro2",
     "quote",
     "syn",
@@ -90,7 +91,7 @@ fn documented() -> BTreeMap<&'static str, Row> {
 }
 
 #[test]
-fn without_features_there_are_thiserror_and_zerocopy_alone() {
+fn without_features_there_are_byteorder_thiserror_and_zerocopy_alone() {
     let all = names("", "normal,build");
     assert_eq!(all, ALWAYS.map(str::to_owned).into());
 }

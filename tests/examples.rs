@@ -28,6 +28,7 @@ fn features() -> Vec<&'static str> {
         ("mapped", cfg!(feature = "mapped")),
         ("qemu", cfg!(feature = "qemu")),
         ("qapi", cfg!(feature = "qapi")),
+        ("serde", cfg!(feature = "serde")),
         ("vm-memory", cfg!(feature = "vm-memory")),
         ("vm-memory-0-17", cfg!(feature = "vm-memory-0-17")),
         ("kvm-bindings", cfg!(feature = "kvm-bindings")),
@@ -198,6 +199,15 @@ fn pipe_to_process() {
     assert!(early.contains("Broken pipe"), "{early}");
     assert!(fails(&piped("cat > dump; exit 4")).contains("exit status: 4"));
     assert!(fails(&run(folder.path(), "pipe_to_process", &["/no/program"])).contains("NotFound"));
+}
+
+#[cfg(all(feature = "demo", feature = "file", feature = "snappy"))]
+#[test]
+fn async_vmm() {
+    let folder = TempDir::new().unwrap();
+    let said = succeeds(&run(folder.path(), "async_vmm", &["dump"]));
+    assert_eq!(said, "dump: 16384 pages\n");
+    opens_demo(&folder.path().join("dump"), 64 << 20);
 }
 
 #[cfg(all(feature = "demo", feature = "snappy"))]
