@@ -26,10 +26,9 @@ async fn dump(path: String) -> Result<(), Box<dyn StdError>> {
     let options = DumpOptions::new(info, Format::KDUMP_RAW_SNAPPY).threads(0);
     // Creating a file may block, so the runtime's own pool does it.
     let file = path.clone();
-    let sink = tokio::task::spawn_blocking(move || {
-        FileSink::create(&file, FileSinkOptions::default())
-    })
-    .await??;
+    let sink =
+        tokio::task::spawn_blocking(move || FileSink::create(&file, FileSinkOptions::default()))
+            .await??;
 
     let (done, wait) = oneshot::channel();
     let job = DumpJob::start_with(guest, sink, options, |_| {

@@ -36,13 +36,13 @@ fn main() -> Result<(), Box<dyn StdError>> {
     let begun = Instant::now();
     while job.status() == DumpStatus::Active {
         if begun.elapsed() >= patience {
-            // Only asks. The dump ends at once or a block later, so the loop
-            // goes on.
+            // Cancelling only asks: the dump ends at once or a block later.
             job.progress().cancel();
+        } else {
+            let figures = job.progress().snapshot();
+            println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
         }
         thread::sleep(Duration::from_millis(100));
-        let figures = job.progress().snapshot();
-        println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
     }
 
     match job.wait() {

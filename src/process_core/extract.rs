@@ -10,6 +10,7 @@ use crate::read::{Region, RegionMemory};
 
 /// Guest memory that a core file contains, and guest memory that it lacks.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Extracted {
     /// Whole pages that are in the file, in the order of the RAM blocks.
     pub regions: Vec<Region>,

@@ -69,11 +69,34 @@ const NOTES_FD: &str = "guestdump-notes";
 
 /// Options for a guest under QEMU.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct QemuOptions {
     /// Memory besides RAM that the dump includes.
     pub include: Include,
     /// The handle that ends waits for QEMU early when it is cancelled.
     pub progress: Progress,
+}
+
+impl QemuOptions {
+    /// Options for a dump of RAM alone.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the memory besides RAM that the dump includes.
+    #[must_use]
+    pub fn include(mut self, include: Include) -> Self {
+        self.include = include;
+        self
+    }
+
+    /// Sets the handle that ends waits for QEMU early when it is cancelled.
+    #[must_use]
+    pub fn progress(mut self, progress: Progress) -> Self {
+        self.progress = progress;
+        self
+    }
 }
 
 /// A guest that runs under QEMU.

@@ -87,7 +87,6 @@ impl<S: DumpSink + ?Sized> DumpSink for Box<S> {
 }
 
 /// The two ways in which a sink takes bytes.
-#[non_exhaustive]
 pub enum SinkAccess<'a> {
     /// The sink takes bytes at any offset, from several threads.
     Positioned(&'a dyn PositionedSink),

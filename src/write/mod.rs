@@ -1,4 +1,16 @@
-//! Dumps: one file or folder for each format writes it.
+//! Writers of dumps: one file or folder for each format.
+//!
+//! [`dump`](crate::dump()) plans a dump and calls them. A caller sees of this room what it gives
+//! and gets: sections of an ELF dump, and the facts of a Windows dump.
+//!
+//! ```
+//! use guestdump::write::Section;
+//! use guestdump::{DumpOptions, ElfOptions, GuestInfo, Machine};
+//!
+//! let keys = Section::new("pv_meta", vec![0; 64]);
+//! let format = ElfOptions::new().sections([keys]);
+//! let options = DumpOptions::new(GuestInfo::new(Machine::S390x), format);
+//! ```
 
 use std::io;
 

@@ -361,10 +361,7 @@ fn a_guest_that_somebody_else_touches_is_reported() {
 fn waiting_ends_when_the_dump_is_cancelled() {
     let fake = Fake::tricky("stop", Trick::Silence);
     let progress = Progress::new();
-    let options = QemuOptions {
-        progress: progress.clone(),
-        ..QemuOptions::default()
-    };
+    let options = QemuOptions::new().progress(progress.clone());
     let mut guest = QemuGuest::connect(fake.path(), options).unwrap();
     std::thread::scope(|scope| {
         scope.spawn(|| {

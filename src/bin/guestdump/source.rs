@@ -116,10 +116,9 @@ impl Source {
                 }
             }
             SourceName::Qmp(path) => {
-                let options = QemuOptions {
-                    include: settings.include,
-                    progress: settings.progress.clone(),
-                };
+                let options = QemuOptions::new()
+                    .include(settings.include)
+                    .progress(settings.progress.clone());
                 let name = path.display().to_string();
                 match QemuGuest::connect(path, options) {
                     Ok(guest) => Ok(Self::Qemu(Box::new(guest), name)),

@@ -50,6 +50,7 @@ impl Origin {
 
 /// VMCOREINFO and how it was found.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Located {
     /// The chosen one.
     pub info: Vmcoreinfo,
@@ -62,6 +63,7 @@ pub struct Located {
 
 /// A VMCOREINFO that a scan found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Candidate {
     /// Guest-physical address of the note or the text.
     pub gpa: u64,
