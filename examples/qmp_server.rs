@@ -35,9 +35,10 @@ struct Vm {
 
 impl GuestControl for Vm {
     fn run_state(&self) -> RunState {
-        match self.running.load(SeqCst) {
-            true => RunState::Running,
-            false => RunState::Paused,
+        if self.running.load(SeqCst) {
+            RunState::Running
+        } else {
+            RunState::Paused
         }
     }
 

@@ -345,6 +345,7 @@ impl BitSet {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::single_range_in_vec_init)]
     use std::collections::BTreeSet;
     use std::convert::Infallible;
 

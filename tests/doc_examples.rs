@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 fn file_of(of: &Path, name: &str) -> PathBuf {
     let folder = of.parent().unwrap();
     let file = folder.join(name).with_extension("rs");
-    match file.exists() {
-        true => file,
-        false => folder.join(name).join("mod.rs"),
+    if file.exists() {
+        file
+    } else {
+        folder.join(name).join("mod.rs")
     }
 }
 

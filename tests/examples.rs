@@ -272,9 +272,10 @@ fn qmp_server() {
     send(&dump.replace('\n', ""));
     // Reply and event come in any order.
     let (one, other) = (next(), next());
-    let (reply, event) = match one["event"].is_null() {
-        true => (one, other),
-        false => (other, one),
+    let (reply, event) = if one["event"].is_null() {
+        (one, other)
+    } else {
+        (other, one)
     };
     assert_eq!(reply["return"], serde_json::json!({}));
     assert_eq!(event["event"], "DUMP_COMPLETED");

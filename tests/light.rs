@@ -239,9 +239,10 @@ impl Slow<'_> {
 
 impl DumpSink for Slow<'_> {
     fn access(&mut self) -> SinkAccess<'_> {
-        match self.stream {
-            true => SinkAccess::Stream(self),
-            false => SinkAccess::Positioned(self),
+        if self.stream {
+            SinkAccess::Stream(self)
+        } else {
+            SinkAccess::Positioned(self)
         }
     }
     fn finish(&mut self) -> io::Result<()> {

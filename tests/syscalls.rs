@@ -123,9 +123,10 @@ impl GuestMemory for Broken<'_> {
         self.0.ranges()
     }
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        match gpa < 6 << 20 {
-            true => self.0.read(gpa, buf),
-            false => Err(io::ErrorKind::Other.into()),
+        if gpa < 6 << 20 {
+            self.0.read(gpa, buf)
+        } else {
+            Err(io::ErrorKind::Other.into())
         }
     }
 }

@@ -104,9 +104,10 @@ impl GuestMemory for Guest {
             self.ranges.iter().any(|range| range.contains(gpa, len)),
             "{len} bytes at {gpa:#x} are no RAM"
         );
-        match gpa < SIZE {
-            true => self.ram.read(gpa, buf)?,
-            false => buf.fill(0),
+        if gpa < SIZE {
+            self.ram.read(gpa, buf)?
+        } else {
+            buf.fill(0)
         }
         Ok(())
     }

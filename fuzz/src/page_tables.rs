@@ -36,9 +36,10 @@ fn address_space(u: &mut Unstructured<'_>) -> Result<AddressSpace> {
             })
         }
         5 => {
-            let order = match u.arbitrary()? {
-                true => ByteOrder::Big,
-                false => ByteOrder::Little,
+            let order = if u.arbitrary()? {
+                ByteOrder::Big
+            } else {
+                ByteOrder::Little
             };
             AddressSpace::Aarch64(Aarch64 {
                 ttbr0: u.arbitrary()?,

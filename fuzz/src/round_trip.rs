@@ -48,9 +48,10 @@ struct Case {
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let formats: Vec<Format> = Format::available().collect();
     let format = *u.choose(&formats)?;
-    let machine = match format.is_windows() {
-        true => *u.choose(&[Machine::X86_64, Machine::I386])?,
-        false => *u.choose(Machine::ALL)?,
+    let machine = if format.is_windows() {
+        *u.choose(&[Machine::X86_64, Machine::I386])?
+    } else {
+        *u.choose(Machine::ALL)?
     };
     let page_size = *u.choose(machine.page_sizes())?;
     let mut info = GuestInfo::new(machine).vmcoreinfo(match u.int_in_range(0..=3)? {
@@ -99,13 +100,12 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         });
         own = windows.header(header).into();
     }
-    let filter = match u.ratio(1, 3)? {
-        true => {
-            let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
-            let begin = u.choose(&pages)? + u.int_in_range(0..=PAGE - 1)?;
-            Some((begin, u.int_in_range(1..=200 * PAGE)?))
-        }
-        false => None,
+    let filter = if u.ratio(1, 3)? {
+        let pages: Vec<u64> = guest.pages().map(|(gpa, _)| gpa).collect();
+        let begin = u.choose(&pages)? + u.int_in_range(0..=PAGE - 1)?;
+        Some((begin, u.int_in_range(1..=200 * PAGE)?))
+    } else {
+        None
     };
     let mut options = DumpOptions::new(info, own);
     if let Some((begin, length)) = filter {
@@ -282,9 +282,10 @@ impl Case {
         drop(sink);
         let names = fs::read_dir(folder.path()).unwrap().count();
         assert_eq!(names, usize::from(exists || result.is_ok()));
-        let bytes = match exists || result.is_ok() {
-            true => fs::read(&path).unwrap(),
-            false => Vec::new(),
+        let bytes = if exists || result.is_ok() {
+            fs::read(&path).unwrap()
+        } else {
+            Vec::new()
         };
         if result.is_err() && exists {
             assert_eq!(bytes, b"old");

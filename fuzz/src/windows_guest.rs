@@ -89,12 +89,11 @@ impl Guest {
     /// Registers, and the machine that has them: one of 64 bits can run
     /// Windows of 32.
     fn cpus(&self, wide: bool) -> (Machine, Vec<CpuState>) {
-        match wide {
-            true => {
-                let cpus = self.guest.cpus().into_iter().map(CpuState::from);
-                (Machine::X86_64, cpus.collect())
-            }
-            false => (self.guest.kind().machine(), self.guest.registers()),
+        if wide {
+            let cpus = self.guest.cpus().into_iter().map(CpuState::from);
+            (Machine::X86_64, cpus.collect())
+        } else {
+            (self.guest.kind().machine(), self.guest.registers())
         }
     }
 }
@@ -133,9 +132,10 @@ pub fn windows_guest(input: &[u8]) {
 
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let guest = &Guest::all()[u.int_in_range(0..=5)?];
-    let kind = match u.arbitrary()? {
-        true => DumpKind::Full,
-        false => DumpKind::Bitmap,
+    let kind = if u.arbitrary()? {
+        DumpKind::Full
+    } else {
+        DumpKind::Bitmap
     };
     let header = match u.int_in_range(0..=3)? {
         0 => HeaderSource::Any,

@@ -4,7 +4,7 @@
 //! ```
 //! use guestdump::adapters::vm_memory_0_17::VmMemory;
 //! use guestdump::sink::BufferSink;
-//! use guestdump::{DumpOptions, Format, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 //! use vm_memory_0_17::{Bytes, GuestAddress, GuestMemoryMmap};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,8 @@
 //!
 //! let memory = VmMemory::new(&ram)?;
 //! let mut sink = BufferSink::new();
-//! let summary = dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//! let guest = GuestInfo::new(Machine::X86_64);
+//! let summary = dump(&memory, &mut sink, &DumpOptions::new(guest, Format::Elf))?;
 //! assert_eq!((summary.pages, summary.zero_pages), (16384, 16383));
 //! # Ok(())
 //! # }

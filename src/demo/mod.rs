@@ -13,11 +13,12 @@
 //! ```
 //! use guestdump::demo::DemoGuest;
 //! use guestdump::sink::BufferSink;
-//! use guestdump::{DumpOptions, Format, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let guest = DemoGuest::new(16 << 20)?;
-//! let options = DumpOptions::new(Format::Elf).cpus(guest.cpus());
+//! let info = GuestInfo::new(Machine::X86_64).cpus(guest.cpus());
+//! let options = DumpOptions::new(info, Format::Elf);
 //! let summary = dump(&guest, &mut BufferSink::new(), &options)?;
 //! assert_eq!(summary.pages, 4096);
 //! # Ok(())

@@ -23,11 +23,12 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # use guestdump::memory::SliceMemory;
 //! # use guestdump::sink::BufferSink;
-//! # use guestdump::{DumpOptions, Format, dump};
+//! # use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
 //! # let ram = vec![7; 1 << 20];
 //! # let memory = SliceMemory::new([(0, &ram[..])])?;
 //! # let mut sink = BufferSink::new();
-//! # dump(&memory, &mut sink, &DumpOptions::new(Format::KDUMP_RAW_SNAPPY))?;
+//! # let guest = GuestInfo::new(Machine::X86_64);
+//! # dump(&memory, &mut sink, &DumpOptions::new(guest, Format::KDUMP_RAW_SNAPPY))?;
 //! # let dump = sink.into_bytes();
 //! let (frame, descriptor) = first_page(&dump).ok_or("no page")?;
 //! assert_eq!(frame, 0);

@@ -13,14 +13,14 @@
 //! ```no_run
 //! use guestdump::process_core::ProcessCore;
 //! use guestdump::sink::{FileSink, FileSinkOptions};
-//! use guestdump::{DumpOptions, Format, Progress, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Progress, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let core = ProcessCore::open(std::fs::File::open("core.qemu")?)?;
 //! let ram = core.find_qemu_ram(None, &Progress::new())?;
 //! let memory = core.extract(&ram.blocks)?.into_memory()?;
 //! let mut sink = FileSink::create("guest.vmcore", FileSinkOptions::default())?;
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf).machine(ram.machine))?;
+//! dump(&memory, &mut sink, &DumpOptions::new(GuestInfo::new(ram.machine), Format::Elf))?;
 //! # Ok(())
 //! # }
 //! ```

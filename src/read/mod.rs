@@ -9,13 +9,14 @@
 //! use guestdump::memory::SliceMemory;
 //! use guestdump::read::Vmcore;
 //! use guestdump::sink::BufferSink;
-//! use guestdump::{DumpOptions, Format, GuestMemory, Progress, dump};
+//! use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, Progress, dump};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ram = vec![7; 1 << 20];
 //! let memory = SliceMemory::new([(0, &ram[..])])?;
 //! let mut sink = BufferSink::new();
-//! dump(&memory, &mut sink, &DumpOptions::new(Format::Elf))?;
+//! let guest = GuestInfo::new(Machine::X86_64);
+//! dump(&memory, &mut sink, &DumpOptions::new(guest, Format::Elf))?;
 //!
 //! let vmcore = Vmcore::open(sink.into_bytes())?;
 //! vmcore.check(&Progress::new())?; // every page can be read

@@ -544,7 +544,7 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::single_range_in_vec_init, clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 

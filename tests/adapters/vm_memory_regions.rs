@@ -33,9 +33,10 @@ impl GuestMemoryRegion for Slot {
     }
     fn bitmap(&self) {}
     fn get_host_address(&self, at: MemoryRegionAddress) -> Result<*mut u8> {
-        match self.addressed {
-            true => self.inner.get_host_address(at),
-            false => Err(Error::HostAddressNotAvailable),
+        if self.addressed {
+            self.inner.get_host_address(at)
+        } else {
+            Err(Error::HostAddressNotAvailable)
         }
     }
     fn file_offset(&self) -> Option<&FileOffset> {

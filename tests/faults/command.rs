@@ -88,12 +88,11 @@ fn a_name_that_cannot_be_given_leaves_what_was_there() {
                  guestdump dump --from demo:16M --format {format} --to x {option}"
             ));
             run.fails(1, &["Input/output error"]);
-            match force {
-                true => {
-                    assert_eq!(folder.names(), ["x"]);
-                    assert_eq!(folder.read("x"), b"what was there");
-                }
-                false => assert_eq!(folder.names(), [""; 0], "{format} {calls}"),
+            if force {
+                assert_eq!(folder.names(), ["x"]);
+                assert_eq!(folder.read("x"), b"what was there");
+            } else {
+                assert_eq!(folder.names(), [""; 0], "{format} {calls}");
             }
             runs += 1;
         }

@@ -102,9 +102,10 @@ impl PositionedSink for Disk {
         }
         let state = &mut *self.state.lock().unwrap();
         state.bytes.resize(len as usize, 0);
-        match self.take(state, 0, len) == len {
-            true => Ok(()),
-            false => Err(io::Error::from_raw_os_error(ENOSPC)),
+        if self.take(state, 0, len) == len {
+            Ok(())
+        } else {
+            Err(io::Error::from_raw_os_error(ENOSPC))
         }
     }
 }

@@ -114,9 +114,10 @@ impl Scripted {
 impl DumpSink for Scripted {
     fn access(&mut self) -> SinkAccess<'_> {
         assert_ne!(self.other, Some(Other::AccessPanics), "no access");
-        match self.stream {
-            true => SinkAccess::Stream(self),
-            false => SinkAccess::Positioned(self),
+        if self.stream {
+            SinkAccess::Stream(self)
+        } else {
+            SinkAccess::Positioned(self)
         }
     }
 

@@ -259,9 +259,10 @@ fn a_file_that_gets_no_name_leaves_what_was_there() {
             let file = FileSink::create(&path, how).unwrap();
             let mut sink = Unnamed { file, panics };
             let error = dump(&guest, &mut sink, &options(format)).unwrap_err();
-            let right = match panics {
-                true => matches!(error, Error::Failed(Fault::Panicked(_))),
-                false => matches!(error, Error::Finish(_)),
+            let right = if panics {
+                matches!(error, Error::Failed(Fault::Panicked(_)))
+            } else {
+                matches!(error, Error::Finish(_))
             };
             assert!(right, "{format}: {error}");
             drop(sink);

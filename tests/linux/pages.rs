@@ -181,9 +181,10 @@ impl Kern {
 
     fn at(&self, frame: u64) -> u64 {
         let size = self.offsets().size;
-        match self.guest.info.contains("mem_section") {
-            true => PAGES + frame / 256 * 0x8000 + frame % 256 * size,
-            false => PAGES + frame * size,
+        if self.guest.info.contains("mem_section") {
+            PAGES + frame / 256 * 0x8000 + frame % 256 * size
+        } else {
+            PAGES + frame * size
         }
     }
 

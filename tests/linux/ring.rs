@@ -130,9 +130,10 @@ impl Ring {
         let begin = self.position;
         let index = begin % ring;
         let fits = index + size < ring || exact_fit && index + size == ring;
-        let (at, next) = match fits {
-            true => (index, begin.wrapping_add(size)),
-            false => (0, (begin - index).wrapping_add(ring + size)),
+        let (at, next) = if fits {
+            (index, begin.wrapping_add(size))
+        } else {
+            (0, (begin - index).wrapping_add(ring + size))
         };
         let next = next & self.word_mask();
         let id = self.id;

@@ -85,9 +85,10 @@ impl Vm {
 impl GuestControl for Vm {
     fn run_state(&self) -> RunState {
         let state = *self.run_state.lock().unwrap();
-        state.unwrap_or(match self.running.load(SeqCst) {
-            true => RunState::Running,
-            false => RunState::Paused,
+        state.unwrap_or(if self.running.load(SeqCst) {
+            RunState::Running
+        } else {
+            RunState::Paused
         })
     }
 

@@ -161,9 +161,10 @@ impl FailsAt {
 
 impl DumpSink for FailsAt {
     fn access(&mut self) -> SinkAccess<'_> {
-        match self.stream {
-            true => SinkAccess::Stream(self),
-            false => SinkAccess::Positioned(self),
+        if self.stream {
+            SinkAccess::Stream(self)
+        } else {
+            SinkAccess::Positioned(self)
         }
     }
     fn finish(&mut self) -> io::Result<()> {

@@ -77,9 +77,10 @@ fn system(command: &str, path: &Path) -> Result<(), String> {
         .output();
     let output = output.map_err(|e| format!("{command}: {e}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{command} {}: {said}", path.display())),
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command} {}: {said}", path.display()))
     }
 }
 

@@ -202,9 +202,10 @@ impl GuestMemory for Altered {
         let is_changed = |(at, bytes): &(u64, Vec<u8>)| {
             *at < range.end() && range.start() < at + bytes.len() as u64
         };
-        match self.bytes.iter().any(is_changed) {
-            true => Ok(Some(range)),
-            false => self.guest.next_populated(range),
+        if self.bytes.iter().any(is_changed) {
+            Ok(Some(range))
+        } else {
+            self.guest.next_populated(range)
         }
     }
 }

@@ -11,14 +11,15 @@
 //! ```
 //! # #[cfg(target_arch = "x86_64")] {
 //! use guestdump::adapters::kvm;
-//! use guestdump::{DumpOptions, Format};
+//! use guestdump::{DumpOptions, Format, GuestInfo, Machine};
 //! # use kvm_bindings::{kvm_msr_entry, kvm_regs, kvm_sregs};
 //! # let (regs, sregs) = (kvm_regs::default(), kvm_sregs::default());
 //! # let msrs = [kvm_msr_entry::default()];
 //!
 //! // regs, sregs and msrs are the answers of KVM_GET_REGS, KVM_GET_SREGS, KVM_GET_MSRS.
 //! let vcpu0 = kvm::x86_64::registers(&regs, &sregs, &msrs);
-//! let options = DumpOptions::new(Format::Elf).cpus([vcpu0]);
+//! let guest = GuestInfo::new(Machine::X86_64).cpus([vcpu0]);
+//! let options = DumpOptions::new(guest, Format::Elf);
 //! # }
 //! ```
 #![forbid(unsafe_code)]

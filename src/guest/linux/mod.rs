@@ -10,13 +10,14 @@
 //! ```no_run
 //! # #[cfg(feature = "file")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use guestdump::Format;
+//! use guestdump::{Format, Workers};
 //! use guestdump::guest::linux::{DumpLevel, Kernel};
 //! use guestdump::read::Vmcore;
 //!
 //! let vmcore = Vmcore::open(std::fs::File::open("guest.vmcore")?)?;
 //! let options = vmcore.options(Format::Elf)?; // its machine, its VMCOREINFO
-//! let kernel = Kernel::find(&vmcore, &options)?;
+//! let workers = Workers::new();
+//! let kernel = Kernel::find(&vmcore, &options.guest, &workers)?;
 //! for record in kernel.log()? {
 //!     println!("{}", record?);
 //! }
@@ -36,12 +37,13 @@
 //! use guestdump::demo::DemoGuest;
 //! use guestdump::guest::linux::Kernel;
 //! use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-//! use guestdump::{DumpOptions, Format};
+//! use guestdump::{GuestInfo, Machine, Workers};
 //!
 //! let guest = DemoGuest::new(64 << 20)?;
-//! let options = DumpOptions::new(Format::Elf)
+//! let info = GuestInfo::new(Machine::X86_64)
 //!     .vmcoreinfo(VmcoreinfoSource::FwCfg(guest.fw_cfg_entry()));
-//! let kernel = Kernel::find(&guest, &options)?;
+//! let workers = Workers::new();
+//! let kernel = Kernel::find(&guest, &info, &workers)?;
 //! assert!(kernel.vmcoreinfo().osrelease().starts_with("6.1"));
 //! let mut uts = [0; 16];
 //! let init_uts_ns = kernel.vmcoreinfo().symbol("init_uts_ns").ok_or("no symbol")?;

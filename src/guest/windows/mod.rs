@@ -24,16 +24,16 @@
 //! use guestdump::demo::WindowsGuest;
 //! use guestdump::sink::FdSink;
 //! use guestdump::read::{Headers, Vmcore};
-//! use guestdump::guest::windows::{HeaderSource, WindowsOptions};
-//! use guestdump::{DumpOptions, Format, dump};
+//! use guestdump::guest::windows::HeaderSource;
+//! use guestdump::windmp::DumpKind;
+//! use guestdump::{DumpOptions, GuestInfo, WinDmpOptions, dump};
 //!
 //! let guest = WindowsGuest::new(32 << 20)?; // stands for the monitor's own
 //! let file = tempfile::tempfile()?;
 //! let mut sink = FdSink::new(file.try_clone()?.into())?;
-//! let windows = WindowsOptions::new().header(HeaderSource::Guest);
-//! let options = DumpOptions::new(Format::WIN_DMP)
-//!     .cpus(guest.registers())
-//!     .windows(windows);
+//! let info = GuestInfo::new(guest.kind().machine()).cpus(guest.registers());
+//! let format = WinDmpOptions::new(DumpKind::Full).header(HeaderSource::Guest);
+//! let options = DumpOptions::new(info, format);
 //! let summary = dump(&guest, &mut sink, &options)?;
 //! let bugcheck = summary.windows.ok_or("a Windows dump")?.bugcheck;
 //! assert_eq!(Some(bugcheck), guest.crash());
