@@ -123,7 +123,7 @@ fn bitmaps_of_a_guest<B: Bitmaps>(c: &mut Criterion, name: &str) {
 /// Page tables of 4 KiB, whose entries have 8 or 4 bytes.
 fn integer(c: &mut Criterion) {
     const TABLES: usize = 64;
-    let tables: Vec<u8> = (0..TABLES * 4096).map(|n| (n * 7 >> 3) as u8).collect();
+    let tables: Vec<u8> = (0..TABLES * 4096).map(|n| ((n * 7) >> 3) as u8).collect();
     let mut group = c.benchmark_group("integer");
     group.sample_size(30);
     group.warm_up_time(std::time::Duration::from_millis(300));

@@ -1,6 +1,6 @@
 //! The formats alone: a program with its own Cargo.toml (tests/primitives) uses guestdump without
 //! features. Foreign readers open what it writes.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::print_stderr, clippy::unwrap_used)]
 #![cfg(all(feature = "file", feature = "zlib", feature = "snappy"))]
 
 use std::fs::{self, File};
