@@ -41,8 +41,10 @@ fn main() -> Result<(), Box<dyn StdError>> {
             job.progress().cancel();
         }
         thread::sleep(Duration::from_millis(100));
-        let figures = job.progress().snapshot();
-        println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
+        if !job.progress().is_cancelled() {
+            let figures = job.progress().snapshot();
+            println!("{} of {} MiB", figures.done >> 20, figures.total >> 20);
+        }
     }
 
     match job.wait() {

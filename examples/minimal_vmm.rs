@@ -28,7 +28,6 @@ struct Vm {
 }
 
 impl Vm {
-    /// The thread of a vCPU.
     fn run(&self, cpu: usize, panicked: mpsc::Sender<usize>) -> Result<()> {
         for step in 0..100_000 {
             let _running = self.pause.read().unwrap_or_else(PoisonError::into_inner);
@@ -59,8 +58,8 @@ impl Vm {
         let memory = VmMemory::new(self.memory.memory())?;
         let mut sink = FileSink::create(path, FileSinkOptions::default())?;
         let progress = Progress::new();
-        let options =
-            DumpOptions::new(GuestInfo::new(Machine::X86_64).cpus(cpus), Format::Elf).threads(0);
+        let guest = GuestInfo::new(Machine::X86_64).cpus(cpus);
+        let options = DumpOptions::new(guest, Format::Elf).threads(0);
         let options = options.progress(progress.clone());
         let summary = thread::scope(|scope| {
             let dump = scope.spawn(|| dump(&memory, &mut sink, &options));
