@@ -92,10 +92,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let guest = DemoGuest::new(64 << 20)?;
     // The formats without "raw" go strictly forward.
-    let options = DumpOptions::new(
-        GuestInfo::new(Machine::X86_64).cpus(guest.cpus()),
-        Format::KDUMP_SNAPPY,
-    );
+    let info = GuestInfo::new(Machine::X86_64).cpus(guest.cpus());
+    let options = DumpOptions::new(info, Format::KDUMP_SNAPPY);
     let summary = dump(&guest, &mut upload, &options)?;
     println!("{} bytes in {} parts", summary.bytes_written, upload.parts);
     Ok(())
