@@ -12,7 +12,7 @@ use super::support::PAGE;
 use super::support::options::With;
 use super::to_buffer;
 
-/// As src/windmp/discover/memory.rs has them.
+/// As src/guest/windows/discover/memory.rs has them.
 const MAX_READS: u64 = 1 << 20;
 const MAX_BYTES: u64 = 256 << 20;
 
