@@ -70,7 +70,13 @@ impl Bitmaps for Present {
             bytes += black_box(piece).len() as u64;
             Ok::<_, std::io::Error>(())
         };
-        guestdump::bitmap::encode(std::iter::once(0..FRAMES), runs.iter().cloned(), FRAMES / 8, each).unwrap();
+        guestdump::bitmap::encode(
+            std::iter::once(0..FRAMES),
+            runs.iter().cloned(),
+            FRAMES / 8,
+            each,
+        )
+        .unwrap();
         bytes
     }
 

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
-use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
+use guestdump::{Format, GuestInfo, GuestMemory, Machine, dump};
 
 use super::support::{PAGE, Page, PageMemory};
 use super::windows::{given, header_32, header_64};
@@ -182,7 +182,7 @@ fn volatility3_finds_the_kernel() {
             let folder = tempfile::tempdir().unwrap();
             let dmp = folder.path().join("dmp");
             let mut sink = FileSink::create(&dmp, FileSinkOptions::default()).unwrap();
-            let options = DumpOptions::new(
+            let options = guestdump::DumpOptions::new(
                 GuestInfo::new(guest.kind().machine()).cpus(guest.registers()),
                 format,
             );
