@@ -5,7 +5,7 @@
 //! |---|---|---|---|
 //! | `vm-memory` | `vm_memory` | guest memory of vm-memory 0.18 | [`GuestMemory`](crate::GuestMemory) |
 //! | `vm-memory-0-17` | `vm_memory_0_17` | guest memory of vm-memory 0.17 | [`GuestMemory`](crate::GuestMemory) |
-//! | `kvm-bindings` | `kvm` | KVM's registers | [`Registers`](crate::Registers) |
+//! | `kvm-bindings` | `kvm` | KVM's registers | [`CpuState`](crate::CpuState) |
 
 #[cfg(feature = "kvm-bindings")]
 pub mod kvm;

@@ -37,7 +37,7 @@ pub struct ElfOptions {
 
 /// Options of a kdump-compressed dump.
 ///
-/// The compressor is an [`Engine`], or a [`Codec`], which stands for its default
+/// The compressor is an [`Engine`], or a [`Codec`](crate::codec::Codec), which stands for its default
 /// engine.
 #[derive(Debug, Clone)]
 pub struct KdumpOptions {

@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Asks the dump to stop. The dump finishes at most the block that it works
-    /// on, and returns [`Error::Cancelled`](crate::Error::Cancelled).
+    /// on, and returns [`Fault::Cancelled`](crate::Fault::Cancelled).
     pub fn cancel(&self) {
         self.state.cancelled.store(true, Relaxed);
     }
