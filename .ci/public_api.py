@@ -70,7 +70,7 @@ class Page(HTMLParser):
         self.depth -= 1
         if self.depth:
             return
-        text = " ".join("".join(self.text).replace("\0", " ").split())
+        text = " ".join("".join(self.text).replace("\0", " ").replace("ⓘ", "").split())
         if self.target == "declaration":
             self.declaration = self.declaration or text
         elif not self.blanket:

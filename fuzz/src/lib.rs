@@ -6,6 +6,7 @@
 pub mod allocator;
 mod any_guest;
 mod dumps;
+mod headers;
 mod linux;
 mod map;
 mod notes;
@@ -41,6 +42,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("round_trip", round_trip::round_trip),
     ("linux_log", linux::log),
     ("linux_pages", linux::pages),
+    ("headers", headers::headers),
 ];
 
 /// Has the target `name` look at `input`.

@@ -114,7 +114,7 @@ macro_rules! tests {
 
 tests! {
     elf kdump flattened windmp notes vmcoreinfo map qmp qemu process_core
-    page_tables windows_guest vmcoreinfo_scan round_trip linux_log linux_pages
+    page_tables windows_guest vmcoreinfo_scan round_trip linux_log linux_pages headers
 }
 
 /// Inputs that `fuzz/run` has found: in the folder that `FUZZ_CORPUS` names.

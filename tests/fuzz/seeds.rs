@@ -27,6 +27,7 @@ pub(crate) fn write(folder: &Path) {
     elf(&mut seeds);
     kdump(&mut seeds);
     windmp(&mut seeds);
+    headers(&mut seeds);
     notes(&mut seeds);
     vmcoreinfo(&mut seeds);
     map(&mut seeds);
@@ -48,6 +49,33 @@ pub(crate) fn write(folder: &Path) {
 
 fn pages() -> Vec<(u64, Vec<u8>)> {
     vec![(0x1000, vec![0; 4096]), (0x4000, vec![b'x'; 4096])]
+}
+
+/// Random-looking bytes for each header and ABI, and the beginnings of a header
+/// that has a magic.
+fn headers(seeds: &mut Seeds) {
+    let bytes: Vec<u8> = (0..600u32).map(|n| (n * n >> 5) as u8).collect();
+    let magics: [(u8, &[u8]); 5] = [
+        (0, b"\x7fELF\x02\x01\x01"),
+        (3, b"KDUMP   "),
+        (6, b"FDMPDUMP"),
+        (8, b"makedumpfile"),
+        (10, b""),
+    ];
+    for kind in 0..11 {
+        for abi in 0..8 {
+            let magic = magics.iter().find(|(of, _)| *of == kind);
+            let mut seed = vec![abi, kind];
+            seed.extend_from_slice(magic.map_or(&[][..], |(_, magic)| magic));
+            seed.extend_from_slice(&bytes);
+            seeds.push(("headers", format!("kind-{kind}-abi-{abi}"), seed));
+        }
+    }
+    for (name, header) in [("32", header_32(0x1000)), ("64", header_64(0x1000))] {
+        let mut seed = vec![0, 7];
+        seed.extend_from_slice(header.as_bytes());
+        seeds.push(("headers", format!("windows-{name}"), seed));
+    }
 }
 
 fn elf(seeds: &mut Seeds) {

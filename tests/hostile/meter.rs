@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use guestdump::GuestMemory;
 use guestdump::memory::MemoryRange;
@@ -13,10 +13,22 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-static ALONE: Mutex<()> = Mutex::new(());
+/// Names the test that has this process to itself.
+const ALONE: &str = "GUESTDUMP_TEST_ALONE";
 
-/// While a test has it, no other one runs that has one.
-pub(crate) struct Meter(#[allow(dead_code)] MutexGuard<'static, ()>);
+/// Counts in a process in which one test runs, so that no other test's threads
+/// are counted.
+pub(crate) struct Meter(());
+
+/// Runs the test that calls it in a process of its own. Gives a [`Meter`] there,
+/// and `None` here, when that process has ended well.
+macro_rules! alone {
+    () => {{
+        fn here() {}
+        $crate::meter::Meter::of(std::any::type_name_of_val(&here))
+    }};
+}
+pub(crate) use alone;
 
 /// What a piece of work took.
 #[derive(Debug, Clone, Copy)]
@@ -28,8 +40,24 @@ pub(crate) struct Cost {
 }
 
 impl Meter {
-    pub(crate) fn new() -> Self {
-        Self(ALONE.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Runs the test `test` in a process of its own: see [`alone`].
+    pub(crate) fn of(test: &str) -> Option<Self> {
+        if std::env::var_os(ALONE).is_some() {
+            return Some(Self(()));
+        }
+        // `here` of the macro is a function in the test, which is in the crate.
+        let (_, test) = test.split_once("::").unwrap();
+        let test = test.strip_suffix("::here").unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads", "1"])
+            .env(ALONE, test)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        println!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{test}: {}", output.status);
+        assert!(said.contains("1 passed"), "{test} did not run");
+        None
     }
 
     /// Does the work and prints its cost under `name`.

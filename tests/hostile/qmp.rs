@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use guestdump::qemu::{QemuError, QemuGuest, QemuOptions};
 
-use crate::meter::{Cost, Meter};
+use crate::meter::{Cost, alone};
 
 const MIB: usize = 1 << 20;
 
@@ -39,7 +39,9 @@ fn server(
 }
 
 fn refused(name: &str, greeting: &str, again: &str, len: usize) -> (QemuError, Cost, usize) {
-    let meter = Meter::new();
+    let Some(meter) = alone!() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("qmp");
     let listener = UnixListener::bind(&path).unwrap();
@@ -127,7 +129,9 @@ fn two_hundred_thousand_events() {
         .map(|n| format!("{{\"event\": \"E{n}\", \"data\": {{}}}}\n"))
         .collect();
     let (error, cost, said) = {
-        let meter = Meter::new();
+        let Some(meter) = alone!() else {
+            return;
+        };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
         let listener = UnixListener::bind(&path).unwrap();
