@@ -7,7 +7,7 @@ use guestdump::elf::{
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::{ByteOrder, Class, Encoding, Format, GuestMemory, Progress};
 
-use crate::meter::{Cost, alone, file};
+use crate::meter::{Cost, Meter, alone, file};
 
 const LE64: Encoding = Encoding {
     class: Class::Bits64,

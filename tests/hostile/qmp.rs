@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use guestdump::qemu::{QemuError, QemuGuest, QemuOptions};
 
-use crate::meter::{Cost, alone};
+use crate::meter::{Cost, Meter, alone};
 
 const MIB: usize = 1 << 20;
 
@@ -38,10 +38,13 @@ fn server(
     })
 }
 
-fn refused(name: &str, greeting: &str, again: &str, len: usize) -> (QemuError, Cost, usize) {
-    let Some(meter) = alone!() else {
-        return;
-    };
+fn refused(
+    meter: &Meter,
+    name: &str,
+    greeting: &str,
+    again: &str,
+    len: usize,
+) -> (QemuError, Cost, usize) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("qmp");
     let listener = UnixListener::bind(&path).unwrap();
@@ -58,6 +61,9 @@ fn refused(name: &str, greeting: &str, again: &str, len: usize) -> (QemuError, C
 /// A message of any length without an end, of lines and without any.
 #[test]
 fn messages_without_an_end() {
+    let Some(meter) = alone!() else {
+        return;
+    };
     for (greeting, again) in [
         ("{\"QMP\": \"", "x"),
         ("{", "\n"),
@@ -67,7 +73,7 @@ fn messages_without_an_end() {
         ("", "\r\n"),
     ] {
         let name = format!("{greeting}{again:?}…");
-        let (error, cost, said) = refused(&name, greeting, again, usize::MAX);
+        let (error, cost, said) = refused(&meter, &name, greeting, again, usize::MAX);
         assert!(matches!(error, QemuError::NotQmp(_)), "{error}");
         assert!(error.to_string().len() < 1000);
         assert!(said < 18 * MIB, "{said}");
@@ -79,26 +85,32 @@ fn messages_without_an_end() {
 /// Values take more memory than their text.
 #[test]
 fn messages_of_many_values() {
+    let Some(meter) = alone!() else {
+        return;
+    };
     for (greeting, again) in [
         ("{\"a\": [", "0,"),
         ("{\"a\": [", "[],"),
         ("{\"a\": [", "{},"),
     ] {
         let name = format!("{greeting}{again}…");
-        let (error, cost, said) = refused(&name, greeting, again, usize::MAX);
+        let (error, cost, said) = refused(&meter, &name, greeting, again, usize::MAX);
         assert!(error.to_string().contains("too many values"), "{error}");
         assert!(said < 5 * MIB, "{said}");
         assert!(cost.heap < 16 * MIB as u64, "{name}: {cost:?}");
     }
     // As many as may be are read, and are no greeting.
     let many = format!("{{\"a\": [{}0]}}\n", "0,".repeat(1_000_000));
-    let (error, cost, _) = refused("a million values", &many, "", 0);
+    let (error, cost, _) = refused(&meter, "a million values", &many, "", 0);
     assert!(matches!(error, QemuError::NotQmp(_)), "{error}");
     assert!(cost.heap < 200 * MIB as u64, "{cost:?}");
 }
 
 #[test]
 fn deep_and_giant_values() {
+    let Some(meter) = alone!() else {
+        return;
+    };
     let deep = |n| format!("{{\"a\": {}{}}}\n", "[".repeat(n), "]".repeat(n));
     let number = |digits| format!("{{\"QMP\": {}, \"a\": 1e{digits}}}\n", "9".repeat(digits));
     for greeting in [
@@ -111,7 +123,7 @@ fn deep_and_giant_values() {
         "{\"QMP\": \u{0}}\n".into(),
     ] {
         let name: String = greeting.chars().take(20).collect();
-        let (error, cost, _) = refused(&name, &greeting, "", 0);
+        let (error, cost, _) = refused(&meter, &name, &greeting, "", 0);
         assert!(
             matches!(error, QemuError::NotQmp(_) | QemuError::Closed { .. }),
             "{name}: {error}"
