@@ -49,6 +49,7 @@ impl DumpStatus {
 /// Dropping the job cancels the dump and waits for its threads, so that none
 /// outlives it.
 #[derive(Debug)]
+#[must_use = "dropping a job cancels its dump"]
 pub struct DumpJob {
     progress: Progress,
     status: Arc<Mutex<DumpStatus>>,

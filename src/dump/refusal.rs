@@ -119,7 +119,9 @@ pub enum Refusal {
         "paging needs the guest's page tables, and nothing says where they are: give the CPUs' registers or VMCOREINFO"
     )]
     NoPageTables,
-    /// The guest's Linux kernel cannot be understood.
+    /// The guest's Linux kernel cannot be understood. A dump itself gives
+    /// [`DumpLevel`](Self::DumpLevel); callers of [`Kernel`](crate::guest::linux::Kernel)
+    /// may pass its errors on as this one.
     #[error("the guest's kernel cannot be understood")]
     Kernel(#[source] KernelError),
     /// The kernel's facts do not tell which pages a dump level excludes.

@@ -96,8 +96,10 @@ impl GuestInfo {
         self
     }
 
-    /// Sets the time since 1970 in the dump's header. The default is VMCOREINFO's `CRASHTIME`, or
-    /// 0. Equal guests therefore give equal dumps.
+    /// Sets the time since 1970 in the dump's header.
+    ///
+    /// The default for kdump is VMCOREINFO's `CRASHTIME`, or 0, so equal guests give equal dumps. A
+    /// Windows dump keeps the time of its header.
     #[must_use]
     pub fn timestamp(mut self, since_1970: Duration) -> Self {
         self.timestamp = Some(since_1970);

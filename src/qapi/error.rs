@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::arch::Machine;
 use crate::dump::Busy;
-use crate::dump::{Format, UnknownFormat};
+use crate::dump::{Format, NotInFormat, UnknownFormat};
 use crate::qapi::format::FormatName;
 
 /// A parameter of `dump-guest-memory`.
@@ -63,6 +63,9 @@ impl fmt::Display for Parameter {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArgumentsError {
+    /// The format does not have an option that the arguments ask for.
+    #[error(transparent)]
+    NotInFormat(#[from] NotInFormat),
     /// A parameter without a default is absent.
     #[error("parameter '{0}' is missing: {what}", what = .0.expected())]
     Missing(Parameter),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use crate::arch::{CpuState, Machine};
-use crate::dump::{DumpOptions, FormatOptions, Summary};
+use crate::dump::{DumpOptions, FormatOptions, NotInFormat, Summary};
 use crate::dump::{DumpStatus, Dumper, dump_work};
 use crate::dump::{Error, Result};
 use crate::fault::{Fault, error_chain};
@@ -255,7 +255,7 @@ impl<G: Guest> DumpService<G> {
         // This is an estimate for clients that ask before the dump has planned its pages.
         progress.start(total);
         let about = GuestInfo::new(self.machine()).cpus(registers);
-        let options = request.dump_options(about);
+        let options = request.dump_options(about).map_err(ArgumentsError::from)?;
         let mut options = self.guest.adjust(options).progress(progress.clone());
         if let Some(GuestPanicInformation::HyperV(crash)) = self.guest.panic_information() {
             let known = &mut options.guest.windows.crash_registers;
@@ -288,17 +288,21 @@ struct Prepared<G: Guest> {
 
 impl DumpRequest {
     /// Returns the options of [`dump`](crate::dump()) for this request.
-    #[must_use]
-    pub fn dump_options(&self, guest: GuestInfo) -> DumpOptions {
+    ///
+    /// # Errors
+    ///
+    /// [`NotInFormat::Paging`] if paging is asked for with a format other than
+    /// ELF, which [`DumpGuestMemoryArguments::check`] excludes.
+    pub fn dump_options(&self, guest: GuestInfo) -> Result<DumpOptions, NotInFormat> {
         let mut format = FormatOptions::from(self.format);
-        if let (FormatOptions::Elf(elf), true) = (&mut format, self.paging) {
-            *elf = elf.clone().paging(Budget::default());
+        if self.paging {
+            format = format.paging(Budget::default())?;
         }
         let options = DumpOptions::new(guest, format);
-        match self.filter {
+        Ok(match self.filter {
             Some((begin, length)) => options.filter(begin, length),
             None => options,
-        }
+        })
     }
 }
 

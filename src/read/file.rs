@@ -23,7 +23,7 @@ impl ReadAt for File {
         if !meta.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                "it is not a regular file; write it to one first (guestdump rearrange takes a flattened stream)",
+                "it is not a regular file",
             ));
         }
         Ok(meta.len())

@@ -30,7 +30,9 @@ const NEAR: u64 = 64 << 10;
 impl Input {
     pub(crate) fn open(bytes: Arc<dyn ReadAt>) -> Result<Self, VmcoreError> {
         let len = ReadAt::len(&*bytes).map_err(|source| match source.kind() {
-            io::ErrorKind::Unsupported => VmcoreError::Unsupported(source.to_string()),
+            io::ErrorKind::Unsupported => VmcoreError::Unsupported(format!(
+                "{source}; write it to one first (guestdump rearrange takes a flattened stream)"
+            )),
             _ => VmcoreError::Read {
                 offset: 0,
                 len: 0,

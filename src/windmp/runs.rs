@@ -25,11 +25,16 @@ const FILL_PAGES: u64 = 4096;
 ///
 /// [`HeaderError::TooManyRuns`] if that takes too many pages of zeroes: more than 4096, and more than a
 /// sixteenth of the pages in `runs`.
+///
+/// # Panics
+///
+/// If a run begins before the end of the run before it.
 pub fn fit_runs(runs: &[Range<u64>], max: usize) -> Result<Vec<Range<u64>>, HeaderError> {
     let surplus = runs.len().saturating_sub(max);
     if surplus == 0 {
         return Ok(runs.to_vec());
     }
+    assert!(runs.is_sorted_by(|a, b| a.end <= b.start), "runs ascend");
     let gap = |index: usize| runs[index + 1].start - runs[index].end;
     let mut smallest: Vec<usize> = (0..runs.len() - 1).collect();
     smallest.sort_by_key(|&index| gap(index));

@@ -59,7 +59,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
         ),
         (
             "dump --from demo:16M --to x --force=x",
-            &["'x' for '--force', which takes no more values"],
+            &["'x' for '--force', which takes no value"],
         ),
         ("dmp", &["there is no command 'dmp'; did you mean 'dump'?"]),
         ("info", &["FILE"]),

@@ -53,7 +53,7 @@ fn problem(error: &Error) -> Option<String> {
         }
         ErrorKind::TooManyValues => {
             let (value, argument) = (value()?, argument()?);
-            format!("unexpected value '{value}' for '{argument}', which takes no more values")
+            format!("unexpected value '{value}' for '{argument}', which takes no value")
         }
         ErrorKind::ArgumentConflict => {
             let (argument, other) = (argument()?, fact(error, ContextKind::PriorArg)?);

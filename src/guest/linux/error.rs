@@ -25,7 +25,7 @@ pub enum KernelError {
     },
     /// VMCOREINFO cannot be used.
     #[error("VMCOREINFO cannot be used")]
-    Vmcoreinfo(#[from] VmcoreinfoError),
+    Vmcoreinfo(#[source] VmcoreinfoError),
     /// The search failed or was cancelled.
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -81,6 +81,15 @@ pub enum KernelError {
         /// What is wrong.
         why: String,
     },
+}
+
+impl From<VmcoreinfoError> for KernelError {
+    fn from(error: VmcoreinfoError) -> Self {
+        match error {
+            VmcoreinfoError::Fault(fault) => Self::Fault(fault),
+            error => Self::Vmcoreinfo(error),
+        }
+    }
 }
 
 impl From<SelectionError> for KernelError {

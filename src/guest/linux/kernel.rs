@@ -28,7 +28,8 @@ impl<'a> Kernel<'a> {
     ///
     /// - [`KernelError::Ranges`] if the memory's ranges are bad;
     /// - [`KernelError::Vmcoreinfo`] if VMCOREINFO cannot be used;
-    /// - [`KernelError::NoVmcoreinfo`] if there is none.
+    /// - [`KernelError::NoVmcoreinfo`] if there is none;
+    /// - [`KernelError::Fault`] if the search failed or was cancelled.
     pub fn find(
         memory: &'a dyn GuestMemory,
         info: &GuestInfo,

@@ -252,7 +252,16 @@ pub(crate) enum WindowsError {
     #[error(transparent)]
     WinDmp(#[from] WinDmpError),
     #[error(transparent)]
-    Vmcoreinfo(#[from] VmcoreinfoError),
+    Vmcoreinfo(VmcoreinfoError),
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+impl From<VmcoreinfoError> for WindowsError {
+    fn from(error: VmcoreinfoError) -> Self {
+        match error {
+            VmcoreinfoError::Fault(fault) => Self::Fault(fault),
+            error => Self::Vmcoreinfo(error),
+        }
+    }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Findings {
 /// - [`WinDmpError::NoKdbg`] if the kernel has no known KDBG;
 /// - [`WinDmpError::TooMuchWork`] if the guest makes the search too long;
 /// - [`WinDmpError::Header`] if a value does not fit into the header;
-/// - [`Error::Cancelled`](crate::Error::Cancelled) if `progress` is cancelled.
+/// - [`Fault::Cancelled`](crate::Fault::Cancelled) if `progress` is cancelled.
 pub(crate) fn discover(
     guest: Guest<'_>,
     cpus: &[CpuState],
