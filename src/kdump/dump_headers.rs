@@ -96,19 +96,24 @@ impl DumpHeaders {
     ///
     /// [`HeaderError::Bitmaps`] if they do not cover [`max_mapnr`](Self::max_mapnr) page frames.
     pub fn bitmaps(&self) -> Result<[Range<u64>; 2], HeaderError> {
-        let block = u64::from(self.main.block_size);
-        let start = (HEADER_BLOCKS + u64::from(self.main.sub_hdr_size)) * block;
-        let size = u64::from(self.main.bitmap_blocks) * block;
-        let half = u64::from(self.main.bitmap_blocks / 2) * block;
         let max_mapnr = self.max_mapnr();
-        if max_mapnr <= half * 8 {
-            let middle = start + half;
-            return Ok([start..middle, middle..middle + half]);
+        let block = u64::from(self.main.block_size);
+        let blocks = u64::from(self.main.bitmap_blocks);
+        let start = (HEADER_BLOCKS + u64::from(self.main.sub_hdr_size)).checked_mul(block);
+        // The header may be anything: an end past 64 bits is no bitmap.
+        let place = |blocks: u64| {
+            let (start, size) = (start?, blocks.checked_mul(block)?);
+            let covers = size.checked_mul(8).is_none_or(|bits| max_mapnr <= bits);
+            let end = start.checked_add(size).filter(|_| covers)?;
+            Some((start..end, size))
+        };
+        if let Some((first, half)) = place(blocks / 2)
+            && let Some(end) = first.end.checked_add(half)
+        {
+            return Ok([first.clone(), first.end..end]);
         }
-        if max_mapnr <= size * 8 {
-            return Ok([start..start + size, start..start + size]);
-        }
-        Err(HeaderError::Bitmaps(max_mapnr))
+        let (only, _) = place(blocks).ok_or(HeaderError::Bitmaps(max_mapnr))?;
+        Ok([only.clone(), only])
     }
 
     /// The offset of the first page descriptor.
@@ -116,7 +121,7 @@ impl DumpHeaders {
     pub fn descriptors(&self) -> u64 {
         let blocks =
             HEADER_BLOCKS + u64::from(self.main.sub_hdr_size) + u64::from(self.main.bitmap_blocks);
-        blocks * u64::from(self.main.block_size)
+        blocks.saturating_mul(self.main.block_size.into())
     }
 
     /// The bits of the second bitmap whose pages have a descriptor in this file: all of them,

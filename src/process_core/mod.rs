@@ -126,7 +126,7 @@ impl ProcessCore {
     /// - [`ProcessCoreError::Headers`] if the program headers are cut short
     ///   or do not add up, or the file cannot be read.
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, ProcessCoreError> {
-        let input = Input::open(Arc::new(input)).map_err(ProcessCoreError::Headers)?;
+        let input = Input::open(input.shared()).map_err(ProcessCoreError::Headers)?;
         let (Some(bytes), Some(header)) = (
             input.plain(),
             read_header(&input).map_err(ProcessCoreError::Headers)?,

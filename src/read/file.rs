@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, OnceLock};
 
 use crate::host::holes;
 use crate::host::page_cache::ReadOnce;
@@ -33,17 +34,66 @@ impl ReadAt for File {
         if offset >= end {
             return Ok(None);
         }
-        let offsets = offset..end;
-        // Finding the end of the data in a short range takes longer than
-        // reading its holes.
-        if end - offset <= holes::SHORT {
-            let start = holes::next_data(self, &offsets)?;
-            Ok(start.map(|start| start..end))
-        } else if holes::is_on_tmpfs(self) {
-            holes::next_extent_in_steps(self, &offsets)
-        } else {
-            holes::next_extent(self, &offsets)
+        next_data(self, offset..end, || holes::is_on_tmpfs(self))
+    }
+
+    fn shared(self) -> Arc<dyn ReadAt> {
+        Arc::new(OpenFile::new(self))
+    }
+}
+
+fn next_data(
+    file: &File,
+    offsets: Range<u64>,
+    is_on_tmpfs: impl FnOnce() -> bool,
+) -> io::Result<Option<Range<u64>>> {
+    // Finding the end of the data in a short range takes longer than reading
+    // its holes.
+    if offsets.end - offsets.start <= holes::SHORT {
+        let start = holes::next_data(file, &offsets)?;
+        Ok(start.map(|start| start..offsets.end))
+    } else if is_on_tmpfs() {
+        holes::next_extent_in_steps(file, &offsets)
+    } else {
+        holes::next_extent(file, &offsets)
+    }
+}
+
+/// A file that remembers whether it lies on tmpfs, which decides how its holes
+/// are found.
+#[derive(Debug)]
+struct OpenFile {
+    file: File,
+    is_on_tmpfs: OnceLock<bool>,
+}
+
+impl OpenFile {
+    fn new(file: File) -> Self {
+        Self {
+            file,
+            is_on_tmpfs: OnceLock::new(),
         }
+    }
+}
+
+impl ReadAt for OpenFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buf, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(&self.file)
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        if offset >= end {
+            return Ok(None);
+        }
+        next_data(&self.file, offset..end, || {
+            *self
+                .is_on_tmpfs
+                .get_or_init(|| holes::is_on_tmpfs(&self.file))
+        })
     }
 }
 
@@ -53,10 +103,11 @@ impl ReadAt for File {
 /// Files on tmpfs and hugetlbfs lie in the page cache and are read as usual.
 /// Before Linux 6.14 reading also drops pages that other processes have read,
 /// and starts writing to the disk the pages that they have changed. Use it for
-/// files that no other process uses.
+/// files that no other process uses, and that are read in large pieces: images,
+/// ELF and Windows dumps. A kdump has many small pages.
 #[derive(Debug)]
 pub struct Uncached {
-    file: File,
+    file: OpenFile,
     read_once: ReadOnce,
 }
 
@@ -65,7 +116,7 @@ impl Uncached {
     #[must_use]
     pub fn new(file: File) -> Self {
         Self {
-            file,
+            file: OpenFile::new(file),
             read_once: ReadOnce::default(),
         }
     }
@@ -73,11 +124,11 @@ impl Uncached {
 
 impl ReadAt for Uncached {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.read_once.read_exact_at(&self.file, buf, offset)
+        self.read_once.read_exact_at(&self.file.file, buf, offset)
     }
 
     fn len(&self) -> io::Result<u64> {
-        ReadAt::len(&self.file)
+        self.file.len()
     }
 
     fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {

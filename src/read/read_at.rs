@@ -54,6 +54,17 @@ pub trait ReadAt: Send + Sync {
     fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
         Ok((offset < end).then_some(offset..end))
     }
+
+    /// Returns the source behind a shared pointer, as a reader keeps it.
+    ///
+    /// A source may remember there what it would otherwise find out for each
+    /// call: a `File` whether it lies on tmpfs.
+    fn shared(self) -> Arc<dyn ReadAt>
+    where
+        Self: Sized + 'static,
+    {
+        Arc::new(self)
+    }
 }
 
 impl fmt::Debug for dyn ReadAt + '_ {

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::Arc;
 
 use crate::abi::{Encoding, Utsname};
 use crate::arch::Machine;
@@ -46,7 +45,7 @@ impl Vmcore {
     ///   notes, bitmaps or a flattened file's records do not add up;
     /// - [`VmcoreError::Read`] if the input cannot be read.
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, VmcoreError> {
-        let input = Input::open(Arc::new(input))?;
+        let input = Input::open(input.shared())?;
         let dump = open_dump(&input)?.ok_or(VmcoreError::NotADump)?;
         Ok(Self { input, dump })
     }

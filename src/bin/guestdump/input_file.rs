@@ -21,6 +21,6 @@ pub(crate) fn open_input(path: &Path, nocache: bool) -> Result<Arc<dyn ReadAt>> 
     Ok(if nocache {
         Arc::new(Uncached::new(file))
     } else {
-        Arc::new(file)
+        file.shared()
     })
 }
