@@ -54,7 +54,7 @@ fn pages() -> Vec<(u64, Vec<u8>)> {
 /// Random-looking bytes for each header and ABI, and the beginnings of a header
 /// that has a magic.
 fn headers(seeds: &mut Seeds) {
-    let bytes: Vec<u8> = (0..600u32).map(|n| (n * n >> 5) as u8).collect();
+    let bytes: Vec<u8> = (0..600u32).map(|n| ((n * n) >> 5) as u8).collect();
     let magics: [(u8, &[u8]); 5] = [
         (0, b"\x7fELF\x02\x01\x01"),
         (3, b"KDUMP   "),
