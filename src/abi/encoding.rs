@@ -38,7 +38,7 @@ pub enum U64Align {
     Eight,
 }
 
-/// What decides the layout of a guest's C structs: word size, byte order, alignment.
+/// The facts that decide the layout of a guest's C structs: word size, byte order, alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Abi {
     /// Word size.

@@ -106,7 +106,7 @@ impl Codec {
     ///
     /// # Errors
     ///
-    /// Those of [`Engine::compressor`].
+    /// As [`Engine::compressor`].
     pub fn compressor(self) -> io::Result<Compressor> {
         self.default_engine().compressor()
     }

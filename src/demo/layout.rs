@@ -60,7 +60,7 @@ pub(super) const STACKS: u64 = PER_CPU + CPUS as u64 * 0x1000;
 pub(super) const STACK_SIZE: u64 = 0x4000;
 pub(super) const DATA_END: u64 = STACKS + CPUS as u64 * STACK_SIZE;
 pub(super) const IMAGE_END: u64 = 0x60_0000;
-/// What the kernel allocated as it booted: level-3 page tables of the direct
+/// Memory that the kernel allocated as it booted: level-3 page tables of the direct
 /// map, then pages of `struct mem_section`. How many depends on the guest's
 /// size.
 pub(super) const BOOT_TABLES: u64 = IMAGE_END;

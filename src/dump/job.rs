@@ -175,7 +175,7 @@ impl DumpJob {
     ///
     /// # Errors
     ///
-    /// Those of [`dump`](crate::dump()). A job that waits for itself in its own callback fails with
+    /// As [`dump`](crate::dump()). A job that waits for itself in its own callback fails with
     /// [`Fault::Panicked`]; the callback has the result.
     pub fn wait(mut self) -> Result<Summary> {
         self.join();

@@ -105,7 +105,7 @@ impl Process {
     }
 }
 
-/// What is read of other processes alone.
+/// Reading that only other processes need.
 #[cfg(feature = "qemu")]
 mod other {
     use std::fs::{self, File, Metadata};

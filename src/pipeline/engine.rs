@@ -8,7 +8,7 @@ use super::{Chunk, Chunks};
 use crate::fault::Fault;
 use crate::workers::{Progress, Threads, panic_message};
 
-/// What became of a dump.
+/// The figures of a written dump.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Written {
     /// Pages in the dump.
@@ -19,14 +19,14 @@ pub(crate) struct Written {
     pub(crate) file_size: u64,
 }
 
-/// What a dump format does with chunks.
+/// The steps of a dump format for each chunk.
 pub(crate) trait Encoder: Sync {
-    /// What a thread needs to encode: buffers, a compressor.
+    /// The state that a thread needs to encode: buffers, a compressor.
     type Worker;
     /// An encoded chunk. Blocks are used again and again, so that their
     /// buffers are allocated once.
     type Block: Default + Send;
-    /// What decides where the next block goes in the dump.
+    /// The state that decides where the next block goes in the dump.
     type Layout: Send;
 
     fn worker(&self) -> Result<Self::Worker, Fault>;
@@ -134,7 +134,7 @@ impl<'c, E: Encoder> Engine<'_, 'c, E> {
         self.changed.notify_all();
     }
 
-    /// What each thread does.
+    /// The work of each thread.
     fn work(&self) {
         // A panic in the guest memory or the sink must not leave the other
         // threads waiting for this one's chunk.

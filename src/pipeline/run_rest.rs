@@ -82,7 +82,7 @@ impl RunRest {
         self.advanced_to(self.range.starting_at(self.stretch.end), selection)
     }
 
-    /// What is left when a chunk has taken all before `range`; `None` at the end
+    /// The rest after a chunk has taken all before `range`; `None` at the end
     /// of the run.
     pub(super) fn advanced_to(
         self,

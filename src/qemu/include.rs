@@ -1,4 +1,4 @@
-//! What a dump has besides RAM.
+//! Memory besides RAM that a dump includes.
 
 /// The memory that a dump has besides RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

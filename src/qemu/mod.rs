@@ -225,7 +225,7 @@ impl QemuGuest {
     ///
     /// # Errors
     ///
-    /// Those of [`crate::dump()`]. The guest is then resumed, too.
+    /// As [`crate::dump()`]. The guest is then resumed, too.
     pub fn dump(&self, sink: &mut dyn DumpSink, options: &DumpOptions) -> DumpResult<Summary> {
         let resumer = &self.control;
         let mut sink = ResumeAtFinish { sink, resumer };

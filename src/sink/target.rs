@@ -60,7 +60,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Those of [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`]. A descriptor that is
+    /// As [`FileSink::create`], [`FdSink::new`] and [`FdSink::sync`]. A descriptor that is
     /// not open gives the system's `EBADF`.
     pub fn open(&self, options: FileSinkOptions) -> io::Result<Box<dyn DumpSink>> {
         let fd = match self {

@@ -1,4 +1,4 @@
-//! What the command line says about a source.
+//! The settings of a source, by the command line.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ pub(crate) struct Settings<'a> {
     pub(crate) machine: Option<Machine>,
     /// In bytes.
     pub(crate) page_size: Option<u64>,
-    /// What a running QEMU gives besides RAM.
+    /// Memory besides RAM that a running QEMU gives.
     pub(crate) include: Include,
     /// Whether files with guest RAM stay out of the page cache.
     pub(crate) nocache: bool,

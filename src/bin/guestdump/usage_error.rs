@@ -5,7 +5,7 @@ use std::error::Error as _;
 use clap::Error;
 use clap::error::{ContextKind, ErrorKind};
 
-/// What is wrong with the command line, and what is similar to it.
+/// The mistake in a command line, and the words that are similar to it.
 pub(crate) fn describe(error: &Error) -> String {
     let mut line = problem(error).unwrap_or_else(|| in_general(error));
     for kind in [

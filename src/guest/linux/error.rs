@@ -53,7 +53,7 @@ pub enum KernelError {
     Unmapped {
         /// The guest-virtual address.
         vaddr: u64,
-        /// What the page tables said; `None` for an architecture whose page
+        /// The error of the page tables; `None` for an architecture whose page
         /// tables are not known.
         source: Option<TranslateError>,
     },
@@ -68,17 +68,17 @@ pub enum KernelError {
         gpa: u64,
         /// How many bytes.
         len: usize,
-        /// What the memory reported.
+        /// The error that the memory reported.
         source: io::Error,
     },
-    /// What was read makes no sense.
+    /// A structure's contents make no sense.
     #[error("{what} at the kernel's address {vaddr:#x} makes no sense: {why}")]
     Damaged {
         /// The structure.
         what: &'static str,
         /// Its guest-virtual address.
         vaddr: u64,
-        /// What is wrong.
+        /// The mistake.
         why: String,
     },
 }

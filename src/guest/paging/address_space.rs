@@ -16,15 +16,15 @@ use super::x86::X86;
 pub enum AddressSpace {
     /// Paging is off: every virtual address is the physical one.
     Physical,
-    /// Of x86, 32-bit or 64-bit.
+    /// Page tables of x86, 32-bit or 64-bit.
     X86(X86),
-    /// Of AArch64, stage 1 at EL1 and EL0.
+    /// Page tables of AArch64, stage 1 at EL1 and EL0.
     Aarch64(Aarch64),
-    /// Of RISC-V, 32-bit or 64-bit.
+    /// Page tables of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),
-    /// Of z/Architecture.
+    /// Page tables of z/Architecture.
     S390x(S390x),
-    /// Of 64-bit PowerPC with the radix MMU: the kernel's.
+    /// The kernel's page tables of 64-bit PowerPC with the radix MMU.
     Ppc64(Ppc64Radix),
 }
 

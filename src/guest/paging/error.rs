@@ -12,7 +12,7 @@ pub(crate) enum PagingError {
     /// This crate does not know the architecture's page tables.
     #[error("the page tables of {0} guests are not known")]
     Machine(Machine),
-    /// Nothing says where the guest's page tables are.
+    /// The guest's page tables cannot be found.
     #[error("nothing says where the guest's page tables are")]
     NoPageTables,
     #[error(transparent)]
@@ -38,7 +38,7 @@ pub enum TranslateError {
         vaddr: u64,
         /// Guest-physical address of the table's entry.
         gpa: u64,
-        /// What the memory reported.
+        /// The error that the memory reported.
         source: io::Error,
     },
 }

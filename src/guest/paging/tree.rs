@@ -101,7 +101,7 @@ impl Level {
 }
 
 impl<F> Tree<F> {
-    /// The same tree with another name for its format.
+    /// Returns the tree with another name for its format.
     pub(super) fn map_format<G>(self, name: impl FnOnce(F) -> G) -> Tree<G> {
         let Self {
             root,

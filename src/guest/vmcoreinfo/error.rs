@@ -35,7 +35,7 @@ pub enum VmcoreinfoError {
         gpa: u64,
         /// Its size in bytes.
         size: u64,
-        /// What the memory reported.
+        /// The error that the memory reported.
         source: io::Error,
     },
     /// Guest memory cannot be scanned.
@@ -43,7 +43,7 @@ pub enum VmcoreinfoError {
     Scan {
         /// The guest-physical address.
         gpa: u64,
-        /// What the memory reported.
+        /// The error that the memory reported.
         source: io::Error,
     },
     /// The search failed or was cancelled.

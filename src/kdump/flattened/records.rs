@@ -33,7 +33,7 @@ pub enum RecordError {
     Damaged {
         /// The offset of the record's header.
         offset: usize,
-        /// What is wrong with it.
+        /// The mistake in it.
         source: BadRecord,
     },
 }

@@ -27,7 +27,7 @@ pub(super) struct Encoded<'m> {
 }
 
 pub(super) enum Page<'m> {
-    /// So many pages of zeroes in a row.
+    /// A number of pages of zeroes in a row.
     Zeroes(u64),
     /// A page that is the next so many bytes of the data.
     Data { size: u32, flags: u32, key: Key<'m> },

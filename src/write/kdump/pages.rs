@@ -34,7 +34,7 @@ pub(crate) struct Pages<'a, 't> {
     written: Mutex<Written>,
 }
 
-/// What is in the file for good, if blocks are written in order.
+/// The part of the file that is written for good, if blocks are written in order.
 #[derive(Clone, Copy)]
 pub(crate) struct Written {
     /// Pages, from the first one on.

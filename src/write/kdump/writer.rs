@@ -1,6 +1,6 @@
 //! Writing a kdump-compressed dump, raw or flattened.
 //!
-//! What the readers ask for (docs/formats/kdump.md has the evidence): one
+//! The readers ask for these (docs/formats/kdump.md has the evidence): one
 //! stored copy of a zero page that all zero pages share, because drgn takes
 //! pages outside the second bitmap for missing; `nr_cpus` above 0 for crash;
 //! a filled `utsname` for libkdumpfile.
