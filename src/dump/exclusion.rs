@@ -45,7 +45,7 @@ pub(super) fn exclude(
     let (level, pages, not_understood) =
         match used_for(guest, selection, info, level, within, workers) {
             Ok((left_out, pages)) => {
-                selection.left_out = left_out;
+                selection.leave_out(left_out);
                 (level, pages, None)
             }
             Err(KernelError::Fault(fault)) => return Err(fault.into()),

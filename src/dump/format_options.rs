@@ -5,7 +5,7 @@ use super::Format;
 use super::page_filter::{OnUnknownKernel, PageFilter};
 use crate::codec::Engine;
 use crate::guest::linux::DumpLevel;
-use crate::guest::paging::Budget;
+use crate::guest::paging::{Budget, Mapping};
 use crate::guest::windows::{BugcheckData, HeaderSource};
 use crate::kdump::Container;
 use crate::windmp::DumpKind;
@@ -32,6 +32,8 @@ pub enum FormatOptions {
 pub struct ElfOptions {
     pub(crate) sections: Vec<Section>,
     pub(crate) paging: Option<Budget>,
+    pub(crate) flags: u32,
+    pub(crate) mappings: Vec<Mapping>,
     pub(crate) filter: PageFilter,
 }
 
@@ -77,6 +79,22 @@ impl ElfOptions {
     #[must_use]
     pub fn paging(mut self, budget: Budget) -> Self {
         self.paging = Some(budget);
+        self
+    }
+
+    /// Sets `e_flags`, whose meaning depends on the architecture. The bit of an incomplete dump is
+    /// the writer's own.
+    #[must_use]
+    pub fn flags(mut self, flags: u32) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// Adds a PT_LOAD for each of these guest-virtual addresses, such as another dump's.
+    /// [`paging`](Self::paging) takes their place. Addresses outside the dumped RAM are omitted.
+    #[must_use]
+    pub fn mappings(mut self, mappings: impl IntoIterator<Item = Mapping>) -> Self {
+        self.mappings = mappings.into_iter().collect();
         self
     }
 

@@ -107,6 +107,7 @@ pub fn dump(
         threads: threads.count,
         duration: begun.elapsed(),
         excluded: plan.excluded,
+        source: plan.coverage,
         paging: plan.mappings.as_ref().map(PagingSummary::from),
         vmcoreinfo: plan.vmcoreinfo,
         windows: plan.windows.map(|plan| plan.summary),

@@ -18,6 +18,7 @@ pub struct DumpOptions {
     pub format: FormatOptions,
     pub(crate) filter: Option<(u64, u64)>,
     pub(crate) on_read_error: OnReadError,
+    pub(crate) keep_incomplete: bool,
     pub(crate) throttle: Option<u64>,
     pub(crate) workers: Workers,
 }
@@ -31,6 +32,7 @@ impl DumpOptions {
             format: format.into(),
             filter: None,
             on_read_error: OnReadError::default(),
+            keep_incomplete: false,
             throttle: None,
             workers: Workers::new(),
         }
@@ -50,6 +52,18 @@ impl DumpOptions {
     #[must_use]
     pub fn on_read_error(mut self, policy: OnReadError) -> Self {
         self.on_read_error = policy;
+        self
+    }
+
+    /// Sets whether a source that is incomplete is dumped. The dump then says that it is
+    /// incomplete: ELF in `e_flags`, kdump in its header's status. By default such a source is
+    /// refused.
+    ///
+    /// [`GuestMemory::coverage`](crate::GuestMemory::coverage) tells what the source lacks. A
+    /// Windows dump has no mark for it and is refused always.
+    #[must_use]
+    pub fn keep_incomplete(mut self, keep: bool) -> Self {
+        self.keep_incomplete = keep;
         self
     }
 

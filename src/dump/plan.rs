@@ -10,14 +10,14 @@ use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::guest::GuestInfo;
 use crate::guest::linux::DumpLevel;
-use crate::guest::paging::{Budget, Mappings, address_spaces, mappings};
+use crate::guest::paging::{Budget, Mapping, Mappings, address_spaces, mappings};
 use crate::guest::reader::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::guest::vmcoreinfo::{Located, locate};
 use crate::memory::{
-    GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
+    Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
 };
 use crate::pipeline::Written;
-use crate::selection::Selection;
+use crate::selection::{FrameRun, Selection};
 use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads, Workers};
@@ -25,7 +25,7 @@ use crate::write::elf::{ElfContents, ElfWriter};
 use crate::write::kdump::{Completion, KdumpContents, KdumpWriter};
 use crate::write::notes::{MAX_NOTES, NoteSegment};
 use crate::write::windmp::{PlanError, WinDmpPlan, WinDmpRequest};
-use crate::write::{TooHigh, elf_sections};
+use crate::write::{Section, TooHigh, elf_sections};
 
 /// The largest page size that readers of the formats support, in bytes.
 const MAX_PAGE_SIZE: u64 = 64 << 10;
@@ -36,9 +36,13 @@ pub(super) struct Plan {
     /// The guest's RAM, if it does not consist of whole pages.
     partial_pages: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
+    /// What the source lacks.
+    pub(super) coverage: Coverage,
     /// The pages that a dump level excludes.
     pub(super) excluded: Option<ExclusionSummary>,
     pub(super) mappings: Option<Mappings>,
+    /// Guest-virtual addresses that the caller gave, if there are no `mappings`.
+    own_mappings: Vec<Mapping>,
     notes: NoteSegment,
     pub(super) vmcoreinfo: Option<Located>,
     facts: HeaderFacts,
@@ -56,7 +60,11 @@ impl Plan {
         let DumpOptions { guest: about, .. } = options;
         let format = options.format.format();
         check_options(options, format)?;
+        let coverage = check_coverage(memory.coverage(), options, format)?;
         let ranges = memory.ranges();
+        if ranges.is_empty() && !coverage.absent.is_empty() {
+            return Err(Refusal::NoMemory.into());
+        }
         validate_ranges(&ranges)?;
         let guest = Guest {
             memory,
@@ -73,29 +81,24 @@ impl Plan {
             Format::Elf if !whole_pages => MIN_PAGE_SIZE,
             _ => page_size,
         };
-        let mut selection = Selection::new(&ranges, page_size, options.filter)?;
+        let mut selection = if format.is_windows() {
+            Selection::new(&ranges, page_size, options.filter)?
+        } else {
+            Selection::with_absent(&ranges, &coverage.absent, page_size, options.filter)?
+        };
         let windows = plan_windows(guest, options, &mut selection)?;
 
-        let notes =
-            NoteSegment::new(about.machine, &about.cpus, &about.notes, info).map_err(|error| {
-                Refusal::NotesTooLarge {
-                    len: error.value,
-                    max: MAX_NOTES,
-                }
-            })?;
-        if notes.bytes.len() as u64 > MAX_NOTES {
-            return Err(Refusal::NotesTooLarge {
-                len: notes.bytes.len() as u64,
-                max: MAX_NOTES,
-            }
-            .into());
-        }
+        let notes = plan_notes(about, info, format)?;
         let mappings = match &options.format {
             FormatOptions::Elf(elf) => elf
                 .paging
                 .map(|budget| find_mappings(guest, &selection, info, budget, options))
                 .transpose()?,
             _ => None,
+        };
+        let own = match (&options.format, &mappings) {
+            (FormatOptions::Elf(elf), None) => mappings_in(&elf.mappings, &selection),
+            _ => Vec::new(),
         };
         let facts = header_facts(guest, about, info);
         // Exclusion comes last, because it reads most.
@@ -115,8 +118,10 @@ impl Plan {
             format,
             partial_pages: (!whole_pages).then_some(ranges),
             selection,
+            coverage,
             excluded,
             mappings,
+            own_mappings: own,
             notes,
             vmcoreinfo,
             facts,
@@ -152,12 +157,17 @@ impl Plan {
         match &options.format {
             FormatOptions::Windows(_) => self.write_windows(output),
             FormatOptions::Elf(elf) => {
+                let mut sections = elf.sections.clone();
+                sections.extend(self.excluded_section(options.guest.machine));
+                let mappings = self.mappings.as_ref().map(|found| &*found.list);
                 let contents = ElfContents {
                     memory,
                     selection: &self.selection,
-                    mappings: self.mappings.as_ref().map_or(&[], |m| &m.list),
+                    mappings: mappings.unwrap_or(&self.own_mappings),
                     notes: &self.notes,
-                    sections: &elf.sections,
+                    sections: &sections,
+                    flags: elf.flags,
+                    incomplete: !self.coverage.is_complete(),
                     machine: options.guest.machine,
                     direct_mapping: self
                         .vmcoreinfo
@@ -166,7 +176,7 @@ impl Plan {
                 };
                 self.write_elf(contents, output)
             }
-            FormatOptions::Kdump(kdump) => self.write_kdump(kdump, options.guest.machine, output),
+            FormatOptions::Kdump(kdump) => self.write_kdump(kdump, &options.guest, output),
         }
     }
 
@@ -194,7 +204,7 @@ impl Plan {
     fn write_kdump(
         &self,
         options: &KdumpOptions,
-        machine: Machine,
+        guest: &GuestInfo,
         output: Writing<'_, '_>,
     ) -> Result<Written> {
         let whole_pages = self
@@ -214,16 +224,36 @@ impl Plan {
                 options.keep_partial,
                 output.unreadable.may_leave_out(),
             ),
+            incomplete: !self.coverage.is_complete(),
             engine: options.engine,
-            machine,
-            level: self
-                .excluded
-                .as_ref()
-                .map_or(DumpLevel::NONE, |excluded| excluded.level),
+            machine: guest.machine,
+            level: self.level(),
+            erase_info: &guest.erase_info,
         })
         .map_err(|e| self.too_high(e))?;
         let progress = self.start(output.workers);
         Ok(writer.write(output.access, output.threads, progress)?)
+    }
+
+    /// Returns the levels together by which the source and this dump exclude pages.
+    fn level(&self) -> u32 {
+        let own = self.excluded.as_ref();
+        let own = own.map_or(DumpLevel::NONE, |excluded| excluded.level);
+        self.coverage.dump_level | u32::from(own.number())
+    }
+
+    /// Returns the section that tells excluded pages of an ELF dump from zero pages, if there are
+    /// any.
+    fn excluded_section(&self, machine: Machine) -> Option<Section> {
+        let excluded = &self.selection.left_out;
+        if excluded.len() == 0 && self.level() == 0 {
+            return None;
+        }
+        Some(elf_sections::excluded(
+            machine.encoding().order,
+            &self.selection,
+            self.level(),
+        ))
     }
 
     /// Tells the caller's handle the number of bytes to dump.
@@ -279,6 +309,21 @@ fn check_options(options: &DumpOptions, format: Format) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a source that is incomplete, unless the caller keeps it and the format can say so.
+fn check_coverage(coverage: Coverage, options: &DumpOptions, format: Format) -> Result<Coverage> {
+    if coverage.is_complete() {
+        return Ok(coverage);
+    }
+    let lacks = coverage.lacks.clone();
+    if format.is_windows() {
+        return Err(Refusal::NoMark { format, lacks }.into());
+    }
+    if !options.keep_incomplete {
+        return Err(Refusal::IncompleteSource { lacks }.into());
+    }
+    Ok(coverage)
+}
+
 /// Finds VMCOREINFO. A Windows guest has none: its note is its dump's header.
 fn find_vmcoreinfo(
     guest: Guest<'_>,
@@ -294,6 +339,30 @@ fn find_vmcoreinfo(
         options.workers.as_threads(),
         options.workers.handle(),
     )?)
+}
+
+/// Encodes the notes. ELF has a note for what kdump has in its headers.
+fn plan_notes(
+    about: &GuestInfo,
+    info: Option<&Vmcoreinfo>,
+    format: Format,
+) -> Result<NoteSegment> {
+    let too_large = |len| Refusal::NotesTooLarge {
+        len,
+        max: MAX_NOTES,
+    };
+    let mut notes = NoteSegment::new(about.machine, &about.cpus, &about.notes, info)
+        .map_err(|error| too_large(error.value))?;
+    if format == Format::Elf {
+        notes
+            .add_kdump_facts(about)
+            .map_err(|error| too_large(error.value))?;
+    }
+    let len = notes.bytes.len() as u64 + about.erase_info.len() as u64;
+    if len > MAX_NOTES {
+        return Err(too_large(len).into());
+    }
+    Ok(notes)
 }
 
 fn plan_windows(
@@ -332,6 +401,8 @@ fn header_facts(guest: Guest<'_>, about: &GuestInfo, info: Option<&Vmcoreinfo>) 
             .timestamp
             .or_else(|| info?.crash_time().map(Duration::from_secs))
             .unwrap_or_default(),
+        nr_cpus: about.kdump_cpus.map_or(0, |(nr_cpus, _)| nr_cpus),
+        current_cpu: about.kdump_cpus.map_or(0, |(_, current_cpu)| current_cpu),
     }
 }
 
@@ -352,6 +423,26 @@ fn find_mappings(
         .collect();
     let progress = options.workers.handle();
     Ok(mappings(&spaces, &read, &ram, budget, progress)?)
+}
+
+/// Returns the parts of `mappings` that lie in the dump, each in one run of the selection.
+fn mappings_in(mappings: &[Mapping], selection: &Selection) -> Vec<Mapping> {
+    let run = |run: &FrameRun| run.range(selection.page_size);
+    let runs: Vec<_> = selection.wanted.iter().map(run).collect();
+    let mut inside = Vec::new();
+    for mapping in mappings {
+        let end = mapping.gpa.saturating_add(mapping.size);
+        let first = runs.partition_point(|run| run.end() <= mapping.gpa);
+        for run in runs[first..].iter().take_while(|run| run.start() < end) {
+            let gpa = mapping.gpa.max(run.start());
+            inside.push(Mapping {
+                vaddr: mapping.vaddr + (gpa - mapping.gpa),
+                gpa,
+                size: end.min(run.end()) - gpa,
+            });
+        }
+    }
+    inside
 }
 
 fn page_size(about: &GuestInfo, info: Option<&Vmcoreinfo>) -> Result<u64> {

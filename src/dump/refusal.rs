@@ -7,7 +7,7 @@ use crate::dump::Format;
 use crate::guest::linux::{DumpLevel, KernelError};
 use crate::guest::vmcoreinfo::VmcoreinfoError;
 use crate::guest::windows::WinDmpError;
-use crate::memory::RangeError;
+use crate::memory::{Lack, RangeError, list_lacks};
 use crate::write::SectionsError;
 
 /// A reason for which a dump is refused before its first byte is written.
@@ -17,6 +17,30 @@ pub enum Refusal {
     /// The list of RAM ranges is invalid.
     #[error("the guest's memory map is refused: {0}")]
     Ranges(#[from] RangeError),
+    /// The source is less than the guest's memory, and
+    /// [`DumpOptions::keep_incomplete`](crate::DumpOptions::keep_incomplete) is not set.
+    #[error(
+        "the source is incomplete: {}; a dump that says so can be written (guestdump: --keep-incomplete)",
+        list_lacks(lacks)
+    )]
+    IncompleteSource {
+        /// What the source lacks.
+        lacks: Vec<Lack>,
+    },
+    /// The source is incomplete, and the format cannot say so.
+    #[error(
+        "the source is incomplete: {}; {format} has no mark for that, so write elf or a kdump format",
+        list_lacks(lacks)
+    )]
+    NoMark {
+        /// The requested format.
+        format: Format,
+        /// What the source lacks.
+        lacks: Vec<Lack>,
+    },
+    /// The source contains no memory at all.
+    #[error("the source contains no guest memory")]
+    NoMemory,
     /// `begin` and `length` cover no RAM.
     #[error(
         "no RAM lies in the {length:#x} bytes from guest-physical address {begin:#x} on; give a begin and length inside the guest's RAM"

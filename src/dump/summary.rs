@@ -7,7 +7,7 @@ use crate::dump::ExclusionSummary;
 use crate::dump::format::Format;
 use crate::guest::paging::Mappings;
 use crate::guest::vmcoreinfo::Located;
-use crate::memory::Unreadable;
+use crate::memory::{Coverage, Unreadable};
 use crate::write::WindowsSummary;
 
 /// The facts and figures of a finished dump.
@@ -44,6 +44,9 @@ pub struct Summary {
     pub paging: Option<PagingSummary>,
     /// Pages that the dump level excluded; `None` without a level.
     pub excluded: Option<ExclusionSummary>,
+    /// What the source knew about memory that it did not contain. The dump lacks the same. If
+    /// [`Coverage::is_complete`] is false, the dump says that it is incomplete.
+    pub source: Coverage,
     /// Guest memory that could not be read. It is zero in the dump or omitted from it, as
     /// [`DumpOptions::on_read_error`](crate::DumpOptions::on_read_error) says.
     pub unreadable: Option<Unreadable>,

@@ -40,14 +40,18 @@
 #![forbid(unsafe_code)]
 
 mod constants;
+mod excluded;
 mod file_header;
+mod guestdump_note;
 pub mod note;
 mod program_header;
 mod program_headers;
 mod section_header;
 
 pub use constants::*;
+pub use excluded::ExcludedHeader;
 pub use file_header::FileHeader;
+pub use guestdump_note::GuestdumpNote;
 pub use note::{Note, NoteError, Notes};
 pub use program_header::ProgramHeader;
 pub use program_headers::{ElfError, program_headers};

@@ -35,6 +35,10 @@ const HEADER_SIZE: usize = 12;
 pub const NT_PRSTATUS: u32 = 1;
 /// `NT_PRFPREG`, under the name `CORE`: floating-point registers of one CPU.
 pub const NT_PRFPREG: u32 = 2;
+/// `NT_AUXV`, under the name `CORE`: the auxiliary vector of a process.
+pub const NT_AUXV: u32 = 6;
+/// `NT_FILE`, under the name `CORE`: the files that a process has mapped.
+pub const NT_FILE: u32 = 0x4649_4c45;
 /// The name of notes with registers that only Linux has numbers for.
 pub const LINUX: &[u8] = b"LINUX";
 /// The name of Linux's own notes on a core.
@@ -43,6 +47,15 @@ pub const CORE: &[u8] = b"CORE";
 pub const QEMU: &[u8] = b"QEMU";
 /// The name of the note with VMCOREINFO, whose type is 0.
 pub const VMCOREINFO: &[u8] = b"VMCOREINFO";
+
+/// The name of makedumpfile's note with what it erased, whose type is 0. kdump has the same text at
+/// the sub header's `offset_eraseinfo`. Source: makedumpfile `makedumpfile.c`, `write_elf_eraseinfo`.
+pub const ERASEINFO: &[u8] = b"ERASEINFO";
+/// The name of this crate's note, of type [`NT_GUESTDUMP`]: facts of a kdump's header that ELF has no
+/// place for, in lines `KEY=VALUE`.
+pub const GUESTDUMP: &[u8] = b"GUESTDUMP";
+/// The type of the note [`GUESTDUMP`].
+pub const NT_GUESTDUMP: u32 = 1;
 
 /// One note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

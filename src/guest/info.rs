@@ -22,6 +22,9 @@ pub struct GuestInfo {
     pub(crate) phys_base: Option<u64>,
     pub(crate) timestamp: Option<Duration>,
     pub(crate) windows: WindowsInfo,
+    /// `nr_cpus` and `current_cpu` of kdump's header.
+    pub(crate) kdump_cpus: Option<(u32, u32)>,
+    pub(crate) erase_info: Vec<u8>,
 }
 
 impl GuestInfo {
@@ -39,6 +42,8 @@ impl GuestInfo {
             phys_base: None,
             timestamp: None,
             windows: WindowsInfo::new(),
+            kdump_cpus: None,
+            erase_info: Vec::new(),
         }
     }
 
@@ -103,6 +108,24 @@ impl GuestInfo {
     #[must_use]
     pub fn timestamp(mut self, since_1970: Duration) -> Self {
         self.timestamp = Some(since_1970);
+        self
+    }
+
+    /// Sets the number of CPUs and the CPU that crashed, as kdump's header has them. The default is
+    /// the number of CPUs with notes, and CPU 0. CPUs that were offline have no notes, but count.
+    ///
+    /// ELF has no place for them; a note of this crate contains them there.
+    #[must_use]
+    pub fn kdump_cpus(mut self, nr_cpus: u32, current_cpu: u32) -> Self {
+        self.kdump_cpus = Some((nr_cpus, current_cpu));
+        self
+    }
+
+    /// Sets makedumpfile's record of what it erased from the guest's memory, lines such as
+    /// `erase modules size 16`. Both kdump and ELF dumps contain it.
+    #[must_use]
+    pub fn erase_info(mut self, text: Vec<u8>) -> Self {
+        self.erase_info = text;
         self
     }
 

@@ -18,6 +18,9 @@ pub(crate) struct HeaderFacts {
     pub(crate) phys_base: Option<u64>,
     /// The time since 1970; 0 if unknown.
     pub(crate) timestamp: Duration,
+    /// The number of CPUs, if it is known; at least the CPUs that have notes.
+    pub(crate) nr_cpus: u32,
+    pub(crate) current_cpu: u32,
 }
 
 /// A guest whose ranges are checked, for reading its memory.

@@ -29,7 +29,8 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The layout of a dump with `notes_len` bytes of notes, bitmaps for
+    /// The layout of a dump with `notes_len` bytes of notes and whatever else follows the sub
+    /// header, bitmaps for
     /// `max_mapnr` page frames, and `pages` pages; `None` if it does not fit
     /// into 63-bit file offsets and the headers' 32-bit counts of blocks.
     #[must_use]

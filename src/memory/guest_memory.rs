@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, MIN_PAGE_SIZE, MemoryRange};
 
 /// A guest's physical memory, as a dump reads it.
 ///
@@ -64,6 +64,16 @@ pub trait GuestMemory: Send + Sync {
         let _ = range;
         None
     }
+
+    /// Tells what the memory knows about guest memory that it does not contain.
+    ///
+    /// A dump asks once. It takes over what is excluded, and refuses a source that is
+    /// incomplete, unless the caller asks to keep it. A memory that wraps another one must pass
+    /// the question on. The default implementation lacks nothing, as the memory of a running
+    /// guest does.
+    fn coverage(&self) -> Coverage {
+        Coverage::complete()
+    }
 }
 
 /// Implements [`GuestMemory`] for pointers to guest memory. A dump in the background owns
@@ -82,6 +92,9 @@ macro_rules! pointers {
             }
             fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
                 (**self).as_slice(range)
+            }
+            fn coverage(&self) -> Coverage {
+                (**self).coverage()
             }
         }
     )*};
@@ -186,6 +199,12 @@ mod tests {
             fn as_slice(&self, _: MemoryRange) -> Option<&[u8]> {
                 Some(&self.0)
             }
+            fn coverage(&self) -> Coverage {
+                Coverage {
+                    dump_level: 31,
+                    ..Coverage::complete()
+                }
+            }
         }
         fn check(memory: impl GuestMemory) {
             let range = memory.ranges()[0];
@@ -194,6 +213,7 @@ mod tests {
             assert!(memory.read(0x1000, &mut byte).is_ok() && byte == [7]);
             assert!(matches!(memory.next_populated(range), Ok(None)));
             assert!(memory.as_slice(range).is_some());
+            assert_eq!(memory.coverage().dump_level, 31);
         }
         let odd = || Odd([0; 4096]);
         check(odd());

@@ -17,6 +17,7 @@
 
 mod by_range;
 mod clock;
+mod coverage;
 #[cfg(feature = "file")]
 mod file;
 #[cfg(feature = "file")]
@@ -26,6 +27,7 @@ mod guest_memory;
 mod mapped;
 mod overlay;
 mod range;
+mod range_list;
 mod slices;
 mod throttled;
 mod tolerant;
@@ -34,6 +36,8 @@ mod zero;
 
 pub(crate) use by_range::{find_range, is_ram, next_populated_by_range, read_by_range};
 pub(crate) use clock::Monotonic;
+pub(crate) use coverage::list as list_lacks;
+pub use coverage::{Coverage, Lack};
 #[cfg(feature = "file")]
 pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
@@ -45,6 +49,7 @@ pub use mapped::MappedMemory;
 pub use overlay::OverlayError;
 pub(crate) use overlay::{Overlay, Patch, Patches};
 pub use range::{MIN_PAGE_SIZE, MemoryRange, RangeError, validate_ranges};
+pub(crate) use range_list::{difference, union};
 pub use slices::SliceMemory;
 pub(crate) use throttled::Throttled;
 pub use tolerant::{OnReadError, Unreadable};

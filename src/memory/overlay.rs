@@ -4,7 +4,7 @@
 
 use std::io;
 
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, is_ram, read_populated};
+use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange, is_ram, read_populated};
 
 /// Bytes that replace those of the guest in a dump.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,10 @@ impl GuestMemory for Overlay<'_> {
             Some(_) => None,
             None => self.memory.as_slice(range),
         }
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.memory.coverage()
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::memory::clock::Clock;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::workers::Progress;
 
 /// The longest delay that a dump may catch up on by reading faster, after a slow sink for
@@ -122,6 +122,10 @@ impl GuestMemory for Throttled<'_> {
         let bytes = self.memory.as_slice(range)?;
         self.wait(range.size());
         Some(bytes)
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.memory.coverage()
     }
 }
 

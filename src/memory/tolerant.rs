@@ -7,7 +7,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 
 /// The action of a dump when guest memory cannot be read, because of a poisoned page or a
 /// truncated file for example.
@@ -196,6 +196,10 @@ impl GuestMemory for Tolerant<'_> {
 
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
         self.memory.as_slice(range)
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.memory.coverage()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{Coverage, GuestMemory, MemoryRange};
 
 /// Guest memory in which the parts of pages that are not RAM are zeroes.
 pub(crate) struct WholePages<'a> {
@@ -56,5 +56,9 @@ impl GuestMemory for WholePages<'_> {
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
         let part = self.ram_in(range).next()?;
         self.memory.as_slice(Some(range).filter(|r| *r == part)?)
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.memory.coverage()
     }
 }

@@ -11,7 +11,7 @@ use crate::elf::note::{Notes, VMCOREINFO};
 use crate::elf::{FileHeader, ProgramHeader};
 use crate::guest::GuestInfo;
 use crate::kdump::{MainHeader, SubHeader};
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, MIN_PAGE_SIZE, MemoryRange};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::windmp::{BitmapHeader, Header};
@@ -55,8 +55,8 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
     /// The decoded headers.
     fn headers(&self) -> Headers<'_>;
 
-    /// Whether the dump does not say that it is incomplete.
-    fn is_complete(&self) -> bool;
+    /// What the dump knows about guest memory that it does not contain.
+    fn coverage(&self) -> &Coverage;
 
     /// Word size and byte order of headers and notes.
     fn encoding(&self) -> Encoding;

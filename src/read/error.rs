@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::codec::Codec;
+use crate::memory::{Lack, list_lacks};
 
 /// Why a dump cannot be read.
 ///
@@ -47,6 +48,26 @@ pub enum VmcoreError {
         /// Error of the input.
         source: io::Error,
     },
+    /// Two parts of the dump contain different bytes for the same guest-physical address. The
+    /// core of a process does so, and old copies of `/proc/kcore`.
+    #[error(
+        "the dump has different bytes for the guest-physical address {gpa:#x}, at offsets {} and {}; is it the core of a process? process-core: reads one",
+        offsets[0], offsets[1]
+    )]
+    Conflict {
+        /// The guest-physical address.
+        gpa: u64,
+        /// Both offsets in the dump.
+        offsets: [u64; 2],
+    },
+    /// The file is the core of a process.
+    #[error(
+        "the file is the core of a process, not a dump of a guest; if the process ran a guest, process-core: finds its RAM"
+    )]
+    ProcessCore,
+    /// The dump contains no guest memory.
+    #[error("the dump contains no guest memory that can be read")]
+    NoMemory,
     /// A page was lost when the dump was written.
     #[error("the page at guest-physical address {gpa:#x} is missing; the dump is incomplete")]
     PageMissing {
@@ -67,9 +88,12 @@ pub enum VmcoreError {
         /// Error of the codec.
         source: io::Error,
     },
-    /// The dump says that it is not complete.
-    #[error("the dump says that it is incomplete")]
-    Incomplete,
+    /// The dump is not complete. Everything that is there can be read.
+    #[error("the dump is incomplete: {}", list_lacks(lacks))]
+    Incomplete {
+        /// What the dump lacks.
+        lacks: Vec<Lack>,
+    },
     /// [`Progress::cancel`](crate::Progress::cancel) was called.
     #[error("cancelled")]
     Cancelled,

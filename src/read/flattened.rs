@@ -6,6 +6,7 @@ use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
 
 use crate::kdump::flattened::{FileHeader, RecordHeader};
+use crate::memory::Lack;
 use crate::read::{ReadAt, VmcoreError};
 
 /// An index from offsets in the raw file to places in the flattened file.
@@ -13,6 +14,8 @@ use crate::read::{ReadAt, VmcoreError};
 pub(crate) struct Index {
     /// Pieces by their offset in the raw file; they do not overlap.
     pieces: BTreeMap<u64, RecordPiece>,
+    /// Where the file ends without its end record.
+    cut: Option<Lack>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +29,9 @@ struct RecordPiece {
 impl Index {
     /// Reads all record headers of `file`, which is `len` bytes long. Offsets
     /// in errors are offsets in the flattened file.
+    ///
+    /// A file that is cut short gives an index of what is there; see
+    /// [`cut`](Self::cut).
     pub(crate) fn new(file: &dyn ReadAt, len: u64) -> Result<Self, VmcoreError> {
         let mut pieces = BTreeMap::new();
         let mut at = FileHeader::SIZE as u64;
@@ -33,11 +39,7 @@ impl Index {
             let mut bytes = [0; RecordHeader::SIZE];
             let data_at = at + RecordHeader::SIZE as u64;
             if data_at > len {
-                return Err(VmcoreError::Truncated {
-                    what: "the flattened format's next record or its end record",
-                    offset: at,
-                    end: len,
-                });
+                return Ok(Self::cut_at(pieces, at, len));
             }
             file.read_at(at, &mut bytes)
                 .map_err(|source| VmcoreError::Read {
@@ -50,14 +52,15 @@ impl Index {
             let Some((start, data_len)) =
                 data.map_err(|error| VmcoreError::damaged(at, error.to_string()))?
             else {
-                return Ok(Self { pieces });
+                return Ok(Self { pieces, cut: None });
             };
             if data_len > len - data_at {
-                return Err(VmcoreError::Truncated {
-                    what: "a record of the flattened format",
-                    offset: at,
-                    end: len,
-                });
+                // The beginning of a record's data is good.
+                if data_at < len {
+                    let end = start + (len - data_at);
+                    insert(&mut pieces, start, RecordPiece { end, at: data_at });
+                }
+                return Ok(Self::cut_at(pieces, at, len));
             }
             let piece = RecordPiece {
                 end: start + data_len,
@@ -66,6 +69,36 @@ impl Index {
             insert(&mut pieces, start, piece);
             at = data_at + data_len;
         }
+    }
+
+    fn cut_at(pieces: BTreeMap<u64, RecordPiece>, at: u64, len: u64) -> Self {
+        let cut = Lack::CutShort {
+            what: "the flattened format's next record or its end record",
+            offset: at,
+            end: len,
+        };
+        Self {
+            pieces,
+            cut: Some(cut),
+        }
+    }
+
+    /// Where the file ends without its end record. The offsets are those of the flattened file.
+    pub(crate) fn cut(&self) -> Option<Lack> {
+        self.cut.clone()
+    }
+
+    /// Whether records contain all these bytes of the raw file.
+    pub(crate) fn contains(&self, offset: u64, len: u64) -> bool {
+        let end = offset.saturating_add(len);
+        let mut at = offset;
+        while at < end {
+            match self.piece_at(at) {
+                Some((_, piece)) => at = piece.end,
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Length of the raw file in bytes.

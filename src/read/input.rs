@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::kdump::flattened::FileHeader;
+use crate::memory::{Lack, MIN_PAGE_SIZE};
 use crate::read::error::VmcoreError;
 use crate::read::flattened::Index;
 use crate::read::read_at::ReadAt;
@@ -22,6 +23,13 @@ pub(crate) struct Input {
     /// The records of a flattened input.
     index: Option<Index>,
 }
+
+/// RAM for each byte of the file that a dump may state without its bytes. A reader takes one bit
+/// of memory for each page of it.
+const CLAIM: u64 = 8 * MIN_PAGE_SIZE;
+
+/// RAM that a dump of any length may state, in bytes.
+const SMALL_CLAIM: u64 = 64 << 30;
 
 /// Bytes in which [`Input::skip_hole`] looks for data before it asks for the
 /// rest.
@@ -72,6 +80,27 @@ impl Input {
     /// Bytes that the input really has. A flattened input may unfold to more.
     pub(crate) fn stored(&self) -> u64 {
         self.stored
+    }
+
+    /// Bytes of memory that the dump may state and not contain, so that a reader takes memory in
+    /// proportion to the file.
+    pub(crate) fn largest_claim(&self) -> u64 {
+        self.stored.saturating_mul(CLAIM).max(SMALL_CLAIM)
+    }
+
+    /// Where a flattened input ends without its end record.
+    pub(crate) fn cut(&self) -> Option<Lack> {
+        self.index.as_ref()?.cut()
+    }
+
+    /// Whether the dump has these bytes: they lie before its end, and in a flattened one that is cut
+    /// short, a record contains them.
+    pub(crate) fn holds(&self, offset: u64, len: u64) -> bool {
+        self.contains(offset, len)
+            && match &self.index {
+                Some(index) if index.cut().is_some() => index.contains(offset, len),
+                _ => true,
+            }
     }
 
     pub(crate) fn is_flattened(&self) -> bool {

@@ -6,10 +6,11 @@ use std::io;
 use crate::abi::{Encoding, Utsname};
 use crate::arch::Machine;
 use crate::dump::{DumpOptions, Format, FormatOptions};
-use crate::elf::note::{Note, Notes, VMCOREINFO};
+use crate::elf::GuestdumpNote;
+use crate::elf::note::{ERASEINFO, GUESTDUMP, NT_GUESTDUMP, Note, Notes, VMCOREINFO};
 use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
-use crate::memory::{GuestMemory, MemoryRange};
+use crate::memory::{Coverage, GuestMemory, MemoryRange};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::KdumpDump;
@@ -34,13 +35,15 @@ impl Vmcore {
     /// may lie in a [`File`](std::fs::File), in memory or in any other
     /// [`ReadAt`].
     ///
-    /// An ELF dump whose memory is cut short opens with the memory that there
-    /// is; [`check`](Self::check) reports the loss.
+    /// A dump that is cut short opens with the memory that there is, if its headers are whole.
+    /// [`coverage`](GuestMemory::coverage) and [`check`](Self::check) report the loss.
     ///
     /// # Errors
     ///
     /// - [`VmcoreError::NotADump`] for any other file;
     /// - [`VmcoreError::Unsupported`] for dumps that this crate cannot read;
+    /// - [`VmcoreError::ProcessCore`] for the core of a process;
+    /// - [`VmcoreError::Conflict`] if the dump contains different bytes of the same memory;
     /// - [`VmcoreError::Truncated`], [`VmcoreError::Damaged`] if headers,
     ///   notes, bitmaps or a flattened file's records do not add up;
     /// - [`VmcoreError::Read`] if the input cannot be read.
@@ -68,10 +71,11 @@ impl Vmcore {
         self.input.len()
     }
 
-    /// Whether the dump does not say that it is incomplete.
+    /// Whether the dump is all that its writer meant it to be, as far as its headers and its
+    /// length tell. [`coverage`](GuestMemory::coverage) says what an incomplete one lacks.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.dump.is_complete()
+        self.dump.coverage().is_complete()
     }
 
     /// Word size and byte order of headers and notes.
@@ -154,7 +158,7 @@ impl Vmcore {
             .machine()
             .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;
         let mut guest = GuestInfo::new(machine)
-            .raw_notes(self.notes_without_vmcoreinfo()?)
+            .raw_notes(self.other_notes()?)
             .vmcoreinfo(match self.vmcoreinfo() {
                 Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
                 None => VmcoreinfoSource::Scan,
@@ -162,16 +166,30 @@ impl Vmcore {
         if let Some(uts) = self.utsname() {
             guest = guest.utsname(uts);
         }
+        for (_, note) in self.notes().flatten() {
+            if note.is(ERASEINFO, 0) {
+                // makedumpfile reserves more bytes than it fills.
+                let used = note.desc.iter().rposition(|byte| *byte != 0);
+                guest = guest.erase_info(note.desc[..used.map_or(0, |last| last + 1)].to_vec());
+            } else if note.is(GUESTDUMP, NT_GUESTDUMP)
+                && let Some(facts) = GuestdumpNote::decode(note.desc)
+            {
+                guest = guest.kdump_cpus(facts.nr_cpus, facts.current_cpu);
+            }
+        }
         let mut format = FormatOptions::from(format);
         let guest = self.dump.add_to(&self.input, guest, &mut format);
         Ok(DumpOptions::new(guest, format))
     }
 
-    fn notes_without_vmcoreinfo(&self) -> Result<Vec<u8>, VmcoreError> {
+    /// Encodes the notes that a writer takes over as they are.
+    fn other_notes(&self) -> Result<Vec<u8>, VmcoreError> {
         let order = self.encoding().order;
         let mut bytes = Vec::new();
-        let is_vmcoreinfo = |note: &Note<'_>| note.is(VMCOREINFO, 0);
-        for (_, note) in self.notes().flatten().filter(|(_, n)| !is_vmcoreinfo(n)) {
+        let is_written_anew = |note: &Note<'_>| {
+            note.is(VMCOREINFO, 0) || note.is(ERASEINFO, 0) || note.is(GUESTDUMP, NT_GUESTDUMP)
+        };
+        for (_, note) in self.notes().flatten().filter(|(_, n)| !is_written_anew(n)) {
             let result = note.encode(order, &mut bytes);
             let damaged = |error| VmcoreError::damaged(self.dump.note_offset(), error);
             result.map_err(|error| damaged(error.to_string()))?;
@@ -202,8 +220,9 @@ impl Vmcore {
     ///
     /// # Errors
     ///
-    /// The first error, with its offset; [`VmcoreError::Incomplete`] if
-    /// nothing else is wrong and the dump says that it is incomplete.
+    /// - The first error, with its offset;
+    /// - [`VmcoreError::Incomplete`] if nothing else is wrong and the dump is incomplete;
+    /// - [`VmcoreError::NoMemory`] if it contains no memory.
     pub fn check(&self, progress: &Progress) -> Result<CheckReport, VmcoreError> {
         let mut report = CheckReport {
             notes: self.check_notes()?,
@@ -212,11 +231,15 @@ impl Vmcore {
         };
         progress.start(self.pages() * self.dump.counted_page_size());
         self.dump.check(&self.input, &mut report, progress)?;
-        if self.is_complete() {
-            Ok(report)
-        } else {
-            Err(VmcoreError::Incomplete)
+        let lacks = &self.dump.coverage().lacks;
+        if !lacks.is_empty() {
+            let lacks = lacks.clone();
+            return Err(VmcoreError::Incomplete { lacks });
         }
+        if report.pages == 0 {
+            return Err(VmcoreError::NoMemory);
+        }
+        Ok(report)
     }
 
     /// Decodes all notes and returns their number.
@@ -244,5 +267,9 @@ impl GuestMemory for Vmcore {
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         self.dump.next_populated(&self.input, range)
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.dump.coverage().clone()
     }
 }

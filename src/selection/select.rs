@@ -24,8 +24,9 @@ pub(crate) struct Selection {
     pub(crate) ram: Vec<FrameRun>,
     /// The requested RAM. ELF's PT_LOADs contain it.
     pub(crate) wanted: Vec<FrameRun>,
-    /// The requested pages that the dump level excludes. They are holes of an
-    /// ELF dump, and have no bits in kdump's second bitmap.
+    /// The requested pages that the dump level excludes, or that the source
+    /// does not contain. They are holes of an ELF dump, and have no bits in
+    /// kdump's second bitmap.
     pub(crate) left_out: FrameSet,
 }
 
@@ -77,6 +78,47 @@ impl Selection {
             wanted,
             left_out: FrameSet::default(),
         })
+    }
+
+    /// Selects as [`new`](Self::new) from the RAM of `ranges` and `absent` together. The pages
+    /// of which `ranges` has no byte are left out. Neither list overlaps the other.
+    pub(crate) fn with_absent(
+        ranges: &[MemoryRange],
+        absent: &[MemoryRange],
+        page_size: u64,
+        filter: Option<(u64, u64)>,
+    ) -> Result<Self, SelectionError> {
+        if absent.is_empty() {
+            return Self::new(ranges, page_size, filter);
+        }
+        let mut all = [ranges, absent].concat();
+        all.sort_by_key(MemoryRange::start);
+        let mut selection = Self::new(&all, page_size, filter)?;
+        let mut present = FrameSet::new(&selection.wanted);
+        for range in ranges {
+            let start = range.start() / page_size;
+            let count = range.end().div_ceil(page_size) - start;
+            present.insert(FrameRun { start, count });
+        }
+        let mut left_out = FrameSet::new(&selection.wanted);
+        for run in &selection.wanted {
+            for missing in present.runs_of(*run, false) {
+                left_out.insert(missing);
+            }
+        }
+        selection.left_out = left_out;
+        Ok(selection)
+    }
+
+    /// Leaves out the pages of `more` too.
+    pub(crate) fn leave_out(&mut self, more: FrameSet) {
+        if self.left_out.len() == 0 {
+            self.left_out = more;
+            return;
+        }
+        for run in more.runs() {
+            self.left_out.insert(run);
+        }
     }
 
     /// Returns the pages in the dump, without those in `missing`.

@@ -43,6 +43,10 @@ pub(crate) struct ElfContents<'a> {
     pub(crate) mappings: &'a [Mapping],
     pub(crate) notes: &'a NoteSegment,
     pub(crate) sections: &'a [Section],
+    /// `e_flags` without the bit of an incomplete dump.
+    pub(crate) flags: u32,
+    /// Whether the dump says that it is incomplete, because its source is.
+    pub(crate) incomplete: bool,
     pub(crate) machine: Machine,
     /// The kernel's direct mapping, if readers need it. It gives the
     /// guest-virtual addresses of the PT_LOADs that are not in `mappings`.
@@ -155,7 +159,8 @@ impl<'a> ElfWriter<'a> {
         // A file is marked as incomplete until it is complete. A stream cannot
         // go back, so an incomplete one is shorter than its headers say.
         let positioned = output.is_positioned();
-        output.write_at(0, &self.file_header(positioned)?)?;
+        let incomplete = self.contents.incomplete;
+        output.write_at(0, &self.file_header(positioned || incomplete)?)?;
         self.write_program_headers(&output)?;
         output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
@@ -183,7 +188,7 @@ impl<'a> ElfWriter<'a> {
         };
         output.set_len(file_size)?;
         if positioned {
-            output.write_at(0, &self.file_header(false)?)?;
+            output.write_at(0, &self.file_header(incomplete)?)?;
         }
         Ok(Written {
             pages: selection.pages(),
@@ -227,7 +232,7 @@ impl<'a> ElfWriter<'a> {
         };
         let machine = self.contents.machine.elf_machine();
         let header = FileHeader {
-            flags: if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
+            flags: self.contents.flags | if incomplete { DUMP_ELF_INCOMPLETE } else { 0 },
             phoff: FileHeader::size(class) as u64,
             phnum: u16::try_from(self.contents.header_count()).unwrap_or(PN_XNUM),
             shoff,

@@ -14,8 +14,10 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::abi::{Class, Encoding};
-use crate::elf::{SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
+use crate::abi::{ByteOrder, Class, Encoding};
+use crate::bitmap;
+use crate::elf::{ExcludedHeader, SHN_LORESERVE, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
+use crate::selection::Selection;
 use crate::sink::Output;
 use crate::write::WriteError;
 
@@ -113,6 +115,29 @@ pub(crate) fn check(sections: &[Section]) -> Result<(), SectionsError> {
         Some(section) => Err(SectionsError::Name(section.name.clone())),
         None => Ok(()),
     }
+}
+
+/// Makes the section with the excluded pages of `selection`, which tells them from zero pages.
+/// `dump_level` is the level that excluded them.
+pub(crate) fn excluded(order: ByteOrder, selection: &Selection, dump_level: u32) -> Section {
+    let header = ExcludedHeader {
+        version: ExcludedHeader::VERSION,
+        page_size: selection.page_size as u32,
+        dump_level,
+        pages: selection.wanted_pages(),
+    };
+    let mut bytes = header.to_bytes(order).to_vec();
+    bytes.resize(bytes.len() + header.bitmap_size() as usize, 0);
+    let bitmap = &mut bytes[ExcludedHeader::SIZE..];
+    let mut first = 0;
+    for run in &selection.wanted {
+        for excluded in selection.left_out.runs_of(*run, true) {
+            let start = first + (excluded.start - run.start);
+            bitmap::set(bitmap, start..start + excluded.count);
+        }
+        first += run.count;
+    }
+    Section::new(ExcludedHeader::SECTION, bytes)
 }
 
 /// Returns the number of section headers for `sections`.

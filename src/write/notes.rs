@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use crate::abi::FieldOverflow;
 use crate::arch::{CpuState, Machine, encode_cpu_notes};
-use crate::elf::note::{Note, Notes, VMCOREINFO};
+use crate::elf::GuestdumpNote;
+use crate::elf::note::{ERASEINFO, GUESTDUMP, NT_GUESTDUMP, Note, Notes, VMCOREINFO};
+use crate::guest::GuestInfo;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The most bytes of notes that a dump may have, whether it is written or read.
@@ -58,5 +60,39 @@ impl NoteSegment {
             vmcoreinfo,
             cpus,
         })
+    }
+
+    /// Adds notes with what an ELF dump has in no header and kdump has in its headers: what
+    /// makedumpfile erased, and CPUs that the notes do not tell.
+    ///
+    /// # Errors
+    ///
+    /// [`FieldOverflow`] for a note of 4 GiB or more.
+    pub(crate) fn add_kdump_facts(&mut self, guest: &GuestInfo) -> Result<(), FieldOverflow> {
+        let order = guest.machine.encoding().order;
+        if !guest.erase_info.is_empty() {
+            let note = Note {
+                name: ERASEINFO,
+                kind: 0,
+                desc: &guest.erase_info,
+            };
+            note.encode(order, &mut self.bytes)?;
+        }
+        if let Some((nr_cpus, current_cpu)) = guest.kdump_cpus
+            && (nr_cpus as usize != self.cpus.max(1) || current_cpu != 0)
+        {
+            let facts = GuestdumpNote {
+                nr_cpus,
+                current_cpu,
+            };
+            let text = facts.to_text();
+            let note = Note {
+                name: GUESTDUMP,
+                kind: NT_GUESTDUMP,
+                desc: text.as_bytes(),
+            };
+            note.encode(order, &mut self.bytes)?;
+        }
+        Ok(())
     }
 }

@@ -1,81 +1,168 @@
 //! Guest-physical memory in the PT_LOAD segments of an ELF core.
+//!
+//! A PT_LOAD has bytes in the file, and states memory behind them by p_memsz: zeroes, where it has
+//! any bytes (System V ABI, chapter 5), as crash, drgn and gdb read it. A PT_LOAD without bytes
+//! names memory that was not dumped.
 #![forbid(unsafe_code)]
 
 use crate::elf::{PT_LOAD, ProgramHeader};
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
-use crate::read::Input;
-use crate::read::stored::{Extent, StoredMemory};
+use crate::guest::paging::Mapping;
+use crate::memory::{Lack, MIN_PAGE_SIZE, MemoryRange, difference, union};
+use crate::read::elf::overlap::{Overlap, place};
+use crate::read::stored::{Piece, StoredMemory};
+use crate::read::{Input, VmcoreError};
 
-/// Finds the guest-physical memory that is in the dump: the whole pages that
-/// have bytes in the file.
+/// What the PT_LOADs state about a guest's memory.
+#[derive(Debug)]
+pub(super) struct PhysicalMemory {
+    pub(super) memory: StoredMemory,
+    /// Memory that a PT_LOAD states and that is not in the file. It ascends.
+    pub(super) absent: Vec<MemoryRange>,
+    pub(super) lacks: Vec<Lack>,
+    /// Memory that several PT_LOADs contain at different offsets.
+    pub(super) overlaps: Vec<Overlap>,
+}
+
+/// Finds the guest-physical memory that is in the dump, and what is not.
 ///
-/// Several PT_LOADs may contain the same memory, as in dumps with paging. The
-/// one with the lowest address then overrides the others.
-pub(super) fn physical_memory(input: &Input, headers: &[ProgramHeader]) -> StoredMemory {
-    let mut extents: Vec<Extent> = Vec::new();
-    for piece in joined_pieces(input, headers) {
-        let Some(pages) = piece.whole_pages() else {
+/// Several PT_LOADs may contain the same memory, as in dumps with paging and in those of
+/// `/proc/vmcore`.
+///
+/// # Errors
+///
+/// - [`VmcoreError::Conflict`] if they contain different bytes of it;
+/// - [`VmcoreError::Damaged`] if they state far more memory than there can be.
+pub(super) fn physical_memory(
+    input: &Input,
+    headers: &[ProgramHeader],
+) -> Result<PhysicalMemory, VmcoreError> {
+    let mut stored = Vec::new();
+    let mut zeroes = Vec::new();
+    let mut absent = Vec::new();
+    let mut cut: Option<&ProgramHeader> = None;
+    let (mut unplaced, mut claimed) = (Unplaced::default(), 0u64);
+    for header in headers.iter().filter(|header| header.kind == PT_LOAD) {
+        let size = header.filesz.max(header.memsz);
+        if size == 0 {
             continue;
-        };
-        let end = extents.last().map_or(0, |last| last.range.end());
-        let Some(range) = pages.range.starting_at(end) else {
-            continue;
-        };
-        let offset = pages.offset + (range.start() - pages.range.start());
-        extents.push(Extent { range, offset });
-    }
-    StoredMemory::new(extents)
-}
-
-/// Bytes of guest memory in the file, of any alignment.
-struct SegmentPart {
-    paddr: u64,
-    offset: u64,
-    len: u64,
-}
-
-impl SegmentPart {
-    fn whole_pages(&self) -> Option<Extent> {
-        let start = self.paddr.checked_next_multiple_of(MIN_PAGE_SIZE)?;
-        let skipped = start - self.paddr;
-        let size = self.len.checked_sub(skipped)?;
-        let range = MemoryRange::new(start, size - size % MIN_PAGE_SIZE).ok()?;
-        Some(Extent {
-            range,
-            offset: self.offset + skipped,
-        })
-    }
-}
-
-/// Returns the pieces of all PT_LOADs by address. Pieces that continue or
-/// repeat one another, in memory and in the file alike, become one.
-fn joined_pieces(input: &Input, headers: &[ProgramHeader]) -> Vec<SegmentPart> {
-    let mut pieces: Vec<SegmentPart> = headers
-        .iter()
-        .filter(|header| header.kind == PT_LOAD)
-        .filter_map(|header| {
-            let in_file = input.len().checked_sub(header.offset)?;
-            let len = header.filesz.min(in_file);
-            header.paddr.checked_add(len)?;
-            Some(SegmentPart {
-                paddr: header.paddr,
-                offset: header.offset,
-                len,
-            })
-        })
-        .collect();
-    pieces.sort_by_key(|piece| (piece.paddr, piece.offset));
-    let mut joined: Vec<SegmentPart> = Vec::new();
-    for piece in pieces {
-        match joined.last_mut() {
-            Some(last)
-                if piece.paddr - last.paddr <= last.len
-                    && piece.offset.checked_sub(last.offset) == Some(piece.paddr - last.paddr) =>
-            {
-                last.len = last.len.max(piece.paddr - last.paddr + piece.len);
-            }
-            _ => joined.push(piece),
         }
+        if !has_address(header.paddr, size) {
+            unplaced.add(size);
+            continue;
+        }
+        let in_file = input.len().saturating_sub(header.offset).min(header.filesz);
+        let piece = |from: u64, to: u64, offset| Piece {
+            paddr: header.paddr + from,
+            len: to - from,
+            offset,
+        };
+        if in_file > 0 {
+            stored.push(piece(0, in_file, Some(header.offset)));
+        }
+        if in_file < header.filesz {
+            absent.push(piece(in_file, header.filesz, None));
+            cut = cut.filter(|first| first.offset <= header.offset).or(Some(header));
+        }
+        if header.memsz > header.filesz {
+            let list = if header.filesz > 0 { &mut zeroes } else { &mut absent };
+            list.push(piece(header.filesz, header.memsz, None));
+        }
+        claimed = claimed.saturating_add(size - in_file);
     }
-    joined
+    let limit = input.largest_claim();
+    if claimed > limit {
+        return Err(VmcoreError::damaged(
+            0,
+            format!("its PT_LOADs state {claimed} bytes of memory that are not in the file, more than {limit}"),
+        ));
+    }
+    let (mut placed, overlaps) = place(input, stored)?;
+    add_zeroes(&mut placed, zeroes);
+    let memory = StoredMemory::of_pieces(placed);
+    let ranges = union(memory.ranges().collect());
+    let absent = union(absent.iter().filter_map(pages_of).collect());
+    let cut = cut.map(|header| Lack::CutShort {
+        what: "a PT_LOAD's memory",
+        offset: header.offset,
+        end: input.len(),
+    });
+    Ok(PhysicalMemory {
+        absent: difference(&absent, &ranges),
+        memory,
+        lacks: cut.into_iter().chain(unplaced.lack()).collect(),
+        overlaps,
+    })
+}
+
+/// PT_LOADs that state no guest-physical address, such as those of `/proc/kcore` for vmalloc, whose
+/// p_paddr is -1.
+#[derive(Default)]
+struct Unplaced {
+    segments: u64,
+    bytes: u64,
+}
+
+impl Unplaced {
+    fn add(&mut self, bytes: u64) {
+        self.segments += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn lack(self) -> Option<Lack> {
+        let Self { segments, bytes } = self;
+        (segments > 0).then_some(Lack::NoAddress { segments, bytes })
+    }
+}
+
+/// Whether `size` bytes fit below the last page of the address space.
+fn has_address(paddr: u64, size: u64) -> bool {
+    let end = paddr.checked_add(size);
+    end.is_some_and(|end| end <= u64::MAX - MIN_PAGE_SIZE)
+}
+
+/// Returns the pages that have a byte of the piece.
+fn pages_of(piece: &Piece) -> Option<MemoryRange> {
+    let start = piece.paddr - piece.paddr % MIN_PAGE_SIZE;
+    MemoryRange::new(start, piece.end().next_multiple_of(MIN_PAGE_SIZE) - start).ok()
+}
+
+/// Adds the parts of `zeroes` that no piece of `placed` contains.
+fn add_zeroes(placed: &mut Vec<Piece>, mut zeroes: Vec<Piece>) {
+    zeroes.sort_by_key(|piece| piece.paddr);
+    let mut more = Vec::new();
+    let mut end = 0;
+    for zero in zeroes {
+        let mut at = zero.paddr.max(end);
+        let first = placed.partition_point(|piece| piece.end() <= at);
+        for piece in placed[first..].iter().take_while(|piece| piece.paddr < zero.end()) {
+            if piece.paddr > at {
+                more.push(zero.part(at, piece.paddr));
+            }
+            at = at.max(piece.end());
+        }
+        if at < zero.end() {
+            more.push(zero.part(at, zero.end()));
+        }
+        end = end.max(zero.end());
+    }
+    if !more.is_empty() {
+        placed.extend(more);
+        placed.sort_by_key(|piece| piece.paddr);
+    }
+}
+
+/// Returns the guest-virtual addresses that PT_LOADs state. One that is 0 or repeats the physical
+/// address states none.
+pub(super) fn virtual_addresses(headers: &[ProgramHeader]) -> Vec<Mapping> {
+    let loads = headers.iter().filter(|header| header.kind == PT_LOAD);
+    loads
+        .filter(|load| load.vaddr != 0 && load.vaddr != load.paddr)
+        .filter(|load| load.filesz > 0 && has_address(load.paddr, load.filesz))
+        .filter(|load| load.vaddr.checked_add(load.filesz - 1).is_some())
+        .map(|load| Mapping {
+            vaddr: load.vaddr,
+            gpa: load.paddr,
+            size: load.filesz,
+        })
+        .collect()
 }

@@ -1,8 +1,10 @@
 //! Reading an ELF core of a guest, whichever program wrote it.
 #![forbid(unsafe_code)]
 
+mod excluded;
 pub(crate) mod headers;
 mod memory;
+mod overlap;
 mod sections;
 
 use std::io;
@@ -10,13 +12,18 @@ use std::io;
 use crate::abi::Encoding;
 use crate::arch::Machine;
 use crate::dump::FormatOptions;
-use crate::elf::{DUMP_ELF_INCOMPLETE, ET_CORE, FileHeader, PT_LOAD, PT_NOTE, ProgramHeader};
+use crate::elf::note::{CORE, NT_AUXV, NT_FILE};
+use crate::elf::{
+    DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, Notes, PT_NOTE, ProgramHeader,
+};
 use crate::guest::GuestInfo;
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
-use crate::read::elf::memory::physical_memory;
-use crate::read::elf::sections::read_sections;
+use crate::read::elf::excluded::Excluded;
+use crate::read::elf::memory::{physical_memory, virtual_addresses};
+use crate::read::elf::overlap::Overlap;
+use crate::read::elf::sections::{are_cut_off, read_section, read_sections};
 use crate::read::stored::StoredMemory;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::workers::Progress;
@@ -29,6 +36,8 @@ pub(crate) struct ElfDump {
     /// All PT_NOTE segments, one after the other.
     notes: Vec<u8>,
     memory: StoredMemory,
+    coverage: Coverage,
+    overlaps: Vec<Overlap>,
 }
 
 impl ElfDump {
@@ -45,14 +54,49 @@ impl ElfDump {
         }
         let program_headers = read_program_headers(input, &header)?;
         let notes = read_notes(input, &program_headers)?;
-        let memory = physical_memory(input, &program_headers);
+        if is_of_process(Notes::new(&notes, header.encoding.order)) {
+            return Err(VmcoreError::ProcessCore);
+        }
+        let found = physical_memory(input, &program_headers)?;
+        let mut lacks = found.lacks;
+        lacks.extend(input.cut());
+        if header.flags & DUMP_ELF_INCOMPLETE != 0 {
+            lacks.insert(0, Lack::Marked);
+        }
+        if are_cut_off(input, &header) {
+            lacks.push(Lack::CutShort {
+                what: "the section headers",
+                offset: header.shoff,
+                end: input.len(),
+            });
+        }
+        let excluded = match read_section(input, &header, ExcludedHeader::SECTION) {
+            Some((offset, bytes)) => {
+                excluded::decode(header.encoding.order, &bytes, &found.memory, offset)?
+            }
+            None => Excluded::default(),
+        };
+        let memory = found.memory.without(&excluded.ranges);
         Ok(Some(Self {
             header,
             program_headers,
             notes,
             memory,
+            coverage: Coverage {
+                absent: union([found.absent, excluded.ranges].concat()),
+                dump_level: excluded.dump_level,
+                lacks,
+            },
+            overlaps: found.overlaps,
         }))
     }
+}
+
+/// Whether the notes are those of a process's core: they have its auxiliary vector or the list of
+/// its mapped files. Source: Linux `fs/binfmt_elf.c`, `fill_note_info`.
+fn is_of_process(notes: Notes<'_>) -> bool {
+    let mut notes = notes.flatten();
+    notes.any(|(_, note)| note.is(CORE, NT_AUXV) || note.is(CORE, NT_FILE))
 }
 
 impl Dump for ElfDump {
@@ -63,8 +107,8 @@ impl Dump for ElfDump {
         }
     }
 
-    fn is_complete(&self) -> bool {
-        self.header.flags & DUMP_ELF_INCOMPLETE == 0
+    fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     fn encoding(&self) -> Encoding {
@@ -106,7 +150,10 @@ impl Dump for ElfDump {
     fn add_to(&self, input: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo {
         if let FormatOptions::Elf(options) = format {
             let sections = read_sections(input, &self.header);
-            *options = options.clone().sections(sections);
+            *options = std::mem::take(options)
+                .sections(sections)
+                .flags(self.header.flags & !DUMP_ELF_INCOMPLETE)
+                .mappings(virtual_addresses(&self.program_headers));
         }
         guest
     }
@@ -129,9 +176,8 @@ impl Dump for ElfDump {
         report: &mut CheckReport,
         progress: &Progress,
     ) -> Result<(), VmcoreError> {
-        let loads = self.program_headers.iter().filter(|h| h.kind == PT_LOAD);
-        for header in loads.filter(|header| header.filesz > 0) {
-            input.require("a PT_LOAD's memory", header.offset, header.filesz)?;
+        for overlap in &self.overlaps {
+            overlap.compare(input, progress)?;
         }
         self.memory
             .check(input, self.counted_page_size(), report, progress)

@@ -1,7 +1,7 @@
 //! Reading the sections of an ELF dump.
 #![forbid(unsafe_code)]
 
-use crate::elf::{FileHeader, SHT_PROGBITS, SectionHeader};
+use crate::elf::{ExcludedHeader, FileHeader, SHT_PROGBITS, SectionHeader};
 use crate::read::Input;
 use crate::write::elf_sections::{MAX_SECTIONS, Section};
 
@@ -11,37 +11,79 @@ const MAX_CONTENTS: u64 = 256 << 20;
 
 /// Reads the sections of a dump that can be written again: those with contents
 /// of their writer's own. A section that shows a segment of memory, as gdb
-/// makes them, is omitted.
+/// makes them, is omitted, and so is [`ExcludedHeader::SECTION`].
 ///
 /// Damaged sections are omitted too, because the dump is good without them.
 /// QEMU's section headers may be in the wrong byte order. The contents together
 /// are at most as long as the dump, and at most [`MAX_CONTENTS`].
 pub(crate) fn read_sections(input: &Input, header: &FileHeader) -> Vec<Section> {
-    let headers = read_headers(input, header).unwrap_or_default();
     let mut left = input.len().min(MAX_CONTENTS);
-    let mut contents = |header: &SectionHeader| {
-        let max = left;
-        let bytes = input.read_vec("a section", header.offset, header.size, max);
-        let bytes = bytes.ok()?;
-        left -= bytes.len() as u64;
-        Some(bytes)
-    };
-    let Some(names) = headers
-        .get(usize::from(header.shstrndx))
-        .and_then(&mut contents)
-    else {
-        return Vec::new();
-    };
-    let own = headers
-        .iter()
-        .filter(|h| h.kind == SHT_PROGBITS && h.flags == 0);
-    own.take(MAX_SECTIONS)
-        .filter_map(|header| {
-            let name = names.get(header.name as usize..)?.split(|b| *b == 0).next();
-            let name = str::from_utf8(name?).ok().filter(|name| !name.is_empty())?;
-            Some(Section::new(name, contents(header)?))
+    let sections = OwnSections::read(input, header);
+    let others = sections
+        .list()
+        .filter(|(name, _)| *name != ExcludedHeader::SECTION);
+    others
+        .filter_map(|(name, header)| {
+            let bytes = contents(input, header, left)?;
+            left -= bytes.len() as u64;
+            Some(Section::new(name, bytes))
         })
         .collect()
+}
+
+/// Reads the section with this name. Returns the offset in the dump and the
+/// contents.
+pub(super) fn read_section(
+    input: &Input,
+    header: &FileHeader,
+    name: &str,
+) -> Option<(u64, Vec<u8>)> {
+    let sections = OwnSections::read(input, header);
+    let (_, header) = sections.list().find(|(found, _)| *found == name)?;
+    Some((header.offset, contents(input, header, MAX_CONTENTS)?))
+}
+
+/// Whether the dump ends before its section headers do.
+pub(super) fn are_cut_off(input: &Input, header: &FileHeader) -> bool {
+    let size = u64::from(header.shnum) * u64::from(header.shentsize);
+    header.shoff != 0 && !input.contains(header.shoff, size)
+}
+
+fn contents(input: &Input, header: &SectionHeader, max: u64) -> Option<Vec<u8>> {
+    input
+        .read_vec("a section", header.offset, header.size, max)
+        .ok()
+}
+
+/// The headers and the names of the sections whose contents only their writer
+/// defines.
+#[derive(Default)]
+struct OwnSections {
+    headers: Vec<SectionHeader>,
+    names: Vec<u8>,
+}
+
+impl OwnSections {
+    /// Reads them; empty if they cannot be read.
+    fn read(input: &Input, header: &FileHeader) -> Self {
+        let all = read_headers(input, header).unwrap_or_default();
+        let names = all.get(usize::from(header.shstrndx));
+        let Some(names) = names.and_then(|names| contents(input, names, MAX_CONTENTS)) else {
+            return Self::default();
+        };
+        let is_own = |h: &SectionHeader| h.kind == SHT_PROGBITS && h.flags == 0;
+        let headers = all.into_iter().filter(is_own).take(MAX_SECTIONS).collect();
+        Self { headers, names }
+    }
+
+    /// Iterates over the sections that have a name.
+    fn list(&self) -> impl Iterator<Item = (&str, &SectionHeader)> {
+        self.headers.iter().filter_map(|header| {
+            let name = self.names.get(header.name as usize..)?;
+            let name = str::from_utf8(name.split(|b| *b == 0).next()?).ok()?;
+            (!name.is_empty()).then_some((name, header))
+        })
+    }
 }
 
 fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>> {

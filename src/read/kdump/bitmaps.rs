@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use crate::kdump::DumpHeaders;
+use crate::memory::MemoryRange;
 use crate::read::bitmap::for_each_run;
 use crate::read::kdump::headers::{first_frame, page_size};
 use crate::read::{Input, VmcoreError};
@@ -25,6 +26,10 @@ pub(super) struct Bitmaps {
     /// Page frames that the bitmaps cover.
     max_mapnr: u64,
 }
+
+/// The most runs of RAM that are read, far more than any memory map has. Each
+/// takes 16 bytes of memory.
+const MAX_RAM_RUNS: usize = 1 << 22;
 
 /// The most bytes of a bitmap that are compared at once.
 const PIECE: u64 = 64 << 10;
@@ -59,6 +64,42 @@ impl Bitmaps {
     /// Offset after the bitmaps, where the page descriptors begin.
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// Page frames that the bitmaps cover.
+    pub(super) fn max_mapnr(&self) -> u64 {
+        self.max_mapnr
+    }
+
+    /// Returns the RAM that the first bitmap states. `first_frame` is the page frame of its first
+    /// bit. A dump with one bitmap states none that is not in the dump.
+    ///
+    /// # Errors
+    ///
+    /// [`VmcoreError::Damaged`] if it has more runs than [`MAX_RAM_RUNS`].
+    pub(super) fn ram(
+        &self,
+        input: &Input,
+        first_frame: u64,
+        page_size: u64,
+    ) -> Result<Vec<MemoryRange>, VmcoreError> {
+        let mut ram = Vec::new();
+        if self.first == self.second {
+            return Ok(ram);
+        }
+        let frames = 0..self.max_mapnr;
+        for_each_run(input, self.first..self.first + self.size, |run| {
+            if let Some(run) = run.clipped(&frames) {
+                if ram.len() == MAX_RAM_RUNS {
+                    let what = format!("the first bitmap has more than {MAX_RAM_RUNS} runs of RAM");
+                    return Err(VmcoreError::damaged(self.first + run.start / 8, what));
+                }
+                let start = run.start + first_frame;
+                ram.push(MemoryRange::of_frames(start, run.count, page_size));
+            }
+            Ok(())
+        })?;
+        Ok(ram)
     }
 
     /// Calls `each` for the runs of pages in the dump, in ascending order. Only

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bitmaps;
+mod coverage;
 mod headers;
 mod pages;
 
@@ -13,7 +14,7 @@ use crate::arch::Machine;
 use crate::dump::FormatOptions;
 use crate::guest::GuestInfo;
 use crate::kdump::DumpHeaders;
-use crate::memory::{MemoryRange, not_ram};
+use crate::memory::{Coverage, MemoryRange, not_ram};
 use crate::read::dump::{Dump, Headers};
 use crate::read::kdump::bitmaps::Bitmaps;
 use crate::read::kdump::headers::{page_size, read_headers};
@@ -32,6 +33,9 @@ pub(crate) struct KdumpDump {
     vmcoreinfo: Vec<u8>,
     bitmaps: Bitmaps,
     pages: Pages,
+    coverage: Coverage,
+    /// makedumpfile's record of what it erased.
+    erase_info: Vec<u8>,
 }
 
 impl KdumpDump {
@@ -50,11 +54,17 @@ impl KdumpDump {
         )?;
         let bitmaps = Bitmaps::find(input, &headers)?;
         let mut pages = Pages::find(input, &headers, &bitmaps)?;
-        if !headers.is_complete() {
-            pages.exclude_missing(input)?;
-        }
+        let coverage = coverage::find(input, &headers, &bitmaps, &mut pages)?;
+        let erase_info = input.read_vec(
+            "makedumpfile's erase information",
+            sub.offset_eraseinfo,
+            sub.size_eraseinfo,
+            MAX_NOTES,
+        )?;
         Ok(Some(Self {
             headers,
+            coverage,
+            erase_info,
             notes,
             vmcoreinfo,
             bitmaps,
@@ -72,8 +82,8 @@ impl Dump for KdumpDump {
         }
     }
 
-    fn is_complete(&self) -> bool {
-        self.headers.is_complete()
+    fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     fn encoding(&self) -> Encoding {
@@ -121,7 +131,10 @@ impl Dump for KdumpDump {
 
     fn add_to(&self, _: &Input, guest: GuestInfo, _: &mut FormatOptions) -> GuestInfo {
         let DumpHeaders { main, sub, .. } = &self.headers;
-        let mut guest = guest.phys_base(sub.phys_base);
+        let mut guest = guest
+            .phys_base(sub.phys_base)
+            .kdump_cpus(main.nr_cpus, main.current_cpu)
+            .erase_info(self.erase_info.clone());
         // VMCOREINFO overrides the block size: QEMU's is that of the largest
         // page of the architecture.
         let stated = self.vmcoreinfo().and_then(|info| info.page_size());

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::abi::ByteOrder;
 use crate::codec::Codec;
 use crate::kdump::{DumpHeaders, PageDescriptor, flag_codec};
-use crate::memory::{MemoryRange, is_zero};
+use crate::memory::{Lack, MemoryRange, is_zero};
 use crate::read::check::stop_if_cancelled;
 use crate::read::kdump::bitmaps::Bitmaps;
 use crate::read::kdump::headers::{first_frame, page_size};
@@ -37,6 +37,10 @@ struct Run {
 
 /// The most descriptors that are read at once.
 const DESCRIPTORS_AT_ONCE: u64 = 4096;
+
+/// How many times [`DESCRIPTORS_AT_ONCE`] descriptors are searched for the end
+/// of the data.
+const CUT_SEARCH: u64 = 64;
 
 /// Descriptors of zero pages that a check remembers. Writers store few zero
 /// pages, which many descriptors share.
@@ -83,13 +87,38 @@ impl Pages {
         })
     }
 
-    /// Excludes the pages whose descriptor is zero: they were lost when an
-    /// incomplete dump was written.
+    /// Finds page data that reaches past the end of the file, among the last pages. Data lies in
+    /// the order of pages, but for pages of zeroes and repeated pages, which descriptors share.
+    pub(super) fn find_cut(&self, input: &Input) -> Result<Option<Lack>, VmcoreError> {
+        let end = self.descriptor_count.min(self.count);
+        for n in 0..CUT_SEARCH {
+            let Some(last) = end.checked_sub(n * DESCRIPTORS_AT_ONCE).filter(|last| *last > 0) else {
+                break;
+            };
+            let count = last.min(DESCRIPTORS_AT_ONCE);
+            let descriptors = self.read_descriptors(input, last - count, count)?;
+            let past = |d: &&PageDescriptor| !input.contains(d.offset, d.size.into());
+            if let Some(descriptor) = descriptors.iter().find(past) {
+                return Ok(Some(Lack::CutShort {
+                    what: "a page",
+                    offset: descriptor.offset,
+                    end: input.len(),
+                }));
+            }
+            if descriptors.windows(2).any(|pair| pair[0].offset != pair[1].offset) {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Excludes the pages that are lost: those whose descriptor is zero, as in
+    /// an incomplete dump, and those whose data the file does not have.
     pub(super) fn exclude_missing(&mut self, input: &Input) -> Result<(), VmcoreError> {
         let mut runs: Vec<Run> = Vec::new();
         let mut count = 0;
         self.for_each(input, |number, gpa, descriptor| {
-            if descriptor.offset != 0 {
+            if descriptor.offset != 0 && input.holds(descriptor.offset, descriptor.size.into()) {
                 let start = gpa / self.page_size;
                 push(&mut runs, FrameRun { start, count: 1 }, number);
                 count += 1;

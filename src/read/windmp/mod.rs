@@ -11,7 +11,7 @@ use crate::dump::FormatOptions;
 use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::{HeaderSource, decode_context};
-use crate::memory::MemoryRange;
+use crate::memory::{Coverage, Lack, MemoryRange};
 use crate::read::dump::{Dump, Headers};
 use crate::read::stored::StoredMemory;
 use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
@@ -28,8 +28,8 @@ pub(crate) struct WinDmp {
     header: Header,
     /// The header of a bitmap dump's bitmap.
     bitmap: Option<BitmapHeader>,
-    complete: bool,
     memory: StoredMemory,
+    coverage: Coverage,
 }
 
 impl WinDmp {
@@ -75,11 +75,25 @@ impl WinDmp {
                 )));
             }
         };
+        let (memory, cut) = memory.cut_at(input)?;
+        let mut lacks = Vec::new();
+        if !complete {
+            lacks.push(Lack::Marked);
+        }
+        let mut absent = Vec::new();
+        if let Some(cut) = cut {
+            lacks.push(cut.lack);
+            absent = cut.lost;
+        }
         Ok(Some(Self {
             header,
             bitmap,
-            complete,
             memory,
+            coverage: Coverage {
+                absent,
+                lacks,
+                ..Coverage::complete()
+            },
         }))
     }
 }
@@ -92,8 +106,8 @@ impl Dump for WinDmp {
         }
     }
 
-    fn is_complete(&self) -> bool {
-        self.complete
+    fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     fn encoding(&self) -> Encoding {
@@ -148,7 +162,6 @@ impl Dump for WinDmp {
         report: &mut CheckReport,
         progress: &Progress,
     ) -> Result<(), VmcoreError> {
-        input.require("the pages", self.memory.offset(), self.memory.size())?;
         self.memory.check(input, PAGE_SIZE, report, progress)
     }
 }

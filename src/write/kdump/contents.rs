@@ -4,7 +4,6 @@
 use super::completion::Completion;
 use crate::arch::Machine;
 use crate::codec::Engine;
-use crate::guest::linux::DumpLevel;
 use crate::guest::reader::HeaderFacts;
 use crate::memory::{GuestMemory, UnreadableLog};
 use crate::selection::Selection;
@@ -20,8 +19,12 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) notes: &'a NoteSegment,
     pub(crate) facts: &'a HeaderFacts,
     pub(crate) completion: Completion,
+    /// Whether the dump says that it is incomplete, because its source is.
+    pub(crate) incomplete: bool,
     pub(crate) engine: Engine,
     pub(crate) machine: Machine,
-    /// The level by which `selection` excludes pages.
-    pub(crate) level: DumpLevel,
+    /// The level by which `selection` excludes pages, as a number.
+    pub(crate) level: u32,
+    /// makedumpfile's record of what it erased.
+    pub(crate) erase_info: &'a [u8],
 }

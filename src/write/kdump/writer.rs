@@ -65,13 +65,14 @@ impl<'a> KdumpWriter<'a> {
         };
         let max_mapnr = selection.max_mapnr() - first_frame;
         let notes_len = notes.bytes.len() as u64;
+        let erase_len = contents.erase_info.len() as u64;
         let too_high = || TooHigh {
             end: selection.max_mapnr().saturating_mul(selection.page_size),
         };
         let layout = Layout::new(
             abi,
             selection.page_size,
-            notes_len,
+            notes_len + erase_len,
             max_mapnr,
             selection.pages(),
         )
@@ -92,19 +93,21 @@ impl<'a> KdumpWriter<'a> {
             total_ram_blocks: capped(selection.ram_pages()),
             device_blocks: 0,
             written_blocks: 0,
-            current_cpu: 0,
-            nr_cpus: capped(notes.cpus.max(1) as u64),
+            current_cpu: facts.current_cpu,
+            nr_cpus: capped(notes.cpus.max(1) as u64).max(facts.nr_cpus),
         };
         let place = |len: u64| if len == 0 { 0 } else { layout.notes };
         let vmcoreinfo = notes.vmcoreinfo.clone().unwrap_or_default();
         let vmcoreinfo_len = vmcoreinfo.end - vmcoreinfo.start;
         let header = SubHeader {
             phys_base,
-            dump_level: contents.level.number().into(),
+            dump_level: contents.level,
             offset_vmcoreinfo: place(vmcoreinfo_len) + vmcoreinfo.start,
             size_vmcoreinfo: vmcoreinfo_len,
             offset_note: place(notes_len),
             size_note: notes_len,
+            offset_eraseinfo: if erase_len == 0 { 0 } else { layout.notes + notes_len },
+            size_eraseinfo: erase_len,
             max_mapnr_64: max_mapnr,
             ..SubHeader::default()
         };
@@ -172,7 +175,8 @@ impl<'a> KdumpWriter<'a> {
     fn write_beginning(&self, target: &Target<'_>, progress: &Progress) -> Result<Stored, Fault> {
         let completion = self.contents.completion;
         let selection = self.contents.selection;
-        self.write_main_header(target, selection.pages(), completion.marks_header())?;
+        let incomplete = completion.marks_header() || self.contents.incomplete;
+        self.write_main_header(target, selection.pages(), incomplete)?;
         self.write_sub_header(target)?;
         let ram = selection.ram.iter().copied();
         self.write_bitmap(target, Bitmap::First, ram, Some(progress))?;
@@ -200,7 +204,7 @@ impl<'a> KdumpWriter<'a> {
         }
         target.end(end.next_data)?;
         if completion.marks_header() {
-            self.write_main_header(target, end.pages, false)?;
+            self.write_main_header(target, end.pages, self.contents.incomplete)?;
         }
         Ok(())
     }
@@ -272,6 +276,7 @@ impl<'a> KdumpWriter<'a> {
         let mut blocks = Vec::with_capacity(len);
         blocks.extend_from_slice(&self.sub);
         blocks.extend_from_slice(&self.contents.notes.bytes);
+        blocks.extend_from_slice(self.contents.erase_info);
         blocks.resize(len, 0);
         target.write_at(self.layout.sub_header, &blocks)
     }
