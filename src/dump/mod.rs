@@ -11,6 +11,7 @@ mod page_filter;
 mod plan;
 mod refusal;
 mod summary;
+mod virtual_addresses;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;

@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::exclusion::{ExclusionSummary, exclude};
+use super::virtual_addresses;
 use super::{DumpOptions, Format, FormatOptions, KdumpOptions, Refusal};
 use crate::arch::Machine;
 use crate::codec::Codec;
 use crate::guest::GuestInfo;
 use crate::guest::linux::DumpLevel;
-use crate::guest::paging::{Budget, Mapping, Mappings, address_spaces, mappings};
+use crate::guest::paging::{Mapping, Mappings};
 use crate::guest::reader::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::guest::vmcoreinfo::{Located, locate};
 use crate::memory::{
     Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange, UnreadableLog, WholePages, validate_ranges,
 };
 use crate::pipeline::Written;
-use crate::selection::{FrameRun, Selection};
+use crate::selection::Selection;
 use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads, Workers};
@@ -63,7 +64,7 @@ impl Plan {
         let coverage = check_coverage(memory.coverage(), options, format)?;
         let ranges = memory.ranges();
         if ranges.is_empty() && !coverage.absent.is_empty() {
-            return Err(Refusal::NoMemory.into());
+            return Err(Refusal::NothingPresent.into());
         }
         validate_ranges(&ranges)?;
         let guest = Guest {
@@ -86,18 +87,23 @@ impl Plan {
         } else {
             Selection::with_absent(&ranges, &coverage.absent, page_size, options.filter)?
         };
+        if selection.pages() == 0 {
+            return Err(Refusal::NothingPresent.into());
+        }
         let windows = plan_windows(guest, options, &mut selection)?;
 
         let notes = plan_notes(about, info, format)?;
         let mappings = match &options.format {
             FormatOptions::Elf(elf) => elf
                 .paging
-                .map(|budget| find_mappings(guest, &selection, info, budget, options))
+                .map(|budget| virtual_addresses::find(guest, &selection, info, budget, options))
                 .transpose()?,
             _ => None,
         };
-        let own = match (&options.format, &mappings) {
-            (FormatOptions::Elf(elf), None) => mappings_in(&elf.mappings, &selection),
+        let own_mappings = match (&options.format, &mappings) {
+            (FormatOptions::Elf(elf), None) => {
+                virtual_addresses::given(elf, about.machine, info, &selection)
+            }
             _ => Vec::new(),
         };
         let facts = header_facts(guest, about, info);
@@ -121,7 +127,7 @@ impl Plan {
             coverage,
             excluded,
             mappings,
-            own_mappings: own,
+            own_mappings,
             notes,
             vmcoreinfo,
             facts,
@@ -342,11 +348,7 @@ fn find_vmcoreinfo(
 }
 
 /// Encodes the notes. ELF has a note for what kdump has in its headers.
-fn plan_notes(
-    about: &GuestInfo,
-    info: Option<&Vmcoreinfo>,
-    format: Format,
-) -> Result<NoteSegment> {
+fn plan_notes(about: &GuestInfo, info: Option<&Vmcoreinfo>, format: Format) -> Result<NoteSegment> {
     let too_large = |len| Refusal::NotesTooLarge {
         len,
         max: MAX_NOTES,
@@ -404,45 +406,6 @@ fn header_facts(guest: Guest<'_>, about: &GuestInfo, info: Option<&Vmcoreinfo>) 
         nr_cpus: about.kdump_cpus.map_or(0, |(nr_cpus, _)| nr_cpus),
         current_cpu: about.kdump_cpus.map_or(0, |(_, current_cpu)| current_cpu),
     }
-}
-
-fn find_mappings(
-    guest: Guest<'_>,
-    selection: &Selection,
-    info: Option<&Vmcoreinfo>,
-    budget: Budget,
-    options: &DumpOptions,
-) -> Result<Mappings> {
-    let DumpOptions { guest: about, .. } = options;
-    let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-    let spaces = address_spaces(guest.machine, &about.cpus, &about.notes, info, &read)?;
-    let ram: Vec<_> = selection
-        .wanted
-        .iter()
-        .map(|run| run.range(selection.page_size))
-        .collect();
-    let progress = options.workers.handle();
-    Ok(mappings(&spaces, &read, &ram, budget, progress)?)
-}
-
-/// Returns the parts of `mappings` that lie in the dump, each in one run of the selection.
-fn mappings_in(mappings: &[Mapping], selection: &Selection) -> Vec<Mapping> {
-    let run = |run: &FrameRun| run.range(selection.page_size);
-    let runs: Vec<_> = selection.wanted.iter().map(run).collect();
-    let mut inside = Vec::new();
-    for mapping in mappings {
-        let end = mapping.gpa.saturating_add(mapping.size);
-        let first = runs.partition_point(|run| run.end() <= mapping.gpa);
-        for run in runs[first..].iter().take_while(|run| run.start() < end) {
-            let gpa = mapping.gpa.max(run.start());
-            inside.push(Mapping {
-                vaddr: mapping.vaddr + (gpa - mapping.gpa),
-                gpa,
-                size: end.min(run.end()) - gpa,
-            });
-        }
-    }
-    inside
 }
 
 fn page_size(about: &GuestInfo, info: Option<&Vmcoreinfo>) -> Result<u64> {

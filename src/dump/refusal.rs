@@ -38,9 +38,9 @@ pub enum Refusal {
         /// What the source lacks.
         lacks: Vec<Lack>,
     },
-    /// The source contains no memory at all.
-    #[error("the source contains no guest memory")]
-    NoMemory,
+    /// The source contains none of the RAM that was asked for, although it knows of it.
+    #[error("the source contains no page of the guest memory that was asked for")]
+    NothingPresent,
     /// `begin` and `length` cover no RAM.
     #[error(
         "no RAM lies in the {length:#x} bytes from guest-physical address {begin:#x} on; give a begin and length inside the guest's RAM"

@@ -70,6 +70,13 @@ pub enum Lack {
         /// The page frame after the last one of the part.
         end: u64,
     },
+    /// A part of a dump that was split is missing from a set of parts.
+    MissingPart {
+        /// The first page frame of the part.
+        start: u64,
+        /// The page frame after the last one of the part.
+        end: u64,
+    },
     /// Segments of an ELF core state no guest-physical address, so their memory cannot be used.
     NoAddress {
         /// Number of such segments.
@@ -101,6 +108,7 @@ impl Lack {
             Self::Marked => "marked",
             Self::CutShort { .. } => "cut-short",
             Self::Part { .. } => "part",
+            Self::MissingPart { .. } => "missing-part",
             Self::NoAddress { .. } => "no-address",
             Self::FewerPages { .. } => "fewer-pages",
             Self::NotInCore { .. } => "not-in-core",
@@ -120,12 +128,19 @@ impl fmt::Display for Lack {
                 f,
                 "it is one part of a split dump, with page frames {start:#x} to {end:#x}"
             ),
+            Self::MissingPart { start, end } => write!(
+                f,
+                "the part of the split dump with page frames {start:#x} to {end:#x} is missing"
+            ),
             Self::NoAddress { segments, bytes } => write!(
                 f,
                 "{segments} of its segments, with {bytes} bytes, state no guest-physical address"
             ),
             Self::FewerPages { written, found } => {
-                write!(f, "its header counts {written} pages, and {found} are there")
+                write!(
+                    f,
+                    "its header counts {written} pages, and {found} are there"
+                )
             }
             Self::NotInCore { bytes, first } => write!(
                 f,

@@ -26,7 +26,10 @@ pub(crate) fn difference(all: &[MemoryRange], minus: &[MemoryRange]) -> Vec<Memo
     let mut left = Vec::new();
     let mut next = 0;
     for range in all {
-        while minus.get(next).is_some_and(|gone| gone.end() <= range.start()) {
+        while minus
+            .get(next)
+            .is_some_and(|gone| gone.end() <= range.start())
+        {
             next += 1;
         }
         let mut rest = Some(*range);

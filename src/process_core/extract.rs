@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange, validate_ranges};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union, validate_ranges};
 use crate::process_core::{
     Missing, MissingReason, ProcessCore, ProcessCoreError, RamBlock, Segment,
 };
@@ -20,7 +20,8 @@ pub struct Extracted {
 
 impl Extracted {
     /// Makes guest memory of the regions. Holes of the core file are not
-    /// populated.
+    /// populated. What is missing becomes the memory's
+    /// [`coverage`](crate::GuestMemory::coverage).
     ///
     /// # Errors
     ///
@@ -31,7 +32,22 @@ impl Extracted {
         if let (true, Some(missing)) = (self.regions.is_empty(), self.missing.first()) {
             return Err(ProcessCoreError::NothingThere(Box::new(missing.clone())));
         }
-        Ok(RegionMemory::new(self.regions)?)
+        let coverage = self.coverage();
+        Ok(RegionMemory::new(self.regions)?.with_coverage(coverage))
+    }
+
+    fn coverage(&self) -> Coverage {
+        let absent: Vec<_> = self.missing.iter().map(|missing| missing.range).collect();
+        let absent = union(absent);
+        let lacks = absent.first().map(|first| Lack::NotInCore {
+            bytes: absent.iter().map(|range| range.size()).sum(),
+            first: *first,
+        });
+        Coverage {
+            lacks: lacks.into_iter().collect(),
+            absent,
+            ..Coverage::complete()
+        }
     }
 }
 

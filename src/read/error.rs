@@ -65,6 +65,9 @@ pub enum VmcoreError {
         "the file is the core of a process, not a dump of a guest; if the process ran a guest, process-core: finds its RAM"
     )]
     ProcessCore,
+    /// The files are not parts of one split dump.
+    #[error("the files are not parts of one dump: {0}")]
+    Parts(String),
     /// The dump contains no guest memory.
     #[error("the dump contains no guest memory that can be read")]
     NoMemory,

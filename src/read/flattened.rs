@@ -10,7 +10,7 @@ use crate::memory::Lack;
 use crate::read::{ReadAt, VmcoreError};
 
 /// An index from offsets in the raw file to places in the flattened file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Index {
     /// Pieces by their offset in the raw file; they do not overlap.
     pieces: BTreeMap<u64, RecordPiece>,

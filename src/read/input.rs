@@ -13,7 +13,7 @@ use crate::read::flattened::Index;
 use crate::read::read_at::ReadAt;
 
 /// The raw form of a dump, read by offset.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Input {
     bytes: Arc<dyn ReadAt>,
     /// Length of the raw form in bytes.

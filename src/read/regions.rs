@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::memory::{
-    GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, next_populated_by_range, read_by_range,
-    validate_ranges,
+    Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange, RangeError, next_populated_by_range,
+    read_by_range, validate_ranges,
 };
 use crate::read::ReadAt;
 
@@ -49,6 +49,7 @@ pub struct Region {
 #[derive(Debug)]
 pub struct RegionMemory {
     regions: Vec<Region>,
+    coverage: Coverage,
 }
 
 impl RegionMemory {
@@ -73,7 +74,17 @@ impl RegionMemory {
                 });
             }
         }
-        Ok(Self { regions })
+        Ok(Self {
+            regions,
+            coverage: Coverage::complete(),
+        })
+    }
+
+    /// Sets what is known about guest memory that is in no region.
+    #[must_use]
+    pub fn with_coverage(mut self, coverage: Coverage) -> Self {
+        self.coverage = coverage;
+        self
     }
 }
 
@@ -119,6 +130,10 @@ impl GuestMemory for RegionMemory {
             let data = region.bytes.next_data(offset, offset + here.size())?;
             Ok(data.and_then(|data| pages_with(&data, offset, here)))
         })
+    }
+
+    fn coverage(&self) -> Coverage {
+        self.coverage.clone()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::memory::{Coverage, GuestMemory, MemoryRange};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
-use crate::read::kdump::KdumpDump;
+use crate::read::kdump::{KdumpDump, SplitDump};
 use crate::read::windmp::WinDmp;
 use crate::read::{CheckReport, Input, ReadAt, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -50,6 +50,29 @@ impl Vmcore {
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, VmcoreError> {
         let input = Input::open(input.shared())?;
         let dump = open_dump(&input)?.ok_or(VmcoreError::NotADump)?;
+        Ok(Self { input, dump })
+    }
+
+    /// Opens the parts of a kdump that makedumpfile split, in any order, as one dump. One part
+    /// alone opens by [`open`](Self::open), and is incomplete.
+    ///
+    /// # Errors
+    ///
+    /// - [`VmcoreError::Parts`] if they are not parts of one dump;
+    /// - any error of [`open`](Self::open).
+    pub fn open_parts<R: ReadAt + 'static>(
+        inputs: impl IntoIterator<Item = R>,
+    ) -> Result<Self, VmcoreError> {
+        let mut parts = Vec::new();
+        for input in inputs {
+            let input = Input::open(input.shared())?;
+            let part = KdumpDump::open(&input)?
+                .ok_or_else(|| VmcoreError::Parts("one of them is no kdump".into()))?;
+            parts.push((input, part));
+        }
+        let input = parts.first().map(|(input, _)| input.clone());
+        let dump = Box::new(SplitDump::new(parts)?);
+        let input = input.ok_or(VmcoreError::NotADump)?;
         Ok(Self { input, dump })
     }
 

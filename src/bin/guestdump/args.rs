@@ -18,7 +18,7 @@ use crate::usage_error;
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
 SIGINT and SIGTERM stop the dump; no file is left without --keep-partial. Exit codes: 0 done, \
-1 failed, 2 usage, 130 or 143 stopped by SIGINT or SIGTERM (with qmp: also 129, 131 by SIGHUP, SIGQUIT).
+1 failed, 2 usage, 3 done, but the source and so the dump is incomplete (--keep-incomplete), 130 or 143 stopped by SIGINT or SIGTERM (with qmp: also 129, 131 by SIGHUP, SIGQUIT).
 
 Examples:
   guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump
@@ -155,6 +155,11 @@ pub(crate) struct DumpArgs {
     /// formats only
     #[arg(long)]
     pub(crate) keep_partial: bool,
+    /// Dump a source that is incomplete, such as a file that was cut short, a part of
+    /// a split dump, or a core file that lacks RAM. The dump says that it is
+    /// incomplete, and the exit code is 3
+    #[arg(long)]
+    pub(crate) keep_incomplete: bool,
     /// Progress on stderr; auto: if that is a terminal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = When::Auto)]
     pub(crate) progress: When,

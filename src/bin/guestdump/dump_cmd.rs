@@ -15,6 +15,7 @@ use guestdump::windmp::Header;
 use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
+use crate::lacks;
 use crate::missing;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
@@ -85,7 +86,11 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
     report(args, &summary, standstill, source.missing())?;
-    resumed.map(|_| ())
+    resumed?;
+    match lacks::warning(&summary.source) {
+        Some(warning) => Err(Failure::incomplete(warning)),
+        None => Ok(()),
+    }
 }
 
 /// Stops the guest if it runs, and writes the dump.
@@ -102,6 +107,7 @@ fn write(
         .options(format)?
         .threads(args.threads.into())
         .on_read_error(args.on_read_error)
+        .keep_incomplete(args.keep_incomplete)
         .progress(progress);
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);

@@ -18,6 +18,7 @@ use crate::info_entry::{
 };
 use crate::info_text;
 use crate::input_file::open_file;
+use crate::lacks;
 use crate::report::{Failure, Result, print, print_json};
 
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
@@ -37,12 +38,16 @@ fn collect(path: &Path) -> Result<Info> {
     let codec = codec(&vmcore.headers());
     let flattened = vmcore.is_flattened();
     let ranges = vmcore.ranges();
+    let coverage = vmcore.coverage();
     Ok(Info {
         file: path.display().to_string(),
         format: format_name(&vmcore.headers(), codec, flattened),
         codec: codec.map(Codec::feature),
         flattened,
-        complete: vmcore.is_complete(),
+        complete: coverage.is_complete(),
+        lacks: lacks::entries(&coverage),
+        dump_level: coverage.dump_level,
+        absent_bytes: coverage.absent_bytes(),
         machine: vmcore.machine().map(Machine::name),
         page_size: vmcore.page_size(),
         file_size,

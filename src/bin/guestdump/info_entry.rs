@@ -4,6 +4,8 @@ use guestdump::CpuState;
 use guestdump::abi::number::Number;
 use serde::Serialize;
 
+use crate::lacks::LackEntry;
+
 /// All that is printed, as text or JSON. Sizes are in bytes.
 #[derive(Debug, Serialize)]
 pub(crate) struct Info {
@@ -12,12 +14,16 @@ pub(crate) struct Info {
     pub(crate) codec: Option<&'static str>,
     pub(crate) flattened: bool,
     pub(crate) complete: bool,
+    pub(crate) lacks: Vec<LackEntry>,
     pub(crate) machine: Option<&'static str>,
     pub(crate) page_size: Option<u64>,
     pub(crate) file_size: u64,
     pub(crate) raw_size: u64,
     pub(crate) pages: u64,
     pub(crate) bytes_total: u64,
+    pub(crate) dump_level: u32,
+    /// RAM that is not in the dump.
+    pub(crate) absent_bytes: u64,
     pub(crate) header: HeaderEntry,
     pub(crate) utsname: Option<UtsnameEntry>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoEntry>,

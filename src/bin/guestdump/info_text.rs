@@ -33,6 +33,9 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
     };
     writeln!(out, "file:        {}", escape(&info.file))?;
     writeln!(out, "format:      {}{flattened}, {complete}", info.format)?;
+    for lack in &info.lacks {
+        writeln!(out, "lacks:       {}", text(&lack.what))?;
+    }
     write!(out, "size:        {}", human(info.file_size))?;
     if info.raw_size != info.file_size {
         write!(out, ", rearranged {}", human(info.raw_size))?;
@@ -49,6 +52,14 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
         human(info.bytes_total),
         info.pages
     )?;
+    if info.absent_bytes > 0 || info.dump_level > 0 {
+        writeln!(
+            out,
+            "excluded:    {} of RAM, dump level {}",
+            human(info.absent_bytes),
+            info.dump_level
+        )?;
+    }
     write_header(out, &info.header)?;
     if let Some(u) = &info.utsname {
         let fields = [&u.sysname, &u.nodename, &u.release, &u.version, &u.machine];

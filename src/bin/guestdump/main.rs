@@ -11,6 +11,7 @@ mod info;
 mod info_entry;
 mod info_text;
 mod input_file;
+mod lacks;
 mod map;
 mod map_file;
 mod missing;

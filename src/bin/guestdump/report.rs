@@ -40,6 +40,15 @@ impl Failure {
         }
     }
 
+    /// Makes a failure with exit code 3: the dump is written, and says that it is incomplete.
+    pub(crate) fn incomplete(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 3,
+            kept: true,
+        }
+    }
+
     /// Makes a failure with a shell's exit code for a signal: 130 for SIGINT, 143 for SIGTERM and
     /// so on.
     pub(crate) fn signal(signal: i32) -> Self {

@@ -11,6 +11,7 @@ use guestdump::{PagingSummary, Summary, Unreadable};
 use serde::Serialize;
 
 use crate::exclude::{self, ExclusionEntry};
+use crate::lacks::{self, LackEntry};
 use crate::missing::MissingEntry;
 use crate::report::human;
 
@@ -34,6 +35,13 @@ pub(crate) struct SummaryEntry {
     paging: Option<PagingEntry>,
     #[serde(skip_serializing_if = "Option::is_none")]
     excluded: Option<ExclusionEntry>,
+    /// Whether the dump is all of the guest's memory that was asked for.
+    complete: bool,
+    lacks: Vec<LackEntry>,
+    /// The source's dump level, which the dump's level includes.
+    source_dump_level: u32,
+    /// Bytes of RAM that the source does not contain.
+    absent_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<UnreadableEntry>,
     /// The pause of a guest under QEMU; absent for other sources.
@@ -166,6 +174,10 @@ impl SummaryEntry {
                 unreadable_tables: p.unreadable_tables,
             }),
             excluded: s.excluded.as_ref().map(ExclusionEntry::from),
+            complete: s.source.is_complete(),
+            lacks: lacks::entries(&s.source),
+            source_dump_level: s.source.dump_level,
+            absent_bytes: s.source.absent_bytes(),
             unreadable: s.unreadable.as_ref().map(UnreadableEntry::from),
             standstill: standstill.map(|standstill| StandstillEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
@@ -227,6 +239,7 @@ pub(crate) fn lines(
     let mut lines = vec![first];
     lines.extend(second);
     lines.extend(s.excluded.as_ref().map(exclude::line));
+    lines.extend(lacks::absent_line(&s.source));
     lines.extend(s.paging.as_ref().map(paging_line));
     lines.extend(s.windows.iter().flat_map(windows_lines));
     lines.extend(s.unreadable.iter().flat_map(unreadable_lines));

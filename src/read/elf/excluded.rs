@@ -34,7 +34,10 @@ pub(super) fn decode(
     };
     let header = ExcludedHeader::decode(order, bytes).ok_or_else(|| damaged("is too short"))?;
     if header.version != ExcludedHeader::VERSION {
-        return Err(damaged(&format!("has the unknown version {}", header.version)));
+        return Err(damaged(&format!(
+            "has the unknown version {}",
+            header.version
+        )));
     }
     let page_size = u64::from(header.page_size);
     let is_size = page_size.is_power_of_two() && (4096..=65536).contains(&page_size);

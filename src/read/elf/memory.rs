@@ -50,7 +50,7 @@ pub(super) fn physical_memory(
             unplaced.add(size);
             continue;
         }
-        let in_file = input.len().saturating_sub(header.offset).min(header.filesz);
+        let in_file = bytes_in_file(input, header);
         let piece = |from: u64, to: u64, offset| Piece {
             paddr: header.paddr + from,
             len: to - from,
@@ -61,10 +61,16 @@ pub(super) fn physical_memory(
         }
         if in_file < header.filesz {
             absent.push(piece(in_file, header.filesz, None));
-            cut = cut.filter(|first| first.offset <= header.offset).or(Some(header));
+            cut = cut
+                .filter(|first| first.offset <= header.offset)
+                .or(Some(header));
         }
         if header.memsz > header.filesz {
-            let list = if header.filesz > 0 { &mut zeroes } else { &mut absent };
+            let list = if header.filesz > 0 {
+                &mut zeroes
+            } else {
+                &mut absent
+            };
             list.push(piece(header.filesz, header.memsz, None));
         }
         claimed = claimed.saturating_add(size - in_file);
@@ -73,7 +79,9 @@ pub(super) fn physical_memory(
     if claimed > limit {
         return Err(VmcoreError::damaged(
             0,
-            format!("its PT_LOADs state {claimed} bytes of memory that are not in the file, more than {limit}"),
+            format!(
+                "its PT_LOADs state {claimed} bytes of memory that are not in the file, more than {limit}"
+            ),
         ));
     }
     let (mut placed, overlaps) = place(input, stored)?;
@@ -92,6 +100,16 @@ pub(super) fn physical_memory(
         lacks: cut.into_iter().chain(unplaced.lack()).collect(),
         overlaps,
     })
+}
+
+/// Returns how many bytes of the PT_LOAD are in the file. Of a page that is cut, none are.
+fn bytes_in_file(input: &Input, header: &ProgramHeader) -> u64 {
+    let left = input.len().saturating_sub(header.offset);
+    if left >= header.filesz {
+        return header.filesz;
+    }
+    let end = header.paddr + left;
+    (end - end % MIN_PAGE_SIZE).saturating_sub(header.paddr)
 }
 
 /// PT_LOADs that state no guest-physical address, such as those of `/proc/kcore` for vmalloc, whose
@@ -134,7 +152,10 @@ fn add_zeroes(placed: &mut Vec<Piece>, mut zeroes: Vec<Piece>) {
     for zero in zeroes {
         let mut at = zero.paddr.max(end);
         let first = placed.partition_point(|piece| piece.end() <= at);
-        for piece in placed[first..].iter().take_while(|piece| piece.paddr < zero.end()) {
+        for piece in placed[first..]
+            .iter()
+            .take_while(|piece| piece.paddr < zero.end())
+        {
             if piece.paddr > at {
                 more.push(zero.part(at, piece.paddr));
             }

@@ -19,8 +19,8 @@ use crate::elf::{
 use crate::guest::GuestInfo;
 use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union};
 use crate::read::dump::{Dump, Headers};
-use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::excluded::Excluded;
+use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
 use crate::read::elf::sections::{are_cut_off, read_section, read_sections};

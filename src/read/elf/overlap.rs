@@ -84,7 +84,11 @@ impl Overlap {
         let count = pages.min(SAMPLES).min(most);
         for n in 0..count {
             // The first and the last page are among them.
-            let page = if count > 1 { n * (pages - 1) / (count - 1) } else { 0 };
+            let page = if count > 1 {
+                n * (pages - 1) / (count - 1)
+            } else {
+                0
+            };
             let at = page * MIN_PAGE_SIZE;
             self.compare_part(input, at, MIN_PAGE_SIZE.min(self.piece.len - at))?;
         }
@@ -177,6 +181,9 @@ mod tests {
         let size = len as u64;
         let (_, overlaps) = place(&input, vec![piece(0, size, 0), piece(0, size, size)]).unwrap();
         let error = overlaps[0].compare(&input, &Progress::new()).unwrap_err();
-        assert!(matches!(error, VmcoreError::Conflict { gpa: 0x5000, .. }), "{error}");
+        assert!(
+            matches!(error, VmcoreError::Conflict { gpa: 0x5000, .. }),
+            "{error}"
+        );
     }
 }

@@ -5,6 +5,7 @@ mod bitmaps;
 mod coverage;
 mod headers;
 mod pages;
+mod split;
 
 use std::io;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::read::dump::{Dump, Headers};
 use crate::read::kdump::bitmaps::Bitmaps;
 use crate::read::kdump::headers::{page_size, read_headers};
 use crate::read::kdump::pages::Pages;
+pub(crate) use crate::read::kdump::split::SplitDump;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo;
 use crate::workers::Progress;

@@ -92,7 +92,10 @@ impl Pages {
     pub(super) fn find_cut(&self, input: &Input) -> Result<Option<Lack>, VmcoreError> {
         let end = self.descriptor_count.min(self.count);
         for n in 0..CUT_SEARCH {
-            let Some(last) = end.checked_sub(n * DESCRIPTORS_AT_ONCE).filter(|last| *last > 0) else {
+            let Some(last) = end
+                .checked_sub(n * DESCRIPTORS_AT_ONCE)
+                .filter(|last| *last > 0)
+            else {
                 break;
             };
             let count = last.min(DESCRIPTORS_AT_ONCE);
@@ -105,7 +108,10 @@ impl Pages {
                     end: input.len(),
                 }));
             }
-            if descriptors.windows(2).any(|pair| pair[0].offset != pair[1].offset) {
+            if descriptors
+                .windows(2)
+                .any(|pair| pair[0].offset != pair[1].offset)
+            {
                 break;
             }
         }
@@ -118,7 +124,11 @@ impl Pages {
         let mut runs: Vec<Run> = Vec::new();
         let mut count = 0;
         self.for_each(input, |number, gpa, descriptor| {
-            if descriptor.offset != 0 && input.holds(descriptor.offset, descriptor.size.into()) {
+            let size = PageDescriptor::SIZE as u64;
+            if descriptor.offset != 0
+                && input.holds(self.descriptor_offset(number), size)
+                && input.holds(descriptor.offset, descriptor.size.into())
+            {
                 let start = gpa / self.page_size;
                 push(&mut runs, FrameRun { start, count: 1 }, number);
                 count += 1;

@@ -6,7 +6,9 @@ mod pieces;
 
 use std::io;
 
-use crate::memory::{Lack, MIN_PAGE_SIZE, MemoryRange, is_zero, next_populated_by_range, read_by_range};
+use crate::memory::{
+    Lack, MIN_PAGE_SIZE, MemoryRange, is_zero, next_populated_by_range, read_by_range,
+};
 use crate::read::check::stop_if_cancelled;
 use crate::read::regions::pages_with;
 use crate::read::{CheckReport, Input, VmcoreError};
@@ -90,7 +92,9 @@ impl StoredMemory {
         let mut lost = Vec::new();
         let mut first = u64::MAX;
         for part in &self.parts {
-            let Bytes::At(offset) = part.bytes else { continue };
+            let Bytes::At(offset) = part.bytes else {
+                continue;
+            };
             let in_file = input.len().saturating_sub(offset).min(part.range.size());
             let whole = in_file - in_file % MIN_PAGE_SIZE;
             if let Some(rest) = part.range.starting_at(part.range.start() + whole) {
@@ -161,14 +165,16 @@ impl StoredMemory {
         input: &Input,
         range: MemoryRange,
     ) -> io::Result<Option<MemoryRange>> {
-        next_populated_by_range(&self.parts, range_of, range, |part, here| match part.bytes {
-            Bytes::At(offset) => {
-                let offset = offset + (here.start() - part.range.start());
-                let data = input.next_data(offset, offset + here.size())?;
-                Ok(data.and_then(|data| pages_with(&data, offset, here)))
+        next_populated_by_range(&self.parts, range_of, range, |part, here| {
+            match part.bytes {
+                Bytes::At(offset) => {
+                    let offset = offset + (here.start() - part.range.start());
+                    let data = input.next_data(offset, offset + here.size())?;
+                    Ok(data.and_then(|data| pages_with(&data, offset, here)))
+                }
+                Bytes::Zeroes => Ok(None),
+                Bytes::Mixed { .. } => Ok(Some(here)),
             }
-            Bytes::Zeroes => Ok(None),
-            Bytes::Mixed { .. } => Ok(Some(here)),
         })
     }
 

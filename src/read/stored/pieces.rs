@@ -53,7 +53,10 @@ impl StoredMemory {
             self.push_mixed(piece.part(piece.paddr, start));
         }
         if let Ok(range) = MemoryRange::new(start, end - start) {
-            let bytes = piece.part(start, end).offset.map_or(Bytes::Zeroes, Bytes::At);
+            let bytes = piece
+                .part(start, end)
+                .offset
+                .map_or(Bytes::Zeroes, Bytes::At);
             self.parts.push(StoredPart { range, bytes });
         }
         if end < piece.end() {

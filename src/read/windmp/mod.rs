@@ -11,7 +11,7 @@ use crate::dump::FormatOptions;
 use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::{HeaderSource, decode_context};
-use crate::memory::{Coverage, Lack, MemoryRange};
+use crate::memory::{Coverage, Lack, MemoryRange, difference, union};
 use crate::read::dump::{Dump, Headers};
 use crate::read::stored::StoredMemory;
 use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
@@ -80,10 +80,10 @@ impl WinDmp {
         if !complete {
             lacks.push(Lack::Marked);
         }
-        let mut absent = Vec::new();
+        let mut absent = not_in_bitmap(&header, bitmap.as_ref(), &memory, input);
         if let Some(cut) = cut {
             lacks.push(cut.lack);
-            absent = cut.lost;
+            absent = union([absent, cut.lost].concat());
         }
         Ok(Some(Self {
             header,
@@ -96,6 +96,25 @@ impl WinDmp {
             },
         }))
     }
+}
+
+/// Returns the RAM by the header's runs that a bitmap dump does not contain. A header whose runs cannot be used
+/// states none.
+fn not_in_bitmap(
+    header: &Header,
+    bitmap: Option<&BitmapHeader>,
+    memory: &StoredMemory,
+    input: &Input,
+) -> Vec<MemoryRange> {
+    let Some(ram) = bitmap.and_then(|_| runs_of_header(header).ok()) else {
+        return Vec::new();
+    };
+    if ram.size() > input.largest_claim() {
+        return Vec::new();
+    }
+    let ram: Vec<_> = ram.ranges().collect();
+    let present: Vec<_> = memory.ranges().collect();
+    difference(&ram, &present)
 }
 
 impl Dump for WinDmp {

@@ -106,7 +106,11 @@ impl<'a> KdumpWriter<'a> {
             size_vmcoreinfo: vmcoreinfo_len,
             offset_note: place(notes_len),
             size_note: notes_len,
-            offset_eraseinfo: if erase_len == 0 { 0 } else { layout.notes + notes_len },
+            offset_eraseinfo: if erase_len == 0 {
+                0
+            } else {
+                layout.notes + notes_len
+            },
             size_eraseinfo: erase_len,
             max_mapnr_64: max_mapnr,
             ..SubHeader::default()
