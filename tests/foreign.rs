@@ -184,7 +184,7 @@ fn an_incomplete_kdump_has_what_it_has() {
         [range(0x2000, 0x4000), range(0x5000, 0x8000)]
     );
     let error = vmcore.check(&Progress::new()).unwrap_err();
-    assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+    assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
     let mut sink = BufferSink::new();
     let summary = dump(&vmcore, &mut sink, &vmcore.options(Format::Elf).unwrap()).unwrap();
     assert_eq!(summary.pages, 5);

@@ -299,7 +299,7 @@ fn check_names_the_offset_of_what_is_wrong() {
     // A note that reaches past the notes: n_descsz of the first one.
     assert_eq!(change(4200 + 6, 0xff).offset(), Some(4200));
     // The status says incomplete.
-    assert!(matches!(change(424, 9), VmcoreError::Incomplete));
+    assert!(matches!(change(424, 9), VmcoreError::Incomplete { .. }));
     // The last byte is missing.
     let cut = check(&good[..good.len() - 1]).unwrap_err();
     assert!(matches!(cut, VmcoreError::Truncated { .. }), "{cut}");

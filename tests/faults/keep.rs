@@ -124,7 +124,7 @@ fn options(format: Format) -> DumpOptions {
 #[track_caller]
 fn check_kept(dump: &Vmcore, wanted: &[(u64, Page)], pages: u64, excluded: u64) {
     let error = dump.check(&Progress::new()).unwrap_err();
-    assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+    assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
     let Headers::Kdump { main, .. } = dump.headers() else {
         panic!("no kdump");
     };
@@ -252,7 +252,7 @@ fn descriptors_of_many_blocks_are_kept_with_the_pages() {
         };
         let dump = disk.dump();
         let error = dump.check(&Progress::new()).unwrap_err();
-        assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+        assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
         assert_eq!(dump.ranges(), [range(0, pages * PAGE)]);
         for gpa in [0, 0x2000, (pages - 1) * PAGE] {
             let found = page_of(&dump, gpa).unwrap();
@@ -286,7 +286,7 @@ fn descriptors_that_were_due_and_not_written_are_not_counted() {
                 failed_after_pages += 1;
                 let dump = disk.dump();
                 let error = dump.check(&Progress::new()).unwrap_err();
-                assert!(matches!(error, VmcoreError::Incomplete), "{write}: {error}");
+                assert!(matches!(error, VmcoreError::Incomplete { .. }), "{write}: {error}");
                 assert_eq!(dump.ranges(), [range(0, pages * PAGE)]);
                 for gpa in [0, (pages - 1) * PAGE] {
                     let found = page_of(&dump, gpa).unwrap();

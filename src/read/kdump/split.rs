@@ -33,11 +33,12 @@ impl SplitDump {
     ///
     /// # Errors
     ///
-    /// [`VmcoreError::Parts`] if they are not parts of one dump.
+    /// - [`VmcoreError::Parts`] if they are not parts of one dump;
+    /// - [`VmcoreError::Read`] if a bitmap cannot be read.
     pub(crate) fn new(mut parts: Vec<(Input, KdumpDump)>) -> Result<Self, VmcoreError> {
         parts.sort_by_key(|(_, part)| part.headers.share().start);
         let bad = |what: String| Err(VmcoreError::Parts(what));
-        let Some((_, first)) = parts.first() else {
+        let Some((input, first)) = parts.first() else {
             return bad("there is none".into());
         };
         for (_, part) in &parts {
@@ -49,6 +50,18 @@ impl SplitDump {
             }
         }
         let mut lacks = Vec::new();
+        // Page frames in no part are missing if the whole dump has pages there.
+        let mut add_gap = |start: u64, end: u64| {
+            let mut pages = 0;
+            first.bitmaps.for_each_dumped(input, &(start..end), |run| {
+                pages += run.count;
+                Ok(())
+            })?;
+            if pages > 0 {
+                lacks.push(Lack::MissingPart { start, end });
+            }
+            Ok(())
+        };
         let mut end = 0;
         let max_mapnr = first.headers.max_mapnr();
         for (_, part) in &parts {
@@ -56,24 +69,14 @@ impl SplitDump {
             if share.start < end {
                 return bad(format!("two of them have page frame {:#x}", share.start));
             }
-            if share.start > end {
-                let start = end;
-                let end = share.start;
-                lacks.push(Lack::MissingPart { start, end });
-            }
+            add_gap(end, share.start)?;
             end = share.end.min(max_mapnr);
-            let others = part.coverage.lacks.iter();
-            lacks.extend(
-                others
-                    .filter(|lack| !matches!(lack, Lack::Part { .. }))
-                    .cloned(),
-            );
         }
-        if end < max_mapnr {
-            lacks.push(Lack::MissingPart {
-                start: end,
-                end: max_mapnr,
-            });
+        add_gap(end, max_mapnr)?;
+        for (_, part) in &parts {
+            let others = part.coverage.lacks.iter();
+            let others = others.filter(|lack| !matches!(lack, Lack::Part { .. }));
+            lacks.extend(others.cloned());
         }
         let memory: Vec<_> = (0..)
             .zip(&parts)
