@@ -189,6 +189,8 @@ pub mod qemu;
 pub mod read;
 mod selection;
 pub mod sink;
+#[cfg(test)]
+mod testing;
 pub mod vmcoreinfo;
 pub mod windmp;
 mod workers;

@@ -113,11 +113,14 @@ fn upward_imports(rooms: &[String]) -> Vec<String> {
     for path in sources(Path::new("src")) {
         let inside = path.strip_prefix("src").unwrap().with_extension("");
         let segments: Vec<_> = inside.iter().map(|s| s.to_str().unwrap()).collect();
-        // lib.rs sees everything, the command is a crate of its own, unit tests may
-        // use the whole crate, and a
-        // parent's mod.rs lists its rooms.
+        // lib.rs sees everything, the command is a crate of its own, unit tests and
+        // their helpers may use the whole crate, and a parent's mod.rs lists its rooms.
         let is_list = segments.len() == 2 && segments[1] == "mod" && parents.contains(segments[0]);
-        if matches!(segments[..], ["lib"] | ["bin", ..] | [.., "tests"]) || is_list {
+        if matches!(
+            segments[..],
+            ["lib"] | ["bin" | "testing", ..] | [.., "tests"]
+        ) || is_list
+        {
             continue;
         }
         let room = room_of(&segments, rooms)

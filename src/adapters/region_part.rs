@@ -194,10 +194,7 @@ impl RegionPart {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn range(start: u64, size: u64) -> MemoryRange {
-        MemoryRange::new(start, size).unwrap()
-    }
+    use crate::testing::range;
 
     fn mapping(addresses: Range<u64>, shared: bool, served: bool) -> Mapping {
         Mapping {

@@ -515,33 +515,11 @@ mod tests {
 
     #[test]
     fn kdump_without_vmcoreinfo_has_the_abi_of_the_machine_it_names() {
-        use crate::abi::Utsname;
-        use crate::kdump::{DumpHeaders, MainHeader, SubHeader};
+        use crate::kdump::{DumpHeaders, SubHeader};
+        use crate::testing::{kdump_headers, main_header};
         for machine in Machine::ALL {
-            let main = MainHeader {
-                header_version: 6,
-                utsname: Utsname {
-                    machine: Utsname::field(machine.uname()),
-                    ..Utsname::default()
-                },
-                timestamp_sec: 0,
-                timestamp_usec: 0,
-                status: 1,
-                block_size: 4096,
-                sub_hdr_size: 1,
-                bitmap_blocks: 2,
-                max_mapnr: 100,
-                total_ram_blocks: 0,
-                device_blocks: 0,
-                written_blocks: 0,
-                current_cpu: 0,
-                nr_cpus: 1,
-            };
-            let mut bytes = Vec::new();
-            main.encode(machine.encoding(), &mut bytes).unwrap();
-            bytes.resize(4096, 0);
-            let sub = SubHeader::default();
-            sub.encode(machine.abi(), &mut bytes).unwrap();
+            let main = main_header(machine.uname());
+            let bytes = kdump_headers(machine.abi(), &main, &SubHeader::default());
             assert_eq!(DumpHeaders::decode(&bytes).unwrap().abi, machine.abi());
         }
     }

@@ -1,33 +1,24 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use crate::testing::Random;
 
 fn pages() -> Vec<Vec<u8>> {
-    let mut state = 1u64;
-    let mut random = |len: usize| -> Vec<u8> {
-        (0..len)
-            .map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                (state >> 56) as u8
-            })
-            .collect()
-    };
+    let mut random = Random::new(1);
     let text: Vec<u8> = b"the quick brown fox "
         .iter()
         .copied()
         .cycle()
         .take(4096)
         .collect();
-    let mut mixed = random(4096);
+    let mut mixed = random.bytes(4096);
     mixed[1000..].fill(7);
     vec![
         vec![0; 4096],
         text,
-        random(4096),
+        random.bytes(4096),
         mixed,
         vec![0xff; 65536],
-        random(65536),
+        random.bytes(65536),
         Vec::new(),
         vec![1],
     ]

@@ -145,38 +145,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::abi::tests::abis;
-    use crate::abi::{ByteOrder, Class, Encoding, Utsname};
+    use crate::abi::{ByteOrder, Class, Encoding};
+    use crate::testing::{kdump_headers, main_header};
     use proptest::prelude::*;
-
-    fn main_header(machine: &str) -> MainHeader {
-        MainHeader {
-            header_version: 6,
-            utsname: Utsname {
-                machine: Utsname::field(machine),
-                ..Utsname::default()
-            },
-            timestamp_sec: 0,
-            timestamp_usec: 0,
-            status: 1,
-            block_size: 4096,
-            sub_hdr_size: 1,
-            bitmap_blocks: 2,
-            max_mapnr: 100,
-            total_ram_blocks: 0,
-            device_blocks: 0,
-            written_blocks: 0,
-            current_cpu: 0,
-            nr_cpus: 1,
-        }
-    }
-
-    fn dump(abi: Abi, main: &MainHeader, sub: &SubHeader) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        main.encode(abi.encoding(), &mut bytes).unwrap();
-        bytes.resize(4096, 0);
-        sub.encode(abi, &mut bytes).unwrap();
-        bytes
-    }
 
     proptest! {
         #[test]
@@ -188,7 +159,7 @@ mod tests {
                 max_mapnr_64: 100,
                 ..SubHeader::default()
             };
-            let bytes = dump(abi, &main, &sub);
+            let bytes = kdump_headers(abi, &main, &sub);
             let found = DumpHeaders::decode(&bytes).unwrap();
             prop_assert_eq!(found.abi.encoding(), abi.encoding());
             if abi.class == Class::Bits32 {

@@ -195,11 +195,8 @@ fn range_of(region: &FileRegion) -> MemoryRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::range;
     use std::io::{Seek, Write};
-
-    fn range(start: u64, size: u64) -> MemoryRange {
-        MemoryRange::new(start, size).expect("valid range")
-    }
 
     #[test]
     fn holes_are_not_populated() {

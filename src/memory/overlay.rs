@@ -149,10 +149,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::memory::SliceMemory;
-
-    fn range(start: u64, size: u64) -> MemoryRange {
-        MemoryRange::new(start, size).unwrap()
-    }
+    use crate::testing::range;
 
     fn patch(gpa: u64, len: usize, byte: u8) -> Patch {
         let bytes = vec![byte; len];

@@ -219,10 +219,7 @@ pub fn validate_ranges(ranges: &[MemoryRange]) -> Result<(), RangeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn range(start: u64, size: u64) -> MemoryRange {
-        MemoryRange::new(start, size).expect("valid range")
-    }
+    use crate::testing::range;
 
     #[test]
     fn empty_unaligned_and_overflowing_ranges_are_refused() {

@@ -182,16 +182,8 @@ fn insert(pieces: &mut BTreeMap<u64, RecordPiece>, start: u64, piece: RecordPiec
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kdump::flattened::FlattenedWriter;
+    use crate::testing::flattened;
     use proptest::prelude::*;
-
-    fn flattened(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
-        let mut writer = FlattenedWriter::begin(Vec::new()).unwrap();
-        for (offset, bytes) in records {
-            writer.write_at(*offset, bytes).unwrap();
-        }
-        writer.finish().unwrap()
-    }
 
     proptest! {
         #[test]

@@ -159,10 +159,7 @@ pub(crate) fn pages_with(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-
-    fn range(start: u64, size: u64) -> MemoryRange {
-        MemoryRange::new(start, size).unwrap()
-    }
+    use crate::testing::range;
 
     fn region(start: u64, size: u64, bytes: &Arc<dyn ReadAt>, offset: u64) -> Region {
         Region {

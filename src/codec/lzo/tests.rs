@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::stream::{REACH, Stream, room};
 use super::{BuiltinLzo, decompress};
 use crate::codec::Compress;
+use crate::testing::Random;
 
 #[derive(Clone, Copy)]
 enum Token {
@@ -18,15 +19,10 @@ use Token::{Copy as Repeat, Literals};
 /// The page that `tokens` produce. Its literals do not repeat soon.
 fn page_of(tokens: &[Token]) -> Vec<u8> {
     let mut page = Vec::new();
-    let mut state = 1u64;
+    let mut random = Random::new(1);
     for token in tokens {
         match *token {
-            Literals(count) => page.extend((0..count).map(|_| {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                (state >> 56) as u8
-            })),
+            Literals(count) => page.extend(random.bytes(count)),
             Repeat(distance, len) => {
                 for at in page.len()..page.len() + len {
                     page.push(page[at - distance]);

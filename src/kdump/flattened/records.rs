@@ -108,16 +108,8 @@ impl<'a> Iterator for Records<'a> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kdump::flattened::FlattenedWriter;
+    use crate::testing::flattened;
     use proptest::prelude::*;
-
-    fn flattened(records: &[(u64, Vec<u8>)]) -> Vec<u8> {
-        let mut writer = FlattenedWriter::begin(Vec::new()).unwrap();
-        for (offset, bytes) in records {
-            writer.write_at(*offset, bytes).unwrap();
-        }
-        writer.finish().unwrap()
-    }
 
     proptest! {
         #[test]

@@ -72,17 +72,10 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::codec::Codec;
+    use crate::testing::Random;
 
     fn random(seed: u64, len: usize) -> Vec<u8> {
-        let mut state = seed;
-        let mut bytes = vec![0; len];
-        for byte in &mut bytes {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            *byte = (state >> 56) as u8;
-        }
-        bytes
+        Random::new(seed).bytes(len)
     }
 
     #[test]
