@@ -8,5 +8,6 @@ import json
 import sys
 
 if __name__ == "__main__":
-    package = json.load(sys.stdin)["packages"][0]
+    packages = json.load(sys.stdin)["packages"]
+    package = next(package for package in packages if package["name"] == "guestdump")
     print(*(feature for feature in package["features"] if feature != "default"))

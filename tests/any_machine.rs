@@ -2,21 +2,17 @@
 //! number of threads and kind of sink: what is written is what is read.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::collections::BTreeSet;
-use std::os::unix::fs::FileExt;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
-use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{
     CpuState, DumpOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, arch,
     dump,
 };
 use proptest::prelude::*;
-use support::{FaultySink, PAGE, Page, PageMemory, linux_formats, range};
+use testkit::{FaultySink, PAGE, Page, PageMemory, linux_formats, open, range};
 
 const GIB: u64 = 1 << 30;
 
@@ -151,12 +147,6 @@ impl Case {
         let dumped = ram.iter().copied().filter(inside).collect();
         (ram, dumped)
     }
-}
-
-fn open(bytes: &[u8]) -> Vmcore {
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    Vmcore::open(file).unwrap()
 }
 
 proptest! {

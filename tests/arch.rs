@@ -1,18 +1,14 @@
 //! Dumps of guests of every architecture, and what QEMU's have wrong.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
-use std::os::unix::fs::FileExt;
-
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::{
     Class, CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine, Progress, arch, dump,
 };
-use support::options::With;
-use support::{Page, PageMemory};
+use testkit::options::With;
+use testkit::{Page, PageMemory, open};
 
 const GIB: u64 = 1 << 30;
 
@@ -26,12 +22,6 @@ fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
     let mut sink = BufferSink::new();
     dump(memory, &mut sink, options).unwrap();
     sink.into_bytes()
-}
-
-fn open(bytes: &[u8]) -> Vmcore {
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    Vmcore::open(file).unwrap()
 }
 
 fn options(format: Format, machine: Machine, info: &str) -> DumpOptions {

@@ -2,19 +2,14 @@
 //! process, so that the peak is this test's.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/peak.rs"]
-mod peak;
-#[path = "support/windows.rs"]
-mod windows;
-
 use std::io;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
-use guestdump::sink::{DumpSink, PositionedSink, SinkAccess};
 use guestdump::{Format, GuestInfo, GuestMemory, Machine, dump};
-use peak::peak_memory;
-use windows::{given, header_64};
+use testkit::peak::peak_memory;
+use testkit::windows::{given, header_64};
+use testkit::{Nowhere, range};
 
 /// 32 GiB with a page of text every 16 MiB, and a gap of 64 TiB.
 struct Large;
@@ -24,7 +19,7 @@ const STEP: u64 = 16 << 20;
 impl GuestMemory for Large {
     fn ranges(&self) -> Vec<MemoryRange> {
         [(0, 16 << 30), (64 << 40, 16 << 30)]
-            .map(|(start, size)| MemoryRange::new(start, size).unwrap())
+            .map(|(start, size)| range(start, size))
             .to_vec()
     }
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
@@ -36,27 +31,6 @@ impl GuestMemory for Large {
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         let next = MemoryRange::new(range.start().next_multiple_of(STEP), 4096).unwrap();
         Ok(next.intersection(&range))
-    }
-}
-
-/// Takes everything and keeps nothing.
-struct Nowhere;
-
-impl DumpSink for Nowhere {
-    fn access(&mut self) -> SinkAccess<'_> {
-        SinkAccess::Positioned(self)
-    }
-    fn finish(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl PositionedSink for Nowhere {
-    fn write_at(&self, _: u64, buf: &[u8]) -> io::Result<usize> {
-        Ok(buf.len())
-    }
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -60,7 +60,9 @@ fn names(features: &str, edges: &str) -> BTreeSet<String> {
 fn features() -> BTreeSet<String> {
     let metadata = cargo(&["metadata", "--no-deps", "--format-version", "1"]);
     let metadata: Value = serde_json::from_str(&metadata).unwrap();
-    let features = metadata["packages"][0]["features"].as_object().unwrap();
+    let mut packages = metadata["packages"].as_array().unwrap().iter();
+    let package = packages.find(|package| package["name"] == "guestdump");
+    let features = package.unwrap()["features"].as_object().unwrap();
     let names = features.keys().filter(|name| *name != "default");
     names.cloned().collect()
 }

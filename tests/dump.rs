@@ -2,11 +2,7 @@
 //! and what happens when memory or sink fail.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-#[path = "support/windows.rs"]
-mod windows;
-
-use std::io::{self, Write};
+use std::io;
 
 use guestdump::guest::vmcoreinfo::{Origin, VmcoreinfoError, VmcoreinfoSource};
 use guestdump::memory::MemoryRange;
@@ -16,9 +12,11 @@ use guestdump::{
     DumpOptions, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, Summary,
     arch, dump,
 };
-use support::options::With;
-use support::{FaultySink, PAGE, Page, PageMemory, linux_formats, range, slice_memory, slices};
-use windows::{given, header_64};
+use testkit::options::With;
+use testkit::windows::{given, header_64};
+use testkit::{
+    FaultySink, PAGE, Page, PageMemory, linux_formats, open, range, slice_memory, slices,
+};
 
 /// Two ranges with a gap, every kind of page, more than one chunk.
 fn guest() -> PageMemory {
@@ -390,7 +388,6 @@ fn no_more_threads_than_there_is_work() {
 
 #[test]
 fn pages_larger_than_the_hosts() {
-    use guestdump::read::Vmcore;
     use std::os::unix::fs::FileExt;
     let guest = PageMemory::new([
         (0, guest().ranges[0].1[..64].to_vec()),
@@ -503,10 +500,4 @@ fn elf_makes_no_memory_up_for_pages_that_are_ram_in_part() {
     assert_eq!(open(&elf).ranges(), [range(0x1_0000, 0x1000)]);
     let kdump = to_buffer(&guest, &kdump.filter(0x1_0000, 1)).0;
     assert_eq!(open(&kdump).ranges(), [range(0x1_0000, 0x1_0000)]);
-}
-
-fn open(bytes: &[u8]) -> Vmcore {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    Vmcore::open(file).unwrap()
 }

@@ -1,10 +1,6 @@
 //! What a build can write is what its features bring.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-#[path = "support/windows.rs"]
-mod windows;
-
 use guestdump::codec::Engine;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::sink::BufferSink;
@@ -12,7 +8,8 @@ use guestdump::{
     DumpOptions, Error, Format, FormatOptions, GuestInfo, Machine, NotInFormat, Refusal, Result,
     dump,
 };
-use support::{FaultySink, Page, PageMemory};
+use testkit::windows::{given, header_64};
+use testkit::{FaultySink, Page, PageMemory};
 
 fn expected(format: Format) -> bool {
     match format.name().rsplit('-').next().unwrap() {
@@ -31,7 +28,7 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
         assert_eq!(format.is_available(), expected(format), "{format}");
         assert_eq!(Format::available().any(|f| f == format), expected(format));
         let mut sink = FaultySink::default();
-        let options = windows::given(&*windows::header_64(0)).options(info(), format);
+        let options = given(&*header_64(0)).options(info(), format);
         match dump(&guest, &mut sink, &options) {
             Ok(summary) => {
                 assert!(expected(format));

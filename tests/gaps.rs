@@ -3,9 +3,6 @@
 //! Alone in its process, so that the peak of memory is this test's.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/peak.rs"]
-mod peak;
-
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -23,7 +20,8 @@ use guestdump::sink::{FileSink, FileSinkOptions, StreamSink};
 use guestdump::{
     DumpOptions, ElfOptions, Format, GuestInfo, GuestMemory, Machine, Progress, Summary, dump,
 };
-use peak::peak_memory;
+use testkit::peak::peak_memory;
+use testkit::range;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -40,9 +38,11 @@ struct Ram {
 }
 
 fn ram(ranges: impl IntoIterator<Item = (u64, u64)>) -> Ram {
-    let range = |(start, size)| MemoryRange::new(start, size).unwrap();
     Ram {
-        ranges: ranges.into_iter().map(range).collect(),
+        ranges: ranges
+            .into_iter()
+            .map(|(start, size)| range(start, size))
+            .collect(),
         tables: HashMap::new(),
     }
 }

@@ -7,20 +7,13 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
+use testkit::Random;
 
 const INFO: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=-4096\nCRASHTIME=5\n";
 
 /// Page 1 is zero, page 2 is random, page 4 is text.
 fn pages() -> [Vec<u8>; 3] {
-    let mut state = 7u64;
-    let random = (0..4096)
-        .map(|_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (state >> 56) as u8
-        })
-        .collect();
+    let random = Random::new(7).bytes(4096);
     let text = b"lorem ipsum ".iter().copied().cycle().take(4096).collect();
     [vec![0; 4096], random, text]
 }

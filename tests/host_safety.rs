@@ -3,10 +3,6 @@
 #![cfg(feature = "cli")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code)]
-#[path = "cli/support.rs"]
-mod support;
-
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -16,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Barrier};
 
 use guestdump::sink::{DumpSink, FileSink, FileSinkOptions, SinkAccess};
-use support::{Folder, names};
+use testkit::{Folder, names};
 
 const NEW: FileSinkOptions = FileSinkOptions::new();
 const FORCE: FileSinkOptions = NEW.overwrite(true);

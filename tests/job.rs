@@ -1,8 +1,6 @@
 //! Dumps in the background: status, callback, cancellation, threads.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -13,7 +11,7 @@ use guestdump::{
     Busy, DumpJob, DumpOptions, DumpStatus, Dumper, Error, Fault, Format, GuestInfo, GuestMemory,
     Machine, Progress,
 };
-use support::{FaultySink, Page, PageMemory, SinkFault, range};
+use testkit::{FaultySink, Page, PageMemory, SinkFault, range};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

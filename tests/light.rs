@@ -2,12 +2,6 @@
 //! sink, no page cache taken, holes of the guest's memory that stay holes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/page_cache.rs"]
-mod page_cache;
-mod support;
-#[path = "support/windows.rs"]
-mod windows;
-
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -22,10 +16,10 @@ use guestdump::{
     DumpOptions, DumpSink, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress,
     Refusal, dump,
 };
-use page_cache::{cached, cold_file, on_disk};
 use rustix::fs::{MemfdFlags, memfd_create};
-use support::{FaultySink, Page, PageMemory, range, slice_memory, slices};
-use windows::{given, header_64};
+use testkit::page_cache::{cached, cold_file, on_disk};
+use testkit::windows::{given, header_64};
+use testkit::{FaultySink, Nowhere, Page, PageMemory, range, slice_memory, slices};
 
 const MIB: u64 = 1 << 20;
 
@@ -156,27 +150,6 @@ fn memory_that_was_never_touched_stays_so() {
         let memory = FileMemory::flat(ram.try_clone().unwrap()).unwrap();
         to_buffer(&memory, &options(format));
         assert_eq!(ram.metadata().unwrap().blocks(), before, "{format}");
-    }
-}
-
-/// Takes everything and keeps nothing.
-struct Nowhere;
-
-impl DumpSink for Nowhere {
-    fn access(&mut self) -> SinkAccess<'_> {
-        SinkAccess::Positioned(self)
-    }
-    fn finish(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl PositionedSink for Nowhere {
-    fn write_at(&self, _: u64, buf: &[u8]) -> io::Result<usize> {
-        Ok(buf.len())
-    }
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -321,7 +294,9 @@ impl GuestMemory for Looking<'_> {
 
 #[test]
 fn a_dump_leaves_the_page_cache_alone() {
-    let Some(folder) = on_disk() else { return };
+    let Some(folder) = on_disk(env!("CARGO_TARGET_TMPDIR")) else {
+        return;
+    };
     let path = folder.path().join("dump");
     let memory = Looking {
         of: Counted {
@@ -354,7 +329,9 @@ fn a_dump_leaves_the_page_cache_alone() {
 
 #[test]
 fn a_ram_file_is_left_out_of_the_page_cache() {
-    let Some(folder) = on_disk() else { return };
+    let Some(folder) = on_disk(env!("CARGO_TARGET_TMPDIR")) else {
+        return;
+    };
     for nocache in [false, true] {
         let path = folder.path().join(format!("ram{nocache}"));
         let file = cold_file(&path, 32 * MIB);

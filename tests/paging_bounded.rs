@@ -2,15 +2,12 @@
 //! that the peak is this test's.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/peak.rs"]
-mod peak;
-
 use std::io;
 
 use guestdump::Progress;
 use guestdump::guest::paging::{AddressSpace, Budget, X86, X86Mode, mappings};
 use guestdump::memory::MemoryRange;
-use peak::peak_memory;
+use testkit::peak::peak_memory;
 
 /// RAM of 2 TiB in which every page is a page table, full of references to
 /// others all over RAM.

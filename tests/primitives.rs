@@ -9,10 +9,11 @@ use std::process::{Command, Output};
 use std::sync::LazyLock;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::memory::{GuestMemory, MemoryRange, SliceMemory};
+use guestdump::memory::{GuestMemory, SliceMemory};
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, Machine, Progress, dump};
+use testkit::{Random, range};
 
 /// The program, built once.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -67,12 +68,7 @@ fn ram() -> [(u64, Vec<u8>); 2] {
         .cycle()
         .take(8192)
         .collect();
-    let mut random = 1u32;
-    let random = std::iter::repeat_with(|| {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (random >> 24) as u8
-    });
-    let mut high: Vec<u8> = random.take(4096).collect();
+    let mut high = Random::new(1).bytes(4096);
     high.resize(8192, 0);
     [(0x1000, text), (0x10_0000, high)]
 }
@@ -124,7 +120,6 @@ fn open_whole(path: &Path) -> Vmcore {
     let vmcore = Vmcore::open(File::open(path).unwrap()).unwrap();
     let report = vmcore.check(&Progress::new()).unwrap();
     assert_eq!(report.pages, 4);
-    let range = |start, size| MemoryRange::new(start, size).unwrap();
     assert_eq!(
         vmcore.ranges(),
         [range(0x2000, 0x3000), range(0x10_0000, 0x1000)]

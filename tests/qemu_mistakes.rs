@@ -2,12 +2,6 @@
 //! right. The evidence is in docs/compatibility.md.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/options.rs"]
-mod options;
-
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
 use guestdump::abi::Utsname;
 use guestdump::elf::Note;
 use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
@@ -15,7 +9,8 @@ use guestdump::memory::SliceMemory;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, Machine, dump};
-use options::With;
+use testkit::open;
+use testkit::options::With;
 
 const PAGE: usize = 64 << 10;
 
@@ -50,14 +45,8 @@ impl Guest {
         let memory = SliceMemory::new([(self.ram_start, &self.ram[..])]).unwrap();
         let mut sink = BufferSink::new();
         let located = dump(&memory, &mut sink, options).unwrap().vmcoreinfo;
-        (Vmcore::open(file(&sink.into_bytes())).unwrap(), located)
+        (open(&sink.into_bytes()), located)
     }
-}
-
-fn file(bytes: &[u8]) -> File {
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    file
 }
 
 /// A kdump format that this build has, raw so that it opens as it is.
@@ -125,7 +114,7 @@ fn arm64_block_size_is_vmcoreinfos_page_size_not_65536() {
         assert_eq!(block_size(&theirs), 65536);
         let mut sink = BufferSink::new();
         dump(&theirs, &mut sink, &theirs.options(raw_kdump()).unwrap()).unwrap();
-        let converted = Vmcore::open(file(&sink.into_bytes())).unwrap();
+        let converted = open(&sink.into_bytes());
         assert_eq!(block_size(&converted), page_size);
     }
 }

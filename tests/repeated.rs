@@ -2,8 +2,6 @@
 //! for every number of threads all the same.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
 use std::io::Write;
 
 use guestdump::codec::Codec;
@@ -12,7 +10,7 @@ use guestdump::memory::{MemoryRange, SliceMemory};
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
-use support::Page;
+use testkit::Page;
 
 const PAGE: usize = 4096;
 

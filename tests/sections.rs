@@ -17,6 +17,7 @@ use guestdump::{
     DumpOptions, ElfOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal,
     dump,
 };
+use testkit::range;
 
 const RAM: [u8; 8192] = [0x5a; 8192];
 
@@ -122,8 +123,7 @@ struct Comb(u64);
 
 impl GuestMemory for Comb {
     fn ranges(&self) -> Vec<MemoryRange> {
-        let range = |i| MemoryRange::new(i * 8192, 4096).unwrap();
-        (0..self.0).map(range).collect()
+        (0..self.0).map(|i| range(i * 8192, 4096)).collect()
     }
 
     fn read(&self, gpa: u64, _: &mut [u8]) -> io::Result<()> {

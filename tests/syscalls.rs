@@ -4,9 +4,6 @@
 #![cfg(all(target_os = "linux", feature = "snappy"))]
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
-#[path = "support/options.rs"]
-mod options;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::fs::{self, File};
@@ -25,7 +22,7 @@ use guestdump::{
     DumpJob, DumpOptions, Error, Executor, Format, FormatOptions, GuestInfo, GuestMemory, Machine,
     MemoryRange, dump,
 };
-use options::With;
+use testkit::options::With;
 
 const DOCUMENT: &str = include_str!("../docs/embedding.md");
 const MODE: &str = "GUESTDUMP_SYSCALLS_MODE";

@@ -2,12 +2,7 @@
 //! over random guests; and damaged dumps are errors, never panics.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-#[path = "support/windows.rs"]
-mod windows;
-
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 use guestdump::arch::x86_64::{Registers, decode_prstatus};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -18,18 +13,8 @@ use guestdump::{
     DumpOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, dump,
 };
 use proptest::prelude::*;
-use support::{PAGE, Page, PageMemory, linux_formats};
-use windows::{given, header_64};
-
-fn file(bytes: &[u8]) -> File {
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    file
-}
-
-fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
-    Vmcore::open(file(bytes))
-}
+use testkit::windows::{given, header_64};
+use testkit::{PAGE, Page, PageMemory, linux_formats, try_open as open};
 
 fn options(format: Format) -> DumpOptions {
     given(&*header_64(0x1000)).options(

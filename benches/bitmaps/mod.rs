@@ -7,6 +7,8 @@ pub(crate) mod former;
 use std::hint::black_box;
 use std::ops::Range;
 
+use testkit::Random;
+
 /// Page frames of a guest with 64 GiB of memory.
 pub(crate) const FRAMES: u64 = (64 << 30) / 4096;
 
@@ -30,12 +32,9 @@ pub(crate) fn patterns() -> [(&'static str, Vec<Range<u64>>); 3] {
 
 /// Runs of as many frames, and gaps after them, as `next` makes of a number.
 fn runs(next: impl Fn(u64) -> (u64, u64)) -> Vec<Range<u64>> {
-    let (mut runs, mut at, mut state) = (Vec::new(), 1, 1u64);
+    let (mut runs, mut at, mut random) = (Vec::new(), 1, Random::new(1));
     loop {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let (count, gap) = next(state >> 40);
+        let (count, gap) = next(random.word() >> 40);
         if at + count > FRAMES {
             return runs;
         }

@@ -5,10 +5,10 @@ use guestdump::read::Vmcore;
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::FdSink;
 use guestdump::{Format, GuestMemory, Progress, dump};
+use testkit::FaultySink;
+use testkit::pieces::{self, Piece, Sparse};
 
 use super::allocator::bounded;
-use super::pieces::{self, Piece, Sparse};
-use super::sinks::SlowStream;
 
 /// Returns how many bytes opening and checking a dump of `len` bytes may allocate
 /// at a time. The reader keeps a few copies of each header, page descriptor and
@@ -103,14 +103,14 @@ fn write_again(vmcore: &Vmcore, format: Format) {
     if far && format != Format::Elf {
         return;
     }
-    let mut sink = SlowStream::default();
+    let mut sink = FaultySink::slow_stream();
     // Starting threads takes longer than such a small dump.
     match dump(vmcore, &mut sink, &options.threads(1)) {
         Ok(_) => {
-            let copy = Vmcore::open(sink.bytes).unwrap();
+            let copy = Vmcore::open(sink.into_bytes()).unwrap();
             same_memory(vmcore, &copy);
         }
-        Err(error) => assert!(error.is_refusal() && sink.bytes.is_empty(), "{error}"),
+        Err(error) => assert!(error.is_refusal() && sink.is_empty(), "{error}"),
     }
 }
 

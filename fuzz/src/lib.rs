@@ -11,13 +11,11 @@ mod linux;
 mod map;
 mod notes;
 mod page_tables;
-pub mod pieces;
 mod process_core;
 pub mod qemu;
 mod qmp;
 mod ram;
 mod round_trip;
-mod sinks;
 mod vmcoreinfo;
 mod windows_guest;
 

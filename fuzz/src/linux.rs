@@ -13,9 +13,10 @@ use guestdump::sink::BufferSink;
 use guestdump::{
     DumpOptions, GuestInfo, GuestMemory, KdumpOptions, Machine, Progress, Workers, dump,
 };
+use testkit::pieces;
+use testkit::range;
 
 use super::allocator::bounded;
-use super::pieces;
 use super::ram::Ram;
 
 /// What is populated, in bytes.
@@ -59,14 +60,16 @@ impl Guest {
             2 => &[(0, SIZE), (1 << 32, 1 << 20)],
             _ => &[(0x1000, 0x20_3000), (0x20_5000, 0x1f_b000)],
         };
-        let range = |(start, size): &(u64, u64)| MemoryRange::new(*start, *size).unwrap();
         Some(Self {
             machine: Machine::ALL[usize::from(machine) % Machine::ALL.len()],
             level: DumpLevel::new(choice & 31).unwrap(),
             dump: choice >= 0x80,
             info,
             ram: Ram::new(0, SIZE as usize, &pieces::decode(rest)),
-            ranges: ranges.iter().map(range).collect(),
+            ranges: ranges
+                .iter()
+                .map(|(start, size)| range(*start, *size))
+                .collect(),
             reads: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
         })

@@ -5,9 +5,9 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
+use testkit::FaultySink;
 
 use super::allocator::bounded;
-use super::sinks::SlowStream;
 
 /// The first byte chooses the machine.
 pub fn notes(input: &[u8]) {
@@ -40,13 +40,13 @@ fn decode(machine: Machine, segment: &[u8]) {
             .cpus(cpus.iter().cloned()),
         Format::Elf,
     );
-    let mut sink = SlowStream::default();
+    let mut sink = FaultySink::slow_stream();
     match dump(&memory, &mut sink, &options) {
         Ok(_) => {}
         Err(Error::Refused(Refusal::NotesTooLarge { .. })) => return,
         Err(error) => panic!("{error}"),
     }
-    let vmcore = Vmcore::open(sink.bytes).unwrap();
+    let vmcore = Vmcore::open(sink.into_bytes()).unwrap();
     let again = machine.decode_notes(vmcore.notes());
     assert_eq!(again, cpus);
 }

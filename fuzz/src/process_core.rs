@@ -3,9 +3,9 @@
 use guestdump::memory::{MIN_PAGE_SIZE, MemoryRange, validate_ranges};
 use guestdump::process_core::{ProcessCore, RamBlock};
 use guestdump::{GuestMemory, Progress};
+use testkit::pieces::{self, Sparse};
 
 use super::allocator::bounded;
-use super::pieces::{self, Sparse};
 
 pub fn process_core(input: &[u8]) {
     let pieces = pieces::decode(input);

@@ -4,8 +4,7 @@ use std::io;
 
 use guestdump::GuestMemory;
 use guestdump::memory::{MemoryRange, SliceMemory};
-
-use super::pieces::Piece;
+use testkit::pieces::Piece;
 
 /// RAM in one range.
 pub struct Ram {

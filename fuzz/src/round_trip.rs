@@ -8,7 +8,7 @@ use guestdump::elf::Notes;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::HeaderSource;
-use guestdump::memory::{MIN_PAGE_SIZE as PAGE, MemoryRange};
+use guestdump::memory::MemoryRange;
 use guestdump::read::rearrange;
 use guestdump::read::{Vmcore, VmcoreError};
 use guestdump::sink::{BufferSink, FdSink, FileSink, FileSinkOptions, StreamSink};
@@ -17,15 +17,11 @@ use guestdump::{
     Class, CpuState, DumpOptions, Error, Fault, Format, FormatOptions, GuestInfo, GuestMemory,
     Machine, OnReadError, Progress, Summary, dump,
 };
+use testkit::pieces;
+use testkit::{Disk, FaultySink, PAGE, open};
 
 use super::allocator::bounded;
 use super::any_guest::Guest;
-use super::pieces;
-use super::sinks::{Disk, SlowStream};
-
-fn open(bytes: &[u8]) -> Vmcore {
-    Vmcore::open(bytes.to_vec()).unwrap()
-}
 
 pub fn round_trip(input: &[u8]) {
     let _ = parse(&mut Unstructured::new(input));
@@ -222,20 +218,20 @@ impl Case {
         }
         match dump(&self.guest, &mut disk, &options) {
             Ok(again) => {
-                assert!(disk.finished);
-                self.same(&open(&disk.bytes()), &again);
+                assert_eq!(disk.finished, 1);
+                self.same(&disk.dump(), &again);
             }
             Err(Error::Incomplete { pages, cause, .. }) => {
-                assert!(raw && disk.finished);
+                assert!(raw && disk.finished == 1);
                 assert!(matches!(cause, Fault::Write { .. }), "{cause}");
-                let kept = open(&disk.bytes());
+                let kept = disk.dump();
                 let error = kept.check(&Progress::new()).unwrap_err();
                 assert!(matches!(error, VmcoreError::Incomplete), "{error}");
                 assert!(pages <= summary.pages && kept.pages() == pages);
                 self.same_pages(&kept, summary.page_size, pages);
             }
             Err(error) => {
-                assert!(!disk.finished && matches!(error, Error::Failed(Fault::Write { .. })));
+                assert!(disk.finished == 0 && matches!(error, Error::Failed(Fault::Write { .. })));
             }
         }
     }
@@ -244,8 +240,8 @@ impl Case {
         let streams = !self.format.needs_positions();
         match self.sink % 6 {
             0 if streams => {
-                let mut sink = SlowStream::default();
-                (dump(&self.guest, &mut sink, options), sink.bytes)
+                let mut sink = FaultySink::slow_stream();
+                (dump(&self.guest, &mut sink, options), sink.into_bytes())
             }
             1 if streams => {
                 let mut sink = StreamSink::new(Vec::new());

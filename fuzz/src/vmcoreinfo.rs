@@ -4,11 +4,11 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::Vmcore;
 use guestdump::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
 use guestdump::{DumpOptions, Error, Fault, Format, GuestInfo, Machine, dump};
+use testkit::FaultySink;
+use testkit::pieces;
 
 use super::allocator::bounded;
-use super::pieces;
 use super::ram::Ram;
-use super::sinks::{FullSink, SlowStream};
 
 /// The first byte chooses machine and format.
 pub fn text(input: &[u8]) {
@@ -57,13 +57,13 @@ fn look_up(machine: Machine, format: Format, text: &[u8]) {
         GuestInfo::new(machine).vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec())),
         format,
     );
-    let mut sink = SlowStream::default();
+    let mut sink = FaultySink::slow_stream();
     match dump(&ram, &mut sink, &options) {
         Ok(summary) => {
-            let vmcore = Vmcore::open(sink.bytes).unwrap();
+            let vmcore = Vmcore::open(sink.into_bytes()).unwrap();
             assert_eq!(vmcore.vmcoreinfo(), summary.vmcoreinfo.map(|v| v.info));
         }
-        Err(error) => assert!(error.is_refusal() && sink.bytes.is_empty(), "{error}"),
+        Err(error) => assert!(error.is_refusal() && sink.is_empty(), "{error}"),
     }
 }
 
@@ -92,9 +92,11 @@ pub fn scan(input: &[u8]) {
     let ram = Ram::new(start, SIZE, &pieces::decode(rest));
     let options = DumpOptions::new(GuestInfo::new(machine).vmcoreinfo(source), Format::Elf);
     // 64 finds of 64 KiB at most are kept.
-    bounded(12 << 20, || match dump(&ram, &mut FullSink, &options) {
-        Ok(_) => panic!("the sink takes nothing"),
-        Err(Error::Failed(Fault::Write { .. })) => {}
-        Err(error) => assert!(error.is_refusal(), "{error}"),
+    bounded(12 << 20, || {
+        match dump(&ram, &mut FaultySink::full_stream(), &options) {
+            Ok(_) => panic!("the sink takes nothing"),
+            Err(Error::Failed(Fault::Write { .. })) => {}
+            Err(error) => assert!(error.is_refusal(), "{error}"),
+        }
     });
 }

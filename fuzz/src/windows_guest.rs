@@ -12,12 +12,11 @@ use guestdump::windmp::DumpKind;
 use guestdump::{
     CpuState, DumpOptions, Error, Fault, GuestInfo, GuestMemory, Machine, WinDmpOptions, dump,
 };
+use testkit::{FaultySink, PAGE};
 
 use super::allocator::bounded;
-use super::sinks::FullSink;
 
 const SIZE: u64 = 16 << 20;
-const PAGE: u64 = 4096;
 
 /// A guest, read once: it is made anew in each page.
 struct Guest {
@@ -157,10 +156,12 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     let format = WinDmpOptions::new(kind).header(header).damaged(damaged);
     let options = DumpOptions::new(GuestInfo::new(machine).cpus(cpus), format);
     // Nothing of the guest is kept but its image's directories and lists.
-    bounded(40 << 20, || match dump(&memory, &mut FullSink, &options) {
-        Ok(_) => panic!("the sink takes nothing"),
-        Err(Error::Failed(Fault::Write { .. })) => {}
-        Err(error) => assert!(error.is_refusal(), "{error}"),
+    bounded(40 << 20, || {
+        match dump(&memory, &mut FaultySink::full_stream(), &options) {
+            Ok(_) => panic!("the sink takes nothing"),
+            Err(Error::Failed(Fault::Write { .. })) => {}
+            Err(error) => assert!(error.is_refusal(), "{error}"),
+        }
     });
     Ok(())
 }

@@ -3,10 +3,6 @@
 // The same tests for both versions.
 #![allow(missing_docs, clippy::unwrap_used, clippy::duplicate_mod)]
 
-#[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
-#[path = "../support/swap.rs"]
-mod swap;
-
 #[cfg(feature = "vm-memory")]
 #[path = "."]
 mod vm_memory_0_18 {

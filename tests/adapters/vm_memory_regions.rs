@@ -6,9 +6,10 @@ use std::sync::Arc;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
+use testkit::range;
 
 use super::adapter::VmMemory;
-use super::tests::{MIB, READ_WRITE, assert_populated, ram_file, range, region};
+use super::tests::{MIB, READ_WRITE, assert_populated, ram_file, region};
 use super::vmm::guest_memory::{Error, FileOffset, GuestAddress, MemoryRegionAddress, Result};
 use super::vmm::{
     Bytes, GuestMemoryRegion, GuestMemoryRegionBytes, GuestRegionCollection, GuestRegionMmap,

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use guestdump::memory::SliceMemory;
 use guestdump::sink::{BufferSink, StreamSink};
 use guestdump::{DumpJob, DumpOptions, Format, GuestInfo, GuestMemory, Machine, MemoryRange, dump};
+use testkit::range;
+use testkit::swap::smaps_kib;
 
 use super::Backend;
 use super::adapter::{Populated, Reads, VmMemory, VmMemoryError};
@@ -15,15 +17,10 @@ use super::vmm::{
     Bytes, FileOffset, GuestAddress, GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap,
     GuestRegionMmap,
 };
-use crate::swap::smaps_kib;
 
 pub(super) const MIB: u64 = 1 << 20;
 
 type Ram = GuestMemoryMmap<()>;
-
-pub(super) fn range(start: u64, size: u64) -> MemoryRange {
-    MemoryRange::new(start, size).unwrap()
-}
 
 pub(super) fn ram_file(size: u64) -> File {
     let name = "guestdump-test";
@@ -123,7 +120,7 @@ fn regions_are_ranges_and_are_read_across() {
 
 #[test]
 fn what_the_host_has_swapped_out_is_populated() {
-    let Some(swap) = crate::swap::swap() else {
+    let Some(swap) = testkit::swap::swap(env!("CARGO_TARGET_TMPDIR")) else {
         return;
     };
     let file = ram_file(2 * MIB);

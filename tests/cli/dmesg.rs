@@ -1,6 +1,6 @@
 //! `dmesg`. Real logs are in tests/interop, rings of every kind in tests/linux.
 
-use super::support::Folder;
+use testkit::Folder;
 
 /// Where the log lies in guest memory, whose address 0 the kernel has there.
 const KERNEL: u64 = 0xc000_0000_0000_0000;

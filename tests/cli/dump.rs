@@ -1,6 +1,6 @@
 //! `dump`: formats, options, the summary.
 
-use super::support::{Folder, Run, linux_formats};
+use testkit::{Folder, Run, linux_formats};
 
 #[test]
 fn the_summary_has_its_fields() {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use super::support::{Folder, Run, linux_formats};
+use testkit::{Folder, Run, linux_formats};
 
 fn dump(folder: &Folder, name: &str, format: &str) {
     folder
@@ -337,7 +337,7 @@ fn a_dump_can_be_replaced_by_its_conversion() {
 
 #[test]
 fn windows_dumps_are_written_told_of_and_converted() {
-    use super::windows::{HeaderBytes, header_64};
+    use testkit::windows::{HeaderBytes, header_64};
     let folder = Folder::new();
     let ram: Vec<u8> = (0..64u8).flat_map(|n| [n; 4096]).collect();
     folder.write("ram", &ram);

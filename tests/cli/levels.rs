@@ -1,7 +1,7 @@
 //! `--dump-level` and `--exclude`. The demo guest's kernel has no `struct
 //! page`s; tests/linux has some, tests/interop real kernels.
 
-use super::support::Folder;
+use testkit::Folder;
 
 #[test]
 fn a_level_needs_a_kernel_that_is_understood() {

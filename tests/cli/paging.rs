@@ -1,8 +1,7 @@
 //! `dump --paging`.
 
 use serde_json::json;
-
-use super::support::{Folder, VMCOREINFO};
+use testkit::{Folder, VMCOREINFO};
 
 /// 64 KiB of RAM with page tables from 0x1000 on that map the page at 0x5000.
 fn folder() -> Folder {

@@ -1,9 +1,9 @@
 //! Sources of the kind process-core:CORE, with and without a map.
 
+use guestdump::demo::DemoGuest;
 use serde_json::{Value, json};
-
-use super::core_file::{Core, LINUX_HVA, Load, linux_guest};
-use super::support::{Folder, VMCOREINFO};
+use testkit::core_file::{Core, DEMO_SIZE, LINUX_HVA, Load, linux_guest};
+use testkit::{Folder, VMCOREINFO};
 
 const HVA: u64 = 0x7f00_0000_0000;
 
@@ -115,7 +115,8 @@ fn long_lists_of_what_is_missing_are_for_json() {
 
 #[test]
 fn qemus_ram_is_found_without_a_map() {
-    let folder = folder([Load::filled(HVA, vec![1; 0x1000]), linux_guest()]);
+    let demo = DemoGuest::new(DEMO_SIZE).unwrap();
+    let folder = folder([Load::filled(HVA, vec![1; 0x1000]), linux_guest(&demo)]);
     let run = folder.run("dump --from process-core:core --to x --format elf --json");
     let summary = run.json();
     assert_eq!(summary["machine"], "x86_64");

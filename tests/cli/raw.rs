@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::FileExt;
 
-use super::support::{Folder, VMCOREINFO};
+use testkit::{Folder, VMCOREINFO};
 
 /// Pages of guest memory, each full of its number plus one.
 fn ram(pages: u8) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::process::Stdio;
 
-use super::support::{Folder, Run};
+use testkit::{Folder, Run};
 
 #[test]
 fn an_existing_file_is_replaced_only_by_force() {

@@ -1,6 +1,6 @@
 //! Arguments, help, the list of formats.
 
-use super::support::Folder;
+use testkit::Folder;
 
 #[test]
 fn wrong_arguments_are_one_line_and_exit_code_2() {
@@ -72,7 +72,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
     folder
         .command([] as [&str; 0])
         .output()
-        .map(super::support::Run)
+        .map(testkit::Run)
         .unwrap()
         .fails(2, &["dump", "--help"]);
     assert!(folder.names().is_empty());
@@ -82,7 +82,7 @@ fn wrong_arguments_are_one_line_and_exit_code_2() {
 fn an_argument_cannot_break_the_line() {
     let folder = Folder::new();
     let run = folder.command(["info", "a\nb\u{1b}[2J"]).output().unwrap();
-    super::support::Run(run).fails(1, &["a\\nb\\u{1b}[2J"]);
+    testkit::Run(run).fails(1, &["a\\nb\\u{1b}[2J"]);
 }
 
 #[test]

@@ -5,8 +5,7 @@ use std::io::Write;
 use guestdump::GuestMemory;
 use guestdump::demo::WindowsGuest;
 use guestdump::windmp::Header;
-
-use super::support::Folder;
+use testkit::Folder;
 
 /// Writes the guest's RAM to the file `ram`, range behind range, and a map to
 /// `map`; `cpus` is the map's list of CPUs.

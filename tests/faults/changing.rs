@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
 use guestdump::{Format, GuestMemory, Progress, dump};
+use testkit::{Random, open, range};
 
-use super::support::range;
-use super::{open, options, page_of};
+use super::{options, page_of};
 
 /// Memory that is something else at every look, also zero, also what does
 /// not compress.
@@ -24,18 +24,12 @@ struct Changing {
 const SIZE: u64 = 600 << 12;
 
 fn content(look: u64) -> Vec<u8> {
-    let mut state = look | 1;
-    let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(look);
-        (state >> 56) as u8
-    };
+    let mut random = Random::new(look << 20);
     match look % 4 {
         0 => vec![0; 4096],
-        1 => (0..4096).map(|_| next()).collect(),
+        1 => random.bytes(4096),
         2 => look.to_le_bytes().repeat(512),
-        _ => [vec![next(); 2048], (0..2048).map(|_| next()).collect()].concat(),
+        _ => [vec![random.byte(); 2048], random.bytes(2048)].concat(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The command on a disk that is full.
 
-use super::folder::Folder;
+use testkit::Folder;
 
 /// Blocks of 512 bytes, as POSIX has `ulimit -f`.
-fn limited(folder: &Folder, blocks: u64, arguments: &str) -> super::folder::Run {
+fn limited(folder: &Folder, blocks: u64, arguments: &str) -> testkit::Run {
     folder.shell(&format!("ulimit -f {blocks}; guestdump dump {arguments}"))
 }
 

@@ -1,114 +1,20 @@
 //! Out of space, and what there is was to be kept.
 
-use std::collections::BTreeSet;
 use std::io;
-use std::sync::Mutex;
 
 use guestdump::memory::MemoryRange;
 use guestdump::read::{Headers, Vmcore, VmcoreError};
-use guestdump::sink::{PositionedSink, SinkAccess};
 use guestdump::{
-    DumpOptions, DumpSink, Error, Fault, Format, FormatOptions, GuestMemory, NotInFormat,
-    OnReadError, Progress, dump,
+    DumpOptions, Error, Fault, Format, FormatOptions, GuestMemory, NotInFormat, OnReadError,
+    Progress, dump,
 };
+use testkit::options::With;
+use testkit::{Disk, PAGE, Page, PageMemory, range};
 
-use super::support::options::With;
-use super::support::{PAGE, Page, PageMemory, range};
-use super::{Prepared, guest, open, page_of};
+use super::{Prepared, guest, page_of};
 
 const BLOCK: u64 = 4096;
 const ENOSPC: i32 = 28;
-
-/// A file on a small disk: blocks are taken when they are written, or in
-/// advance.
-#[derive(Default)]
-struct Disk {
-    /// How many blocks there are.
-    size: usize,
-    /// Whether space can be taken in advance without writing.
-    can_reserve: bool,
-    /// From this write on the disk is broken, for so many writes.
-    broken: Option<(usize, usize)>,
-    finished: usize,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    bytes: Vec<u8>,
-    taken: BTreeSet<u64>,
-    writes: usize,
-}
-
-impl Disk {
-    /// Takes the blocks of these bytes; gives how many bytes there was room
-    /// for.
-    fn take(&self, state: &mut State, start: u64, len: u64) -> u64 {
-        for block in start / BLOCK..(start + len).div_ceil(BLOCK) {
-            if state.taken.len() == self.size && !state.taken.contains(&block) {
-                return (block * BLOCK).saturating_sub(start);
-            }
-            state.taken.insert(block);
-        }
-        len
-    }
-
-    fn dump(&self) -> Vmcore {
-        open(&self.state.lock().unwrap().bytes)
-    }
-}
-
-impl DumpSink for Disk {
-    fn access(&mut self) -> SinkAccess<'_> {
-        SinkAccess::Positioned(self)
-    }
-    fn finish(&mut self) -> io::Result<()> {
-        self.finished += 1;
-        Ok(())
-    }
-}
-
-impl PositionedSink for Disk {
-    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
-        let state = &mut *self.state.lock().unwrap();
-        state.writes += 1;
-        if let Some((from, count)) = self.broken
-            && (from..from.saturating_add(count)).contains(&(state.writes - 1))
-        {
-            return Err(io::Error::from_raw_os_error(5));
-        }
-        let n = self.take(state, offset, buf.len() as u64) as usize;
-        if n == 0 {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
-        }
-        let start = offset as usize;
-        if state.bytes.len() < start + n {
-            state.bytes.resize(start + n, 0);
-        }
-        state.bytes[start..start + n].copy_from_slice(&buf[..n]);
-        Ok(n)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state.lock().unwrap();
-        state.bytes.resize(len as usize, 0);
-        state.taken.retain(|block| block * BLOCK < len);
-        Ok(())
-    }
-
-    fn reserve(&self, len: u64) -> io::Result<()> {
-        if !self.can_reserve {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let state = &mut *self.state.lock().unwrap();
-        state.bytes.resize(len as usize, 0);
-        if self.take(state, 0, len) == len {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(ENOSPC))
-        }
-    }
-}
 
 fn raw_formats() -> impl Iterator<Item = Format> {
     Format::available().filter(|f| f.codec().is_some() && f.needs_positions())
@@ -154,11 +60,7 @@ fn a_disk_that_is_full_at_any_block_keeps_what_there_is() {
         let options = options(format);
         let mut before = 0;
         for size in 0.. {
-            let mut disk = Disk {
-                size,
-                can_reserve,
-                ..Disk::default()
-            };
+            let mut disk = Disk::new(size).can_reserve(can_reserve);
             match dump(&guest, &mut disk, &options) {
                 Ok(summary) => {
                     assert!(before > 0, "{format}: nothing was ever kept");
@@ -201,12 +103,7 @@ fn every_write_that_fails_leaves_a_sound_dump_or_none() {
         let options = options(format);
         for count in [1, 2, usize::MAX] {
             for write in 0.. {
-                let mut disk = Disk {
-                    size: usize::MAX,
-                    can_reserve: true,
-                    broken: Some((write, count)),
-                    ..Disk::default()
-                };
+                let mut disk = Disk::new(usize::MAX).can_reserve(true).broken(write, count);
                 match dump(&guest, &mut disk, &options) {
                     Ok(_) => break,
                     Err(Error::Incomplete { pages, .. }) => {
@@ -241,11 +138,7 @@ fn descriptors_of_many_blocks_are_kept_with_the_pages() {
     let options = options(format);
     let fixed = (65_530 + 600) * 24 / BLOCK as usize;
     for size in [fixed + 200, fixed + 300, fixed + 500] {
-        let mut disk = Disk {
-            size,
-            can_reserve: true,
-            ..Disk::default()
-        };
+        let mut disk = Disk::new(size).can_reserve(true);
         let error = dump(&guest, &mut disk, &options).unwrap_err();
         let Error::Incomplete { pages, .. } = error else {
             panic!("{error}");
@@ -274,12 +167,7 @@ fn descriptors_that_were_due_and_not_written_are_not_counted() {
     let options = options(format);
     let mut failed_after_pages = 0;
     for write in 0.. {
-        let mut disk = Disk {
-            size: usize::MAX,
-            can_reserve: true,
-            broken: Some((write, 1)),
-            ..Disk::default()
-        };
+        let mut disk = Disk::new(usize::MAX).can_reserve(true).broken(write, 1);
         match dump(&guest, &mut disk, &options) {
             Ok(_) => break,
             Err(Error::Incomplete { pages, .. }) => {
@@ -322,11 +210,7 @@ fn a_dump_that_has_pages_left_out_can_be_kept_too() {
     for format in raw_formats() {
         let options = options(format).on_read_error(OnReadError::Skip);
         for size in 0.. {
-            let mut disk = Disk {
-                size,
-                can_reserve: true,
-                ..Disk::default()
-            };
+            let mut disk = Disk::new(size).can_reserve(true);
             match dump(&guest, &mut disk, &options) {
                 Ok(summary) => {
                     assert_eq!(summary.pages, wanted.len() as u64);
@@ -367,10 +251,7 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
     for format in raw_formats() {
         let progress = Progress::new();
         let memory = Cancels(guest(), 0x10_0000, progress.clone());
-        let mut disk = Disk {
-            size: usize::MAX,
-            ..Disk::default()
-        };
+        let mut disk = Disk::new(usize::MAX);
         let all = options(format).threads(1);
         let error = dump(&memory, &mut disk, &all.clone().progress(progress)).unwrap_err();
         let Error::Incomplete { pages, cause, .. } = error else {
@@ -384,10 +265,7 @@ fn a_dump_that_is_cancelled_or_cannot_read_on_is_kept() {
             poisoned: Some(0x4000_2000),
             ..guest()
         };
-        let mut disk = Disk {
-            size: usize::MAX,
-            ..Disk::default()
-        };
+        let mut disk = Disk::new(usize::MAX);
         let error = dump(&memory, &mut disk, &all).unwrap_err();
         let Error::Incomplete { pages, cause, .. } = error else {
             panic!("{error}");

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guestdump::read::Vmcore;
 use guestdump::{Format, Progress};
-
-use super::folder::Folder;
+use testkit::{Folder, Random};
 
 /// Of all formats together, about.
 const KILLS: usize = 220;
@@ -30,14 +29,6 @@ fn start(folder: &Folder, format: Format, more: &[&str]) -> Child {
     command.stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// A number below `end`, by xorshift.
-fn random(seed: &mut u64, end: u64) -> u64 {
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    *seed % end
-}
-
 /// What the kills came upon.
 #[derive(Debug, Default)]
 struct Outcome {
@@ -52,7 +43,8 @@ struct Outcome {
 #[test]
 fn a_dump_that_is_killed_leaves_no_bad_dump_behind() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut seed = now.as_nanos() as u64 | 1;
+    let seed = now.as_nanos() as u64;
+    let mut random = Random::new(seed);
     eprintln!("seed {seed:#x}");
     let formats: Vec<_> = Format::available().collect();
     let mut outcome = Outcome::default();
@@ -79,8 +71,8 @@ fn a_dump_that_is_killed_leaves_no_bad_dump_behind() {
                 more.push("--keep-partial");
             }
             let mut child = start(&folder, format, &more);
-            let delay = random(&mut seed, 11 * usual.as_micros() as u64 / 10);
-            std::thread::sleep(Duration::from_micros(delay));
+            let delay = random.below(11 * usual.as_micros() as usize / 10);
+            std::thread::sleep(Duration::from_micros(delay as u64));
             child.kill().unwrap();
             child.wait().unwrap();
             look(&folder, format, old, &good, &mut outcome);

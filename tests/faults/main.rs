@@ -8,10 +8,6 @@ mod changing;
 mod command;
 mod keep;
 // Once is enough: `tests/run` runs all tests with two sets of features.
-#[cfg(feature = "cli")]
-#[allow(dead_code)]
-#[path = "../cli/support.rs"]
-mod folder;
 #[cfg(all(feature = "cli", not(feature = "minilzo")))]
 mod kill;
 #[cfg(feature = "mapped")]
@@ -19,10 +15,6 @@ mod mapped;
 mod memory;
 mod scripted;
 mod sink;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/windows.rs"]
-mod windows;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -31,8 +23,8 @@ use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MemoryRange;
 use guestdump::read::Vmcore;
 use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, arch};
-use support::{Page, PageMemory};
-use windows::{given, header_64};
+use testkit::windows::{given, header_64};
+use testkit::{Page, PageMemory};
 
 /// A dump in `format` by two threads.
 pub(crate) fn options(format: Format) -> DumpOptions {
@@ -88,13 +80,6 @@ impl GuestMemory for Prepared {
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         self.0.next_populated(range)
     }
-}
-
-pub(crate) fn open(bytes: &[u8]) -> Vmcore {
-    use std::os::unix::fs::FileExt;
-    let file = tempfile::tempfile().unwrap();
-    file.write_all_at(bytes, 0).unwrap();
-    Vmcore::open(file).unwrap()
 }
 
 /// The page at `gpa`, if the dump has it.

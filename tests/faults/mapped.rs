@@ -16,10 +16,10 @@ use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 use rustix::mm::{
     Advice, MapFlags, ProtFlags, UserfaultfdFlags, madvise, mmap, munmap, userfaultfd,
 };
+use testkit::{PAGE, Page, open, range};
 
 use super::memory::can_skip;
-use super::support::{PAGE, Page, range};
-use super::{open, options, page_of};
+use super::{options, page_of};
 
 const PAGES: u64 = 64;
 

@@ -10,10 +10,10 @@ use guestdump::sink::{BufferSink, StreamSink};
 use guestdump::{
     DumpOptions, Error, Fault, Format, GuestMemory, OnReadError, Progress, Refusal, Summary, dump,
 };
+use testkit::options::With;
+use testkit::{PAGE, Page, PageMemory, open, range};
 
-use super::support::options::With;
-use super::support::{PAGE, Page, PageMemory, range};
-use super::{guest, open, options, page_of};
+use super::{guest, options, page_of};
 
 /// A guest with poisoned pages.
 struct Poisoned {

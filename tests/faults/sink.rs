@@ -8,9 +8,9 @@ use std::time::Duration;
 use guestdump::memory::MemoryRange;
 use guestdump::sink::{FileSink, FileSinkOptions, SinkAccess};
 use guestdump::{DumpJob, DumpSink, DumpStatus, Error, Fault, Format, GuestMemory, dump};
+use testkit::PageMemory;
 
 use super::scripted::{Other, Scripted, SinkFault};
-use super::support::PageMemory;
 use super::{Prepared, guest, options};
 
 const EIO: i32 = 5;

@@ -3,22 +3,17 @@
 //! has found on this machine. See docs/testing.md.
 #![allow(missing_docs, clippy::print_stderr, clippy::unwrap_used)]
 
-#[path = "../support/build.rs"]
-mod build;
-#[allow(dead_code)]
-#[path = "../process_core/core_file.rs"]
-mod core_file;
 mod seeds;
 #[allow(dead_code)]
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
-#[path = "../support/windows.rs"]
-mod windows;
 
 use std::fs;
 use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+use testkit::Random;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
@@ -38,13 +33,13 @@ fn run(target: &str) {
     let seeds = inputs(&fuzz().join("seeds").join(target));
     assert!(!seeds.is_empty(), "{target} has no seeds");
     let mutations = std::env::var("FUZZ_MUTATIONS").map_or(3, |n| n.parse().unwrap());
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     for file in seeds {
         eprintln!("{}", file.display());
         let seed = fs::read(file).unwrap();
         targets::run(target, &seed);
         for number in 0..mutations {
-            let input = random.mutated(&seed);
+            let input = mutated(&mut random, &seed);
             let result = catch_unwind(|| targets::run(target, &input));
             if let Err(panic) = result {
                 let kept = std::env::temp_dir().join(format!("fuzz-{target}-{number}"));
@@ -57,41 +52,28 @@ fn run(target: &str) {
     targets::run(target, b"");
 }
 
-/// The same numbers on every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        (self.0 >> 33) as usize % end.max(1)
-    }
-
-    /// The input with a few changes, such as a fuzzer makes.
-    fn mutated(&mut self, input: &[u8]) -> Vec<u8> {
-        let mut bytes = input.to_vec();
-        for _ in 0..=self.below(6) {
-            let at = self.below(bytes.len());
-            let rest = bytes.len() - at;
-            match self.below(5) {
-                0 if rest > 0 => bytes[at] ^= 1 << self.below(8),
-                1 if rest > 0 => bytes[at] = self.below(256) as u8,
-                2 => {
-                    let len = rest.min(1 << self.below(4));
-                    bytes[at..at + len].fill([0, 0xff, 0x7f, 0x80][self.below(4)]);
-                }
-                3 => drop(bytes.drain(at..at + rest.min(self.below(64)))),
-                _ => {
-                    let from = self.below(bytes.len());
-                    let part = bytes[from..bytes.len().min(from + self.below(32))].to_vec();
-                    bytes.splice(at..at, part);
-                }
+/// The input with a few changes, such as a fuzzer makes.
+fn mutated(random: &mut Random, input: &[u8]) -> Vec<u8> {
+    let mut bytes = input.to_vec();
+    for _ in 0..=random.below(6) {
+        let at = random.below(bytes.len());
+        let rest = bytes.len() - at;
+        match random.below(5) {
+            0 if rest > 0 => bytes[at] ^= 1 << random.below(8),
+            1 if rest > 0 => bytes[at] = random.below(256) as u8,
+            2 => {
+                let len = rest.min(1 << random.below(4));
+                bytes[at..at + len].fill([0, 0xff, 0x7f, 0x80][random.below(4)]);
+            }
+            3 => drop(bytes.drain(at..at + rest.min(random.below(64)))),
+            _ => {
+                let from = random.below(bytes.len());
+                let part = bytes[from..bytes.len().min(from + random.below(32))].to_vec();
+                bytes.splice(at..at, part);
             }
         }
-        bytes
     }
+    bytes
 }
 
 macro_rules! tests {

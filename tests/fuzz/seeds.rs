@@ -13,12 +13,14 @@ use guestdump::memory::SliceMemory;
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{ByteOrder, DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
+use testkit::core_file::{Core, LINUX_HVA, Load};
+use testkit::elf::Elf;
+use testkit::kdump::Kdump;
+use testkit::pieces::{Piece, encode, of_bytes};
+use testkit::windows::{Windows, given, header_32, header_64};
+use testkit::{LAYOUTS, LE64_ABI, Random, TEXT, content, encodings, file};
 
-use super::build::{Elf, Kdump, LAYOUTS, LE64_ABI, TEXT, content, encodings, file};
-use super::core_file::{Core, LINUX_HVA, Load};
-use super::targets::pieces::{Piece, encode, of_bytes};
 use super::targets::qemu::{END, HVA};
-use super::windows::{Windows, given, header_32, header_64};
 
 type Seeds = Vec<(&'static str, String, Vec<u8>)>;
 
@@ -415,17 +417,8 @@ fn aarch64_space(big_endian: u8) -> Vec<u8> {
 
 /// For targets that make something of any bytes.
 fn arbitrary(seeds: &mut Seeds) {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut bytes = |first: &[u8], len: usize| {
-        let mut bytes = first.to_vec();
-        while bytes.len() < len {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            bytes.push((state >> 56) as u8);
-        }
-        bytes
-    };
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
+    let mut bytes = |first: &[u8], len: usize| [first, &random.bytes(len - first.len())].concat();
     for format in 0..Format::available().count() as u8 {
         for machine in [0, 1, 6, 7, 9] {
             let input = bytes(&[format, machine], 250);

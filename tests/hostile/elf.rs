@@ -5,14 +5,11 @@ use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
 };
 use guestdump::read::{Vmcore, VmcoreError};
-use guestdump::{ByteOrder, Class, Encoding, Format, GuestMemory, Progress};
+use guestdump::{ByteOrder, Format, GuestMemory, Progress};
+use testkit::LE64;
 
 use crate::meter::{Cost, Meter, alone, file};
 
-const LE64: Encoding = Encoding {
-    class: Class::Bits64,
-    order: ByteOrder::Little,
-};
 /// Where the program headers begin.
 const HEADERS: u64 = 128;
 

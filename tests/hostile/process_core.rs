@@ -5,11 +5,11 @@ use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::{ByteOrder, GuestMemory, Machine, Progress};
+use testkit::PAGE;
 
 use crate::elf::head;
 use crate::meter::{alone, file};
 
-const PAGE: u64 = 4096;
 const COUNT: u64 = 1_000_000;
 /// Host-virtual address of the first segment.
 const HVA: u64 = 0x7f00_0000_0000;

@@ -3,10 +3,10 @@
 use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Error, Fault, Format, GuestInfo, Machine, dump};
+use testkit::PAGE;
 
 use crate::meter::{Counted, alone};
 
-const PAGE: u64 = 4096;
 /// Guest-physical address of the kernel's strings in all of these guests.
 const UTS: u64 = PAGE;
 

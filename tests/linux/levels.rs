@@ -11,12 +11,11 @@ use guestdump::{
     DumpOptions, Error, Format, FormatOptions, GuestMemory, Machine, MemoryRange, NotInFormat,
     OnReadError, OnUnknownKernel, Progress, Refusal, Summary, dump,
 };
-
-use super::options::With;
+use testkit::options::With;
+use testkit::{PAGE, open};
 
 use super::pages::{BUDDY, Generation, HWPOISON, Kern, LRU, Model, PRIVATE, RAM, SWAPBACKED};
 
-const PAGE: u64 = 4096;
 const FRAMES: u64 = RAM as u64 / PAGE;
 
 /// A guest that keeps every kind of pages.
@@ -69,12 +68,6 @@ fn options(kern: &Kern, format: Format, level: u8) -> DumpOptions {
     let level = DumpLevel::new(level).unwrap();
     let format = FormatOptions::from(format).dump_level(level, OnUnknownKernel::Fail);
     DumpOptions::new(kern.guest.info(), format.unwrap())
-}
-
-fn open(bytes: &[u8]) -> Vmcore {
-    let mut file = tempfile::tempfile().unwrap();
-    io::Write::write_all(&mut file, bytes).unwrap();
-    Vmcore::open(file).unwrap()
 }
 
 fn to_bytes(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {

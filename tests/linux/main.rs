@@ -5,12 +5,7 @@
 
 mod guest;
 mod levels;
-#[path = "../support/options.rs"]
-mod options;
 mod pages;
-#[allow(dead_code, missing_docs, unreachable_pub)]
-#[path = "../../fuzz/src/pieces.rs"]
-mod pieces;
 mod records;
 mod ring;
 mod seeds;

@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 
 use guestdump::Machine;
+use testkit::pieces;
 
 use super::guest::Guest;
 use super::pages::{KINDS, eventful};
-use super::pieces;
 use super::ring::{MACHINES, Ring};
 use super::{records, ring};
 

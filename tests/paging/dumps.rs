@@ -1,7 +1,5 @@
 //! ELF dumps with guest-virtual addresses.
 
-use std::io::Write;
-
 use guestdump::arch::x86_64::Registers;
 use guestdump::elf::Note;
 use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
@@ -13,9 +11,9 @@ use guestdump::{
     ByteOrder, DumpOptions, ElfOptions, Error, Format, FormatOptions, GuestInfo, GuestMemory,
     Machine, NotInFormat, Progress, Refusal, Summary, dump,
 };
+use testkit::options::With;
+use testkit::{FaultySink, open, range, slice_memory};
 
-use super::support::options::With;
-use super::support::{FaultySink, range, slice_memory};
 use super::tables::Guest;
 
 const P: u64 = 1;
@@ -73,12 +71,6 @@ fn write(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) 
     let mut sink = BufferSink::new();
     let summary = dump(memory, &mut sink, options).unwrap();
     (sink.into_bytes(), summary)
-}
-
-fn open(bytes: &[u8]) -> Vmcore {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    Vmcore::open(file).unwrap()
 }
 
 fn headers(vmcore: &Vmcore) -> &[ProgramHeader] {

@@ -6,8 +6,8 @@ use guestdump::guest::paging::{
 use guestdump::memory::MemoryRange;
 use guestdump::{ByteOrder, Fault, Progress};
 use proptest::prelude::*;
+use testkit::range;
 
-use super::support::range;
 use super::tables::{Guest, triples};
 
 const P: u64 = 1;

@@ -8,7 +8,5 @@ mod hostile;
 mod ppc64;
 mod riscv;
 mod s390x;
-#[path = "../support/mod.rs"]
-mod support;
 mod tables;
 mod x86;

@@ -109,7 +109,7 @@ fn loops_and_tables_outside_ram_end_the_walk() {
     let mut guest = guest(9);
     (0..512).for_each(|index| guest.set_be(0x2_0000, index, 0x2_0000 | VALID | 9));
     guest.set_be(0x1_0000, 1, 0x0fff_ffff_ffff_ff00 | VALID | 9);
-    let ram = [super::support::range(0, 0x3_0000)];
+    let ram = [testkit::range(0, 0x3_0000)];
     let found = guest.walk(&[radix(0x1000)], &ram, Budget::default());
     assert!(found.is_partial());
     assert_eq!((found.unreadable_tables, found.list.len()), (1, 0));

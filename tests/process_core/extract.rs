@@ -6,8 +6,8 @@ use guestdump::memory::MemoryRange;
 use guestdump::process_core::{Extracted, MissingReason, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine, dump};
-
-use crate::core_file::{BE32, Core, LE64, Load, RX};
+use testkit::LE64;
+use testkit::core_file::{BE32, Core, Load, RX};
 
 const MIB: u64 = 1 << 20;
 

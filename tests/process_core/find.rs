@@ -4,16 +4,20 @@ use guestdump::abi::Utsname;
 use guestdump::demo::DemoGuest;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, QemuRam};
 use guestdump::{GuestMemory, Machine, MemoryRange, Progress};
-use zerocopy::IntoBytes;
-
-use crate::core_file::{
-    Core, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest as small, map_gib, set_gib,
+use testkit::core_file::{
+    Core, DEMO_SIZE, DIRECT_MAP, LINUX_HVA as HVA, Load, RX, linux_guest, map_gib, set_gib,
 };
+use zerocopy::IntoBytes;
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 /// What of the demo guest's memory has its kernel.
 const KERNEL: u64 = 8 * MIB;
+
+/// QEMU's RAM block of the small guest.
+fn small() -> Load {
+    linux_guest(&DemoGuest::new(DEMO_SIZE).unwrap())
+}
 
 fn find(core: &Core) -> Result<QemuRam, ProcessCoreError> {
     ProcessCore::open(core.write())

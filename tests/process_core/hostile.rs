@@ -8,10 +8,8 @@ use guestdump::memory::MemoryRange;
 use guestdump::process_core::{ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::{Class, Encoding, Progress};
 use proptest::prelude::*;
-
-use crate::core_file::{BE32, Core, LE64, Load};
-
-const PAGE: u64 = 4096;
+use testkit::core_file::{BE32, Core, Load};
+use testkit::{LE64, PAGE};
 
 /// A core of `len` bytes with these headers, and nothing else that is true.
 fn core(encoding: Encoding, headers: &[ProgramHeader], phnum: u16, len: u64) -> File {

@@ -6,9 +6,8 @@ use std::process::Command;
 use guestdump::GuestMemory;
 use guestdump::read::Vmcore;
 use serde_json::{Value, json};
-
-use crate::real::{Backend, Qemu, RAM};
-use crate::support::Folder;
+use testkit::Folder;
+use testkit::qemu::{Backend, Qemu, RAM};
 
 /// A stopped guest, and QEMU's core.
 struct Guest {
@@ -55,7 +54,7 @@ fn guest(backend: Backend) -> Option<Guest> {
 }
 
 impl Guest {
-    fn run(&self, more: &str) -> crate::support::Run {
+    fn run(&self, more: &str) -> testkit::Run {
         let core = self.core.display();
         self.folder.run(&format!(
             "dump --from process-core:{core} --to dump --force {more}"

@@ -7,9 +7,5 @@ mod dispatch;
 mod examples;
 mod rules;
 mod service;
-#[path = "../support/mod.rs"]
-mod support;
 mod vm;
 mod windows;
-#[path = "../support/windows.rs"]
-mod windows_headers;

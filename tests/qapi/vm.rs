@@ -13,9 +13,8 @@ use guestdump::qapi::{
     DumpCompleted, DumpGuestMemoryArguments, Event, EventMessage, Guest, GuestControl, RunState,
 };
 use guestdump::{CpuState, DumpOptions, GuestMemory, Machine};
-
-use crate::support::options::With;
-use crate::support::{Page, PageMemory};
+use testkit::options::With;
+use testkit::{Page, PageMemory};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 

@@ -13,10 +13,10 @@ use guestdump::qapi::{
 };
 use guestdump::read::{Headers, Vmcore};
 use guestdump::{CpuState, DumpOptions, Error, Machine, Refusal};
+use testkit::windows::{given, header_64};
+use testkit::{Page, PageMemory};
 
-use crate::support::{Page, PageMemory};
 use crate::vm::to;
-use crate::windows_headers::{given, header_64};
 
 /// A guest that stands still, and what its monitor knows of Windows in it.
 struct Windows {

@@ -10,11 +10,11 @@ use guestdump::qemu::{Interference, QemuError, QemuGuest, QemuOptions};
 use guestdump::sink::{BufferSink, PositionedSink, SinkAccess, StreamSink};
 use guestdump::{DumpSink, Error, Fault, Format, GuestMemory, Progress};
 use serde_json::json;
+use testkit::Folder;
+use testkit::swap::swap;
+use testkit::windows::{HeaderBytes, header_64, with_header};
 
 use super::fake::{Fake, RIP, SIZE, Trick};
-use super::support::Folder;
-use super::swap::swap;
-use super::windows::{HeaderBytes, header_64, with_header};
 
 fn connect(fake: &Fake) -> Result<QemuGuest, QemuError> {
     QemuGuest::connect(fake.path(), QemuOptions::default())
@@ -65,7 +65,9 @@ fn a_guest_is_stopped_dumped_and_resumed() {
 
 #[test]
 fn memory_that_the_host_has_swapped_out_is_dumped() {
-    let Some(swap) = swap() else { return };
+    let Some(swap) = swap(env!("CARGO_TARGET_TMPDIR")) else {
+        return;
+    };
     let fake = Fake::start("running");
     let guest = stop(&fake).unwrap();
     let options = guest.options(Format::Elf).unwrap();

@@ -5,12 +5,4 @@
 
 mod fake;
 mod fake_tests;
-mod real;
 mod real_tests;
-#[allow(dead_code)]
-#[path = "../cli/support.rs"]
-mod support;
-#[path = "../support/swap.rs"]
-mod swap;
-#[path = "../support/windows.rs"]
-mod windows;

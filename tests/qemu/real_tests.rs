@@ -12,9 +12,8 @@ use guestdump::read::Vmcore;
 use guestdump::{Format, GuestMemory, MemoryRange};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-
-use super::real::{Backend, Qemu, RAM};
-use super::support::{Folder, Run};
+use testkit::qemu::{Backend, Qemu, RAM};
+use testkit::{Folder, Run};
 
 /// Each page that is in `expected` is in `dump`, with the same bytes; gives
 /// the number of bytes.

@@ -1,22 +1,13 @@
 //! Our own decoder: what was written is read back, and files that lie.
 
-use std::fs::File;
-use std::io::Write;
-
 use guestdump::read::{Headers, Vmcore, VmcoreError};
 use guestdump::windmp::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
 use guestdump::{CpuState, Format, GuestInfo, GuestMemory, Machine, Progress, dump};
+use testkit::options::With;
+use testkit::windows::{Windows, given, header_32, header_64};
+use testkit::{FaultySink, PageMemory, try_open as open};
 
-use super::support::options::With;
-use super::support::{FaultySink, PageMemory};
-use super::windows::{Windows, given, header_32, header_64};
 use super::{FORMATS, guest, registers, to_buffer};
-
-fn open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
-    let mut file: File = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    Vmcore::open(file)
-}
 
 fn below_4g() -> PageMemory {
     let mut guest = guest();
@@ -139,7 +130,7 @@ fn an_unfinished_dump_says_so() {
         given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let mut sink = FaultySink {
         stream: true,
-        fault: Some((2, super::support::SinkFault::WroteNothing)),
+        fault: Some((2, testkit::SinkFault::WroteNothing)),
         ..FaultySink::default()
     };
     dump(&guest(), &mut sink, &options).unwrap_err();

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::atomic::Ordering;
 
-use crate::windows::Windows;
 use guestdump::arch::x86_64::DescriptorTable;
 use guestdump::demo::WindowsGuest;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
@@ -18,10 +17,11 @@ use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine};
 use kdmp_parser::gxa::{Gva, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::{phys, virt};
+use testkit::PAGE;
+use testkit::options::With;
+use testkit::windows::Windows;
 
 use super::discover_support::{Altered, SIZE, parse, refused};
-use super::support::PAGE;
-use super::support::options::With;
 use super::{FORMATS, to_buffer};
 
 fn read(parser: &KernelDumpParser, vaddr: u64, len: usize) -> Vec<u8> {

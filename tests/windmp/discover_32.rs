@@ -6,7 +6,6 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
-use crate::windows::{Windows, with_header};
 use guestdump::demo::{WindowsGuest, WindowsKind};
 use guestdump::guest::windows::{
     BugcheckData, HeaderOrigin, HeaderSource, SkipReason, SkippedCpu, WinDmpError,
@@ -15,10 +14,11 @@ use guestdump::memory::{FileMemory, FileRegion};
 use guestdump::read::Vmcore;
 use guestdump::windmp::Header;
 use guestdump::{CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine};
+use testkit::PAGE;
+use testkit::options::With;
+use testkit::windows::{Windows, with_header};
 
 use super::discover_support::{Altered, NARROW, SIZE, header, refused};
-use super::support::PAGE;
-use super::support::options::With;
 use super::{FORMATS, to_buffer};
 
 const CONTEXT: usize = 0x2cc;

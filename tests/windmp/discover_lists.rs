@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering;
 use guestdump::demo::WindowsKind;
 use guestdump::guest::windows::{HeaderOrigin, HeaderSource, KernelList, ListFault, WinDmpError};
 use guestdump::{DumpOptions, Format};
+use testkit::PAGE;
+use testkit::windows::{Windows, with_header};
 
 use super::discover_support::{Altered, header, refused};
-use super::support::PAGE;
 use super::to_buffer;
-use super::windows::{Windows, with_header};
 
 /// Nothing is mapped there.
 const fn nowhere(kind: WindowsKind) -> u64 {

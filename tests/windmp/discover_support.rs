@@ -3,15 +3,15 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::windows::Windows;
 use guestdump::demo::{WindowsGuest, WindowsKind};
 use guestdump::guest::windows::{HeaderSource, WinDmpError};
 use guestdump::memory::MemoryRange;
 use guestdump::windmp::Header;
 use guestdump::{DumpOptions, Error, Format, GuestInfo, GuestMemory, Refusal, dump};
 use kdmp_parser::parse::KernelDumpParser;
+use testkit::windows::Windows;
+use testkit::{FaultySink, PAGE};
 
-use super::support::{FaultySink, PAGE};
 use super::to_buffer;
 
 pub(crate) const SIZE: u64 = 16 << 20;

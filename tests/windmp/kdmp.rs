@@ -9,9 +9,9 @@ use kdmp_parser::gxa::{Gpa, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;
 use kdmp_parser::structs::DumpType;
+use testkit::windows::{given, header_32, header_64};
+use testkit::{PAGE, Page, PageMemory};
 
-use super::support::{PAGE, Page, PageMemory};
-use super::windows::{given, header_32, header_64};
 use super::{FORMATS, extra, guest, registers, to_buffer};
 
 fn parse(bytes: Vec<u8>) -> KernelDumpParser {

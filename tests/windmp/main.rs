@@ -17,10 +17,6 @@ mod kdmp;
 mod memflow_coredump;
 mod python;
 mod refusals;
-#[path = "../support/mod.rs"]
-mod support;
-#[path = "../support/windows.rs"]
-mod windows;
 mod write;
 
 use guestdump::arch::x86_64::{Registers, Segment};
@@ -28,7 +24,7 @@ use guestdump::guest::windows::{DebugRegisters, ExtraState, SseState};
 use guestdump::memory::MemoryRange;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
-use support::{PAGE, Page, PageMemory};
+use testkit::{PAGE, Page, PageMemory};
 
 const FORMATS: [Format; 2] = [Format::WIN_DMP, Format::WIN_DMP_BITMAP];
 

@@ -1,14 +1,14 @@
 //! memflow's connector for dumps of 32-bit and 64-bit guests. It has room for
 //! 32 runs of a full dump.
 
-use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
 use guestdump::{GuestInfo, GuestMemory, Machine, dump};
 use memflow::{Address, ConnectorArgs, PhysicalMemory};
 use memflow_coredump::create_connector;
+use testkit::PAGE;
+use testkit::windows::Windows;
+use testkit::windows::{given, header_32, header_64};
 
-use super::support::PAGE;
-use super::windows::{given, header_32, header_64};
 use super::{FORMATS, guest, pages};
 
 #[track_caller]

@@ -9,12 +9,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::windows::Windows;
 use guestdump::sink::{FileSink, FileSinkOptions};
 use guestdump::{Format, GuestInfo, GuestMemory, Machine, dump};
+use testkit::windows::Windows;
+use testkit::windows::{given, header_32, header_64};
+use testkit::{PAGE, Page, PageMemory};
 
-use super::support::{PAGE, Page, PageMemory};
-use super::windows::{given, header_32, header_64};
 use super::{FORMATS, pages};
 
 fn python() -> Option<PathBuf> {

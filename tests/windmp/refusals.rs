@@ -1,15 +1,15 @@
 //! Bad input is refused before the first byte.
 
-use crate::windows::Windows;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::{ContextPlace, HeaderSource, WinDmpError};
 use guestdump::memory::OverlayError;
 use guestdump::windmp::{Header, HeaderError};
 use guestdump::{DumpOptions, Error, Format, GuestInfo, Machine, Refusal, dump};
+use testkit::options::With;
+use testkit::windows::Windows;
+use testkit::windows::{given, header_32, header_64};
+use testkit::{FaultySink, PAGE, Page, PageMemory};
 
-use super::support::options::With;
-use super::support::{FaultySink, PAGE, Page, PageMemory};
-use super::windows::{given, header_32, header_64};
 use super::{FORMATS, guest, registers};
 
 #[track_caller]

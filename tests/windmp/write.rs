@@ -10,9 +10,9 @@ use guestdump::windmp::Header;
 use guestdump::{
     Class, DumpOptions, DumpSink, Error, Fault, Format, GuestInfo, Machine, Progress, dump,
 };
+use testkit::windows::{HeaderBytes, given, header_32, header_64};
+use testkit::{FaultySink, PAGE, PageMemory, SinkFault, slice_memory, slices};
 
-use super::support::{FaultySink, PAGE, PageMemory, SinkFault, slice_memory, slices};
-use super::windows::{HeaderBytes, given, header_32, header_64};
 use super::{FORMATS, guest, registers, to_buffer};
 
 fn options(format: Format) -> DumpOptions {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Size of the guest's RAM, in bytes.
-pub(crate) const RAM: u64 = 128 << 20;
+pub const RAM: u64 = 128 << 20;
 
 /// Enters long mode with 2 MiB pages from 0x1000 on, sets MSR KERNEL_GS_BASE
 /// to 0xffff888012345000, fills 0x400000..0x1400000 with each word's own
@@ -35,7 +35,7 @@ const BOOT_SECTOR: [u8; 206] = [
 
 /// How QEMU keeps the guest's RAM.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Backend {
+pub enum Backend {
     Anonymous,
     /// The same, kept out of core files.
     NotDumped,
@@ -49,16 +49,16 @@ pub(crate) enum Backend {
     SharedAnonymous,
 }
 
-pub(crate) struct Qemu {
+pub struct Qemu {
     child: Child,
-    pub(crate) folder: TempDir,
+    pub folder: TempDir,
     monitor: BufReader<UnixStream>,
 }
 
 impl Qemu {
     /// Starts QEMU and waits until the guest is in 64-bit code; `None` if
     /// there is no QEMU, which is an error where tests are mandatory.
-    pub(crate) fn start(backend: Backend) -> Option<Self> {
+    pub fn start(backend: Backend) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut boot = BOOT_SECTOR.to_vec();
         boot.resize(510, 0);
@@ -124,7 +124,7 @@ impl Qemu {
     }
 
     /// Runs a command on a monitor of the test's own.
-    pub(crate) fn command(&mut self, name: &str, arguments: Value) -> Value {
+    pub fn command(&mut self, name: &str, arguments: Value) -> Value {
         let request = json!({"execute": name, "arguments": arguments});
         let stream = self.monitor.get_mut();
         stream.write_all(format!("{request}\n").as_bytes()).unwrap();
@@ -137,12 +137,12 @@ impl Qemu {
         }
     }
 
-    pub(crate) fn status(&mut self) -> String {
+    pub fn status(&mut self) -> String {
         let status = self.command("query-status", json!({}));
         status["status"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn wait_for_status(&mut self, wanted: &str) {
+    pub fn wait_for_status(&mut self, wanted: &str) {
         let begun = Instant::now();
         while self.status() != wanted {
             assert!(begun.elapsed() < Duration::from_secs(20), "never {wanted}");
@@ -151,7 +151,7 @@ impl Qemu {
     }
 
     /// The guest's clock ticks: it counts.
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         let xp = json!({"command-line": "xp /1gx 0x608"});
         let before = self.command("human-monitor-command", xp.clone());
         std::thread::sleep(Duration::from_millis(50));
@@ -160,20 +160,20 @@ impl Qemu {
         counts
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// The source's name for the command.
-    pub(crate) fn source(&self) -> String {
+    pub fn source(&self) -> String {
         format!("qmp:{}", self.path("qmp").display())
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub(crate) fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -3,47 +3,45 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use guestdump::demo::DemoGuest;
 use guestdump::elf::note::{CORE, Note};
 use guestdump::elf::{
     ET_CORE, FileHeader, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
 };
 use guestdump::{ByteOrder, Class, Encoding, GuestMemory};
 
-pub(crate) const LE64: Encoding = Encoding {
-    class: Class::Bits64,
-    order: ByteOrder::Little,
-};
-pub(crate) const BE32: Encoding = Encoding {
+use crate::LE64;
+
+/// 32-bit words, big-endian.
+pub const BE32: Encoding = Encoding {
     class: Class::Bits32,
     order: ByteOrder::Big,
 };
 
 /// `p_flags` of data and of code.
-pub(crate) const RW: u32 = 6;
-pub(crate) const RX: u32 = 5;
+pub const RW: u32 = 6;
+pub const RX: u32 = 5;
 
 /// Host-virtual address of [`linux_guest`].
-pub(crate) const LINUX_HVA: u64 = 0x7fb2_a7e0_0000;
+pub const LINUX_HVA: u64 = 0x7fb2_a7e0_0000;
 /// Guest-physical address of the demo guest's page table of the direct map,
 /// in which each entry is a GiB.
-pub(crate) const DIRECT_MAP: u64 = 0x60_0000;
+pub const DIRECT_MAP: u64 = 0x60_0000;
 const MIB: u64 = 1 << 20;
 
 /// A segment of the process's memory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Load {
-    pub(crate) hva: u64,
-    pub(crate) memsz: u64,
+pub struct Load {
+    pub hva: u64,
+    pub memsz: u64,
     /// Of these bytes the core file has so many.
-    pub(crate) filesz: u64,
-    pub(crate) flags: u32,
+    pub filesz: u64,
+    pub flags: u32,
     /// Offset in the segment and bytes; all else is a hole of the file.
-    pub(crate) data: Vec<(u64, Vec<u8>)>,
+    pub data: Vec<(u64, Vec<u8>)>,
 }
 
 impl Load {
-    pub(crate) fn new(hva: u64, size: u64) -> Self {
+    pub fn new(hva: u64, size: u64) -> Self {
         Self {
             hva,
             memsz: size,
@@ -53,14 +51,14 @@ impl Load {
         }
     }
 
-    pub(crate) fn left_out(hva: u64, size: u64) -> Self {
+    pub fn left_out(hva: u64, size: u64) -> Self {
         Self {
             filesz: 0,
             ..Self::new(hva, size)
         }
     }
 
-    pub(crate) fn filled(hva: u64, bytes: Vec<u8>) -> Self {
+    pub fn filled(hva: u64, bytes: Vec<u8>) -> Self {
         Self {
             data: vec![(0, bytes.clone())],
             ..Self::new(hva, bytes.len() as u64)
@@ -68,13 +66,7 @@ impl Load {
     }
 
     /// With the populated memory of `guest` from `gpa` on at `offset`.
-    pub(crate) fn with(
-        mut self,
-        guest: &dyn GuestMemory,
-        gpa: u64,
-        size: u64,
-        offset: u64,
-    ) -> Self {
+    pub fn with(mut self, guest: &dyn GuestMemory, gpa: u64, size: u64, offset: u64) -> Self {
         let mut rest = guestdump::MemoryRange::new(gpa, size).ok();
         while let Some(part) = rest {
             let Some(extent) = guest.next_populated(part).unwrap() else {
@@ -91,15 +83,15 @@ impl Load {
 
 /// A core file.
 #[derive(Debug, Clone)]
-pub(crate) struct Core {
-    pub(crate) encoding: Encoding,
-    pub(crate) loads: Vec<Load>,
+pub struct Core {
+    pub encoding: Encoding,
+    pub loads: Vec<Load>,
     /// Start, end, file offset in pages and name.
-    pub(crate) mapped_files: Vec<(u64, u64, u64, &'static str)>,
+    pub mapped_files: Vec<(u64, u64, u64, &'static str)>,
 }
 
 impl Core {
-    pub(crate) fn new(loads: impl IntoIterator<Item = Load>) -> Self {
+    pub fn new(loads: impl IntoIterator<Item = Load>) -> Self {
         Self {
             encoding: LE64,
             loads: loads.into_iter().collect(),
@@ -108,7 +100,7 @@ impl Core {
     }
 
     /// Where the first segment's bytes begin in the file.
-    pub(crate) fn memory_at(&self) -> u64 {
+    pub fn memory_at(&self) -> u64 {
         let class = self.encoding.class;
         let headers = FileHeader::size(class) + SectionHeader::size(class);
         let headers = headers + (self.loads.len() + 1) * ProgramHeader::size(class);
@@ -117,17 +109,17 @@ impl Core {
     }
 
     /// Where the memory ends and, as in gdb's cores, the notes begin.
-    pub(crate) fn notes_at(&self) -> u64 {
+    pub fn notes_at(&self) -> u64 {
         self.memory_at() + self.loads.iter().map(|load| load.filesz).sum::<u64>()
     }
 
-    pub(crate) fn write(&self) -> File {
+    pub fn write(&self) -> File {
         let file = tempfile::tempfile().unwrap();
         self.write_to(&file);
         file
     }
 
-    pub(crate) fn write_to(&self, file: &File) {
+    pub fn write_to(&self, file: &File) {
         let class = self.encoding.class;
         let notes = self.notes();
         let phnum = self.loads.len() + 1;
@@ -207,13 +199,15 @@ impl Core {
     }
 }
 
-/// QEMU's RAM block of a guest with 32 MiB: the lower half of a demo guest,
-/// whose kernel does not know of the other one.
-pub(crate) fn linux_guest() -> Load {
-    let guest = DemoGuest::new(64 * MIB).unwrap();
+/// Size of the demo guest that [`linux_guest`] needs, in bytes.
+pub const DEMO_SIZE: u64 = 64 * MIB;
+
+/// QEMU's RAM block of a guest with 32 MiB: the lower half of `demo`, a demo guest of
+/// [`DEMO_SIZE`] bytes. The kernel does not know of the other half.
+pub fn linux_guest(demo: &dyn GuestMemory) -> Load {
     let mut load = Load::new(LINUX_HVA, 32 * MIB)
-        .with(&guest, 0, 0xa_0000, 0)
-        .with(&guest, MIB, 31 * MIB, MIB);
+        .with(demo, 0, 0xa_0000, 0)
+        .with(demo, MIB, 31 * MIB, MIB);
     map_gib(&mut load, 4, false);
     // The first GiB's part that is there, in pages of 2 MiB.
     let table = 31 * MIB;
@@ -225,12 +219,12 @@ pub(crate) fn linux_guest() -> Load {
 }
 
 /// Makes the direct map's entry of a GiB present or not.
-pub(crate) fn map_gib(load: &mut Load, gib: u64, present: bool) {
+pub fn map_gib(load: &mut Load, gib: u64, present: bool) {
     set_gib(load, gib, if present { gib << 30 | 0xe3 } else { 0 });
 }
 
 /// Sets the direct map's entry of a GiB.
-pub(crate) fn set_gib(load: &mut Load, gib: u64, value: u64) {
+pub fn set_gib(load: &mut Load, gib: u64, value: u64) {
     let table = DIRECT_MAP + gib * 8;
     let (at, bytes) = load
         .data

@@ -1,5 +1,4 @@
 //! Windows dump headers with nothing behind their addresses.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use guestdump::guest::windows::{
     BugcheckData, ContextPlace, ExtraState, HeaderSource, WindowsInfo,

@@ -1,76 +1,14 @@
-//! A tiny builder of dumps in every layout, also those that this crate does
+//! A builder of kdump-compressed files in every layout, also those that this crate does
 //! not write.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::fs::File;
-use std::io::Write;
-
-use guestdump::abi::{Abi, U64Align, Utsname};
+use guestdump::abi::{Abi, Utsname};
 use guestdump::bitmap;
 use guestdump::codec::Codec;
-use guestdump::elf::Note;
-use guestdump::elf::{
-    ET_CORE, FileHeader, PF_RWX, PN_XNUM, PT_LOAD, PT_NOTE, ProgramHeader, SectionHeader,
-};
 use guestdump::kdump::flattened::FlattenedWriter;
 use guestdump::kdump::layout::Layout;
 use guestdump::kdump::{MainHeader, PageDescriptor, SubHeader, codec_flag};
-use guestdump::{ByteOrder, Class, Encoding};
 
-pub const TEXT: &[u8] = b"OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=4096\n";
-
-pub const LE64: Encoding = Encoding {
-    class: Class::Bits64,
-    order: ByteOrder::Little,
-};
-
-/// 64-bit words, little-endian.
-pub const LE64_ABI: Abi = Abi::aligned(LE64);
-
-/// The three layouts of kdump's headers.
-pub const LAYOUTS: [(Class, U64Align); 3] = [
-    (Class::Bits32, U64Align::Four),
-    (Class::Bits32, U64Align::Eight),
-    (Class::Bits64, U64Align::Eight),
-];
-
-pub fn encodings() -> impl Iterator<Item = Encoding> {
-    [Class::Bits32, Class::Bits64]
-        .into_iter()
-        .flat_map(|class| {
-            [ByteOrder::Little, ByteOrder::Big].map(|order| Encoding { class, order })
-        })
-}
-
-pub fn file(bytes: &[u8]) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    file
-}
-
-/// `len` bytes that differ from page to page.
-pub fn content(seed: u8, len: usize) -> Vec<u8> {
-    (0..len)
-        .map(|i| (i / 7) as u8 ^ seed ^ (i >> 9) as u8)
-        .collect()
-}
-
-pub fn notes(order: ByteOrder, cpus: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let prstatus = Note {
-        name: b"CORE",
-        kind: 1,
-        desc: &[7; 336],
-    };
-    (0..cpus).for_each(|_| prstatus.encode(order, &mut bytes).unwrap());
-    let info = Note {
-        name: b"VMCOREINFO",
-        kind: 0,
-        desc: TEXT,
-    };
-    info.encode(order, &mut bytes).unwrap();
-    bytes
-}
+use crate::parts::{TEXT, notes};
 
 /// Cuts raw bytes into records, the second half first.
 pub fn flatten(raw: &[u8]) -> Vec<u8> {
@@ -82,113 +20,6 @@ pub fn flatten(raw: &[u8]) -> Vec<u8> {
         }
     }
     writer.finish().unwrap()
-}
-
-/// An ELF core file.
-pub struct Elf {
-    pub encoding: Encoding,
-    pub machine: u16,
-    pub flags: u32,
-    /// Bytes between the ELF header and the program headers.
-    pub gap: usize,
-    /// Bytes from one program header to the next, beyond its size.
-    pub spacing: usize,
-    /// The number of program headers goes into section header 0.
-    pub xnum: bool,
-    pub notes: Vec<u8>,
-    /// Guest-physical address, bytes in the file, bytes in memory.
-    pub segments: Vec<(u64, Vec<u8>, u64)>,
-    /// More PT_LOADs of segment n: its index, offset in it, length.
-    pub aliases: Vec<(usize, u64, u64)>,
-}
-
-impl Elf {
-    pub fn new(encoding: Encoding, segments: &[(u64, Vec<u8>)]) -> Self {
-        Self {
-            encoding,
-            machine: 62,
-            flags: 0,
-            gap: 0,
-            spacing: 0,
-            xnum: false,
-            notes: notes(encoding.order, 2),
-            segments: segments
-                .iter()
-                .map(|(gpa, bytes)| (*gpa, bytes.clone(), bytes.len() as u64))
-                .collect(),
-            aliases: Vec::new(),
-        }
-    }
-
-    pub fn build(&self) -> Vec<u8> {
-        let class = self.encoding.class;
-        let shoff = FileHeader::size(class) + self.gap;
-        let phoff = shoff + SectionHeader::size(class);
-        let phentsize = ProgramHeader::size(class) + self.spacing;
-        let phnum = 1 + self.segments.len() + self.aliases.len();
-        let mut next = phoff + phnum * phentsize;
-        let mut place = |len: usize| {
-            next += len;
-            (next - len) as u64
-        };
-        let mut headers = vec![ProgramHeader {
-            kind: PT_NOTE,
-            offset: place(self.notes.len()),
-            filesz: self.notes.len() as u64,
-            ..ProgramHeader::default()
-        }];
-        for (gpa, bytes, memsz) in &self.segments {
-            headers.push(ProgramHeader {
-                kind: PT_LOAD,
-                flags: PF_RWX,
-                offset: place(bytes.len()),
-                paddr: *gpa,
-                filesz: bytes.len() as u64,
-                memsz: *memsz,
-                ..ProgramHeader::default()
-            });
-        }
-        for &(segment, at, len) in &self.aliases {
-            let of = headers[1 + segment];
-            headers.push(ProgramHeader {
-                vaddr: 0x7000_0000 + at,
-                offset: of.offset + at,
-                paddr: of.paddr + at,
-                filesz: len,
-                memsz: len,
-                ..of
-            });
-        }
-        let mut out = Vec::new();
-        FileHeader {
-            encoding: self.encoding,
-            e_type: ET_CORE,
-            machine: self.machine,
-            flags: self.flags,
-            ehsize: FileHeader::size(class) as u16,
-            phoff: phoff as u64,
-            phentsize: phentsize as u16,
-            phnum: if self.xnum { PN_XNUM } else { phnum as u16 },
-            shoff: shoff as u64,
-            shentsize: SectionHeader::size(class) as u16,
-            shnum: 1,
-            shstrndx: 0,
-        }
-        .encode(&mut out)
-        .unwrap();
-        out.resize(shoff, 0xcc);
-        let zero = SectionHeader::zero(phnum as u32);
-        zero.encode(self.encoding, &mut out).unwrap();
-        for header in headers {
-            header.encode(self.encoding, &mut out).unwrap();
-            out.resize(out.len() + self.spacing, 0xcc);
-        }
-        out.extend_from_slice(&self.notes);
-        for (_, bytes, _) in &self.segments {
-            out.extend_from_slice(bytes);
-        }
-        out
-    }
 }
 
 /// A kdump-compressed file.

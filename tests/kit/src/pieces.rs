@@ -38,7 +38,6 @@ pub fn decode(mut input: &[u8]) -> Vec<Piece> {
 }
 
 /// Returns the input that decodes to these pieces.
-#[allow(dead_code)]
 pub fn encode(pieces: &[Piece]) -> Vec<u8> {
     let mut input = Vec::new();
     for piece in pieces {
@@ -53,7 +52,6 @@ pub fn encode(pieces: &[Piece]) -> Vec<u8> {
 
 /// Returns the pieces of `bytes` that are not zero, and the last piece, which
 /// keeps the length.
-#[allow(dead_code)]
 pub fn of_bytes(bytes: &[u8]) -> Vec<Piece> {
     const GRAIN: usize = 64;
     let mut pieces: Vec<Piece> = Vec::new();
@@ -84,7 +82,7 @@ pub fn len(pieces: &[Piece]) -> usize {
 
 /// Makes a file in memory.
 pub fn empty_file() -> File {
-    memfd_create("fuzz", MemfdFlags::CLOEXEC).unwrap().into()
+    memfd_create("pieces", MemfdFlags::CLOEXEC).unwrap().into()
 }
 
 /// The bytes of pieces, with holes between them: a sparse file without a file

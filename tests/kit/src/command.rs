@@ -8,40 +8,42 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// VMCOREINFO's text, as short as it may be.
-pub(crate) const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
+pub const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
-/// The formats of Linux guests, such as the demo guest.
-pub(crate) fn linux_formats() -> impl Iterator<Item = guestdump::Format> {
-    guestdump::Format::available().filter(|format| !format.is_windows())
+/// The command's program, which cargo puts into the folder above the tests' own.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    profile.join("guestdump")
 }
 
 /// A folder that the command runs in.
-pub(crate) struct Folder(TempDir);
+pub struct Folder(TempDir);
 
 impl Folder {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         std::fs::write(self.path(name), bytes).unwrap();
     }
 
-    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
+    pub fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 
     /// The names in the folder, in order.
-    pub(crate) fn names(&self) -> Vec<String> {
+    pub fn names(&self) -> Vec<String> {
         names(self.0.path())
     }
 
-    pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_guestdump"));
+    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(program());
         command
             .args(args)
             .current_dir(self.0.path())
@@ -50,14 +52,13 @@ impl Folder {
     }
 
     /// Runs the command; `line` is split at spaces.
-    pub(crate) fn run(&self, line: &str) -> Run {
+    pub fn run(&self, line: &str) -> Run {
         Run(self.command(line.split(' ')).output().unwrap())
     }
 
     /// Runs a line of shell, in which `guestdump` is the command.
-    pub(crate) fn shell(&self, line: &str) -> Run {
-        let program = Path::new(env!("CARGO_BIN_EXE_guestdump"));
-        let mut path = program.parent().unwrap().as_os_str().to_owned();
+    pub fn shell(&self, line: &str) -> Run {
+        let mut path = program().parent().unwrap().as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap());
         let output = Command::new("sh")
@@ -69,7 +70,7 @@ impl Folder {
     }
 }
 
-pub(crate) fn names(folder: &Path) -> Vec<String> {
+pub fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -79,31 +80,31 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
 }
 
 /// What the command did.
-pub(crate) struct Run(pub(crate) Output);
+pub struct Run(pub Output);
 
 impl Run {
-    pub(crate) fn code(&self) -> i32 {
+    pub fn code(&self) -> i32 {
         self.0.status.code().unwrap()
     }
 
-    pub(crate) fn stdout(&self) -> &str {
+    pub fn stdout(&self) -> &str {
         str::from_utf8(&self.0.stdout).unwrap()
     }
 
-    pub(crate) fn stderr(&self) -> &str {
+    pub fn stderr(&self) -> &str {
         str::from_utf8(&self.0.stderr).unwrap()
     }
 
     /// The command succeeded; gives its stdout.
     #[track_caller]
-    pub(crate) fn ok(&self) -> &str {
+    pub fn ok(&self) -> &str {
         assert_eq!(self.code(), 0, "{}", self.stderr());
         str::from_utf8(&self.0.stdout).unwrap_or("")
     }
 
     /// The command succeeded and printed one line of JSON.
     #[track_caller]
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         let text = self.ok();
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         serde_json::from_str(text).unwrap()
@@ -111,7 +112,7 @@ impl Run {
 
     /// The command failed with `code` and one line, which has all `words`.
     #[track_caller]
-    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
+    pub fn fails(&self, code: i32, words: &[&str]) {
         let line = self.stderr();
         assert_eq!(self.code(), code, "{line}");
         assert!(line.starts_with("guestdump: "), "{line}");

@@ -1,5 +1,4 @@
 //! The most memory that this process has had.
-#![allow(missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 /// In MiB, by Linux's `VmHWM`.
 pub fn peak_memory() -> u64 {

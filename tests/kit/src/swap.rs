@@ -1,11 +1,5 @@
 //! Swap space, for tests of memory that the host has swapped out. A run that
 //! is killed leaves its swap file in use: `swapon --show`, `swapoff`.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::print_stderr
-)]
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -25,12 +19,12 @@ pub struct Swap {
 
 const FILE: &str = "swap";
 
-/// Swap space: a file, or what the host has. `None`, with a message, if there
+/// Swap space: a file in `parent`, or what the host has. `None`, with a message, if there
 /// is none; on CI there must be.
-pub fn swap() -> Option<Swap> {
+pub fn swap(parent: impl AsRef<Path>) -> Option<Swap> {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let folder = swap_file();
+    let folder = swap_file(parent.as_ref());
     let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
     match folder {
         Err(why) if swaps.lines().count() < 2 => {
@@ -45,8 +39,8 @@ pub fn swap() -> Option<Swap> {
 }
 
 /// A swap file in use. Only root can do it, and not on every file system.
-fn swap_file() -> Result<TempDir, String> {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+fn swap_file(parent: &Path) -> Result<TempDir, String> {
+    let folder = tempfile::tempdir_in(parent).unwrap();
     let path = folder.path().join(FILE);
     let mut new = OpenOptions::new();
     let new = new.write(true).create_new(true).mode(0o600);

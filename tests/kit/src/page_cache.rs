@@ -1,10 +1,4 @@
 //! What of a file is in the host's page cache, by `fincore` of util-linux.
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::print_stderr
-)]
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,13 +7,13 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A folder on a disk; `None`, with a message, if this cannot be tested here.
+/// A folder in `parent`, on a disk; `None`, with a message, if this cannot be tested here.
 /// On CI it must be.
-pub fn on_disk() -> Option<TempDir> {
+pub fn on_disk(parent: impl AsRef<Path>) -> Option<TempDir> {
     const TMPFS_MAGIC: u64 = 0x0102_1994;
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let folder = tempfile::tempdir_in(parent).unwrap();
     let why = if rustix::fs::statfs(folder.path()).unwrap().f_type as u64 == TMPFS_MAGIC {
-        "the target folder is on tmpfs"
+        "the parent folder is on tmpfs"
     } else if Command::new("fincore").arg("--version").output().is_err() {
         "there is no fincore"
     } else {

@@ -1,5 +1,4 @@
 //! Changes of a dump's options, in one expression.
-#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use guestdump::{DumpOptions, FormatOptions, GuestInfo, NotInFormat};
 

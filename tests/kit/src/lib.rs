@@ -1,0 +1,52 @@
+//! What tests, fuzz targets and benchmarks of guestdump share: guests and sinks that
+//! fail on purpose, random bytes, builders of dumps, the command in a folder.
+//! docs/testing.md says where to look first.
+
+pub mod core_file;
+pub mod elf;
+pub mod kdump;
+pub mod options;
+pub mod page_cache;
+pub mod peak;
+pub mod pieces;
+pub mod qemu;
+#[path = "../../../src/testing/random.rs"]
+pub mod random;
+pub mod swap;
+pub mod windows;
+
+mod command;
+mod disk;
+mod memory;
+mod parts;
+mod sink;
+
+pub use command::{Folder, Run, VMCOREINFO, names};
+pub use disk::Disk;
+pub use memory::{PAGE, Page, PageMemory, range, slice_memory, slices};
+pub use parts::{LAYOUTS, LE64, LE64_ABI, TEXT, content, encodings, linux_formats, notes};
+pub use random::Random;
+pub use sink::{FaultySink, Nowhere, SinkFault};
+
+use std::fs::File;
+use std::io::Write;
+
+use guestdump::read::{Vmcore, VmcoreError};
+
+/// A temporary file that contains `bytes`.
+pub fn file(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file
+}
+
+/// Opens the dump that `bytes` are, from a file.
+#[track_caller]
+pub fn open(bytes: &[u8]) -> Vmcore {
+    try_open(bytes).unwrap()
+}
+
+/// Opens the dump that `bytes` are, from a file, if they are one.
+pub fn try_open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
+    Vmcore::open(file(bytes))
+}
