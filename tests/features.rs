@@ -34,8 +34,8 @@ fn a_format_without_its_codec_is_absent_and_refused_by_name() {
                 assert!(expected(format));
                 assert_eq!(summary.pages, 4);
             }
-            Err(error @ Error::Refused(Refusal::CodecMissing { .. })) => {
-                assert!(!expected(format));
+            Err(error @ Error::Refused(Refusal::CodecMissing { format: f, .. })) => {
+                assert!(f == format && !expected(format));
                 assert!(error.to_string().contains(format.name()), "{error}");
                 assert!(error.is_refusal());
                 assert_eq!(sink.len(), 0);

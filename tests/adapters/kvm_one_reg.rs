@@ -120,7 +120,13 @@ fn scalable_vectors_have_the_length_that_the_kernel_chose() {
         .filter(|p| p.0 != aarch64::SVE_VLS)
         .collect();
     let error = aarch64::registers(without).unwrap_err();
-    assert!(error.to_string().contains("SVE_VLS"), "{error}");
+    assert_eq!(
+        error,
+        OneRegError::Missing {
+            id: aarch64::SVE_VLS,
+            name: "KVM_REG_ARM64_SVE_VLS",
+        }
+    );
 }
 
 #[test]

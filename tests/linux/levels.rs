@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use guestdump::guest::linux::DumpLevel;
+use guestdump::guest::linux::{DumpLevel, KernelError};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{BufferSink, FileSink, FileSinkOptions, StreamSink};
@@ -329,9 +329,11 @@ fn a_guest_without_vmcoreinfo_is_not_understood() {
     let what = options(&kern, Format::Elf, 31)
         .with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::None));
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
-    let text = guestdump::error_chain(&refused);
-    assert!(text.contains("the guest has no VMCOREINFO"), "{text}");
-    assert!(text.contains("dump level 31"), "{text}");
+    let Error::Refused(Refusal::DumpLevel { level, source }) = &refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(level.number(), 31);
+    assert!(matches!(source, KernelError::NoVmcoreinfo), "{source}");
 }
 
 #[test]
@@ -340,8 +342,19 @@ fn a_dump_with_larger_pages_than_the_kernels_is_refused() {
     let what =
         options(&kern, Format::KDUMP_RAW_ZLIB, 16).with_guest(|guest| guest.page_size(65536));
     let refused = dump(&kern.guest, &mut BufferSink::new(), &what).unwrap_err();
-    let text = guestdump::error_chain(&refused);
-    assert!(text.contains("4096 bytes, the dump's 65536"), "{text}");
+    let Error::Refused(Refusal::DumpLevel { source, .. }) = &refused else {
+        panic!("{refused}");
+    };
+    assert!(
+        matches!(
+            source,
+            KernelError::PageSize {
+                kernel: 4096,
+                dump: 65536
+            }
+        ),
+        "{source}"
+    );
 }
 
 #[test]
