@@ -153,7 +153,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn every_guest_in_every_format(case in any_case()) {
+    fn any_guest_in_any_format_is_read_back(case in any_case()) {
         let mut sink = FaultySink {
             stream: case.stream,
             short_writes: true,

@@ -48,7 +48,7 @@ fn kdump_header(vmcore: &Vmcore) -> (u64, u64, u64) {
 }
 
 #[test]
-fn every_machine_in_every_format() {
+fn every_machine_in_every_format_is_read_back() {
     for machine in Machine::ALL.iter().copied() {
         let guest = guest(2 * GIB);
         for format in Format::available().filter(|format| !format.is_windows()) {
@@ -75,7 +75,7 @@ fn every_machine_in_every_format() {
 
 /// Which of the two kinds of 32-bit headers it is, only the machine says.
 #[test]
-fn kdump_of_32_bit_guests_without_vmcoreinfo() {
+fn kdump_of_32_bit_guest_without_vmcoreinfo_is_read_by_its_machine() {
     let cpus: [(Machine, CpuState); 3] = [
         (Machine::I386, arch::i386::Registers::default().into()),
         (Machine::Arm, arch::arm::Registers::default().into()),
@@ -99,7 +99,7 @@ fn kdump_of_32_bit_guests_without_vmcoreinfo() {
 }
 
 #[test]
-fn elf_of_a_riscv32_guest_with_memory_above_4_gib() {
+fn elf_of_riscv32_with_memory_above_4_gib_is_64_bit_and_names_the_machine() {
     let options = options(Format::Elf, Machine::Riscv32, "");
     let options = options.with_guest(|guest| guest.cpus([arch::riscv::Registers::default()]));
     let vmcore = open(&written(&guest(5 * GIB), &options));
@@ -190,7 +190,7 @@ mod registers {
 
 /// QEMU makes it ELFCLASS64, because its ROM ends at 4 GiB.
 #[test]
-fn qemus_mistake_i386_elf_class() {
+fn elf_of_i386_whose_rom_ends_at_4_gib_is_32_bit_not_64_as_by_qemu() {
     let with = |second: u64| {
         let rom = vec![Page::Text(9); 64];
         PageMemory::new([(0, guest(0).ranges.remove(0).1), (second, rom)])
@@ -230,7 +230,7 @@ fn qemus_mistake_i386_elf_class() {
 
 /// QEMU reads the decimal number as hexadecimal.
 #[test]
-fn qemus_mistake_kaslr_phys_base() {
+fn phys_base_is_read_as_decimal_not_hexadecimal_as_by_qemu() {
     for format in kdump() {
         let options = options(format, Machine::X86_64, "NUMBER(phys_base)=71303168\n");
         let vmcore = open(&written(&guest(0), &options));
@@ -240,7 +240,7 @@ fn qemus_mistake_kaslr_phys_base() {
 
 /// QEMU writes phys_base 0. Page frame numbers count from 0 all the same.
 #[test]
-fn qemus_mistake_riscv64_phys_base() {
+fn riscv64_phys_base_is_phys_ram_base_not_0_as_by_qemu() {
     let guest = guest(2 * GIB);
     for format in kdump() {
         let info = "NUMBER(phys_ram_base)=2147483648\n";

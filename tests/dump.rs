@@ -407,7 +407,7 @@ fn no_more_threads_than_there_is_work() {
 }
 
 #[test]
-fn pages_larger_than_the_hosts() {
+fn pages_larger_than_the_hosts_are_read_back() {
     use std::os::unix::fs::FileExt;
     let guest = PageMemory::new([
         (0, guest().ranges[0].1[..64].to_vec()),

@@ -128,7 +128,7 @@ fn examples_are_short() {
 }
 
 #[test]
-fn custom_memory() {
+fn custom_memory_writes_holes_and_refuses_an_existing_file() {
     let folder = TempDir::new().unwrap();
     let output = run(folder.path(), "custom_memory", &["dump"]);
     assert_eq!(succeeds(&output), "24576 pages, 24574 of zeroes\n");
@@ -156,7 +156,7 @@ fn custom_memory() {
 
 #[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
-fn upload_parts() {
+fn upload_parts_in_order_or_leaves_the_old_object() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("guest.vmcore");
     let said = succeeds(&run(folder.path(), "upload_parts", &["."]));
@@ -184,7 +184,7 @@ fn upload_parts() {
 
 #[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
-fn pipe_to_process() {
+fn pipe_to_process_gives_the_dump_or_the_processs_failure() {
     let folder = TempDir::new().unwrap();
     let piped = |script| run(folder.path(), "pipe_to_process", &["sh", "-c", script]);
     let said = succeeds(&piped("cat > dump"));
@@ -203,7 +203,7 @@ fn pipe_to_process() {
 
 #[cfg(all(feature = "demo", feature = "file", feature = "snappy"))]
 #[test]
-fn async_vmm() {
+fn async_vmm_writes_a_dump_that_opens() {
     let folder = TempDir::new().unwrap();
     let said = succeeds(&run(folder.path(), "async_vmm", &["dump"]));
     assert_eq!(said, "dump: 16384 pages\n");
@@ -212,7 +212,7 @@ fn async_vmm() {
 
 #[cfg(all(feature = "demo", feature = "snappy"))]
 #[test]
-fn detached_job() {
+fn detached_job_finishes_or_is_given_up_without_a_file() {
     let folder = TempDir::new().unwrap();
     let said = succeeds(&run(folder.path(), "detached_job", &["dump"]));
     assert!(said.ends_with("dump: 65536 pages\n"), "{said}");
@@ -226,7 +226,7 @@ fn detached_job() {
 
 #[cfg(all(feature = "kvm-bindings", feature = "vm-memory"))]
 #[test]
-fn minimal_vmm() {
+fn minimal_vmm_dumps_memory_and_registers_at_its_panic() {
     let folder = TempDir::new().unwrap();
     let said = succeeds(&run(folder.path(), "minimal_vmm", &["dump"]));
     assert!(said.starts_with("vCPU 0 panicked\n"), "{said}");
@@ -247,7 +247,7 @@ fn minimal_vmm() {
 
 #[cfg(all(feature = "demo", feature = "qapi"))]
 #[test]
-fn qmp_server() {
+fn qmp_server_answers_and_leaves_no_unfinished_file() {
     use std::io::{BufReader, Write};
 
     let folder = TempDir::new().unwrap();

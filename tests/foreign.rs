@@ -40,7 +40,7 @@ fn little_kdump() -> Kdump {
 }
 
 #[test]
-fn elf_of_every_encoding() {
+fn elf_of_every_encoding_is_read() {
     for encoding in encodings() {
         let raw = Elf::new(encoding, &segments()).build();
         for (bytes, flattened) in [(raw.clone(), false), (flatten(&raw), true)] {
@@ -117,7 +117,7 @@ fn elf_segments_that_touch_inside_a_page_are_joined() {
 }
 
 #[test]
-fn kdump_of_every_layout_order_and_version() {
+fn kdump_of_every_layout_order_and_version_is_read() {
     for (class, u64_align) in LAYOUTS {
         for order in [ByteOrder::Little, ByteOrder::Big] {
             for version in 1..=6 {

@@ -91,7 +91,7 @@ fn notes() -> Vec<u8> {
 }
 
 #[test]
-fn an_elf_dump() {
+fn elf_dump_has_the_documented_bytes() {
     let [zero, random, text] = pages();
     let notes = notes();
     let expected = Bytes::default()
@@ -165,7 +165,7 @@ fn kdump_head(flag: u32, text_size: u32) -> Vec<u8> {
 }
 
 #[test]
-fn a_raw_kdump() {
+fn raw_kdump_has_the_documented_bytes() {
     let [_, random, text] = pages();
     for (format, flag) in [
         (Format::KDUMP_RAW_ZLIB, 1),

@@ -159,7 +159,7 @@ fn a_dropped_job_is_cancelled_and_leaves_no_thread_behind() {
 }
 
 #[test]
-fn one_dump_at_a_time() {
+fn second_dump_while_one_is_active_is_busy() {
     let dumper = Dumper::new();
     assert_eq!(dumper.query().0, DumpStatus::None);
     let (memory, open, _) = Gated::new();
@@ -279,7 +279,7 @@ fn a_panic_in_a_drop_does_not_lose_the_callback() {
 }
 
 #[test]
-fn cancelled_before_it_begins() {
+fn dump_cancelled_before_it_begins_fails_as_cancelled() {
     let progress = Progress::new();
     progress.cancel();
     let result = guestdump::dump(

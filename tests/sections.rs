@@ -136,7 +136,7 @@ impl GuestMemory for Comb {
 }
 
 #[test]
-fn sections_and_more_program_headers_than_e_phnum_can_say() {
+fn sections_and_more_program_headers_than_e_phnum_can_say_are_read() {
     // One more is PT_NOTE.
     for (ranges, phnum, info) in [(65_533, 65_534, 0), (65_534, PN_XNUM, 65_535)] {
         let bytes = dumped(&Comb(ranges), &options(Machine::X86_64, two()));

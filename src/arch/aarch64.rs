@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn note_bytes() {
+    fn encoded_notes_have_the_kernels_bytes_and_offsets() {
         let bytes = encoded(Machine::Aarch64, &[registers(64)]);
         let notes: Vec<_> = Notes::new(&bytes, ByteOrder::Little).flatten().collect();
         let status = notes[0].1.desc;
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_addresses() {
+    fn kernel_addresses_are_translated_by_vmcoreinfo() {
         // Values of Debian's 6.1 kernel for arm64 with KASLR.
         let text = "OSRELEASE=6.1.0-56-cloud-arm64\n\
             NUMBER(kimage_voffset)=0xffffb1c7c6200000\n\

@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn prstatus_bytes() {
+    fn encoded_prstatus_has_the_kernels_bytes_and_offsets() {
         let mut note = Vec::new();
         encode_notes(&[&registers()], &mut note).unwrap();
         let desc = &note[20..164];

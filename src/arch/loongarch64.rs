@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn note_bytes() {
+    fn encoded_notes_have_the_kernels_bytes_and_offsets() {
         let mut bytes = Vec::new();
         encode_notes(&[&registers()], &mut bytes).unwrap();
         let status = &bytes[20..500];

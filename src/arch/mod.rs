@@ -527,7 +527,7 @@ mod tests {
     /// Decodes narrow notes as in QEMU's kdump of an i386 guest with a ROM.
     /// That dump does not name its architecture otherwise.
     #[test]
-    fn narrow_notes_in_a_wide_dump() {
+    fn narrow_notes_in_a_wide_dump_name_the_machine() {
         let order = ByteOrder::Little;
         let mut notes = Vec::new();
         encode_cpu_notes(

@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn big_endian_note_bytes() {
+    fn big_endian_notes_have_the_kernels_bytes_and_offsets() {
         let (_, bytes) = encoded(Machine::Ppc64);
         let notes = Notes::new(&bytes, ByteOrder::Big).flatten();
         let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();
@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn little_endian_note_bytes() {
+    fn little_endian_notes_have_the_kernels_bytes_and_offsets() {
         let (_, bytes) = encoded(Machine::Ppc64le);
         let notes = Notes::new(&bytes, ByteOrder::Little).flatten();
         let notes: Vec<_> = notes.map(|(_, note)| note.desc).collect();

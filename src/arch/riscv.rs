@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn prstatus_bytes() {
+    fn encoded_prstatus_has_the_kernels_bytes_and_offsets() {
         let mut bytes = Vec::new();
         encode_notes(Class::Bits64, &[&registers()], &mut bytes).unwrap();
         let desc = &bytes[20..];
@@ -295,7 +295,7 @@ mod tests {
     /// Takes `phys_base` from VMCOREINFO. QEMU writes 0 into kdump's header,
     /// and with that makedumpfile cannot read mem_section.
     #[test]
-    fn qemus_mistake_riscv64_phys_base_is_phys_ram_base() {
+    fn phys_base_is_phys_ram_base_not_0_as_by_qemu() {
         let info = Vmcoreinfo::parse(
             b"OSRELEASE=6.12.107+deb13-riscv64\n\
             NUMBER(phys_ram_base)=2147483648\n\
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn older_and_32_bit_kernels() {
+    fn addresses_of_older_and_32_bit_kernels_are_translated() {
         let old = Vmcoreinfo::parse(
             b"OSRELEASE=6.1\nNUMBER(phys_ram_base)=2149580800\n\
             NUMBER(KERNEL_LINK_ADDR)=0xffffffff80000000\n",

@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn note_bytes() {
+    fn encoded_notes_have_the_kernels_bytes_and_offsets() {
         let mut bytes = Vec::new();
         encode_cpu_notes(Machine::S390x, &[registers().into()], &mut bytes).unwrap();
         let notes = Notes::new(&bytes, ORDER).flatten();
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_addresses_with_and_without_a_mapping_of_their_own() {
+    fn addresses_of_kernels_with_and_without_a_separate_mapping_are_translated() {
         let physical = |text: &str, vaddr| {
             kernel_image_to_physical(vaddr, &Vmcoreinfo::parse(text.as_bytes()).unwrap())
         };

@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn qemu_state_bytes() {
+    fn encoded_qemu_state_has_the_bytes_of_qemus_struct() {
         let r = Registers {
             rbx: 0xb,
             cs: Segment {

@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn prstatus_bytes() {
+    fn encoded_prstatus_has_the_kernels_bytes_and_offsets() {
         let r = Registers {
             r15: 15,
             rax: 0x0a,

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn note_bytes() {
+    fn decoded_note_bytes_give_the_mapped_files() {
         #[rustfmt::skip]
         let desc = [
             0, 0, 0, 2, 0, 0, 0x10, 0,

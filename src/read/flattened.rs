@@ -187,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn as_if_written_one_after_the_other(
+        fn records_are_read_as_if_written_one_after_the_other(
             records in prop::collection::vec(
                 (0u64..200, prop::collection::vec(any::<u8>(), 1..60)),
                 1..20,

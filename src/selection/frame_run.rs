@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pages() {
+    fn first_pages_ends_within_the_run_that_reaches_the_count() {
         let all = runs(&[(0, 10), (20, 10), (40, 1)]);
         let first = |pages| first_pages(all.iter().copied(), pages).collect::<Vec<_>>();
         assert_eq!(first(13), runs(&[(0, 10), (20, 3)]));

@@ -48,7 +48,7 @@ fn aarch64_ids_are_the_kernels() {
 }
 
 #[test]
-fn aarch64_registers() {
+fn aarch64_registers_are_taken_by_id_in_any_order() {
     let mut pairs = arm_core(0x6000_03c5); // EL1h
     pairs.push((aarch64::v(2), vec![0x22; 16]));
     pairs.push((aarch64::FPSR, vec![0x10, 0, 0, 8]));
@@ -158,7 +158,7 @@ fn missing_registers_and_wrong_sizes_are_refused() {
 }
 
 #[test]
-fn riscv_registers_of_both_widths() {
+fn riscv_registers_of_both_widths_are_taken_by_id() {
     assert_eq!(riscv64::user(31), 0x8030_0000_0200_001f);
     assert_eq!(riscv64::SATP, 0x8030_0000_0300_0008);
     let wide = (0..32).map(|n| (riscv64::user(n), 0x1000 + n));

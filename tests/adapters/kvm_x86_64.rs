@@ -152,7 +152,7 @@ fn notes_are_those_of_qemu_for_the_same_cpu() {
 
 /// By hand, from the Intel SDM's descriptor format.
 #[test]
-fn segments_by_hand() {
+fn segment_flags_are_the_bits_of_its_descriptor() {
     let code = kvm_segment {
         base: 0,
         limit: 0xffff_ffff, // bytes, though g is 1
@@ -206,7 +206,7 @@ fn bases_come_from_msrs_too() {
 }
 
 #[test]
-fn what_a_windows_dump_has_besides() {
+fn debug_and_sse_registers_come_from_kvms_structs() {
     let debug = kvm_debugregs {
         db: [1, 2, 3, 4],
         dr6: 6,

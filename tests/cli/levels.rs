@@ -49,7 +49,7 @@ fn zero_pages_need_no_kernel() {
 }
 
 #[test]
-fn levels_that_there_are_not() {
+fn impossible_levels_are_refused() {
     let folder = Folder::new();
     for (line, words) in [
         ("--dump-level 32", &["32", "0..=31"][..]),

@@ -32,7 +32,7 @@ fn write_raw(folder: &Folder, cpus: &str) {
 }
 
 #[test]
-fn the_guest_by_name() {
+fn demo_windows_guest_is_dumped_by_name_with_a_built_header() {
     let folder = Folder::new();
     for format in ["win-dmp", "win-dmp-bitmap"] {
         let line = format!("dump --from demo-windows:16M --to {format} --format {format} --json");
@@ -76,7 +76,7 @@ fn the_guest_by_name() {
 }
 
 #[test]
-fn a_file_with_the_guests_ram() {
+fn windows_guest_in_a_ram_file_is_dumped_with_a_built_or_given_header() {
     let folder = Folder::new();
     let guest = WindowsGuest::new(16 << 20).unwrap();
     let mut cpus = guest.cpus();

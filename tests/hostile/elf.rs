@@ -48,7 +48,7 @@ fn open(meter: &Meter, name: &str, bytes: &[u8], len: u64) -> (Result<Vmcore, Vm
 }
 
 #[test]
-fn four_thousand_million_program_headers() {
+fn four_thousand_million_program_headers_are_refused() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -67,7 +67,7 @@ fn four_thousand_million_program_headers() {
 
 /// A table in a hole of the file is read and leaves nothing.
 #[test]
-fn a_million_program_headers_that_are_not_there() {
+fn a_million_program_headers_in_a_hole_leave_no_ranges() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -81,7 +81,7 @@ fn a_million_program_headers_that_are_not_there() {
 
 /// All of them claim the same page, all pages, or the end of the world.
 #[test]
-fn program_headers_that_overlap() {
+fn overlapping_program_headers_become_ranges_that_do_not_overlap() {
     const COUNT: u64 = 100_000;
     let Some(meter) = alone!() else {
         return;
@@ -127,7 +127,7 @@ fn program_headers_that_overlap() {
 /// Notes of any size that is claimed: what is believed has a limit, however
 /// often the same bytes are claimed.
 #[test]
-fn notes_that_claim_the_world() {
+fn notes_that_claim_the_world_are_refused() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -154,7 +154,7 @@ fn notes_that_claim_the_world() {
 
 /// Sizes in the notes themselves.
 #[test]
-fn notes_that_lie_about_their_sizes() {
+fn notes_that_lie_about_their_sizes_end_the_notes() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -203,7 +203,7 @@ fn notes_that_lie_about_their_sizes() {
 }
 
 #[test]
-fn as_many_notes_as_fit() {
+fn as_many_notes_as_fit_take_bounded_memory() {
     const COUNT: usize = 200_000;
     let Some(meter) = alone!() else {
         return;
@@ -232,7 +232,7 @@ fn as_many_notes_as_fit() {
 
 /// Section headers of 64 KiB each, and contents of 1 TiB, in holes of the file.
 #[test]
-fn sections_that_are_not_there() {
+fn sections_in_holes_of_the_file_take_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };

@@ -25,7 +25,7 @@ fn flattened(records: impl Iterator<Item = (i64, Vec<u8>)>) -> Vec<u8> {
 /// The smallest records that there can be, apart, backwards, and each inside
 /// the one before it.
 #[test]
-fn as_many_records_as_fit() {
+fn as_many_records_as_fit_take_bounded_memory() {
     const COUNT: i64 = 100_000;
     let Some(meter) = alone!() else {
         return;
@@ -50,7 +50,7 @@ fn as_many_records_as_fit() {
 
 /// Each covers all that was before, and is cut by the next.
 #[test]
-fn records_that_overlap() {
+fn overlapping_records_take_bounded_memory() {
     const COUNT: i64 = 1_000;
     let Some(meter) = alone!() else {
         return;
@@ -66,7 +66,7 @@ fn records_that_overlap() {
 }
 
 #[test]
-fn records_of_any_size() {
+fn records_of_impossible_sizes_are_errors_and_leave_no_file() {
     let Some(meter) = alone!() else {
         return;
     };

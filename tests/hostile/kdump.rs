@@ -59,7 +59,7 @@ fn read_all(vmcore: &Vmcore) -> u64 {
 }
 
 #[test]
-fn descriptors_that_point_everywhere() {
+fn descriptors_that_point_anywhere_give_errors_in_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -105,7 +105,7 @@ fn descriptors_that_point_everywhere() {
 
 /// A page of a few bytes that would be 64 MiB.
 #[test]
-fn decompression_bombs() {
+fn decompression_bomb_is_an_error_in_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -144,7 +144,7 @@ fn decompression_bombs() {
 
 /// Every second page is in the dump: as many runs as the bitmap has bits.
 #[test]
-fn bitmaps_of_many_runs() {
+fn bitmap_of_many_runs_takes_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };

@@ -15,7 +15,7 @@ const COUNT: u64 = 1_000_000;
 const HVA: u64 = 0x7f00_0000_0000;
 
 #[test]
-fn a_million_segments() {
+fn a_million_segments_take_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -66,7 +66,7 @@ fn a_million_segments() {
 
 /// `NT_FILE` with a million names, and a block that was in all of them.
 #[test]
-fn a_million_mapped_files() {
+fn a_million_mapped_files_take_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -117,7 +117,7 @@ fn a_million_mapped_files() {
 /// Many kernels, each with page tables without an end: all of them together
 /// may cost what one may.
 #[test]
-fn many_kernels_with_endless_page_tables() {
+fn many_kernels_with_endless_page_tables_cost_what_one_may() {
     const SIZE: usize = 8 << 20;
     const TABLES: usize = 1024;
     const FIRST_TABLE: usize = 2 << 20;

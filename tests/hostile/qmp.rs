@@ -60,7 +60,7 @@ fn refused(
 
 /// A message of any length without an end, of lines and without any.
 #[test]
-fn messages_without_an_end() {
+fn messages_without_an_end_are_refused() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -84,7 +84,7 @@ fn messages_without_an_end() {
 
 /// Values take more memory than their text.
 #[test]
-fn messages_of_many_values() {
+fn messages_of_too_many_values_are_refused() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -110,7 +110,7 @@ fn messages_of_many_values() {
 }
 
 #[test]
-fn deep_and_giant_values() {
+fn deep_and_giant_values_are_refused_in_bounded_memory() {
     let Some(meter) = alone!() else {
         return;
     };
@@ -138,7 +138,7 @@ fn deep_and_giant_values() {
 /// Events instead of an answer: they are read, and not remembered. The wait
 /// ends when the other side does.
 #[test]
-fn two_hundred_thousand_events() {
+fn two_hundred_thousand_events_are_not_remembered() {
     let greeting = "{\"QMP\": {}}\n";
     let events: String = (0..2000)
         .map(|n| format!("{{\"event\": \"E{n}\", \"data\": {{}}}}\n"))

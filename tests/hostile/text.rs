@@ -92,7 +92,7 @@ fn evil_dump(path: &Path, format: Format) {
 }
 
 #[test]
-fn files_of_an_evil_guest() {
+fn text_in_dumps_of_an_evil_guest_is_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -140,7 +140,7 @@ fn files_of_an_evil_guest() {
 }
 
 #[test]
-fn names_and_values_on_the_command_line() {
+fn names_and_values_on_the_command_line_are_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -175,7 +175,7 @@ fn names_and_values_on_the_command_line() {
 }
 
 #[test]
-fn maps() {
+fn text_of_maps_is_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -204,7 +204,7 @@ fn maps() {
 
 /// Names of mapped files, in the lines about what is missing.
 #[test]
-fn core_files() {
+fn names_in_core_files_are_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -256,7 +256,7 @@ fn core_files() {
 
 /// What a peer says, and errors that quote it.
 #[test]
-fn a_peer_on_the_socket() {
+fn text_of_a_peer_on_the_socket_is_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -298,7 +298,7 @@ fn peer(socket: &Path, said: String) -> std::thread::JoinHandle<()> {
 
 /// The socket's name, in what is said of a guest that runs again.
 #[test]
-fn sockets() {
+fn names_of_sockets_are_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -316,7 +316,7 @@ fn sockets() {
 
 /// A kernel's log, its release, and where they come from.
 #[test]
-fn logs() {
+fn text_of_logs_is_escaped() {
     let Some(_meter) = alone!() else {
         return;
     };

@@ -83,7 +83,7 @@ fn the_largest_text_costs_a_few_times_its_size() {
 type Trick = (&'static str, Option<&'static str>, Option<i64>);
 
 #[test]
-fn newline_tricks() {
+fn first_line_with_the_key_counts_whatever_the_line_breaks() {
     let Some(_meter) = alone!() else {
         return;
     };
@@ -189,7 +189,7 @@ fn a_long_release_is_cut() {
 
 /// Strings of a kernel that have no end are no strings of a kernel.
 #[test]
-fn utsname_without_nul() {
+fn utsname_without_nul_is_not_taken() {
     let Some(_meter) = alone!() else {
         return;
     };

@@ -217,7 +217,7 @@ fn a_page_that_cannot_be_read_is_left_out_as_well() {
 }
 
 #[test]
-fn a_kernel_that_is_not_understood() {
+fn unknown_kernel_is_refused_or_dumped_whole() {
     let mut kern = kernel();
     kern.guest.info = kern.guest.info.replace("SIZE(page)=64\n", "");
     for format in linux_formats() {
@@ -294,7 +294,7 @@ impl GuestMemory for Cancels<'_> {
 }
 
 #[test]
-fn what_is_kept_of_a_dump_that_is_cancelled() {
+fn cancelled_dump_keeps_its_first_pages() {
     let kern = kernel();
     let left_out = left_out();
     let progress = Progress::new();
@@ -382,7 +382,7 @@ impl GuestMemory for Odd<'_> {
 }
 
 #[test]
-fn an_elf_dump_of_ram_that_is_not_whole_pages() {
+fn elf_dump_of_ram_with_a_partial_page_ends_with_ram() {
     let mut kern = kernel();
     kern.guest.info = kern.guest.info.replace("PAGESIZE=4096", "PAGESIZE=65536");
     // Page frames of 64 KiB: the last one, and the one before.

@@ -78,7 +78,7 @@ fn records_come_oldest_first_and_wrap() {
 }
 
 #[test]
-fn damage_ends_it() {
+fn damaged_log_is_an_error() {
     let damaged = |guest: &Guest| matches!(guest.log(), Err(KernelError::Damaged { .. }));
     let fresh = || guest(Machine::Ppc64le);
     // A record in which the same follows again and again.

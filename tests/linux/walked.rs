@@ -137,7 +137,7 @@ mod s390x {
 
     /// Since Linux 6.10.
     #[test]
-    fn an_image_and_ram_at_addresses_of_their_own() {
+    fn image_and_ram_at_separate_addresses_are_both_found() {
         let image = 0x3ff_8000_0000;
         let mut kern = mapped(0x1000_0000_0000 >> 4, image);
         kern.guest.line("IDENTITYBASE=10000000000");

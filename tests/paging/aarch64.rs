@@ -88,7 +88,7 @@ fn low_and_high_addresses_have_their_own_tables() {
 }
 
 #[test]
-fn pages_of_16_kib() {
+fn tables_for_pages_of_16_kib_are_walked() {
     let mut guest = Guest::new(0x40000);
     // 48 bits: the first table has two entries.
     guest.set(0x4000, 1, 0x8000 | TABLE);
@@ -113,7 +113,7 @@ fn pages_of_16_kib() {
 }
 
 #[test]
-fn pages_of_64_kib_with_52_bit_addresses() {
+fn tables_for_pages_of_64_kib_with_52_bit_addresses_are_walked() {
     let mut guest = Guest::new(0x40000);
     // Physical address bits 51 to 48 are in bits 15 to 12.
     guest.set(0x1_0000, 1023, 0x2_0000 | TABLE);
@@ -151,7 +151,7 @@ fn pages_of_64_kib_with_52_bit_addresses() {
 }
 
 #[test]
-fn pages_of_4_kib_with_52_bit_addresses() {
+fn tables_for_pages_of_4_kib_with_52_bit_addresses_are_walked() {
     let mut guest = Guest::new(0x10000);
     // Five levels, the first table has 16 entries. Physical address bits 51
     // and 50 are in bits 9 and 8.
@@ -174,7 +174,7 @@ fn pages_of_4_kib_with_52_bit_addresses() {
 }
 
 #[test]
-fn big_endian_tables() {
+fn big_endian_tables_are_walked() {
     let mut guest = Guest::new(0x4000);
     guest.set(0x1000, 511, (0x2000 | TABLE).swap_bytes());
     guest.set(0x2000, 511, (0x3000 | TABLE).swap_bytes());

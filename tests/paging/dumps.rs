@@ -196,7 +196,7 @@ fn a_filter_cuts_mappings_too() {
 }
 
 #[test]
-fn with_paging_off_a_dump_is_as_without() {
+fn guest_with_paging_off_has_pt_loads_of_ram_alone() {
     let guest = guest();
     let memory = slice_memory(&guest);
     let off = Registers {
@@ -270,7 +270,7 @@ fn what_the_budget_cuts_is_reported() {
 }
 
 #[test]
-fn seventy_thousand_mappings() {
+fn seventy_thousand_mappings_are_pt_loads_of_an_elf_dump() {
     // One table of pages for a process; 140 tables of the kernel's point to
     // every second page.
     let mut guest = Guest::new(4 << 20);

@@ -36,7 +36,7 @@ fn walk(guest: &Guest, budget: Budget) -> Mappings {
 }
 
 #[test]
-fn a_table_that_is_all_its_own_entries() {
+fn table_that_contains_only_itself_ends_within_the_budget() {
     let mut guest = Guest::new(0x4000);
     fill(&mut guest, 0x1000, 0x1000 | P);
     let found = walk(&guest, Budget::default());
@@ -270,7 +270,7 @@ proptest! {
     /// Whatever the tables say, the walk ends within its budget, and finds
     /// what one address after the other gives.
     #[test]
-    fn any_tables_at_all(
+    fn any_tables_end_within_the_budget_and_agree_with_translate(
         space in any_space(0x1_0000),
         entries in prop::collection::vec((0usize..0x4_0000 / 8, any::<u64>()), 0..2000),
         vaddr in any::<u64>(),

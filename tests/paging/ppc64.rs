@@ -38,7 +38,7 @@ fn guest(last: u64) -> Guest {
 }
 
 #[test]
-fn pages_of_both_sizes() {
+fn radix_tables_for_pages_of_both_sizes_are_walked() {
     for (size, last) in [(0x1000, 9), (0x1_0000, 5)] {
         let guest = guest(last);
         let space = radix(size);

@@ -51,7 +51,7 @@ const MAPPED: [(u64, u64, u64); 4] = [
 ];
 
 #[test]
-fn sv39_sv48_sv57() {
+fn sv39_sv48_and_sv57_tables_are_walked() {
     let guest = guest();
     for (mode, root) in [(8, 0x3000), (9, 0x2000), (10, 0x1000)] {
         let space = sv(mode, root);
@@ -78,7 +78,7 @@ fn addresses_are_sign_extended() {
 }
 
 #[test]
-fn sv32() {
+fn sv32_tables_are_walked() {
     let mut guest = Guest::new(0x4000);
     guest.set32(0x1000, 1023, to(0x2000) as u32 | 1);
     // Physical addresses have 34 bits.

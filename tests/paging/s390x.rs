@@ -61,7 +61,7 @@ const MAPPED: [(u64, u64, u64); 4] = [
 ];
 
 #[test]
-fn tables_of_every_type() {
+fn tables_of_every_type_are_walked() {
     let guest = guest();
     for (asce, bits) in [(0xc000 | THIRD, 42), (0x8000 | SECOND, 53)] {
         let space = space(asce | ALL);

@@ -30,7 +30,7 @@ fn the_mode_is_in_the_control_registers() {
 }
 
 #[test]
-fn two_levels() {
+fn two_level_tables_are_walked() {
     let mut guest = Guest::new(0x4000);
     guest.set32(0x1000, 0, 0x2000 | 7);
     guest.set32(0x2000, 5, 0xabcd_e000 | 3);
@@ -58,7 +58,7 @@ fn two_levels() {
 }
 
 #[test]
-fn pae() {
+fn pae_tables_are_walked() {
     let mut guest = Guest::new(0x5000);
     // The first table has four entries and lies anywhere.
     guest.set(0x1fe0, 0, 0x2000 | P);
@@ -79,7 +79,7 @@ fn pae() {
 }
 
 #[test]
-fn four_levels() {
+fn four_level_tables_are_walked() {
     let mut guest = Guest::new(0x10000);
     guest.set(0x1000, 0, 0x2000 | UPPER | P);
     guest.set(0x2000, 0, 0x3000 | P);
@@ -118,7 +118,7 @@ fn four_levels() {
 }
 
 #[test]
-fn five_levels() {
+fn five_level_tables_are_walked() {
     let mut guest = Guest::new(0x10000);
     for (root, vaddr) in [(1, 1 << 48), (511, 0xffff_0000_0000_0000)] {
         guest.set(0x1000, root, 0x2000 | P);

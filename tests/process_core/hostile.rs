@@ -140,7 +140,7 @@ fn counts_that_lie_are_errors() {
 }
 
 #[test]
-fn more_segments_than_e_phnum_can_count() {
+fn more_segments_than_e_phnum_can_count_are_read() {
     const SEGMENTS: u64 = 70_000;
     let loads = (0..SEGMENTS).map(|i| Load::new(0x10_0000 + i * PAGE, PAGE));
     let mut file = Core::new(loads);

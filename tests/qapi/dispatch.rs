@@ -23,7 +23,7 @@ fn generic(reply: &Value, words: &str) {
 }
 
 #[test]
-fn a_whole_session() {
+fn detached_dump_over_json_is_active_then_completed() {
     let (vm, events) = Vm::new(Trouble::None);
     let service = DumpService::new(Arc::clone(&vm));
     let query = r#"{"execute":"query-dump"}"#;

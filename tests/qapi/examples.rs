@@ -47,7 +47,7 @@ fn reply(answer: Answer) -> Reply {
 }
 
 #[test]
-fn dump_guest_memory() {
+fn dump_guest_memory_is_as_in_the_schema() {
     let arguments = DumpGuestMemoryArguments {
         paging: false,
         protocol: "fd:dump".into(),
@@ -70,7 +70,7 @@ fn dump_guest_memory() {
 }
 
 #[test]
-fn query_dump() {
+fn query_dump_is_as_in_the_schema() {
     same(&command("query-dump"), r#"{ "execute": "query-dump" }"#);
     let result = DumpQueryResult {
         status: DumpStatus::Active,
@@ -83,7 +83,7 @@ fn query_dump() {
 }
 
 #[test]
-fn dump_completed() {
+fn dump_completed_is_as_in_the_schema() {
     let event = EventMessage {
         event: Event::DumpCompleted(DumpCompleted {
             result: DumpQueryResult {
@@ -107,7 +107,7 @@ fn dump_completed() {
 }
 
 #[test]
-fn query_dump_guest_memory_capability() {
+fn query_dump_guest_memory_capability_is_as_in_the_schema() {
     let capability = DumpGuestMemoryCapability {
         formats: vec![
             Name::Elf,
@@ -126,14 +126,14 @@ fn query_dump_guest_memory_capability() {
 }
 
 #[test]
-fn query_status() {
+fn query_status_is_as_in_the_schema() {
     let answer = StatusInfo::from(RunState::Running);
     same(&answer, r#"{ "running": true, "status": "running" }"#);
     assert!(!StatusInfo::from(RunState::SaveVm).running);
 }
 
 #[test]
-fn guest_panicked_and_crashloaded() {
+fn guest_panicked_and_crashloaded_are_as_in_the_schema() {
     let panic = |action| GuestPanic { action, info: None };
     let event = EventMessage {
         event: Event::GuestPanicked(panic(GuestPanicAction::Pause)),
@@ -162,7 +162,7 @@ fn guest_panicked_and_crashloaded() {
 // The schema has no examples of what follows: its member names and order.
 
 #[test]
-fn guest_panic_information_of_every_kind() {
+fn guest_panic_information_of_every_kind_comes_back_from_json() {
     let hyper_v = GuestPanicInformationHyperV {
         arg1: 0xd1,
         arg2: u64::MAX,
@@ -223,7 +223,7 @@ fn names<T: Serialize + DeserializeOwned + PartialEq + Debug>(values: &[T], name
 }
 
 #[test]
-fn every_name_of_every_enumeration() {
+fn names_of_enumerations_are_those_of_the_schema() {
     names(
         Name::ALL,
         &[
@@ -290,7 +290,7 @@ fn every_name_of_every_enumeration() {
 }
 
 #[test]
-fn a_failed_dump_and_all_arguments() {
+fn failed_dump_and_all_arguments_come_back_from_json() {
     let failed = DumpCompleted {
         result: DumpQueryResult {
             status: DumpStatus::Failed,

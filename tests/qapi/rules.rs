@@ -103,7 +103,7 @@ fn no_dump_of_a_guest_that_is_still_on_its_way_here() {
 }
 
 #[test]
-fn one_dump_at_a_time() {
+fn arguments_while_a_dump_is_active_are_refused_as_busy() {
     use DumpStatus::{Active, Completed, Failed, None};
     for status in [None, Completed, Failed] {
         assert!(

@@ -162,7 +162,7 @@ fn a_stream_is_enough() {
 }
 
 #[test]
-fn guests_of_x86_have_them_and_no_others() {
+fn only_x86_guests_have_windows_formats() {
     for &machine in Machine::ALL {
         let x86 = matches!(machine, Machine::X86_64 | Machine::I386);
         let listed = DumpGuestMemoryCapability::available(machine).formats;

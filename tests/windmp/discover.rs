@@ -60,7 +60,7 @@ fn is_in(memory: &Altered, gpa: u64, vaddr: u64, len: u64) -> bool {
 }
 
 #[test]
-fn a_crashed_guest() {
+fn crashed_guest_gives_header_bugcheck_and_contexts() {
     let memory = Altered::crashed();
     let crash = memory.guest.crash().unwrap();
     for format in FORMATS {
@@ -193,7 +193,7 @@ fn encoded_or_not_and_crashed_or_not_are_independent() {
 }
 
 #[test]
-fn more_vcpus_than_windows_uses() {
+fn vcpus_that_windows_does_not_use_are_skipped() {
     let memory = Altered::crashed();
     let mut cpus = memory.guest.cpus();
     cpus.extend([cpus[0], cpus[1]]);
@@ -286,7 +286,7 @@ fn a_pointer_behind_the_last_cpu_is_none() {
 }
 
 #[test]
-fn crash_data_from_the_kernel_the_hypervisor_or_nobody() {
+fn bugcheck_comes_from_the_kernel_else_the_hypervisor_else_nobody() {
     let registers = [0x1e, 1, 2, 3, u64::MAX];
     let of = |memory: &Altered, windows: Windows| {
         let options = memory.options(Format::WIN_DMP);
@@ -413,7 +413,7 @@ fn the_note_comes_first_and_the_guest_without_one() {
 }
 
 #[test]
-fn a_header_whose_kdbg_is_none() {
+fn given_header_with_a_bad_kdbg_is_corrected_refused_or_reported() {
     let memory = Altered::crashed();
     let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let with = |kdbg: u64, parameter: u64| {
@@ -443,7 +443,7 @@ fn a_header_whose_kdbg_is_none() {
 }
 
 #[test]
-fn an_encoded_kdbg_of_a_header_from_elsewhere() {
+fn encoded_kdbg_is_found_by_a_given_header_of_this_kernel_alone() {
     let memory = Altered::new(WindowsGuest::new(SIZE).unwrap().live());
     let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
     let header = built[..0x2000].to_vec();

@@ -71,7 +71,7 @@ fn check_differences(vmcore: &Vmcore, memory: &Altered, contexts: &[u64]) {
 }
 
 #[test]
-fn a_crashed_guest() {
+fn crashed_32_bit_guest_gives_header_bugcheck_and_contexts() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
         let guest = &memory.guest;
@@ -135,7 +135,7 @@ fn a_crashed_guest() {
 }
 
 #[test]
-fn a_64_bit_cpu_may_run_it() {
+fn registers_of_a_64_bit_cpu_make_the_same_32_bit_dump() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
         for format in FORMATS {
@@ -189,7 +189,7 @@ fn the_kernel_is_found_without_an_idt() {
 }
 
 #[test]
-fn a_guest_that_lives() {
+fn live_32_bit_guest_has_the_live_bugcheck_unless_its_own_is_unreadable() {
     for kind in NARROW {
         let guest = WindowsGuest::of_kind(kind, SIZE).unwrap().live();
         assert!(!guest.is_encoded());
@@ -235,7 +235,7 @@ fn addresses_with_and_without_a_sign_are_the_same() {
 }
 
 #[test]
-fn blocks_and_images_that_are_none() {
+fn blocks_and_images_that_do_not_fit_are_no_32_bit_kernel() {
     for kind in NARROW {
         let altered = || Altered::of_kind(kind);
         let (base, kdbg) = (altered().guest.kernel_base(), altered().guest.kdbg());
@@ -292,7 +292,7 @@ fn skips(memory: &Altered, cpu: usize, why: SkipReason) {
 }
 
 #[test]
-fn cpus_that_are_skipped() {
+fn cpu_without_a_good_context_is_skipped_with_the_reason() {
     for kind in NARROW {
         let altered = || Altered::of_kind(kind);
         let guest = altered().guest;
@@ -327,7 +327,7 @@ fn cpus_that_are_skipped() {
 }
 
 #[test]
-fn a_list_of_processors_without_an_end() {
+fn endless_list_of_32_bit_processors_ends_at_32() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
         let prcb = memory.guest.prcb(0);
@@ -344,7 +344,7 @@ fn a_list_of_processors_without_an_end() {
 }
 
 #[test]
-fn a_header_from_elsewhere() {
+fn given_32_bit_header_with_a_bad_kdbg_is_corrected_refused_or_reported() {
     for kind in NARROW {
         let memory = Altered::of_kind(kind);
         let (built, _) = to_buffer(&memory, &memory.options(Format::WIN_DMP));
@@ -387,7 +387,7 @@ fn a_header_from_elsewhere() {
 }
 
 #[test]
-fn kernels_with_an_older_kdbg() {
+fn shorter_kdbg_of_older_kernels_gives_the_same_header() {
     for kind in WindowsKind::ALL {
         let altered = || Altered::of_kind(kind);
         let (expected, _) = to_buffer(&altered(), &altered().options(Format::WIN_DMP));

@@ -43,7 +43,7 @@ fn no_kdbg(memory: Altered) {
 }
 
 #[test]
-fn images_that_are_none() {
+fn images_that_do_not_fit_are_no_kernel() {
     let nt = base() + 0x108;
     let crashed = Altered::crashed;
     no_kernel(crashed().put(base(), b"ZM"));
@@ -68,7 +68,7 @@ fn images_that_are_none() {
 }
 
 #[test]
-fn directories_that_lead_out_of_the_image() {
+fn directories_that_lead_out_of_the_image_are_ignored() {
     let exports = base() + 0x8_0000;
     let nt = base() + 0x108;
     for rva in [0, 0xf_fff0, 0x10_0000, u32::MAX] {
@@ -89,7 +89,7 @@ fn directories_that_lead_out_of_the_image() {
 }
 
 #[test]
-fn blocks_that_are_no_kdbg() {
+fn blocks_that_do_not_fit_are_no_kdbg() {
     let crashed = Altered::crashed;
     let kdbg = crashed().guest.kdbg();
     let head = base() + 0x9_1040;
@@ -130,7 +130,7 @@ fn false_blocks_before_the_true_one_do_not_matter() {
 }
 
 #[test]
-fn a_list_of_processors_without_an_end() {
+fn endless_list_of_processors_ends_at_2048() {
     // Page after page of pointers to one page, mapped again and again: every
     // one of its words is a pointer, and the number at its place is the
     // index's lower half.
@@ -160,7 +160,7 @@ fn a_list_of_processors_without_an_end() {
 }
 
 #[test]
-fn no_processors_at_all() {
+fn kernel_without_processors_is_refused() {
     let memory = Altered::crashed();
     let block = memory.guest.processor_block();
     let memory = memory.put_word(block, 0);

@@ -56,7 +56,7 @@ fn rings(memory: &Altered) -> [(KernelList, u64); 2] {
 }
 
 #[test]
-fn rings_that_do_not_close() {
+fn rings_that_do_not_close_are_reported() {
     for kind in WindowsKind::ALL {
         let altered = || Altered::of_kind(kind);
         let size = altered().word_size() as u64;
@@ -86,7 +86,7 @@ fn rings_that_do_not_close() {
 }
 
 #[test]
-fn heads_that_are_none() {
+fn unreadable_list_heads_are_damage_and_empty_lists_are_none() {
     for kind in WindowsKind::ALL {
         let altered = || Altered::of_kind(kind);
         let kdbg = altered().guest.kdbg();
@@ -157,7 +157,7 @@ fn long_ring(memory: Altered, head: u64) -> (Altered, u64) {
 }
 
 #[test]
-fn the_list_of_memory() {
+fn damaged_list_of_memory_is_reported_and_an_unreadable_one_ignored() {
     for kind in WindowsKind::ALL {
         let altered = || Altered::of_kind(kind);
         let size = altered().word_size() as u64;

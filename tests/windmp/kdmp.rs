@@ -104,7 +104,7 @@ fn every_page_and_field_is_there() {
 }
 
 #[test]
-fn memory_in_many_pieces() {
+fn kdmp_parser_reads_memory_in_many_pieces() {
     // Page n of every odd n: 60 pieces, one page between them.
     let piece = |n: u8| (u64::from(n) * 2 * PAGE, vec![Page::Random(n)]);
     let guest = PageMemory::new((0..60).map(piece));

@@ -33,12 +33,12 @@ fn check(guest: &dyn GuestMemory, windows: &Windows) {
 }
 
 #[test]
-fn every_page_of_a_64_bit_guest() {
+fn memflow_reads_every_page_of_a_64_bit_guest() {
     check(&guest(), &given(&*header_64(0x1000)));
 }
 
 #[test]
-fn every_page_of_a_32_bit_guest() {
+fn memflow_reads_every_page_of_a_32_bit_guest() {
     let mut guest = guest();
     guest.ranges.pop();
     check(&guest, &given(&*header_32(0x1000)));
@@ -46,7 +46,7 @@ fn every_page_of_a_32_bit_guest() {
 
 #[cfg(feature = "demo")]
 #[test]
-fn every_page_of_the_windows_guest() {
+fn memflow_reads_every_page_of_the_windows_guests() {
     for kind in guestdump::demo::WindowsKind::ALL {
         let (guest, windows) = super::discover_support::built_header(kind);
         check(&guest, &windows);

@@ -59,7 +59,7 @@ fn refused_bytes(header: &Header, at: usize, with: &[u8]) -> WinDmpError {
 }
 
 #[test]
-fn no_header_and_notes_with_something_else() {
+fn missing_or_foreign_header_is_refused() {
     for source in [VmcoreinfoSource::Scan, VmcoreinfoSource::None] {
         let options = DumpOptions::new(
             GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
@@ -91,7 +91,7 @@ fn no_header_and_notes_with_something_else() {
 }
 
 #[test]
-fn headers_of_another_size_or_kind() {
+fn headers_of_another_size_or_kind_are_refused() {
     for len in [0, 8, 4095, 8191, 8193] {
         let source = HeaderSource::Given(vec![b'P'; len]);
         let error = refused_windows(Windows::new().header(source));
@@ -125,7 +125,7 @@ fn headers_of_another_size_or_kind() {
 }
 
 #[test]
-fn machines_that_run_no_windows_with_such_a_header() {
+fn machine_of_another_architecture_than_the_header_is_refused() {
     let wide = given(&*header_64(0x1000));
     let narrow = given(&*header_32(0x1000));
     let none = Windows::new();
@@ -150,7 +150,7 @@ fn machines_that_run_no_windows_with_such_a_header() {
 }
 
 #[test]
-fn fields_that_cannot_be() {
+fn header_fields_out_of_range_are_refused() {
     for count in [0, u32::MAX] {
         let error = refused_64(|h| h.set_number_processors(count));
         assert!(matches!(error, WinDmpError::NumberProcessors { count: c, .. } if c == count));
@@ -171,7 +171,7 @@ fn fields_that_cannot_be() {
 }
 
 #[test]
-fn runs_that_overlap_or_leave_ram() {
+fn runs_that_overlap_or_leave_ram_are_refused() {
     let runs_64 = |runs: &[(u64, u64)]| {
         let mut block = (runs.len() as u64).to_le_bytes().to_vec();
         block.extend([0; 8]);
@@ -219,7 +219,7 @@ fn too_many_pieces_name_the_other_format() {
 }
 
 #[test]
-fn contexts_without_registers_or_ram() {
+fn contexts_without_registers_or_ram_are_refused() {
     let place = |cpu, pieces| {
         let place = ContextPlace { cpu, pieces };
         let windows = given(&*header_64(0x1000)).contexts([place]);
@@ -258,7 +258,7 @@ fn contexts_without_registers_or_ram() {
 }
 
 #[test]
-fn pages_of_another_size_and_memory_too_high() {
+fn other_page_size_and_too_high_memory_are_refused() {
     let options =
         given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), Format::WIN_DMP);
     let guest = PageMemory::new([(0, vec![Page::Zero; 16])]);

@@ -20,7 +20,7 @@ fn options(format: Format) -> DumpOptions {
 }
 
 #[test]
-fn a_full_dump_byte_for_byte() {
+fn full_dump_has_the_documented_bytes() {
     let (bytes, summary) = to_buffer(&guest(), &options(Format::WIN_DMP));
     assert_eq!(&bytes[..8], b"PAGEDU64");
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -36,7 +36,7 @@ fn a_full_dump_byte_for_byte() {
 }
 
 #[test]
-fn a_bitmap_dump_byte_for_byte() {
+fn bitmap_dump_has_the_documented_bytes() {
     let (bytes, _) = to_buffer(&guest(), &options(Format::WIN_DMP_BITMAP));
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
     assert_eq!(number(0xf98), 5);
@@ -186,7 +186,7 @@ fn what_the_header_does_not_say_is_set() {
 }
 
 #[test]
-fn a_dump_of_a_32_bit_guest() {
+fn dump_of_a_32_bit_guest_has_the_32_bit_header() {
     let mut guest = guest();
     guest.ranges.pop();
     for (format, dump_type) in FORMATS.into_iter().zip([1u32, 5]) {

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_of_x86_64() {
+    fn kernel_of_x86_64_has_the_address_space_of_vmcoreinfo() {
         // Debian's 6.1 kernel, with KASLR.
         let text = "NUMBER(phys_base)=161480704\nSYMBOL(init_top_pgt)=ffffffffa1410000\n";
         let root = |mode| {
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_of_aarch64() {
+    fn kernel_of_aarch64_has_the_address_space_of_vmcoreinfo() {
         let kernel = |page_size: u64, va_bits: u64, t1sz: &str| {
             let text = format!(
                 "PAGESIZE={page_size}\nSYMBOL(swapper_pg_dir)=ffff8000095d9000\n\
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_of_riscv64() {
+    fn kernel_of_riscv64_has_the_address_space_of_vmcoreinfo() {
         let kernel = |va_bits: u64| {
             let text = format!(
                 "SYMBOL(swapper_pg_dir)=ffffffff81a00000\nNUMBER(VA_BITS)={va_bits}\n\
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_of_s390x() {
+    fn kernel_of_s390x_has_the_address_space_of_its_first_table() {
         let of = |text: &str, words: &[(u64, u64)]| {
             of_kernel(Machine::S390x, &info(text), &memory(words))
         };
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_of_ppc64() {
+    fn kernel_of_ppc64_has_the_address_space_of_its_radix_table() {
         const ROOT: u64 = 0x2_0000;
         const VALID: u64 = 1 << 63;
         const LEAF: u64 = 3 << 62;
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn registers_of_each_architecture() {
+    fn registers_of_each_architecture_give_address_spaces() {
         let spaces =
             |machine, cpus: &[CpuState]| address_spaces(machine, cpus, &[], None, &nothing);
         let x86 = |cr3, mode| AddressSpace::X86(X86 { cr3, mode });

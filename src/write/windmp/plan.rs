@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_times() {
+    fn file_time_counts_from_1601_and_saturates() {
         assert_eq!(file_time(Duration::ZERO), 116_444_736_000_000_000);
         assert_eq!(
             file_time(Duration::from_nanos(250)),

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn an_encoded_word_with_numbers_from_a_kernel() {
+    fn word_is_encoded_as_by_the_kernel() {
         // By hand: always ^ word is 0x…ff, its reversed bytes are 0xff00…, and
         // the rotation right by four bits gives 0x0ff0….
         assert_eq!(encode(0xff, 4, 0, 0), 0x0ff0_0000_0000_0000 ^ 4,);
