@@ -9,7 +9,7 @@ use guestdump::{
     Refusal, arch, dump,
 };
 use testkit::options::With;
-use testkit::{Page, PageMemory, open};
+use testkit::{Page, PageMemory, open, written};
 
 const GIB: u64 = 1 << 30;
 
@@ -17,12 +17,6 @@ const GIB: u64 = 1 << 30;
 fn guest(start: u64) -> PageMemory {
     use Page::{Random, Text, Zero};
     PageMemory::new([(start, [Text(1), Zero, Random(2), Text(3)].repeat(16))])
-}
-
-fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
-    let mut sink = BufferSink::new();
-    dump(memory, &mut sink, options).unwrap();
-    sink.into_bytes()
 }
 
 fn options(format: Format, machine: Machine, info: &str) -> DumpOptions {

@@ -9,13 +9,13 @@ use guestdump::memory::{MemoryRange, RangeError};
 use guestdump::read::Vmcore;
 use guestdump::sink::{BufferSink, StreamSink};
 use guestdump::{
-    DumpOptions, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, Summary,
-    arch, dump,
+    DumpOptions, Error, Fault, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal, arch,
+    dump,
 };
 use testkit::options::With;
 use testkit::windows::{given, header_64};
 use testkit::{
-    FaultySink, PAGE, Page, PageMemory, linux_formats, open, range, slice_memory, slices,
+    FaultySink, PAGE, Page, PageMemory, linux_formats, open, range, slice_memory, slices, to_buffer,
 };
 
 /// Two ranges with a gap, every kind of page, more than one chunk.
@@ -46,12 +46,6 @@ fn options(format: Format) -> DumpOptions {
             .cpus(vec![arch::x86_64::Registers::default(); 2]),
         format,
     )
-}
-
-fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    (sink.into_bytes(), summary)
 }
 
 fn to_stream(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {

@@ -19,7 +19,7 @@ use guestdump::{
 use rustix::fs::{MemfdFlags, memfd_create};
 use testkit::page_cache::{cached, cold_file, on_disk};
 use testkit::windows::{given, header_64};
-use testkit::{FaultySink, Nowhere, Page, PageMemory, range, slice_memory, slices};
+use testkit::{FaultySink, Nowhere, Page, PageMemory, range, slice_memory, slices, written};
 
 const MIB: u64 = 1 << 20;
 
@@ -39,12 +39,6 @@ fn guest() -> PageMemory {
         _ => Page::Text(i as u8),
     });
     PageMemory::new([(0, pages.collect())])
-}
-
-fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
-    let mut sink = BufferSink::new();
-    dump(memory, &mut sink, options).unwrap();
-    sink.into_bytes()
 }
 
 #[test]
@@ -68,7 +62,7 @@ fn throttle_and_page_cache_make_no_difference() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
     for format in Format::available() {
-        let expected = to_buffer(&in_place, &options(format));
+        let expected = written(&in_place, &options(format));
         for (memory, threads) in [(&guest as &dyn GuestMemory, 3), (&in_place, 1)] {
             let options = options(format).threads(threads).throttle(256 * MIB);
             let nocache = FileSinkOptions::default().nocache(true).overwrite(true);
@@ -130,7 +124,7 @@ fn no_number_of_threads_means_every_core() {
     let mut sink = BufferSink::new();
     let summary = dump(&memory, &mut sink, &options(Format::Elf).threads(0)).unwrap();
     assert_eq!(summary.threads, cores);
-    let one = to_buffer(&memory, &options(Format::Elf).threads(1));
+    let one = written(&memory, &options(Format::Elf).threads(1));
     assert!(sink.into_bytes() == one);
 }
 
@@ -148,7 +142,7 @@ fn memory_that_was_never_touched_stays_so() {
     assert!((1..=3 * 512).contains(&(before / 8)), "{before} blocks");
     for format in Format::available() {
         let memory = FileMemory::flat(ram.try_clone().unwrap()).unwrap();
-        to_buffer(&memory, &options(format));
+        written(&memory, &options(format));
         assert_eq!(ram.metadata().unwrap().blocks(), before, "{format}");
     }
 }
@@ -337,7 +331,7 @@ fn a_ram_file_is_left_out_of_the_page_cache() {
         let file = cold_file(&path, 32 * MIB);
         let memory = FileMemory::flat(file).unwrap().nocache(nocache);
         // Of two threads, one may read ahead where the other one reads.
-        let bytes = to_buffer(&memory, &options(Format::Elf));
+        let bytes = written(&memory, &options(Format::Elf));
         let cached = cached(&path);
         let ram = std::fs::read(&path).unwrap();
         assert!(bytes.ends_with(&ram));

@@ -17,7 +17,7 @@ use guestdump::{
     DumpOptions, ElfOptions, Error, Format, GuestInfo, GuestMemory, Machine, Progress, Refusal,
     dump,
 };
-use testkit::range;
+use testkit::{range, to_buffer};
 
 const RAM: [u8; 8192] = [0x5a; 8192];
 
@@ -31,9 +31,7 @@ fn options(machine: Machine, sections: impl IntoIterator<Item = Section>) -> Dum
 }
 
 fn dumped(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    let bytes = sink.into_bytes();
+    let (bytes, summary) = to_buffer(memory, options);
     assert_eq!(summary.file_size, bytes.len() as u64);
     bytes
 }

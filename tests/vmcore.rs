@@ -14,7 +14,7 @@ use guestdump::{
 };
 use proptest::prelude::*;
 use testkit::windows::{given, header_64};
-use testkit::{PAGE, Page, PageMemory, linux_formats, try_open as open};
+use testkit::{PAGE, Page, PageMemory, linux_formats, try_open as open, written};
 
 fn options(format: Format) -> DumpOptions {
     given(&*header_64(0x1000)).options(
@@ -33,12 +33,6 @@ fn options(format: Format) -> DumpOptions {
 /// The same for a guest whose memory begins anywhere.
 fn options_of(guest: &PageMemory, format: Format) -> DumpOptions {
     given(&*header_64(guest.ranges[0].0)).instead(options(format))
-}
-
-fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
-    let mut sink = BufferSink::new();
-    dump(memory, &mut sink, options).unwrap();
-    sink.into_bytes()
 }
 
 fn assert_same_memory(guest: &PageMemory, vmcore: &Vmcore) {

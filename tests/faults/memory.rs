@@ -7,11 +7,9 @@ use std::os::unix::fs::FileExt;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{FileMemory, MemoryRange};
 use guestdump::sink::{BufferSink, StreamSink};
-use guestdump::{
-    DumpOptions, Error, Fault, Format, GuestMemory, OnReadError, Progress, Refusal, Summary, dump,
-};
+use guestdump::{Error, Fault, Format, GuestMemory, OnReadError, Progress, Refusal, dump};
 use testkit::options::With;
-use testkit::{PAGE, Page, PageMemory, open, range};
+use testkit::{PAGE, Page, PageMemory, open, range, to_buffer};
 
 use super::{guest, options, page_of};
 
@@ -55,12 +53,6 @@ impl GuestMemory for Poisoned {
 
 /// The first page; two together; one of zeroes; the last of all.
 const BAD: [u64; 5] = [0x1000, 0x5000, 0x6000, 0x4000_1000, 0x4000_2000];
-
-fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    (sink.into_bytes(), summary)
-}
 
 pub(crate) fn can_skip(format: Format) -> bool {
     format.codec().is_some() || format == Format::WIN_DMP_BITMAP

@@ -9,10 +9,10 @@ use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::{BufferSink, FileSink, FileSinkOptions, StreamSink};
 use guestdump::{
     DumpOptions, Error, Format, FormatOptions, GuestMemory, Machine, MemoryRange, NotInFormat,
-    OnReadError, OnUnknownKernel, Progress, Refusal, Summary, dump,
+    OnReadError, OnUnknownKernel, Progress, Refusal, dump,
 };
 use testkit::options::With;
-use testkit::{PAGE, open};
+use testkit::{PAGE, open, to_buffer};
 
 use super::pages::{BUDDY, Generation, HWPOISON, Kern, LRU, Model, PRIVATE, RAM, SWAPBACKED};
 
@@ -70,12 +70,6 @@ fn options(kern: &Kern, format: Format, level: u8) -> DumpOptions {
     DumpOptions::new(kern.guest.info(), format.unwrap())
 }
 
-fn to_bytes(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    (sink.into_bytes(), summary)
-}
-
 fn to_stream(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
     let mut bytes = Vec::new();
     dump(memory, &mut StreamSink::new(&mut bytes), options).unwrap();
@@ -114,8 +108,8 @@ fn pages_that_are_left_out_are_neither_read_nor_dumped() {
     let kept: BTreeSet<u64> = all.difference(&left_out).copied().collect();
     for format in linux_formats() {
         let what = options(&kern, format, 31);
-        let (bytes, summary) = to_bytes(&memory, &what);
-        let (again, _) = to_bytes(&memory, &what.clone().threads(3));
+        let (bytes, summary) = to_buffer(&memory, &what);
+        let (again, _) = to_buffer(&memory, &what.clone().threads(3));
         assert!(bytes == again, "{format}");
         let core = open(&bytes);
         check_pages(&core, &kern, &kept);
@@ -162,7 +156,7 @@ fn pages_that_are_left_out_are_neither_read_nor_dumped() {
 fn without_a_level_nothing_is_left_out_nor_said() {
     let kern = kernel();
     for format in linux_formats() {
-        let (bytes, summary) = to_bytes(&kern.guest, &options(&kern, format, 0));
+        let (bytes, summary) = to_buffer(&kern.guest, &options(&kern, format, 0));
         assert_eq!(summary.excluded, None);
         let core = open(&bytes);
         assert_eq!(core.pages(), FRAMES, "{format}");
@@ -177,7 +171,7 @@ fn only_what_was_asked_for_is_counted() {
     let kern = kernel();
     // From the middle of the free block on.
     let some = options(&kern, Format::KDUMP_RAW_ZLIB, 16).filter(600 * PAGE, 200 * PAGE);
-    let (bytes, summary) = to_bytes(&kern.guest, &some);
+    let (bytes, summary) = to_buffer(&kern.guest, &some);
     assert_eq!(frames_in(&open(&bytes)), (768..800).collect());
     assert_eq!(summary.excluded.unwrap().pages.free, 168);
     assert_eq!(summary.pages, 32);
@@ -205,7 +199,7 @@ fn a_page_that_cannot_be_read_is_left_out_as_well() {
     gone.extend(&bad);
     for format in linux_formats().filter(|format| format.codec().is_some()) {
         let skip = options(&kern, format, 31).on_read_error(OnReadError::Skip);
-        let (bytes, summary) = to_bytes(&memory, &skip);
+        let (bytes, summary) = to_buffer(&memory, &skip);
         let kept: BTreeSet<u64> = (0..FRAMES).filter(|frame| !gone.contains(frame)).collect();
         let core = open(&bytes);
         assert_eq!(frames_in(&core), kept, "{format}");
@@ -235,7 +229,7 @@ fn unknown_kernel_is_refused_or_dumped_whole() {
             let level = DumpLevel::new(level).unwrap();
             let anyway = what.with_format(|f| f.dump_level(level, OnUnknownKernel::DumpAll));
             let level = level.number();
-            let (bytes, summary) = to_bytes(&kern.guest, &anyway);
+            let (bytes, summary) = to_buffer(&kern.guest, &anyway);
             let excluded = summary.excluded.unwrap();
             let why = excluded.not_understood.unwrap();
             assert!(why.contains("no SIZE(page)"), "{why}");
@@ -248,7 +242,7 @@ fn unknown_kernel_is_refused_or_dumped_whole() {
             }
         }
         // Zero pages need no kernel; broken ones would.
-        let (_, summary) = to_bytes(&kern.guest, &options(&kern, format, 1));
+        let (_, summary) = to_buffer(&kern.guest, &options(&kern, format, 1));
         let excluded = summary.excluded.unwrap();
         assert_eq!(excluded.level, DumpLevel::ZERO);
         assert!(excluded.not_understood.unwrap().contains("SIZE(page)"));
@@ -391,7 +385,7 @@ fn elf_dump_of_ram_with_a_partial_page_ends_with_ram() {
     }
     kern.put(62, LRU, 0, -1, 0, 0);
     kern.put(63, LRU, 0, -1, 0, 0);
-    let (bytes, summary) = to_bytes(&Odd(&kern), &options(&kern, Format::Elf, 2));
+    let (bytes, summary) = to_buffer(&Odd(&kern), &options(&kern, Format::Elf, 2));
     assert_eq!(summary.page_size, PAGE);
     assert_eq!(summary.pages, FRAMES - 32);
     assert_eq!(summary.excluded.unwrap().pages.cache, 2);

@@ -6,13 +6,12 @@ use guestdump::elf::{PT_LOAD, PT_NOTE, ProgramHeader};
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::read::{Headers, Vmcore};
-use guestdump::sink::BufferSink;
 use guestdump::{
     ByteOrder, DumpOptions, ElfOptions, Error, Format, FormatOptions, GuestInfo, GuestMemory,
-    Machine, NotInFormat, Progress, Refusal, Summary, dump,
+    Machine, NotInFormat, Progress, Refusal, dump,
 };
 use testkit::options::With;
-use testkit::{FaultySink, open, range, slice_memory};
+use testkit::{FaultySink, open, range, slice_memory, to_buffer};
 
 use super::tables::Guest;
 
@@ -67,12 +66,6 @@ fn options() -> DumpOptions {
     )
 }
 
-fn write(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    (sink.into_bytes(), summary)
-}
-
 fn headers(vmcore: &Vmcore) -> &[ProgramHeader] {
     match vmcore.headers() {
         Headers::Elf {
@@ -105,7 +98,7 @@ const RAM: [(u64, u64, u64); 2] = [(0, 0, 0x40_0000), (HIGH, HIGH, 0x10000)];
 fn every_mapping_is_a_pt_load_in_the_memory_of_ram() {
     let guest = guest();
     let memory = slice_memory(&guest);
-    let (bytes, summary) = write(&memory, &options());
+    let (bytes, summary) = to_buffer(&memory, &options());
     let vmcore = open(&bytes);
     assert_eq!(loads(&vmcore), [&MAPPED[..], &RAM[..]].concat());
     assert_eq!(headers(&vmcore)[0].kind, PT_NOTE);
@@ -126,7 +119,7 @@ fn every_mapping_is_a_pt_load_in_the_memory_of_ram() {
         GuestInfo::new(Machine::X86_64).vmcoreinfo(VmcoreinfoSource::None),
         Format::Elf,
     );
-    let (plain, plain_summary) = write(&memory, &without);
+    let (plain, plain_summary) = to_buffer(&memory, &without);
     assert!(bytes.len() - plain.len() < 8192);
     assert_eq!(summary.pages, plain_summary.pages);
     assert!(plain_summary.paging.is_none());
@@ -144,14 +137,14 @@ fn every_mapping_is_a_pt_load_in_the_memory_of_ram() {
 fn notes_of_another_dump_lead_to_the_page_tables() {
     let guest = guest();
     let memory = slice_memory(&guest);
-    let (bytes, _) = write(&memory, &options());
+    let (bytes, _) = to_buffer(&memory, &options());
     let vmcore = open(&bytes);
     let again = vmcore.options(Format::Elf).unwrap();
     let again = again.with_format(|format| format.paging(Budget::default()));
-    assert!(write(&vmcore, &again).0 == bytes);
+    assert!(to_buffer(&vmcore, &again).0 == bytes);
     // Without paging it is an ordinary dump.
     let plain = vmcore.options(Format::Elf).unwrap();
-    assert_eq!(loads(&open(&write(&vmcore, &plain).0)), RAM);
+    assert_eq!(loads(&open(&to_buffer(&vmcore, &plain).0)), RAM);
 }
 
 #[test]
@@ -164,22 +157,22 @@ fn the_kernels_own_tables_come_from_vmcoreinfo() {
     let memory = slice_memory(&guest);
     let alone = options().with_guest(|guest| guest.cpus([cpu(0x9000)]));
     assert_eq!(
-        loads(&open(&write(&memory, &alone).0)),
+        loads(&open(&to_buffer(&memory, &alone).0)),
         [MAPPED[0], MAPPED[1], RAM[0], RAM[1]]
     );
     let text =
         b"OSRELEASE=6.1.0\nNUMBER(phys_base)=-14680064\nSYMBOL(init_top_pgt)=ffffffff80e01000\n";
     let told = alone.with_guest(|guest| guest.vmcoreinfo(VmcoreinfoSource::Bytes(text.to_vec())));
     let all = [&MAPPED[..], &RAM[..]].concat();
-    assert_eq!(loads(&open(&write(&memory, &told).0)), all);
+    assert_eq!(loads(&open(&to_buffer(&memory, &told).0)), all);
     let no_cpus = told.with_guest(|guest| guest.cpus(Vec::<Registers>::new()));
-    assert_eq!(loads(&open(&write(&memory, &no_cpus).0)), all);
+    assert_eq!(loads(&open(&to_buffer(&memory, &no_cpus).0)), all);
 }
 
 #[test]
 fn a_filter_cuts_mappings_too() {
     let guest = guest();
-    let (bytes, _) = write(
+    let (bytes, _) = to_buffer(
         &slice_memory(&guest),
         &options().filter(0x20_1000, 0x10_0000),
     );
@@ -204,7 +197,7 @@ fn guest_with_paging_off_has_pt_loads_of_ram_alone() {
         cr3: 0x1000,
         ..Registers::default()
     };
-    let (bytes, summary) = write(&memory, &options().with_guest(|guest| guest.cpus([off])));
+    let (bytes, summary) = to_buffer(&memory, &options().with_guest(|guest| guest.cpus([off])));
     assert_eq!(loads(&open(&bytes)), RAM);
     assert_eq!(summary.paging.unwrap().mappings, 0);
 }
@@ -257,7 +250,7 @@ fn what_the_budget_cuts_is_reported() {
         mappings: 3,
         ..Budget::default()
     };
-    let (bytes, summary) = write(
+    let (bytes, summary) = to_buffer(
         &slice_memory(&guest),
         &options().with_format(|format| format.paging(budget)),
     );
@@ -284,7 +277,7 @@ fn seventy_thousand_mappings_are_pt_loads_of_an_elf_dump() {
         }
     }
     let memory = [(0, guest.ram)];
-    let (bytes, summary) = write(&slice_memory(&memory), &options());
+    let (bytes, summary) = to_buffer(&slice_memory(&memory), &options());
     let mappings = summary.paging.unwrap().mappings;
     assert_eq!(mappings, 140 * 512);
     let vmcore = open(&bytes);

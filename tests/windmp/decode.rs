@@ -5,9 +5,9 @@ use guestdump::windmp::{DUMP_TYPE_BITMAP_KERNEL, KERNEL_BITMAP};
 use guestdump::{CpuState, Format, GuestInfo, GuestMemory, Machine, Progress, dump};
 use testkit::options::With;
 use testkit::windows::{Windows, given, header_32, header_64};
-use testkit::{FaultySink, PageMemory, try_open as open};
+use testkit::{FaultySink, PageMemory, to_buffer, try_open as open};
 
-use super::{FORMATS, guest, registers, to_buffer};
+use super::{FORMATS, guest, registers};
 
 fn below_4g() -> PageMemory {
     let mut guest = guest();

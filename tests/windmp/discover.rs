@@ -17,12 +17,12 @@ use guestdump::{DumpOptions, Format, GuestInfo, GuestMemory, Machine};
 use kdmp_parser::gxa::{Gva, Gxa};
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::{phys, virt};
-use testkit::PAGE;
 use testkit::options::With;
 use testkit::windows::Windows;
+use testkit::{PAGE, to_buffer};
 
+use super::FORMATS;
 use super::discover_support::{Altered, SIZE, parse, refused};
-use super::{FORMATS, to_buffer};
 
 fn read(parser: &KernelDumpParser, vaddr: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];

@@ -14,12 +14,12 @@ use guestdump::memory::{FileMemory, FileRegion};
 use guestdump::read::Vmcore;
 use guestdump::windmp::Header;
 use guestdump::{CpuState, DumpOptions, Format, GuestInfo, GuestMemory, Machine};
-use testkit::PAGE;
 use testkit::options::With;
 use testkit::windows::{Windows, with_header};
+use testkit::{PAGE, to_buffer};
 
+use super::FORMATS;
 use super::discover_support::{Altered, NARROW, SIZE, header, refused};
-use super::{FORMATS, to_buffer};
 
 const CONTEXT: usize = 0x2cc;
 

@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering;
 use guestdump::demo::WindowsGuest;
 use guestdump::guest::windows::WinDmpError;
 use guestdump::{Format, dump};
-use testkit::PAGE;
 use testkit::options::With;
+use testkit::{PAGE, to_buffer};
 
 use super::discover_support::{Altered, SIZE, refused};
-use super::to_buffer;
 
 /// As src/guest/windows/discover/memory.rs has them.
 const MAX_READS: u64 = 1 << 20;

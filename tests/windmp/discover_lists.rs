@@ -5,11 +5,10 @@ use std::sync::atomic::Ordering;
 use guestdump::demo::WindowsKind;
 use guestdump::guest::windows::{HeaderOrigin, HeaderSource, KernelList, ListFault, WinDmpError};
 use guestdump::{DumpOptions, Format};
-use testkit::PAGE;
 use testkit::windows::{Windows, with_header};
+use testkit::{PAGE, to_buffer};
 
 use super::discover_support::{Altered, header, refused};
-use super::to_buffer;
 
 /// Nothing is mapped there.
 const fn nowhere(kind: WindowsKind) -> u64 {

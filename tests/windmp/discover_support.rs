@@ -10,9 +10,7 @@ use guestdump::windmp::Header;
 use guestdump::{DumpOptions, Error, Format, GuestInfo, GuestMemory, Refusal, dump};
 use kdmp_parser::parse::KernelDumpParser;
 use testkit::windows::Windows;
-use testkit::{FaultySink, PAGE};
-
-use super::to_buffer;
+use testkit::{FaultySink, PAGE, to_buffer};
 
 pub(crate) const SIZE: u64 = 16 << 20;
 /// The kinds of 32 bits.

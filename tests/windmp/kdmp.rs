@@ -10,9 +10,9 @@ use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;
 use kdmp_parser::structs::DumpType;
 use testkit::windows::{given, header_32, header_64};
-use testkit::{PAGE, Page, PageMemory};
+use testkit::{PAGE, Page, PageMemory, to_buffer};
 
-use super::{FORMATS, extra, guest, registers, to_buffer};
+use super::{FORMATS, extra, guest, registers};
 
 fn parse(bytes: Vec<u8>) -> KernelDumpParser {
     KernelDumpParser::with_reader(Cursor::new(bytes)).unwrap()

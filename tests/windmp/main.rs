@@ -22,8 +22,7 @@ mod write;
 use guestdump::arch::x86_64::{Registers, Segment};
 use guestdump::guest::windows::{DebugRegisters, ExtraState, SseState};
 use guestdump::memory::MemoryRange;
-use guestdump::sink::BufferSink;
-use guestdump::{DumpOptions, Format, GuestMemory, Summary, dump};
+use guestdump::{Format, GuestMemory};
 use testkit::{PAGE, Page, PageMemory};
 
 const FORMATS: [Format; 2] = [Format::WIN_DMP, Format::WIN_DMP_BITMAP];
@@ -57,12 +56,6 @@ fn pages(memory: &dyn GuestMemory) -> impl Iterator<Item = (u64, Vec<u8>)> {
         }
         (gpa, page)
     })
-}
-
-fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
-    let mut sink = BufferSink::new();
-    let summary = dump(memory, &mut sink, options).unwrap();
-    (sink.into_bytes(), summary)
 }
 
 /// Registers that all differ.

@@ -11,9 +11,9 @@ use guestdump::{
     Class, DumpOptions, DumpSink, Error, Fault, Format, GuestInfo, Machine, Progress, dump,
 };
 use testkit::windows::{HeaderBytes, given, header_32, header_64};
-use testkit::{FaultySink, PAGE, PageMemory, SinkFault, slice_memory, slices};
+use testkit::{FaultySink, PAGE, PageMemory, SinkFault, slice_memory, slices, to_buffer};
 
-use super::{FORMATS, guest, registers, to_buffer};
+use super::{FORMATS, guest, registers};
 
 fn options(format: Format) -> DumpOptions {
     given(&*header_64(0x1000)).options(GuestInfo::new(Machine::X86_64), format)

@@ -32,6 +32,8 @@ use std::fs::File;
 use std::io::Write;
 
 use guestdump::read::{Vmcore, VmcoreError};
+use guestdump::sink::BufferSink;
+use guestdump::{DumpOptions, GuestMemory, Summary, dump};
 
 /// A temporary file that contains `bytes`.
 pub fn file(bytes: &[u8]) -> File {
@@ -49,4 +51,18 @@ pub fn open(bytes: &[u8]) -> Vmcore {
 /// Opens the dump that `bytes` are, from a file, if they are one.
 pub fn try_open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
     Vmcore::open(file(bytes))
+}
+
+/// Dumps `memory` into a buffer.
+#[track_caller]
+pub fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
+    let mut sink = BufferSink::new();
+    let summary = dump(memory, &mut sink, options).unwrap();
+    (sink.into_bytes(), summary)
+}
+
+/// The bytes of a dump of `memory`.
+#[track_caller]
+pub fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
+    to_buffer(memory, options).0
 }
