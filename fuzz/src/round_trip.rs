@@ -226,7 +226,7 @@ impl Case {
                 assert!(matches!(cause, Fault::Write { .. }), "{cause}");
                 let kept = disk.dump();
                 let error = kept.check(&Progress::new()).unwrap_err();
-                assert!(matches!(error, VmcoreError::Incomplete), "{error}");
+                assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
                 assert!(pages <= summary.pages && kept.pages() == pages);
                 self.same_pages(&kept, summary.page_size, pages);
             }

@@ -174,7 +174,10 @@ fn descriptors_that_were_due_and_not_written_are_not_counted() {
                 failed_after_pages += 1;
                 let dump = disk.dump();
                 let error = dump.check(&Progress::new()).unwrap_err();
-                assert!(matches!(error, VmcoreError::Incomplete { .. }), "{write}: {error}");
+                assert!(
+                    matches!(error, VmcoreError::Incomplete { .. }),
+                    "{write}: {error}"
+                );
                 assert_eq!(dump.ranges(), [range(0, pages * PAGE)]);
                 for gpa in [0, (pages - 1) * PAGE] {
                     let found = page_of(&dump, gpa).unwrap();
