@@ -11,6 +11,7 @@ mod split;
 use guestdump::read::Vmcore;
 use guestdump::sink::BufferSink;
 use guestdump::{DumpOptions, Error, Format, GuestMemory, Refusal, dump};
+use testkit::written as bytes;
 
 /// Formats of every kind that can say that they are incomplete.
 const FORMATS: [Format; 3] = [Format::Elf, Format::KDUMP_RAW_ZLIB, Format::KDUMP_ZLIB];
@@ -18,12 +19,6 @@ const FORMATS: [Format; 3] = [Format::Elf, Format::KDUMP_RAW_ZLIB, Format::KDUMP
 /// Writes a dump of `memory` and opens it again.
 fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vmcore {
     Vmcore::open(bytes(memory, options)).unwrap()
-}
-
-fn bytes(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
-    let mut sink = BufferSink::new();
-    dump(memory, &mut sink, options).unwrap();
-    sink.into_bytes()
 }
 
 /// Converts a dump to `format`, whatever it lacks.
