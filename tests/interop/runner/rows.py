@@ -110,6 +110,7 @@ ROWS = (
         steps=(*FEW_FORMATS, *X86_64),
         symbols=True,
         gdb="gdb",
+        rotates=True,
         stopped=("core",),
     ),
     Row(
@@ -119,6 +120,7 @@ ROWS = (
         steps=(*FEW_FORMATS, *X86_64),
         symbols=True,
         gdb="gdb",
+        rotates=True,
         stopped=("core",),
     ),
     Row(
@@ -134,9 +136,17 @@ ROWS = (
         ),
         symbols=True,
         gdb="gdb",
+        rotates=True,
     ),
     Row("i386", "I386", 32, steps=(*ALL_FORMATS, *I386), stopped=("core",)),
-    Row("i386-nopae", "I386", 32, steps=(*FEW_FORMATS, *I386), stopped=("core",)),
+    Row(
+        "i386-nopae",
+        "I386",
+        32,
+        steps=(*FEW_FORMATS, *I386),
+        stopped=("core",),
+        rotates=True,
+    ),
     Row(
         "arm64",
         "AARCH64",
