@@ -71,9 +71,16 @@ fn what_is_missing_is_said_and_left_out() {
         Load::filled(HVA + 0x5000, vec![6; 0x1000]),
     ]);
     folder.write("map.json", map(|offset| json!({"hva": HVA + offset})));
-    let run = folder.run("dump --from process-core:core --map map.json --to x --format elf --json");
-    let summary = run.json();
+    let dump = "dump --from process-core:core --map map.json --to x --format elf --json";
+    folder
+        .run(dump)
+        .fails(1, &["12288 bytes", "0x100000000", "--keep-incomplete"]);
+    let run = folder.run(&format!("{dump} --keep-incomplete"));
+    let summary = run.incomplete_json();
     assert_eq!(summary["pages"], 5);
+    assert_eq!(summary["complete"], false);
+    assert_eq!(summary["lacks"][0]["kind"], "not-in-core");
+    assert_eq!(summary["absent_bytes"], 0x3000);
     assert_eq!(
         summary["missing"],
         json!([
@@ -82,14 +89,17 @@ fn what_is_missing_is_said_and_left_out() {
         ])
     );
     let lines: Vec<_> = run.stderr().lines().collect();
-    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines.len(), 3, "{lines:?}");
     assert!(lines[0].contains("0x100000000..0x100001000") && lines[0].contains("MADV_DONTDUMP"));
     assert!(lines[1].contains("8.0 KiB") && lines[1].contains("no segment"));
+    assert!(lines[2].contains("incomplete"));
     let info = folder.run("info x --json").json();
     assert_eq!(
         info["ranges"],
         json!([{"gpa": 0, "size": 0x4000}, {"gpa": 0x1_0000_1000_u64, "size": 0x1000}])
     );
+    assert_eq!(info["complete"], false);
+    assert_eq!(info["absent_bytes"], 0x3000);
 }
 
 #[test]
@@ -99,16 +109,19 @@ fn long_lists_of_what_is_missing_are_for_json() {
         "map.json",
         json!({"regions": [{"gpa": 0, "size": 0x5_0000, "hva": HVA}]}).to_string(),
     );
-    let run = folder.run("dump --from process-core:core --map map.json --to x --json");
-    assert_eq!(run.json()["missing"].as_array().unwrap().len(), 40);
-    assert_eq!(run.stderr().lines().count(), 9);
-    let last = run.stderr().lines().last().unwrap();
+    let dump = "dump --from process-core:core --map map.json --keep-incomplete --json";
+    let run = folder.run(&format!("{dump} --to x"));
+    let json = run.incomplete_json();
+    assert_eq!(json["missing"].as_array().unwrap().len(), 40);
+    assert_eq!(run.stderr().lines().count(), 10);
+    let last = run.stderr().lines().nth(8).unwrap();
     assert!(
         last.contains("32 more ranges") && last.contains("128.0 KiB"),
         "{last}"
     );
     // The one line of JSON is all that goes to stderr with the dump on stdout.
-    let run = folder.run("dump --from process-core:core --map map.json --to - --json");
+    let run = folder.run(&format!("{dump} --to -"));
+    assert_eq!(run.code(), 3);
     let json: Value = serde_json::from_str(run.stderr()).unwrap();
     assert_eq!(json["missing"].as_array().unwrap().len(), 40);
 }

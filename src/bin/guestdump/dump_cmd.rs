@@ -88,6 +88,8 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     report(args, &summary, standstill, source.missing())?;
     resumed?;
     match lacks::warning(&summary.source) {
+        // The JSON says so too, and is all that goes to stderr.
+        Some(_) if args.json && target::is_stdout(&args.to) => Err(Failure::incomplete("")),
         Some(warning) => Err(Failure::incomplete(warning)),
         None => Ok(()),
     }

@@ -83,7 +83,9 @@ impl Failure {
 
     /// Prints the message and returns the exit code.
     pub(crate) fn finish(&self) -> ExitCode {
-        note(&self.message);
+        if !self.message.is_empty() {
+            note(&self.message);
+        }
         ExitCode::from(self.code)
     }
 

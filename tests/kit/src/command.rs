@@ -110,6 +110,13 @@ impl Run {
         serde_json::from_str(text).unwrap()
     }
 
+    /// The command made an incomplete dump of an incomplete source, and printed one line of JSON.
+    #[track_caller]
+    pub fn incomplete_json(&self) -> Value {
+        assert_eq!(self.code(), 3, "{}", self.stderr());
+        serde_json::from_str(self.stdout()).unwrap()
+    }
+
     /// The command failed with `code` and one line, which has all `words`.
     #[track_caller]
     pub fn fails(&self, code: i32, words: &[&str]) {
