@@ -281,10 +281,12 @@ fn check_names_the_offset_of_what_is_wrong() {
     assert!(matches!(change(424, 9), VmcoreError::Incomplete { .. }));
     // The last byte is missing.
     let cut = check(&good[..good.len() - 1]).unwrap_err();
-    assert!(matches!(cut, VmcoreError::Truncated { .. }), "{cut}");
+    assert!(matches!(cut, VmcoreError::Incomplete { .. }), "{cut}");
+    assert!(cut.offset().is_some(), "{cut}");
     let elf = written(&small(), &options(Format::Elf));
     let cut = check(&elf[..elf.len() - 1]).unwrap_err();
-    assert!(matches!(cut, VmcoreError::Truncated { .. }), "{cut}");
+    assert!(matches!(cut, VmcoreError::Incomplete { .. }), "{cut}");
+    assert!(cut.offset().is_some(), "{cut}");
 }
 
 #[test]

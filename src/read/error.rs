@@ -111,6 +111,10 @@ impl VmcoreError {
             | Self::Damaged { offset, .. }
             | Self::Read { offset, .. }
             | Self::Decompress { offset, .. } => Some(offset),
+            Self::Incomplete { ref lacks } => match lacks.as_slice() {
+                [Lack::CutShort { offset, .. }, ..] => Some(*offset),
+                _ => None,
+            },
             _ => None,
         }
     }

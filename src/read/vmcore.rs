@@ -10,7 +10,7 @@ use crate::elf::GuestdumpNote;
 use crate::elf::note::{ERASEINFO, GUESTDUMP, NT_GUESTDUMP, Note, Notes, VMCOREINFO};
 use crate::guest::GuestInfo;
 use crate::guest::vmcoreinfo::VmcoreinfoSource;
-use crate::memory::{Coverage, GuestMemory, MemoryRange};
+use crate::memory::{Coverage, GuestMemory, Lack, MemoryRange};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::{KdumpDump, SplitDump};
@@ -49,8 +49,18 @@ impl Vmcore {
     /// - [`VmcoreError::Read`] if the input cannot be read.
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, VmcoreError> {
         let input = Input::open(input.shared())?;
-        let dump = open_dump(&input)?.ok_or(VmcoreError::NotADump)?;
-        Ok(Self { input, dump })
+        match open_dump(&input)? {
+            Some(dump) => Ok(Self { input, dump }),
+            // What is left of it is too short for headers.
+            None => Err(input
+                .cut()
+                .map_or(VmcoreError::NotADump, |lack| match lack {
+                    Lack::CutShort { what, offset, end } => {
+                        VmcoreError::Truncated { what, offset, end }
+                    }
+                    _ => VmcoreError::NotADump,
+                })),
+        }
     }
 
     /// Opens the parts of a kdump that makedumpfile split, in any order, as one dump. One part

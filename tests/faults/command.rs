@@ -54,8 +54,11 @@ fn what_there_is_is_kept_under_the_name_and_says_so() {
     limited(&folder, 2000, dump).fails(1, &["x exists already"]);
     limited(&folder, 2000, &format!("{dump} --force")).fails(1, &["x is kept"]);
     // What is there converts.
-    folder.run("dump --from vmcore:x --to y --format elf").ok();
-    folder.run("check y").ok();
+    let convert = "dump --from vmcore:x --to y --format elf";
+    folder.run(convert).fails(1, &["--keep-incomplete"]);
+    let run = folder.run(&format!("{convert} --keep-incomplete"));
+    assert_eq!(run.code(), 3, "{}", run.stderr());
+    folder.run("check y").fails(1, &["incomplete"]);
     folder
         .run("dump --from demo:16M --format elf --to z --keep-partial")
         .fails(1, &["elf", "kdump-raw"]);

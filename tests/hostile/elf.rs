@@ -112,7 +112,15 @@ fn overlapping_program_headers_become_ranges_that_do_not_overlap() {
         let bytes = head(COUNT as u32, &headers);
         let given = bytes.len() as u64;
         let (result, cost) = open(&meter, "100,000 that overlap", &bytes, 64 << 20);
-        let vmcore = result.unwrap();
+        let vmcore = match result {
+            Ok(vmcore) => vmcore,
+            // More memory than a file of this length may state, or different bytes of it.
+            Err(VmcoreError::Damaged { .. } | VmcoreError::Conflict { .. }) => {
+                assert!(cost.heap < 12 * given + (1 << 20), "{cost:?} of {given}");
+                continue;
+            }
+            Err(error) => panic!("{error}"),
+        };
         let ranges = vmcore.ranges();
         for pair in ranges.windows(2) {
             assert!(pair[0].end() <= pair[1].start());

@@ -136,7 +136,8 @@ fn an_unfinished_dump_says_so() {
     dump(&guest(), &mut sink, &options).unwrap_err();
     let vmcore = open(&sink.into_bytes()).unwrap();
     let error = vmcore.check(&Progress::new()).unwrap_err();
-    assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+    assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
+    assert!(error.offset().is_some(), "{error}");
 }
 
 #[test]
@@ -196,7 +197,7 @@ fn no_cut_makes_the_decoder_panic() {
         for len in (0..0x2100).step_by(61).chain([bytes.len() - 1]) {
             if let Ok(vmcore) = open(&bytes[..len]) {
                 let error = vmcore.check(&Progress::new()).unwrap_err();
-                assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+                assert!(matches!(error, VmcoreError::Incomplete { .. }), "{error}");
             }
         }
     }

@@ -40,7 +40,7 @@ pub(super) fn physical_memory(
     let mut zeroes = Vec::new();
     let mut absent = Vec::new();
     let mut cut: Option<&ProgramHeader> = None;
-    let (mut unplaced, mut claimed) = (Unplaced::default(), 0u64);
+    let mut unplaced = Unplaced::default();
     for header in headers.iter().filter(|header| header.kind == PT_LOAD) {
         let size = header.filesz.max(header.memsz);
         if size == 0 {
@@ -73,8 +73,16 @@ pub(super) fn physical_memory(
             };
             list.push(piece(header.filesz, header.memsz, None));
         }
-        claimed = claimed.saturating_add(size - in_file);
     }
+    let absent = union(absent.iter().filter_map(pages_of).collect());
+    let claims = zeroes
+        .iter()
+        .filter_map(pages_of)
+        .chain(absent.iter().copied());
+    let claimed: u64 = union(claims.collect())
+        .iter()
+        .map(|range| range.size())
+        .sum();
     let limit = input.largest_claim();
     if claimed > limit {
         return Err(VmcoreError::damaged(
@@ -88,7 +96,6 @@ pub(super) fn physical_memory(
     add_zeroes(&mut placed, zeroes);
     let memory = StoredMemory::of_pieces(placed);
     let ranges = union(memory.ranges().collect());
-    let absent = union(absent.iter().filter_map(pages_of).collect());
     let cut = cut.map(|header| Lack::CutShort {
         what: "a PT_LOAD's memory",
         offset: header.offset,

@@ -15,7 +15,7 @@ use crate::memory::{
     Coverage, Lack, MemoryRange, difference, next_populated_by_range, read_by_range,
 };
 use crate::read::dump::{Dump, Headers};
-use crate::read::kdump::KdumpDump;
+use crate::read::kdump::dump::KdumpDump;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::workers::Progress;
 

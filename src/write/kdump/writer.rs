@@ -180,7 +180,13 @@ impl<'a> KdumpWriter<'a> {
         let completion = self.contents.completion;
         let selection = self.contents.selection;
         let incomplete = completion.marks_header() || self.contents.incomplete;
-        self.write_main_header(target, selection.pages(), incomplete)?;
+        // A stream cannot take the number back, so one that may be wrong is not given.
+        let pages = if completion.has_early_bitmap() {
+            selection.pages()
+        } else {
+            0
+        };
+        self.write_main_header(target, pages, incomplete)?;
         self.write_sub_header(target)?;
         let ram = selection.ram.iter().copied();
         self.write_bitmap(target, Bitmap::First, ram, Some(progress))?;
