@@ -1,4 +1,4 @@
-//! Running the command in a folder of its own.
+//! The command `guestdump`, run in a folder of its own.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// VMCOREINFO's text, as short as it may be.
+/// The shortest text of VMCOREINFO that a dump takes.
 pub const VMCOREINFO: &str = "OSRELEASE=6.1.0-test\nPAGESIZE=4096\n";
 
-/// The command's program, which cargo puts into the folder above the tests' own.
+/// Returns the command's program. Cargo puts it into the folder above that of the tests.
 fn program() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -79,7 +79,7 @@ pub fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What the command did.
+/// The exit code and the output of a run of the command.
 pub struct Run(pub Output);
 
 impl Run {
@@ -95,14 +95,14 @@ impl Run {
         str::from_utf8(&self.0.stderr).unwrap()
     }
 
-    /// The command succeeded; gives its stdout.
+    /// Asserts that the command succeeded. Returns its stdout.
     #[track_caller]
     pub fn ok(&self) -> &str {
         assert_eq!(self.code(), 0, "{}", self.stderr());
         str::from_utf8(&self.0.stdout).unwrap_or("")
     }
 
-    /// The command succeeded and printed one line of JSON.
+    /// Asserts that the command succeeded and printed one line of JSON. Returns it.
     #[track_caller]
     pub fn json(&self) -> Value {
         let text = self.ok();
@@ -117,7 +117,7 @@ impl Run {
         serde_json::from_str(self.stdout()).unwrap()
     }
 
-    /// The command failed with `code` and one line, which has all `words`.
+    /// Asserts that the command failed with `code` and one line that contains all `words`.
     #[track_caller]
     pub fn fails(&self, code: i32, words: &[&str]) {
         let line = self.stderr();

@@ -1,4 +1,4 @@
-//! Making core files of a process.
+//! A builder of core files of a process.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -33,10 +33,10 @@ const MIB: u64 = 1 << 20;
 pub struct Load {
     pub hva: u64,
     pub memsz: u64,
-    /// Of these bytes the core file has so many.
+    /// How many of these bytes are in the core file.
     pub filesz: u64,
     pub flags: u32,
-    /// Offset in the segment and bytes; all else is a hole of the file.
+    /// Offsets in the segment and their bytes. The rest is a hole of the file.
     pub data: Vec<(u64, Vec<u8>)>,
 }
 
@@ -65,7 +65,7 @@ impl Load {
         }
     }
 
-    /// With the populated memory of `guest` from `gpa` on at `offset`.
+    /// Adds the populated memory of `guest` from `gpa` on at `offset`.
     pub fn with(mut self, guest: &dyn GuestMemory, gpa: u64, size: u64, offset: u64) -> Self {
         let mut rest = guestdump::MemoryRange::new(gpa, size).ok();
         while let Some(part) = rest {
@@ -99,7 +99,7 @@ impl Core {
         }
     }
 
-    /// Where the first segment's bytes begin in the file.
+    /// The file offset of the first segment's bytes.
     pub fn memory_at(&self) -> u64 {
         let class = self.encoding.class;
         let headers = FileHeader::size(class) + SectionHeader::size(class);
@@ -108,7 +108,7 @@ impl Core {
         (headers as u64).next_multiple_of(4096) + 0xdc0
     }
 
-    /// Where the memory ends and, as in gdb's cores, the notes begin.
+    /// The file offset of the notes, which follow the memory as in gdb's cores.
     pub fn notes_at(&self) -> u64 {
         self.memory_at() + self.loads.iter().map(|load| load.filesz).sum::<u64>()
     }
@@ -169,7 +169,7 @@ impl Core {
         file.write_all_at(&notes, offset).unwrap();
     }
 
-    /// `NT_FILE`, and a note that nobody asks for.
+    /// Returns `NT_FILE` and a note that no reader needs.
     fn notes(&self) -> Vec<u8> {
         let word = |n: u64| match (self.encoding.class, self.encoding.order) {
             (Class::Bits64, ByteOrder::Little) => n.to_le_bytes().to_vec(),
@@ -202,8 +202,8 @@ impl Core {
 /// Size of the demo guest that [`linux_guest`] needs, in bytes.
 pub const DEMO_SIZE: u64 = 64 * MIB;
 
-/// QEMU's RAM block of a guest with 32 MiB: the lower half of `demo`, a demo guest of
-/// [`DEMO_SIZE`] bytes. The kernel does not know of the other half.
+/// Returns QEMU's RAM block of a guest with 32 MiB. It is the lower half of `demo`, a demo
+/// guest of [`DEMO_SIZE`] bytes. The kernel in it does not know the other half.
 pub fn linux_guest(demo: &dyn GuestMemory) -> Load {
     let mut load = Load::new(LINUX_HVA, 32 * MIB)
         .with(demo, 0, 0xa_0000, 0)

@@ -1,6 +1,5 @@
-//! What tests, fuzz targets and benchmarks of guestdump share: guests and sinks that
-//! fail on purpose, random bytes, builders of dumps, the command in a folder.
-//! docs/testing.md says where to look first.
+//! Helpers that tests, fuzz targets and benchmarks of guestdump share. docs/testing.md
+//! lists them by need.
 
 pub mod core_file;
 pub mod elf;
@@ -42,18 +41,18 @@ pub fn file(bytes: &[u8]) -> File {
     file
 }
 
-/// Opens the dump that `bytes` are, from a file.
+/// Writes `bytes` to a file and opens it as a dump.
 #[track_caller]
 pub fn open(bytes: &[u8]) -> Vmcore {
     try_open(bytes).unwrap()
 }
 
-/// Opens the dump that `bytes` are, from a file, if they are one.
+/// Writes `bytes` to a file and opens it, if it is a dump.
 pub fn try_open(bytes: &[u8]) -> Result<Vmcore, VmcoreError> {
     Vmcore::open(file(bytes))
 }
 
-/// Dumps `memory` into a buffer.
+/// Dumps `memory` into a buffer and returns it with the summary.
 #[track_caller]
 pub fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, Summary) {
     let mut sink = BufferSink::new();
@@ -61,7 +60,7 @@ pub fn to_buffer(memory: &dyn GuestMemory, options: &DumpOptions) -> (Vec<u8>, S
     (sink.into_bytes(), summary)
 }
 
-/// The bytes of a dump of `memory`.
+/// Returns the bytes of a dump of `memory`.
 #[track_caller]
 pub fn written(memory: &dyn GuestMemory, options: &DumpOptions) -> Vec<u8> {
     to_buffer(memory, options).0

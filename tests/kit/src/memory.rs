@@ -9,12 +9,12 @@ use crate::random::Random;
 
 pub const PAGE: u64 = 4096;
 
-/// `size` bytes from `start` on.
+/// Returns the range of `size` bytes from `start` on.
 pub fn range(start: u64, size: u64) -> MemoryRange {
     MemoryRange::new(start, size).unwrap()
 }
 
-/// What a page holds.
+/// The contents of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Page {
     Zero,
@@ -33,7 +33,7 @@ impl Page {
         bytes
     }
 
-    /// Fills `page` with what the page holds.
+    /// Fills `page` with these contents.
     pub fn fill(self, page: &mut [u8]) {
         page.fill(0);
         match self {
@@ -134,7 +134,7 @@ impl GuestMemory for PageMemory {
     }
 }
 
-/// The same pages as byte slices.
+/// Returns the pages of `memory` as bytes, with the address of each range.
 pub fn slices(memory: &PageMemory) -> Vec<(u64, Vec<u8>)> {
     memory
         .ranges

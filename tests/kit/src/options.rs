@@ -1,4 +1,4 @@
-//! Changes of a dump's options, in one expression.
+//! Changes to a dump's options in one expression.
 
 use guestdump::{DumpOptions, FormatOptions, GuestInfo, NotInFormat};
 

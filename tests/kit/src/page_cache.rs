@@ -1,4 +1,4 @@
-//! What of a file is in the host's page cache, by `fincore` of util-linux.
+//! The part of a file that is in the host's page cache, by `fincore` of util-linux.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,8 +7,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A folder in `parent`, on a disk; `None`, with a message, if this cannot be tested here.
-/// On CI it must be.
+/// Makes a folder in `parent`, which must lie on a disk. Returns `None` and prints why if the
+/// page cache cannot be tested here. On CI that is a panic.
 pub fn on_disk(parent: impl AsRef<Path>) -> Option<TempDir> {
     const TMPFS_MAGIC: u64 = 0x0102_1994;
     let folder = tempfile::tempdir_in(parent).unwrap();
@@ -24,7 +24,7 @@ pub fn on_disk(parent: impl AsRef<Path>) -> Option<TempDir> {
     None
 }
 
-/// Bytes of the file that are in the page cache.
+/// Returns how many bytes of the file are in the page cache.
 pub fn cached(path: &Path) -> u64 {
     let output = Command::new("fincore")
         .args(["--bytes", "--noheadings", "--output", "RES"])
@@ -39,8 +39,8 @@ pub fn cached(path: &Path) -> u64 {
         .unwrap()
 }
 
-/// A file of `len` bytes that is on the disk and not in the cache: each
-/// second mebibyte is a hole.
+/// Makes a file of `len` bytes that is on the disk and not in the page cache. Each second
+/// mebibyte is a hole.
 pub fn cold_file(path: &Path, len: u64) -> File {
     let file = File::create_new(path).unwrap();
     file.set_len(len).unwrap();

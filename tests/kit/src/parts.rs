@@ -18,7 +18,7 @@ pub const LE64: Encoding = Encoding {
     order: ByteOrder::Little,
 };
 
-/// The same with each integer aligned to its size.
+/// The ABI of [`LE64`], with each integer aligned to its size.
 pub const LE64_ABI: Abi = Abi::aligned(LE64);
 
 /// The three layouts of kdump's headers.

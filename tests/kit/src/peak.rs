@@ -1,6 +1,6 @@
-//! The most memory that this process has had.
+//! The peak of this process's memory.
 
-/// In MiB, by Linux's `VmHWM`.
+/// Returns the peak of resident memory in MiB (`VmHWM` of Linux).
 pub fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();

@@ -18,7 +18,7 @@ pub struct Piece {
     pub bytes: Vec<u8>,
 }
 
-/// No offset is larger.
+/// The largest offset.
 pub const MAX_OFFSET: u32 = (1 << 24) - 1;
 
 /// Returns the pieces of an input. The last piece may be cut short.

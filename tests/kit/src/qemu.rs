@@ -37,7 +37,7 @@ const BOOT_SECTOR: [u8; 206] = [
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Backend {
     Anonymous,
-    /// The same, kept out of core files.
+    /// Anonymous memory that is kept out of core files.
     NotDumped,
     /// A memory file that is shared.
     SharedMemfd,
@@ -56,8 +56,8 @@ pub struct Qemu {
 }
 
 impl Qemu {
-    /// Starts QEMU and waits until the guest is in 64-bit code; `None` if
-    /// there is no QEMU, which is an error where tests are mandatory.
+    /// Starts QEMU and waits until the guest is in 64-bit code. Returns `None` if there is no
+    /// QEMU. On CI that is a panic.
     pub fn start(backend: Backend) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut boot = BOOT_SECTOR.to_vec();
@@ -150,7 +150,7 @@ impl Qemu {
         }
     }
 
-    /// The guest's clock ticks: it counts.
+    /// Returns whether the guest runs, by its counter and by its status.
     pub fn is_running(&mut self) -> bool {
         let xp = json!({"command-line": "xp /1gx 0x608"});
         let before = self.command("human-monitor-command", xp.clone());

@@ -1,5 +1,5 @@
-//! Swap space, for tests of memory that the host has swapped out. A run that
-//! is killed leaves its swap file in use: `swapon --show`, `swapoff`.
+//! Swap space for tests of memory that the host has swapped out. A run that is killed leaves
+//! its swap file in use; `swapon --show` lists it, `swapoff` releases it.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::TempDir;
 
-/// The host can swap as long as this lives.
+/// Swap space that the host can use as long as this value lives.
 pub struct Swap {
     /// Where the swap file is, if this is not the host's own swap space.
     folder: Option<TempDir>,
@@ -19,8 +19,8 @@ pub struct Swap {
 
 const FILE: &str = "swap";
 
-/// Swap space: a file in `parent`, or what the host has. `None`, with a message, if there
-/// is none; on CI there must be.
+/// Makes a swap file in `parent`, or takes the host's own swap space. Returns `None` and
+/// prints why if there is none. On CI that is a panic.
 pub fn swap(parent: impl AsRef<Path>) -> Option<Swap> {
     static ONE: Mutex<()> = Mutex::new(());
     let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,7 +38,7 @@ pub fn swap(parent: impl AsRef<Path>) -> Option<Swap> {
     }
 }
 
-/// A swap file in use. Only root can do it, and not on every file system.
+/// Makes a swap file and has the host use it. That needs root and a file system that can.
 fn swap_file(parent: &Path) -> Result<TempDir, String> {
     let folder = tempfile::tempdir_in(parent).unwrap();
     let path = folder.path().join(FILE);
@@ -62,7 +62,7 @@ impl Drop for Swap {
     }
 }
 
-/// Runs a command for administrators on `path`; the error is what it says.
+/// Runs a command for administrators on `path`. The error contains its stderr.
 fn system(command: &str, path: &Path) -> Result<(), String> {
     let folders = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let output = Command::new(command)
@@ -84,9 +84,9 @@ fn skip(why: &str) {
 }
 
 impl Swap {
-    /// Swaps out `len` bytes of this process's memory from `start` on, whole
-    /// pages that were touched. Whoever reads them gets them back. False,
-    /// with a message, if fewer than half of them are gone; on CI they must.
+    /// Swaps out `len` bytes of this process's memory from `start` on: whole pages that were
+    /// touched. Reading them swaps them in again. Returns false and prints why if more than
+    /// half of them stay. On CI that is a panic.
     #[allow(unsafe_code)]
     pub fn out(&self, start: *const u8, len: usize) -> bool {
         let before = swapped(start.addr());
@@ -103,7 +103,7 @@ impl Swap {
     }
 }
 
-/// Bytes in swap space of the mapping that contains `address`.
+/// Returns how many bytes of the mapping that contains `address` are in swap space.
 fn swapped(address: usize) -> usize {
     smaps_kib(address, "Swap:") << 10
 }

@@ -1,4 +1,4 @@
-//! Windows dump headers with nothing behind their addresses.
+//! Headers of Windows dumps, whose addresses lead nowhere, and options of such dumps.
 
 use guestdump::guest::windows::{
     BugcheckData, ContextPlace, ExtraState, HeaderSource, WindowsInfo,
@@ -48,8 +48,7 @@ impl Windows {
         self
     }
 
-    /// Options of a dump of `guest` in `format`, which need not be one of
-    /// Windows's.
+    /// Returns options of a dump of `guest` in any format.
     pub fn options(self, guest: GuestInfo, format: Format) -> DumpOptions {
         let format = match format {
             Format::Windows(kind) => {
@@ -66,7 +65,7 @@ impl Windows {
         DumpOptions::new(guest.windows(self.info), format)
     }
 
-    /// Options of the same dump with these instead of its own.
+    /// Replaces the Windows options of `options` by these.
     pub fn instead(self, mut options: DumpOptions) -> DumpOptions {
         let format = options.format.format();
         let with = self.options(options.guest, format);
@@ -75,7 +74,7 @@ impl Windows {
     }
 }
 
-/// Options of the same Windows dump with this header.
+/// Replaces the header in the options of a Windows dump.
 pub fn with_header(mut options: DumpOptions, header: HeaderSource) -> DumpOptions {
     let FormatOptions::Windows(windows) = options.format else {
         panic!("{:?}", options.format);
@@ -84,8 +83,8 @@ pub fn with_header(mut options: DumpOptions, header: HeaderSource) -> DumpOption
     options
 }
 
-/// Of a guest with two CPUs whose page tables begin at `cr3`. What Windows
-/// does not set, it leaves as its filler.
+/// Returns the header of a 64-bit guest with two CPUs, whose page tables begin at `cr3`.
+/// Fields that Windows does not set contain its filler.
 pub fn header_64(cr3: u64) -> Box<Header> {
     let mut header = filled(Class::Bits64);
     header.set_version((15, 19041));
@@ -102,7 +101,7 @@ pub fn header_64(cr3: u64) -> Box<Header> {
     header
 }
 
-/// The same of a 32-bit guest with PAE.
+/// Returns the header of a 32-bit guest with PAE and one CPU.
 pub fn header_32(cr3: u32) -> Box<Header> {
     let mut header = filled(Class::Bits32);
     header.set_version((15, 7601));
@@ -117,7 +116,7 @@ pub fn header_32(cr3: u32) -> Box<Header> {
     header
 }
 
-/// A header of Windows's filler, with what both word sizes have in common.
+/// Returns a header of filler with the fields that both word sizes share.
 fn filled(class: Class) -> Box<Header> {
     let mut bytes = SIGNATURE.repeat(Header::size(class) / SIGNATURE.len());
     bytes[..8].copy_from_slice(&Header::new(class).as_bytes()[..8]);
@@ -129,7 +128,7 @@ fn filled(class: Class) -> Box<Header> {
     Box::new(header)
 }
 
-/// A header given by the caller.
+/// Returns options of a dump with a header that the caller gives.
 pub fn given(header: &impl HeaderBytes) -> Windows {
     Windows::new().header(HeaderSource::Given(header.bytes()))
 }
