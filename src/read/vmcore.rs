@@ -15,7 +15,7 @@ use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::{KdumpDump, SplitDump};
 use crate::read::windmp::WinDmp;
-use crate::read::{CheckReport, Input, ReadAt, VmcoreError};
+use crate::read::{CheckReport, FileKind, Input, ReadAt, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 
@@ -40,7 +40,8 @@ impl Vmcore {
     ///
     /// # Errors
     ///
-    /// - [`VmcoreError::NotADump`] for any other file;
+    /// - [`VmcoreError::NotADump`] for any other file, with its kind if that is
+    ///   known;
     /// - [`VmcoreError::Unsupported`] for dumps that this crate cannot read;
     /// - [`VmcoreError::ProcessCore`] for the core of a process;
     /// - [`VmcoreError::Conflict`] if the dump contains different bytes of the same memory;
@@ -49,17 +50,22 @@ impl Vmcore {
     /// - [`VmcoreError::Read`] if the input cannot be read.
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, VmcoreError> {
         let input = Input::open(input.shared())?;
+        // An ELF program has the magic of an ELF core.
+        let mut head = [0; crate::elf::FileHeader::MAX_SIZE];
+        let n = input.len().min(head.len() as u64) as usize;
+        input.read_at(0, &mut head[..n])?;
+        if let Some(kind @ FileKind::ElfProgram) = FileKind::recognise(&head[..n]) {
+            return Err(VmcoreError::NotADump(Some(kind)));
+        }
         match open_dump(&input)? {
             Some(dump) => Ok(Self { input, dump }),
-            // What is left of it is too short for headers.
-            None => Err(input
-                .cut()
-                .map_or(VmcoreError::NotADump, |lack| match lack {
-                    Lack::CutShort { what, offset, end } => {
-                        VmcoreError::Truncated { what, offset, end }
-                    }
-                    _ => VmcoreError::NotADump,
-                })),
+            // What is left of a flattened dump is too short for headers.
+            None => Err(match input.cut() {
+                Some(Lack::CutShort { what, offset, end }) => {
+                    VmcoreError::Truncated { what, offset, end }
+                }
+                _ => VmcoreError::NotADump(input.kind()?),
+            }),
         }
     }
 
