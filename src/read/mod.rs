@@ -43,6 +43,8 @@ mod read_at;
 mod rearrange;
 mod regions;
 mod stored;
+#[cfg(feature = "file")]
+mod unpack;
 mod vmcore;
 mod windmp;
 
@@ -56,4 +58,6 @@ pub use kind::FileKind;
 pub use read_at::ReadAt;
 pub use rearrange::{RearrangeError, rearrange};
 pub use regions::{Region, RegionError, RegionMemory};
+#[cfg(feature = "file")]
+pub use unpack::{UnpackError, unpack};
 pub use vmcore::Vmcore;

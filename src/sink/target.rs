@@ -1,7 +1,9 @@
 //! Names of sinks, as users and QMP clients write them.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -54,6 +56,24 @@ impl FromStr for Target {
     }
 }
 
+/// Names are bytes, because paths need not be UTF-8.
+impl TryFrom<&OsStr> for Target {
+    type Error = TargetError;
+
+    fn try_from(name: &OsStr) -> Result<Self, TargetError> {
+        if let Some(text) = name.to_str() {
+            return text.parse();
+        }
+        let bytes = name.as_bytes();
+        if let Some(number) = bytes.strip_prefix(b"fd:") {
+            let number = String::from_utf8_lossy(number);
+            return Err(TargetError::BadFd(number.into_owned()));
+        }
+        let path = bytes.strip_prefix(b"file:").unwrap_or(bytes);
+        Ok(Self::File(OsStr::from_bytes(path).into()))
+    }
+}
+
 impl Target {
     /// Opens the sink. For a descriptor, only [`sync`](FileSinkOptions::sync) and
     /// [`nocache`](FileSinkOptions::nocache) of `options` apply.
@@ -91,6 +111,16 @@ mod tests {
         for bad in ["fd:", "fd:x", "fd:-1", "fd:99999999999"] {
             assert!(matches!(parse(bad), Err(TargetError::BadFd(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_path_need_not_be_utf_8() {
+        let parse = |name: &[u8]| Target::try_from(OsStr::from_bytes(name));
+        let file = |path: &[u8]| Ok(Target::File(OsStr::from_bytes(path).into()));
+        assert_eq!(parse(b"dump\xff"), file(b"dump\xff"));
+        assert_eq!(parse(b"file:\xff"), file(b"\xff"));
+        assert_eq!(parse(b"fd:7"), Ok(Target::Fd(7)));
+        assert!(matches!(parse(b"fd:\xff"), Err(TargetError::BadFd(_))));
     }
 
     #[test]
