@@ -88,7 +88,7 @@ impl Vmcore {
         }
         let input = parts.first().map(|(input, _)| input.clone());
         let dump = Box::new(SplitDump::new(parts)?);
-        let input = input.ok_or(VmcoreError::NotADump)?;
+        let input = input.ok_or(VmcoreError::NotADump(None))?;
         Ok(Self { input, dump })
     }
 

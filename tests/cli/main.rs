@@ -2,13 +2,16 @@
 #![cfg(all(feature = "cli", feature = "zlib"))]
 #![allow(clippy::unwrap_used)]
 
+mod compressed;
 mod dmesg;
 mod dump;
 mod files;
+mod kinds;
 mod levels;
 mod paging;
 mod process_core;
 mod raw;
+mod same_file;
 mod signals;
 mod targets;
 mod usage;

@@ -11,20 +11,22 @@ use guestdump::{Format, Machine, OnReadError};
 use crate::choice::by_name;
 use crate::exclude::ExcludeArgs;
 use crate::number::parse_size;
+use crate::paths::{dump_file, source_name, target};
 use crate::report::{Failure, Result, print};
 use crate::source::SourceName;
 use crate::usage_error;
+use crate::vmcore_file::SpoolArgs;
 
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
-SIGINT and SIGTERM stop the dump; no file is left without --keep-partial. Exit codes: 0 done, \
-1 failed, 2 usage, 3 done, but the source and so the dump is incomplete (--keep-incomplete), 130 or 143 stopped by SIGINT or SIGTERM (with qmp: also 129, 131 by SIGHUP, SIGQUIT).
+Signals stop the dump; no file is left without --keep-partial. Exit codes: 0 done, \
+1 failed, 2 usage, 3 done, but the source and so the dump is incomplete (--keep-incomplete), 128 and the signal's number if stopped by a signal (130 SIGINT, 143 SIGTERM, 129 SIGHUP, …).
 
 Examples:
   guestdump dump --from raw:/dev/shm/vm0 --map vm0.json --to vm0.dump
   guestdump dump --from qmp:/run/vm0.qmp --to vm0.dump --format kdump-raw-snappy
   guestdump dump --from process-core:core.qemu --to vm0.elf --format elf
-  guestdump dump --from vmcore:old.elf --to new.kdump --format kdump-raw-zstd
+  guestdump dump --from old.elf --to new.kdump --format kdump-raw-zstd
   guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
 
 const MAIN_HELP: &str = "\
@@ -56,7 +58,7 @@ pub(crate) enum Command {
     Check(FileArgs),
     /// Print the log of a Linux guest's kernel, as dmesg does in the guest
     #[command(
-        after_help = "Examples:\n  guestdump dmesg qmp:/run/vm0.qmp\n  guestdump dmesg vmcore:vm0.dump"
+        after_help = "Examples:\n  guestdump dmesg qmp:/run/vm0.qmp\n  guestdump dmesg vm0.dump"
     )]
     Dmesg(DmesgArgs),
     /// Bring a flattened dump into its raw form, as makedumpfile -R does
@@ -78,15 +80,15 @@ pub(crate) enum Command {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
-    /// Guest memory: demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE],
+    /// Guest memory: PATH or vmcore:PATH (an ELF, kdump or Windows dump, or one
+    /// of these compressed by gzip or zstd), demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE],
     /// demo-windows-i386-nopae[:SIZE], raw:PATH (a file with guest RAM),
-    /// process-core:CORE (a core file of the process that ran the guest),
-    /// vmcore:PATH (an ELF, kdump or Windows dump) or qmp:SOCKET (a running QEMU,
-    /// whose guest is stopped meanwhile)
-    #[arg(long, value_name = "SOURCE")]
+    /// process-core:CORE (a core file of the process that ran the guest) or
+    /// qmp:SOCKET (a running QEMU, whose guest is stopped meanwhile)
+    #[arg(long, value_name = "SOURCE", value_parser = source_name())]
     pub(crate) from: SourceName,
     /// Where the dump goes: a path, file:PATH, fd:N, or - for standard output
-    #[arg(long, value_name = "TARGET")]
+    #[arg(long, value_name = "TARGET", value_parser = target())]
     pub(crate) to: Target,
     /// Dump format, see `guestdump formats` [default: kdump-raw-zlib, or
     /// kdump-zlib if the target is a stream]
@@ -168,6 +170,8 @@ pub(crate) struct DumpArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
+    #[command(flatten)]
     pub(crate) file: FileOptions,
 }
 
@@ -205,8 +209,12 @@ pub(crate) enum When {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileArgs {
-    /// The dump file: ELF or kdump, flattened or not, or a Windows dump
+    /// The dump file, as PATH or vmcore:PATH: ELF or kdump, flattened or not, or
+    /// a Windows dump; or one of these compressed by gzip or zstd
+    #[arg(value_parser = dump_file())]
     pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
     /// One JSON object on stdout instead of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -214,10 +222,10 @@ pub(crate) struct FileArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct DmesgArgs {
-    /// Guest memory, as dump --from takes it: raw:PATH, process-core:CORE,
-    /// vmcore:PATH or qmp:SOCKET (a running QEMU, whose guest is stopped
+    /// Guest memory, as dump --from takes it: PATH or vmcore:PATH, raw:PATH,
+    /// process-core:CORE, or qmp:SOCKET (a running QEMU, whose guest is stopped
     /// meanwhile)
-    #[arg(value_name = "SOURCE")]
+    #[arg(value_name = "SOURCE", value_parser = source_name())]
     pub(crate) from: SourceName,
     /// What lies where in raw:PATH or process-core:CORE (see docs/map.md)
     #[arg(long, value_name = "MAP.json")]
@@ -227,6 +235,8 @@ pub(crate) struct DmesgArgs {
     /// A file with VMCOREINFO: its text, or the ELF note
     #[arg(long, value_name = "PATH")]
     pub(crate) vmcoreinfo: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
     /// Also print who wrote each record: T and a thread id, or C and a CPU
     #[arg(long)]
     pub(crate) caller: bool,
@@ -241,7 +251,7 @@ pub(crate) struct RearrangeArgs {
     #[arg(value_name = "FLAT")]
     pub(crate) from: PathBuf,
     /// Where the raw dump goes: a path, file:PATH or fd:N
-    #[arg(value_name = "RAW")]
+    #[arg(value_name = "RAW", value_parser = target())]
     pub(crate) to: Target,
     #[command(flatten)]
     pub(crate) file: FileOptions,

@@ -2,13 +2,15 @@
 
 use guestdump::Progress;
 use guestdump::codec::Codec;
-use guestdump::read::{CheckReport, Vmcore, VmcoreError};
+use guestdump::read::CheckReport;
 use serde::Serialize;
 
 use crate::args::FileArgs;
 use crate::input_file::open_file;
+use crate::paths::Shown;
 use crate::report::{Failure, Result, chain, escape, print, print_json};
 use crate::signals::Watch;
+use crate::vmcore_file::{self, OpenError};
 
 #[derive(Debug, Default, Serialize)]
 struct Verdict {
@@ -37,11 +39,12 @@ pub(crate) fn run(args: &FileArgs) -> Result<()> {
     let progress = Progress::new();
     let watch = Watch::start(progress.clone(), true, None)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let result = Vmcore::open(file).and_then(|vmcore| vmcore.check(&progress));
+    let result = vmcore_file::open(file, &args.spool, &progress)
+        .and_then(|vmcore| vmcore.check(&progress).map_err(OpenError::Vmcore));
     if let Some(signal) = watch.caught() {
         return Err(signal);
     }
-    let name = args.file.display().to_string();
+    let name = Shown(&args.file).to_string();
     match result {
         Ok(report) => sound(name, &report, args.json),
         Err(error) => {
@@ -67,7 +70,7 @@ fn sound(file: String, report: &CheckReport, json: bool) -> Result<()> {
     })
 }
 
-fn damaged(file: String, error: &VmcoreError) -> Verdict {
+fn damaged(file: String, error: &OpenError) -> Verdict {
     Verdict {
         file,
         ok: false,

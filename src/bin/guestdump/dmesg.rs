@@ -46,6 +46,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
         page_size: None,
         include: Include::default(),
         nocache: false,
+        spool: &args.spool,
         progress: progress.clone(),
     };
     let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);

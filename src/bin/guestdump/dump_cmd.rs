@@ -1,7 +1,5 @@
 //! The command `guestdump dump`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use guestdump::guest::paging::Budget;
@@ -12,13 +10,15 @@ use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::vmcoreinfo::MAX_SIZE;
 use guestdump::windmp::Header;
-use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
+use guestdump::{DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
+use crate::input_file::read_at_most;
 use crate::lacks;
 use crate::missing;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
+use crate::same_file;
 use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::{Source, SourceName};
@@ -30,6 +30,8 @@ const NOTE_HEADERS: usize = 64;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     check_usage(args)?;
+    target::refuse_closed(&args.to)?;
+    same_file::remember_target(&args.to);
     let progress = Progress::new();
     let settings = Settings {
         map: args.map.as_deref(),
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
             vram: args.include.contains(&Included::Vram),
         },
         nocache: args.nocache,
+        spool: &args.spool,
         progress: progress.clone(),
     };
     let vmcoreinfo = args
@@ -110,7 +113,7 @@ fn write(
         .threads(args.threads.into())
         .on_read_error(args.on_read_error)
         .keep_incomplete(args.keep_incomplete)
-        .progress(progress);
+        .progress(progress.clone());
     if let (Some(begin), Some(length)) = (args.begin, args.length) {
         options = options.filter(begin, length);
     }
@@ -122,9 +125,14 @@ fn write(
     }
     options.format = format_options(args, options.format, header)
         .map_err(|error| Failure::new(error.to_string()))?;
-    source
-        .dump(sink, &options)
-        .map_err(|error| target::failure(&args.to, error))
+    let can_keep = options.format.clone().keep_partial().is_ok();
+    source.dump(sink, &options).map_err(|error| match error {
+        Error::Failed(ref fault @ Fault::Write { .. }) => {
+            let written = progress.snapshot().written;
+            target::not_written(&args.to, fault, written, can_keep)
+        }
+        error => target::failure(&args.to, error),
+    })
 }
 
 /// Sets the format's own options from the command line.
@@ -214,13 +222,4 @@ pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
 fn read_header(path: &Path) -> Result<HeaderSource> {
     let bytes = read_at_most(path, Header::MAX_SIZE)?;
     Ok(HeaderSource::Given(bytes))
-}
-
-/// Reads at most `limit` bytes of a file and one more, because the file may have any size.
-fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
-    Ok(bytes)
 }

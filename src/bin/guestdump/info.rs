@@ -10,7 +10,7 @@ use guestdump::elf::{PT_LOAD, ProgramHeader};
 use guestdump::kdump::{DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec};
 use guestdump::read::{Headers, Vmcore};
 use guestdump::vmcoreinfo::Vmcoreinfo;
-use guestdump::{CpuState, Format, GuestMemory, Machine};
+use guestdump::{CpuState, Format, GuestMemory, Machine, Progress};
 
 use crate::args::FileArgs;
 use crate::info_entry::{
@@ -19,10 +19,12 @@ use crate::info_entry::{
 use crate::info_text;
 use crate::input_file::open_file;
 use crate::lacks;
+use crate::paths::Shown;
 use crate::report::{Failure, Result, print, print_json};
+use crate::vmcore_file::{self, SpoolArgs};
 
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
-    let info = collect(&args.file)?;
+    let info = collect(&args.file, &args.spool)?;
     if args.json {
         print_json(&info)
     } else {
@@ -30,17 +32,17 @@ pub(crate) fn run(args: &FileArgs) -> Result<()> {
     }
 }
 
-fn collect(path: &Path) -> Result<Info> {
+fn collect(path: &Path, spool: &SpoolArgs) -> Result<Info> {
     let file = open_file(path)?;
-    let failed = |e: &dyn std::error::Error| Failure::because(path.display(), e);
+    let failed = |e: &dyn std::error::Error| Failure::because(Shown(path), e);
     let file_size = file.metadata().map_err(|e| failed(&e))?.len();
-    let vmcore = Vmcore::open(file).map_err(|e| failed(&e))?;
+    let vmcore = vmcore_file::open(file, spool, &Progress::new()).map_err(|e| failed(&e))?;
     let codec = codec(&vmcore.headers());
     let flattened = vmcore.is_flattened();
     let ranges = vmcore.ranges();
     let coverage = vmcore.coverage();
     Ok(Info {
-        file: path.display().to_string(),
+        file: Shown(path).to_string(),
         format: format_name(&vmcore.headers(), codec, flattened),
         codec: codec.map(Codec::feature),
         flattened,

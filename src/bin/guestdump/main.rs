@@ -16,16 +16,19 @@ mod map;
 mod map_file;
 mod missing;
 mod number;
+mod paths;
 mod progress;
 mod qmp_resume;
 mod rearrange;
 mod report;
+mod same_file;
 mod settings;
 mod signals;
 mod source;
 mod summary;
 mod target;
 mod usage_error;
+mod vmcore_file;
 
 use std::process::ExitCode;
 

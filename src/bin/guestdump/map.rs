@@ -11,8 +11,9 @@ use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError,
 use guestdump::read::{ReadAt, Region as InputRegion};
 use guestdump::{CpuState, GuestInfo, GuestMemory, Machine};
 
-use crate::input_file::{open_file, open_input};
+use crate::input_file::{open_file, open_input, read_at_most};
 use crate::map_file::{self, Region};
+use crate::paths::Shown;
 use crate::report::{Failure, Result, chain};
 use crate::settings::Settings;
 
@@ -81,7 +82,7 @@ pub(crate) enum Backing<'a> {
 /// Opens the file `ram` as one range of RAM from address 0 on.
 pub(crate) fn flat(ram: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     let memory = FileMemory::flat(open_file(ram)?)
-        .map_err(|e| Failure::because(format_args!("cannot use {}", ram.display()), &e))?;
+        .map_err(|e| Failure::because(format_args!("cannot use {}", Shown(ram)), &e))?;
     Ok(RawGuest {
         memory: Box::new(memory.nocache(settings.nocache)),
         machine: None,
@@ -111,9 +112,14 @@ pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest,
 /// Loads the guest that the map file `map` describes. The machine in `settings`
 /// overrides the map's.
 pub(crate) fn load(map: &Path, backing: Backing<'_>, settings: &Settings<'_>) -> Result<RawGuest> {
-    let bytes = std::fs::read(map)
-        .map_err(|e| Failure::because(format_args!("cannot read {}", map.display()), &e))?;
-    let bad = |why: String| Failure::new(format!("{}: {why}", map.display()));
+    let bytes = read_at_most(map, map_file::MAX_SIZE)?;
+    let bad = |why: String| Failure::new(format!("{}: {why}", Shown(map)));
+    if bytes.len() > map_file::MAX_SIZE {
+        return Err(bad(format!(
+            "it is no map: it has more than {} bytes",
+            map_file::MAX_SIZE
+        )));
+    }
     let file = map_file::parse(&bytes, settings.machine).map_err(bad)?;
     let folder = map.parent().unwrap_or(Path::new(""));
     let mut files = Files::default();

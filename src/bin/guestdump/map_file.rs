@@ -9,6 +9,10 @@ use guestdump::{CpuState, Machine, error_chain};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+/// Maximum length of a map file in bytes: a million regions, or the registers of a hundred thousand
+/// CPUs.
+pub(crate) const MAX_SIZE: usize = 64 << 20;
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MapFile {

@@ -3,6 +3,7 @@
 use guestdump::process_core::{Missing, MissingReason};
 use serde::Serialize;
 
+use crate::paths::Shown;
 use crate::report::human;
 
 /// Maximum number of lines for people; JSON contains all ranges.
@@ -26,7 +27,7 @@ impl From<&Missing> for MissingEntry {
     fn from(missing: &Missing) -> Self {
         let (path, offset) = match &missing.reason {
             MissingReason::InFile { path, offset } => {
-                (Some(path.display().to_string()), Some(*offset))
+                (Some(Shown(path).to_string()), Some(*offset))
             }
             _ => (None, None),
         };

@@ -12,7 +12,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::RearrangeArgs;
 use crate::input_file::open_file;
+use crate::paths::Shown;
 use crate::report::{Failure, Result, human, note};
+use crate::same_file;
 use crate::signals::Watch;
 use crate::target;
 
@@ -21,17 +23,15 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
     let from_stdin = args.from == Path::new("-");
+    same_file::remember_target(&args.to);
     let name = if from_stdin {
         "standard input".into()
     } else {
-        args.from.display().to_string()
+        Shown(&args.from).to_string()
     };
     let progress = Progress::new();
     let mut input: Box<dyn Read> = if from_stdin {
-        Box::new(
-            Stdin::new(progress.clone())
-                .map_err(|e| Failure::because("cannot use standard input", &e))?,
-        )
+        Box::new(Stdin::new(progress.clone())?)
     } else {
         Box::new(open_file(&args.from)?)
     };
@@ -59,12 +59,13 @@ struct Stdin {
 }
 
 impl Stdin {
-    fn new(progress: Progress) -> io::Result<Self> {
-        let file = rustix::io::dup(io::stdin())?;
-        Ok(Self {
-            file: file.into(),
-            progress,
-        })
+    fn new(progress: Progress) -> Result<Self> {
+        let failure = |e: io::Error| Failure::because("cannot use standard input", &e);
+        let file = rustix::io::dup(io::stdin()).map_err(|e| failure(e.into()))?;
+        let file = File::from(file);
+        let meta = file.metadata().map_err(failure)?;
+        same_file::refuse_target(Path::new("standard input"), &meta)?;
+        Ok(Self { file, progress })
     }
 }
 

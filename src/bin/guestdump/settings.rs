@@ -5,6 +5,8 @@ use std::path::Path;
 use guestdump::qemu::Include;
 use guestdump::{Machine, Progress};
 
+use crate::vmcore_file::SpoolArgs;
+
 /// The options of a source.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
@@ -18,6 +20,8 @@ pub(crate) struct Settings<'a> {
     pub(crate) include: Include,
     /// Whether files with guest RAM stay out of the page cache.
     pub(crate) nocache: bool,
+    /// Where compressed dumps are unpacked.
+    pub(crate) spool: &'a SpoolArgs,
     /// The progress of the dump.
     pub(crate) progress: Progress,
 }

@@ -1,4 +1,8 @@
-//! Handles SIGINT, SIGTERM and other signals that end the process: stops the work and cleans up.
+//! Handles the signals that end a process: stops the work and cleans up.
+//!
+//! Without a handler they would leave a temporary file with guest memory. SIGPIPE is ignored by
+//! Rust's runtime, so a write to a pipe without a reader is an error. SIGKILL cannot be caught, and
+//! the signals of faults are left to the system.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +12,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use guestdump::Progress;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{
+    SIGABRT, SIGALRM, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
+    SIGVTALRM, SIGXCPU, SIGXFSZ,
+};
 use signal_hook::flag;
 use signal_hook::iterator::{Handle, Signals};
 
@@ -20,8 +27,15 @@ const STUCK: Duration = Duration::from_secs(2);
 /// An action that must happen before the process ends, at any stage of the work.
 pub(crate) type Rescue = Box<dyn Fn() + Send>;
 
-/// Cancels a [`Progress`] on the first signal. The second signal ends the process at once, without
-/// cleaning up.
+/// Signals besides SIGINT and SIGTERM that would end the process. One that is ignored, as SIGHUP is
+/// under nohup, stays ignored.
+const OTHERS: [i32; 10] = [
+    SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF, SIGXCPU, SIGIO, SIGABRT,
+];
+
+/// Cancels a [`Progress`] on the first signal. The second SIGINT or SIGTERM ends the process at
+/// once, without cleaning up. Other signals do not, because a shell and the kernel may both send
+/// SIGHUP.
 pub(crate) struct Watch {
     caught: Arc<AtomicI32>,
     handle: Handle,
@@ -33,11 +47,7 @@ impl Watch {
     /// Begins to watch. `may_get_stuck` is for targets that need no cleaning up: the process then
     /// ends if cancelling does not help.
     ///
-    /// With a `rescue`, SIGQUIT and SIGHUP are handled too, and each signal ends the process only
-    /// after the rescue.
-    ///
-    /// With a `rescue`, every signal that would end the process counts, and
-    /// none does before the rescue.
+    /// With a `rescue`, no signal ends the process before the rescue.
     pub(crate) fn start(
         progress: Progress,
         may_get_stuck: bool,
@@ -45,11 +55,10 @@ impl Watch {
     ) -> io::Result<Self> {
         // A handler turns a write beyond the limit on file sizes into an error.
         flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        let watched = match rescue {
-            None => end_on_second()?,
-            Some(_) => catch_all()?,
-        };
-        let mut signals = Signals::new(watched)?;
+        if rescue.is_none() {
+            end_on_second()?;
+        }
+        let mut signals = Signals::new(watched())?;
         let handle = signals.handle();
         let caught = Arc::new(AtomicI32::new(0));
         let (done, is_done) = mpsc::channel();
@@ -65,8 +74,11 @@ impl Watch {
         let thread = std::thread::Builder::new()
             .name("signals".into())
             .spawn(move || {
+                let mut was_told = false;
                 for signal in signals.forever() {
-                    let is_second = seen.swap(signal, SeqCst) != 0;
+                    let _ = seen.compare_exchange(0, signal, SeqCst, SeqCst);
+                    let is_second = was_told && is_told(signal);
+                    was_told |= is_told(signal);
                     progress.cancel();
                     let stuck = || is_done.recv_timeout(STUCK) == Err(RecvTimeoutError::Timeout);
                     if is_second || may_get_stuck && stuck() {
@@ -101,27 +113,26 @@ impl Drop for Watch {
     }
 }
 
-/// Watches SIGINT and SIGTERM. The second signal ends the process even if its threads no longer
-/// run.
-fn end_on_second() -> io::Result<Vec<i32>> {
+/// Whether the signal is one by which people and init systems tell a process to end.
+fn is_told(signal: i32) -> bool {
+    [SIGINT, SIGTERM].contains(&signal)
+}
+
+/// Ends the process on the second SIGINT or SIGTERM even if its threads no longer run.
+fn end_on_second() -> io::Result<()> {
     let second = Arc::new(AtomicBool::new(false));
-    let signals = vec![SIGINT, SIGTERM];
-    for &signal in &signals {
+    for signal in [SIGINT, SIGTERM] {
         // The order matters: the first signal only sets the flag.
         flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&second))?;
         flag::register(signal, Arc::clone(&second))?;
     }
-    Ok(signals)
+    Ok(())
 }
 
-/// Returns the signals that are sent to end a process: SIGINT, SIGTERM, SIGQUIT and SIGHUP. A
-/// SIGHUP that is ignored, as under nohup, stays ignored.
-fn catch_all() -> io::Result<Vec<i32>> {
-    let mut signals = vec![SIGINT, SIGTERM, SIGQUIT];
-    if !is_ignored(SIGHUP) {
-        signals.push(SIGHUP);
-    }
-    Ok(signals)
+/// Returns all signals to watch.
+fn watched() -> impl Iterator<Item = i32> {
+    let others = OTHERS.into_iter().filter(|signal| !is_ignored(*signal));
+    [SIGINT, SIGTERM].into_iter().chain(others)
 }
 
 fn is_ignored(signal: i32) -> bool {

@@ -1,21 +1,25 @@
 //! Where guest memory comes from, by name.
 
-use std::path::PathBuf;
-use std::str::FromStr;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use guestdump::demo::{self, DemoGuest, WindowsGuest, WindowsKind};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::process_core::{Missing, ProcessCoreError};
 use guestdump::qemu::{QemuError, QemuGuest, QemuOptions, Standstill};
-use guestdump::read::Vmcore;
+use guestdump::read::{FileKind, Vmcore};
 use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Summary, dump};
 
-use crate::input_file::{open_file, open_input};
+use crate::input_file::{kind, not_a_socket, open_file, open_input};
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
+use crate::paths::{Shown, exists};
 use crate::report::{Failure, Result};
 use crate::settings::Settings;
 use crate::signals::Rescue;
+use crate::vmcore_file;
 
 /// The name of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,8 @@ pub(crate) enum SourceName {
     ProcessCore(PathBuf),
     /// A dump.
     Vmcore(PathBuf),
+    /// A file without the name of its kind, which must be a dump.
+    Path(PathBuf),
     /// The socket of a running QEMU.
     Qmp(PathBuf),
 }
@@ -41,10 +47,40 @@ const DEMO_WINDOWS: [(&str, WindowsKind); 3] = [
     ("demo-windows-i386-nopae", WindowsKind::I386NoPae),
 ];
 
-impl FromStr for SourceName {
-    type Err = String;
+/// The names of sources, for messages.
+const NAMES: &str = "name PATH or vmcore:PATH (a dump), demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE], demo-windows-i386-nopae[:SIZE], raw:PATH, process-core:CORE or qmp:SOCKET";
 
-    fn from_str(s: &str) -> Result<Self, String> {
+impl SourceName {
+    /// Parses the name of a source. The error is a message for people.
+    pub(crate) fn parse(name: &OsStr) -> Result<Self, String> {
+        let bytes = name.as_bytes();
+        let colon = bytes.iter().position(|byte| *byte == b':');
+        let path = |at: usize| PathBuf::from(OsStr::from_bytes(&bytes[at + 1..]));
+        let scheme = colon.map(|at| (&bytes[..at], path(at)));
+        match scheme {
+            Some((b"raw" | b"process-core" | b"vmcore" | b"qmp", path))
+                if path.as_os_str().is_empty() =>
+            {
+                Err(NAMES.into())
+            }
+            Some((b"raw", path)) => Ok(Self::Raw(path)),
+            Some((b"process-core", path)) => Ok(Self::ProcessCore(path)),
+            Some((b"vmcore", path)) => Ok(Self::Vmcore(path)),
+            Some((b"qmp", path)) => Ok(Self::Qmp(path)),
+            scheme => match name.to_str().map(Self::demo) {
+                Some(Ok(Some(demo))) => Ok(demo),
+                Some(Err(error)) => Err(error),
+                // What looks like an unknown scheme may be the name of a file.
+                _ if bytes.is_empty() || is_scheme(scheme.map(|(s, _)| s)) && !exists(name) => {
+                    Err(NAMES.into())
+                }
+                _ => Ok(Self::Path(name.into())),
+            },
+        }
+    }
+
+    /// Parses the name of a built-in guest; `None` for another name.
+    fn demo(s: &str) -> Result<Option<Self>, String> {
         let (name, rest) = s.split_once(':').unwrap_or((s, ""));
         if let Some((name, kind)) = DEMO_WINDOWS.into_iter().find(|(n, _)| *n == name) {
             let size = if s == name {
@@ -52,21 +88,20 @@ impl FromStr for SourceName {
             } else {
                 parse_size(rest)?
             };
-            return Ok(Self::DemoWindows(kind, size));
+            return Ok(Some(Self::DemoWindows(kind, size)));
         }
         match (name, rest) {
-            ("demo", "") if s == "demo" => Ok(Self::Demo(demo::DEFAULT_SIZE)),
-            ("demo", size) => parse_size(size).map(Self::Demo),
-            ("raw", path) if !path.is_empty() => Ok(Self::Raw(path.into())),
-            ("process-core", path) if !path.is_empty() => Ok(Self::ProcessCore(path.into())),
-            ("vmcore", path) if !path.is_empty() => Ok(Self::Vmcore(path.into())),
-            ("qmp", path) if !path.is_empty() => Ok(Self::Qmp(path.into())),
-            _ => Err(
-                "name demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE], demo-windows-i386-nopae[:SIZE], raw:PATH, process-core:CORE, vmcore:PATH or qmp:SOCKET"
-                    .into(),
-            ),
+            ("demo", "") if s == "demo" => Ok(Some(Self::Demo(demo::DEFAULT_SIZE))),
+            ("demo", size) => parse_size(size).map(|size| Some(Self::Demo(size))),
+            _ => Ok(None),
         }
     }
+}
+
+/// Whether the text before a colon looks like the name of a kind of source.
+fn is_scheme(text: Option<&[u8]>) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    text.is_some_and(|text| text.iter().all(is_part))
 }
 
 /// A guest that can be dumped.
@@ -98,8 +133,7 @@ impl Source {
                 Ok(Self::raw(guest, settings))
             }
             SourceName::ProcessCore(path) => {
-                let failure =
-                    |e: ProcessCoreError| Failure::because(format!("{}", path.display()), &e);
+                let failure = |e| process_core_failure(path, &e);
                 let input = open_input(path, settings.nocache)?;
                 let core = CoreFile::open(open_file(path)?, input).map_err(failure)?;
                 let guest = match settings.map {
@@ -108,23 +142,26 @@ impl Source {
                 };
                 Ok(Self::raw(guest, settings))
             }
-            SourceName::Vmcore(path) => {
-                let name = path.display().to_string();
-                match Vmcore::open(open_file(path)?) {
-                    Ok(vmcore) => Ok(Self::Vmcore(vmcore, name)),
-                    Err(e) => Err(Failure::because(name, &e)),
-                }
-            }
+            SourceName::Vmcore(path) => Self::vmcore(path, open_file(path)?, settings),
+            SourceName::Path(path) => Self::vmcore(path, open_dump(path)?, settings),
             SourceName::Qmp(path) => {
                 let options = QemuOptions::new()
                     .include(settings.include)
                     .progress(settings.progress.clone());
-                let name = path.display().to_string();
+                let name = Shown(path).to_string();
                 match QemuGuest::connect(path, options) {
                     Ok(guest) => Ok(Self::Qemu(Box::new(guest), name)),
-                    Err(e) => Err(Failure::because(name, &e)),
+                    Err(e) => Err(not_a_socket(path).unwrap_or_else(|| Failure::because(name, &e))),
                 }
             }
+        }
+    }
+
+    fn vmcore(path: &Path, file: File, settings: &Settings<'_>) -> Result<Self> {
+        let name = Shown(path).to_string();
+        match vmcore_file::open(file, settings.spool, &settings.progress) {
+            Ok(vmcore) => Ok(Self::Vmcore(vmcore, name)),
+            Err(e) => Err(Failure::because(name, &e)),
         }
     }
 
@@ -227,6 +264,40 @@ impl Source {
     }
 }
 
+/// Opens a file that is named without its kind. A file that nobody can tell is
+/// not a dump, and may be RAM.
+fn open_dump(path: &Path) -> Result<File> {
+    let file = open_file(path)?;
+    let is_regular = file.metadata().is_ok_and(|meta| meta.is_file());
+    if is_regular && kind(&file).is_none_or(FileKind::may_be_memory) {
+        let name = Shown(path);
+        let what = kind(&file).map_or_else(
+            || "of no kind of dump that guestdump knows".to_owned(),
+            |kind| kind.to_string(),
+        );
+        return Err(Failure::new(format!(
+            "{name} is {what}; if it is the RAM of a guest, write raw:{name}"
+        )));
+    }
+    Ok(file)
+}
+
+/// Returns the failure of a core file. The message names the kind of a file that
+/// is a dump.
+fn process_core_failure(path: &Path, error: &ProcessCoreError) -> Failure {
+    let kind = match error {
+        ProcessCoreError::NotACore => open_file(path).ok().and_then(|file| kind(&file)),
+        _ => None,
+    };
+    match kind.filter(|kind| kind.is_readable_dump()) {
+        Some(kind) => Failure::new(format!(
+            "{0} is {kind}, not the core of a process; write vmcore:{0}",
+            Shown(path)
+        )),
+        None => Failure::because(Shown(path), error),
+    }
+}
+
 fn not_resumed(name: &str, error: &QemuError) -> Failure {
     Failure::because(
         format_args!("{name}: the guest may stand still, resume it with guestdump qmp-resume"),
@@ -240,7 +311,7 @@ mod tests {
 
     #[test]
     fn sources_have_names() {
-        let parse = |s: &str| s.parse::<SourceName>().ok();
+        let parse = |s: &str| SourceName::parse(OsStr::new(s)).ok();
         assert_eq!(parse("demo"), Some(SourceName::Demo(demo::DEFAULT_SIZE)));
         assert_eq!(parse("demo:256M"), Some(SourceName::Demo(256 << 20)));
         for (name, kind) in DEMO_WINDOWS {
@@ -256,13 +327,18 @@ mod tests {
         );
         assert_eq!(parse("vmcore:x"), Some(SourceName::Vmcore("x".into())));
         assert_eq!(parse("qmp:/x"), Some(SourceName::Qmp("/x".into())));
+        for path in ["x", "raw", "./demo", "/a:b", "dir/vmcore:x"] {
+            assert_eq!(parse(path), Some(SourceName::Path(path.into())));
+        }
+        let odd = OsStr::from_bytes(b"raw:\xff");
+        let path = PathBuf::from(OsStr::from_bytes(b"\xff"));
+        assert_eq!(SourceName::parse(odd), Ok(SourceName::Raw(path)));
         for bad in [
             "",
             "qmp:",
             "demo:",
             "process-core:",
             "demo:x",
-            "raw",
             "raw:",
             "vmcore:",
             "kdump:x",

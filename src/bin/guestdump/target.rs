@@ -3,13 +3,16 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use guestdump::guest::windows::WinDmpError;
 use guestdump::sink::{FileSinkOptions, Target};
-use guestdump::{DumpSink, Error, Refusal};
+use guestdump::{DumpSink, Error, Fault, Refusal};
+use rustix::fs::{FileType, OFlags};
 
-use crate::report::{Failure, Result, chain};
+use crate::paths::Shown;
+use crate::report::{Failure, Result, chain, human};
 
 /// A target's name in messages.
 pub(crate) struct Name<'a>(pub(crate) &'a Target);
@@ -17,7 +20,7 @@ pub(crate) struct Name<'a>(pub(crate) &'a Target);
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Target::File(path) => path.display().fmt(f),
+            Target::File(path) => Shown(path).fmt(f),
             Target::Fd(number) => write!(f, "fd:{number}"),
             Target::Stdout => f.write_str("standard output"),
             other => write!(f, "{other:?}"),
@@ -61,8 +64,65 @@ pub(crate) fn failure(target: &Target, error: Error) -> Failure {
         Error::Incomplete { .. } => {
             Failure::new(format!("{} is kept: {}", Name(target), chain(&error))).kept()
         }
+        error @ Error::Finish(_) => Failure::because(Name(target), &error),
         error => Failure::new(chain(&error)),
     }
+}
+
+/// Returns the failure of a target that did not accept the dump after `written`
+/// bytes. `can_keep` tells whether the format can be kept incomplete.
+pub(crate) fn not_written(target: &Target, fault: &Fault, written: u64, can_keep: bool) -> Failure {
+    let name = Name(target);
+    let cause = chain(fault);
+    let written = human(written);
+    Failure::new(match (target, can_keep) {
+        (Target::File(_), true) => format!(
+            "{name}: {cause}; {written} were written and are removed; --keep-partial keeps them as an incomplete dump"
+        ),
+        (Target::File(_), false) => format!(
+            "{name}: {cause}; {written} were written and are removed; make space, or name a target elsewhere; a kdump-raw format can be kept incomplete with --keep-partial"
+        ),
+        _ => format!("{name}: {cause}; {written} were written"),
+    })
+}
+
+/// Refuses a dump to a standard descriptor that is closed.
+///
+/// Before `main`, Rust's standard library opens `/dev/null` for reading and
+/// writing in place of a standard descriptor that is closed
+/// (`library/std/src/sys/pal/unix/mod.rs`, `sanitize_standard_fds`). A shell's
+/// `> /dev/null` opens it for writing only. A parent may have opened
+/// `/dev/null` both ways on purpose, as Python's `DEVNULL` does; nothing tells
+/// these cases apart after the start, and a lost dump must not look written.
+pub(crate) fn refuse_closed(target: &Target) -> Result<()> {
+    let is_closed = match target {
+        Target::Stdout | Target::Fd(1) => is_null_both_ways(io::stdout()),
+        Target::Fd(0) => is_null_both_ways(io::stdin()),
+        Target::Fd(2) => is_null_both_ways(io::stderr()),
+        _ => false,
+    };
+    if !is_closed {
+        return Ok(());
+    }
+    let name = Name(target);
+    Err(Failure::new(format!(
+        "{name} is closed, or it is /dev/null opened for reading too; to throw the dump away, redirect {name} with > /dev/null"
+    )))
+}
+
+fn is_null_both_ways(fd: impl AsFd) -> bool {
+    let is_null = || {
+        let (found, null) = (
+            rustix::fs::fstat(&fd).ok()?,
+            rustix::fs::stat("/dev/null").ok()?,
+        );
+        Some(
+            FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
+                && found.st_rdev == null.st_rdev,
+        )
+    };
+    let flags = rustix::fs::fcntl_getfl(&fd);
+    flags.is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR) && is_null() == Some(true)
 }
 
 fn already_there(target: &Target) -> Failure {
@@ -86,7 +146,7 @@ fn is_terminal(target: &Target) -> bool {
 /// wait for its other end.
 fn is_terminal_device(path: &str) -> bool {
     let device = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_char_device());
-    let flags = rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::NONBLOCK;
+    let flags = OFlags::NOCTTY | OFlags::NONBLOCK;
     device
         && OpenOptions::new()
             .write(true)

@@ -1,0 +1,117 @@
+//! Compressed dumps.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use testkit::Folder;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn packed(folder: &Folder, name: &str) -> [String; 2] {
+    let bytes = folder.read(name);
+    let names = [format!("{name}.gz"), format!("{name}.zst")];
+    folder.write(&names[0], gzip(&bytes));
+    folder.write(&names[1], zstd::stream::encode_all(&bytes[..], 1).unwrap());
+    names
+}
+
+#[test]
+fn a_compressed_dump_is_read_as_what_is_in_it() {
+    let folder = Folder::new();
+    for format in ["elf", "kdump-zlib", "kdump-raw-zlib"] {
+        let line = format!("dump --from demo:16M --format {format} --force");
+        folder.run(&format!("{line} --to plain")).ok();
+        for name in packed(&folder, "plain") {
+            let mut info = folder.run(&format!("info --json {name}")).json();
+            assert_eq!(info["file_size"], folder.read(&name).len());
+            assert_eq!(info["raw_size"].as_u64().unwrap() > 100_000, true);
+            let mut plain = folder.run("info --json plain").json();
+            for key in ["file", "file_size"] {
+                plain[key].take();
+                info[key].take();
+            }
+            assert_eq!(info, plain, "{name}");
+            let check = folder.run(&format!("check {name}"));
+            assert!(
+                check.ok().contains("good, 4096 pages"),
+                "{}",
+                check.stdout()
+            );
+            let line = format!("dump --from {name} --format {format} --to again --force");
+            folder.run(&line).ok();
+            folder
+                .run("dump --from plain --format elf --to x --force")
+                .ok();
+            folder
+                .run("dump --from again --format elf --to y --force")
+                .ok();
+            assert!(folder.read("x") == folder.read("y"), "{name}");
+            folder
+                .run(&format!("dmesg {name}"))
+                .fails(1, &["kernel's log"]);
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_or_damaged_is_never_a_dump() {
+    let folder = Folder::new();
+    folder.run("dump --from demo:16M --to plain").ok();
+    for name in packed(&folder, "plain") {
+        let whole = folder.read(&name);
+        for cut in [30, whole.len() / 2, whole.len() - 1] {
+            folder.write("cut", &whole[..cut]);
+            folder
+                .run("info cut")
+                .fails(1, &["cut: ", "cut short after"]);
+            folder
+                .run("check cut")
+                .fails(1, &["cut: ", "cut short after"]);
+            folder
+                .run("dump --from cut --to x")
+                .fails(1, &["cut: ", "cut short after"]);
+        }
+        let verdict = folder.run("check --json cut");
+        assert_eq!(verdict.code(), 1);
+        assert!(
+            verdict.stdout().contains("\"ok\":false"),
+            "{}",
+            verdict.stdout()
+        );
+    }
+    folder.write("other.gz", gzip(b"QEVM\0\0\0\x03"));
+    folder
+        .run("info other.gz")
+        .fails(1, &["other.gz: unpacked", "QEMU migration stream"]);
+    folder.write("twice.gz", gzip(&gzip(b"text")));
+    folder.run("info twice.gz").fails(1, &["unpacked", "gzip"]);
+}
+
+#[test]
+fn the_spool_is_where_the_user_says_and_has_no_name() {
+    let folder = Folder::new();
+    folder.run("dump --from demo:16M --to plain").ok();
+    let [name, _] = packed(&folder, "plain");
+    folder.run(&format!("check {name} --spool .")).ok();
+    folder
+        .run(&format!("dump --from {name} --to x --spool . --force"))
+        .ok();
+    folder
+        .run(&format!("info {name} --spool missing"))
+        .fails(1, &[&name, "missing", "--spool DIR", "No such file"]);
+    let mut command = folder.command(["info", &name]);
+    let output = command
+        .env("TMPDIR", "/nowhere")
+        .stderr(Stdio::piped())
+        .output();
+    testkit::Run(output.unwrap()).fails(1, &["/nowhere", "--spool DIR"]);
+    let full = format!("trap '' XFSZ; ulimit -f 64; guestdump info {name} --spool .");
+    folder
+        .shell(&full)
+        .fails(1, &["--spool DIR", "File too large"]);
+    assert_eq!(folder.names(), ["plain", "plain.gz", "plain.zst", "x"]);
+}
