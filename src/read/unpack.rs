@@ -26,7 +26,7 @@ pub enum UnpackError {
         kind: FileKind,
     },
     /// The compressed file cannot be read, is damaged or ends early.
-    #[error("{kind}, and damaged or cut short after {unpacked} unpacked bytes")]
+    #[error("the file is {kind}, and damaged or cut short after {unpacked} unpacked bytes")]
     Read {
         /// The compressor.
         kind: FileKind,

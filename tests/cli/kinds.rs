@@ -81,7 +81,7 @@ fn empty_zero_and_unknown_files_are_told_apart() {
     folder.write("program", std::fs::read("/proc/self/exe").unwrap());
     folder
         .run("info empty")
-        .fails(1, &["empty: the file is empty"]);
+        .fails(1, &["empty: the file is empty, "]);
     folder
         .run("check zero")
         .fails(1, &["zero: the file is all zeroes"]);
@@ -160,10 +160,10 @@ fn a_wrong_scheme_is_answered_by_the_right_one() {
     folder
         .run("dump --from process-core:dump --to x")
         .fails(1, &["kdump", "write vmcore:dump"]);
-    folder.run("info dir").fails(1, &["dir is a folder"]);
+    folder.run("info dir").fails(1, &["dir: this is a folder"]);
     folder
         .run("dump --from raw:dir --to x")
-        .fails(1, &["dir is a folder"]);
+        .fails(1, &["dir: this is a folder"]);
     assert_eq!(folder.names(), ["dir", "dump", "ram", "vm.qmp"]);
 }
 

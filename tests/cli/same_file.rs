@@ -33,7 +33,7 @@ fn a_target_that_is_an_input_is_refused_and_stays() {
         "guestdump dump --from raw:r --map map --to map --force",
         "guestdump dump --from raw:r --vmcoreinfo info --to info --force",
         "guestdump dump --from process-core:r --to r --force",
-        "guestdump dump --from d --to d --force",
+        "guestdump dump --from d --vmcoreinfo info --to info --force",
         "guestdump dump --from vmcore:d --to fd:7 7<>d",
         "guestdump dump --from vmcore:d --to fd:7 7>>d",
         "guestdump dump --from raw:r --to - --format elf 1<>r",
@@ -51,6 +51,9 @@ fn a_target_that_is_an_input_is_refused_and_stays() {
         .fails(1, &["soft", "not a regular file"]);
     assert!(folder.read("r") == ram);
     folder.run("dump --from raw:r --to other --force").ok();
+    // A dump may be replaced by its conversion, which gets the name at the end.
+    folder.run("dump --from d --to d --force --format elf").ok();
+    folder.run("check d").ok();
 }
 
 #[test]

@@ -15,6 +15,16 @@ use crate::same_file;
 /// Opens a file to read from. A socket, a folder and the file that the dump
 /// goes to are refused.
 pub(crate) fn open_file(path: &Path) -> Result<File> {
+    open(path, same_file::refuse_target)
+}
+
+/// Opens a dump to convert. It may be replaced by its conversion, which gets
+/// the name when it is finished.
+pub(crate) fn open_to_convert(path: &Path) -> Result<File> {
+    open(path, same_file::refuse_written_target)
+}
+
+fn open(path: &Path, refuse: fn(&Path, &Metadata) -> Result<()>) -> Result<File> {
     let file = File::open(path).map_err(|error| {
         let wrong = std::fs::metadata(path).ok();
         wrong
@@ -25,7 +35,7 @@ pub(crate) fn open_file(path: &Path) -> Result<File> {
     if let Some(failure) = wrong_kind(path, &meta) {
         return Err(failure);
     }
-    same_file::refuse_target(path, &meta)?;
+    refuse(path, &meta)?;
     Ok(file)
 }
 
@@ -41,7 +51,7 @@ fn wrong_kind(path: &Path, meta: &Metadata) -> Option<Failure> {
         )));
     }
     meta.is_dir()
-        .then(|| Failure::new(format!("{name} is a folder; name a file in it")))
+        .then(|| Failure::new(format!("{name}: this is a folder; name a file in it")))
 }
 
 /// Returns the failure for a path that is named as a socket, but is none.

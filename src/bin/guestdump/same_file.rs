@@ -35,9 +35,18 @@ impl FileId {
     }
 }
 
-/// The file that the dump goes to, with its name in messages. The command
-/// writes one dump.
-static TARGET: OnceLock<(FileId, String)> = OnceLock::new();
+/// The file that the dump goes to. The command writes one dump.
+static TARGET: OnceLock<TargetFile> = OnceLock::new();
+
+/// A target that is a file.
+#[derive(Debug)]
+struct TargetFile {
+    id: FileId,
+    /// The name in messages.
+    name: String,
+    /// Whether a finished dump replaces the file, which is not written itself.
+    is_replaced: bool,
+}
 
 /// Remembers the target, if it is a file that exists. From now on,
 /// [`open_file`](crate::input_file::open_file) refuses to open it.
@@ -49,17 +58,34 @@ pub(crate) fn remember_target(target: &Target) {
         _ => std::fs::metadata("/proc/self/fd/1"),
     };
     if let Some(id) = meta.ok().as_ref().and_then(FileId::new) {
-        let _ = TARGET.set((id, Name(target).to_string()));
+        let _ = TARGET.set(TargetFile {
+            id,
+            name: Name(target).to_string(),
+            is_replaced: matches!(target, Target::File(_)),
+        });
     }
 }
 
 /// Refuses an input that is the target.
 pub(crate) fn refuse_target(path: &Path, meta: &Metadata) -> Result<()> {
+    refuse_if(path, meta, |_| true)
+}
+
+/// Refuses an input that is the target, unless the target is replaced at the
+/// end.
+pub(crate) fn refuse_written_target(path: &Path, meta: &Metadata) -> Result<()> {
+    refuse_if(path, meta, |target| !target.is_replaced)
+}
+
+fn refuse_if(path: &Path, meta: &Metadata, is_bad: fn(&TargetFile) -> bool) -> Result<()> {
     match (TARGET.get(), FileId::new(meta)) {
-        (Some((target, name)), Some(id)) if *target == id => Err(Failure::new(format!(
-            "the target {name} and the input {} are one file; name another target",
-            Shown(path)
-        ))),
+        (Some(target), Some(id)) if target.id == id && is_bad(target) => {
+            Err(Failure::new(format!(
+                "the target {} and the input {} are one file; name another target",
+                target.name,
+                Shown(path)
+            )))
+        }
         _ => Ok(()),
     }
 }

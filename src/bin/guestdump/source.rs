@@ -12,7 +12,7 @@ use guestdump::qemu::{QemuError, QemuGuest, QemuOptions, Standstill};
 use guestdump::read::{FileKind, Vmcore};
 use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Summary, dump};
 
-use crate::input_file::{kind, not_a_socket, open_file, open_input};
+use crate::input_file::{kind, not_a_socket, open_file, open_input, open_to_convert};
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
 use crate::paths::{Shown, exists};
@@ -142,7 +142,7 @@ impl Source {
                 };
                 Ok(Self::raw(guest, settings))
             }
-            SourceName::Vmcore(path) => Self::vmcore(path, open_file(path)?, settings),
+            SourceName::Vmcore(path) => Self::vmcore(path, open_to_convert(path)?, settings),
             SourceName::Path(path) => Self::vmcore(path, open_dump(path)?, settings),
             SourceName::Qmp(path) => {
                 let options = QemuOptions::new()
@@ -267,7 +267,7 @@ impl Source {
 /// Opens a file that is named without its kind. A file that nobody can tell is
 /// not a dump, and may be RAM.
 fn open_dump(path: &Path) -> Result<File> {
-    let file = open_file(path)?;
+    let file = open_to_convert(path)?;
     let is_regular = file.metadata().is_ok_and(|meta| meta.is_file());
     if is_regular && kind(&file).is_none_or(FileKind::may_be_memory) {
         let name = Shown(path);

@@ -101,6 +101,9 @@ pub(super) const FIXED: &[Magic] = {
         magic(0, b"QEVM", QemuMigration),
         magic(0, b"\0\0\x64\x86\x84\x19\x10\x07", FirecrackerState),
         magic(0, b"\0\0\xaa\xaa\x84\x19\x10\x07", FirecrackerState),
+        // Newer versions put one byte before it (seen at 81b38b9da).
+        magic(1, b"\0\0\x64\x86\x84\x19\x10\x07", FirecrackerState),
+        magic(1, b"\0\0\xaa\xaa\x84\x19\x10\x07", FirecrackerState),
         magic(0, b"LinuxGuestRecord", XenSave),
         magic(0, b"Xen saved domain", XenSave),
         magic(0, b"LibxlFmt", XenSave),

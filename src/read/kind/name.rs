@@ -203,9 +203,9 @@ kinds! {
     DeviceTree, LikeMemory, "a device tree, or the RAM of a guest that begins with one", "name the dump instead; if it is RAM, open it as raw:PATH with --machine and --map";
 
     /// Text.
-    Text, Other, "text, such as a log, a map file or the JSON of a snapshot", "name the file with the memory instead";
+    Text, Other, "text, such as a log or the JSON of a snapshot, neither a dump nor memory", "name the file with the memory instead";
     /// A file of no bytes.
-    Empty, Other, "empty", "look whether the program that wrote it failed, or its disk was full";
+    Empty, Other, "empty, neither a dump nor memory", "look whether the program that wrote it failed, or its disk was full";
     /// A file of zeroes.
     AllZero, LikeMemory, "all zeroes, as a file whose writing did not begin", "write the dump again";
     /// A file that begins with zeroes.

@@ -44,6 +44,7 @@ fn kinds_are_recognised_by_their_first_bytes() {
         (b"LibvirtQemudPart\x02\0\0\0", LibvirtPartialSave),
         (b"QEVM\0\0\0\x03", QemuMigration),
         (b"\0\0\x64\x86\x84\x19\x10\x07", FirecrackerState),
+        (b"\0\0\0\x64\x86\x84\x19\x10\x07\x06", FirecrackerState),
         (b"Xen saved domain, xl format\n \0 \r", XenSave),
         (b"LinuxGuestRecord", XenSave),
         (b"LibxlFmt\0\0\0\x02", XenSave),
