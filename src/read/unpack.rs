@@ -8,12 +8,16 @@ use crate::read::FileKind;
 use crate::workers::Progress;
 
 /// Bytes that are unpacked at once.
-#[cfg(any(feature = "zlib", feature = "zstd"))]
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
 const BUFFER: usize = 256 << 10;
 
 /// Blocks of this many zero bytes become holes.
-#[cfg(any(feature = "zlib", feature = "zstd"))]
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
 const BLOCK: usize = 4096;
+
+/// The most memory that xz may take, in KiB. `xz -9` needs 65 MiB.
+#[cfg(feature = "xz")]
+const XZ_MEMORY: u32 = 128 << 10;
 
 /// Why a compressed file cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +65,10 @@ pub enum UnpackError {
 ///
 /// Blocks of zeroes become holes. At most `limit` bytes are stored; holes do
 /// not count. `progress` is only asked whether it was cancelled. Memory use is
-/// a buffer and what the decompressor needs: for zstd up to 128 MiB, by the
-/// stream's header.
+/// a buffer and what the decompressor needs: for zstd and xz up to 128 MiB, by
+/// the stream's header.
 ///
-/// gzip needs the feature `zlib`, and zstd the feature `zstd`.
+/// gzip needs the feature `zlib`; zstd and xz have features of their names.
 ///
 /// # Errors
 ///
@@ -98,6 +102,12 @@ pub fn unpack(
                 })?;
             copy(kind, input, spool, limit, progress)
         }
+        #[cfg(feature = "xz")]
+        FileKind::Xz => {
+            let input = io::BufReader::new(input);
+            let input = lzma_rust2::XzReader::new_mem_limit(input, true, XZ_MEMORY);
+            copy(kind, input, spool, limit, progress)
+        }
         _ => {
             let _ = (input, spool, limit, progress);
             Err(UnpackError::NotSupported { kind })
@@ -105,7 +115,7 @@ pub fn unpack(
     }
 }
 
-#[cfg(any(feature = "zlib", feature = "zstd"))]
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
 fn copy(
     kind: FileKind,
     mut input: impl Read,
@@ -147,7 +157,7 @@ fn copy(
     }
 }
 
-#[cfg(any(feature = "zlib", feature = "zstd"))]
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
 fn write(spool: &File, block: &[u8], offset: u64) -> Result<(), UnpackError> {
     let result = std::os::unix::fs::FileExt::write_all_at(spool, block, offset);
     result.map_err(|source| UnpackError::Write {
@@ -158,7 +168,7 @@ fn write(spool: &File, block: &[u8], offset: u64) -> Result<(), UnpackError> {
 }
 
 /// Fills the buffer as far as the input goes, and returns the length.
-#[cfg(any(feature = "zlib", feature = "zstd"))]
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
 fn fill(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = 0;
     while len < buffer.len() {
@@ -196,6 +206,40 @@ mod tests {
         let mut bytes = vec![0; spool.metadata().unwrap().len() as usize];
         spool.read_exact_at(&mut bytes, 0).unwrap();
         bytes
+    }
+
+    /// `xz -0` of "guest memory " 1000 times, 8 KiB of zeroes, and "end".
+    #[cfg(feature = "xz")]
+    const XZ: &[u8] =
+        b"\xfd\x37\x7a\x58\x5a\x00\x00\x04\xe6\xd6\xb4\x46\x02\x00\x21\x01\x0c\x00\x00\x00\
+        \x8f\x98\x41\x9c\xe0\x52\xca\x00\x50\x5d\x00\x33\x9d\x48\xce\xf5\x89\xff\x42\xc6\
+        \xb1\xc7\x81\xaa\x49\xe0\x29\xe5\x4f\x61\x5e\x7b\xf2\xce\x5a\xe1\x83\x58\x2d\x01\
+        \x42\xe4\x4f\x62\x21\xd0\x73\x03\x2d\x9f\x61\x00\x2a\x27\x0b\xce\xe9\x1d\xd0\x6a\
+        \xf2\x1c\xb3\x1f\x32\xed\xfc\xe1\x3b\x88\x3a\x57\x8b\x71\xd3\x33\xae\xa8\x2d\xbb\
+        \x82\x06\x46\x91\xe1\xcf\xe8\xd8\xba\xe9\x00\x00\xe0\x0e\x3c\x53\xf8\xaa\xf0\x8f\
+        \x00\x01\x6c\xcb\xa5\x01\x00\x00\x36\x41\xd1\x59\xb1\xc4\x67\xfb\x02\x00\x00\x00\
+        \x00\x04\x59\x5a";
+
+    #[cfg(feature = "xz")]
+    #[test]
+    fn xz_is_unpacked_and_every_damage_is_an_error() {
+        let expected = [&b"guest memory ".repeat(1000)[..], &[0; 8192], b"end"].concat();
+        // Streams may follow one another.
+        let twice = unpacked(FileKind::Xz, &XZ.repeat(2), 1 << 20).unwrap();
+        assert!(bytes(&twice) == expected.repeat(2));
+        for cut in 0..XZ.len() {
+            assert!(
+                unpacked(FileKind::Xz, &XZ[..cut], 1 << 20).is_err(),
+                "{cut}"
+            );
+        }
+        for bit in 0..XZ.len() * 8 {
+            let mut damaged = XZ.to_vec();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(unpacked(FileKind::Xz, &damaged, 1 << 20).is_err(), "{bit}");
+        }
+        let rubbish = [XZ, b"rubbish"].concat();
+        assert!(unpacked(FileKind::Xz, &rubbish, 1 << 20).is_err());
     }
 
     /// A file with data at both ends, and zeroes between and after them.

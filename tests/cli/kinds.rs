@@ -42,7 +42,7 @@ const KINDS: [(&str, &[u8], [&str; 2]); 16] = [
     ("hiber", b"HIBR", ["hibernation", "volatility3"]),
     ("mini", b"MDMP\x93\xa7", ["minidump", "MEMORY.DMP"]),
     ("qcow2", b"QFI\xfb\0\0\0\x03", ["qcow2", "loadvm"]),
-    ("xz", b"\xfd7zXZ\0\0\x04", ["xz", "`xz -d` first"]),
+    ("bz2", b"BZh91AY&SY", ["bzip2", "`bzip2 -d` first"]),
     (
         "xen",
         b"Xen saved domain, xl format\n \0 \r",

@@ -10,8 +10,8 @@ use guestdump::{Format, Machine, OnReadError};
 
 use crate::choice::by_name;
 use crate::exclude::ExcludeArgs;
+use crate::names::{dump_file, source_name, target};
 use crate::number::parse_size;
-use crate::paths::{dump_file, source_name, target};
 use crate::report::{Failure, Result, print};
 use crate::source::SourceName;
 use crate::usage_error;
@@ -81,7 +81,8 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct DumpArgs {
     /// Guest memory: PATH or vmcore:PATH (an ELF, kdump or Windows dump, or one
-    /// of these compressed by gzip or zstd), demo[:SIZE], demo-windows[:SIZE], demo-windows-i386[:SIZE],
+    /// of these compressed by gzip, zstd or xz), demo[:SIZE],
+    /// demo-windows[:SIZE], demo-windows-i386[:SIZE],
     /// demo-windows-i386-nopae[:SIZE], raw:PATH (a file with guest RAM),
     /// process-core:CORE (a core file of the process that ran the guest) or
     /// qmp:SOCKET (a running QEMU, whose guest is stopped meanwhile)
@@ -210,7 +211,7 @@ pub(crate) enum When {
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileArgs {
     /// The dump file, as PATH or vmcore:PATH: ELF or kdump, flattened or not, or
-    /// a Windows dump; or one of these compressed by gzip or zstd
+    /// a Windows dump; or one of these compressed by gzip, zstd or xz
     #[arg(value_parser = dump_file())]
     pub(crate) file: PathBuf,
     #[command(flatten)]

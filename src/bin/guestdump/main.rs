@@ -15,6 +15,7 @@ mod lacks;
 mod map;
 mod map_file;
 mod missing;
+mod names;
 mod number;
 mod paths;
 mod progress;

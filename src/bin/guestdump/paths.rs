@@ -3,12 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
-
-use clap::builder::{OsStringValueParser, TypedValueParser};
-use guestdump::sink::Target;
-
-use crate::source::SourceName;
+use std::path::Path;
 
 /// A path in a message. Bytes that are not UTF-8 become escapes such as `\xff`;
 /// [`note`](crate::report::note) escapes other characters.
@@ -24,27 +19,6 @@ impl fmt::Display for Shown<'_> {
         }
         Ok(())
     }
-}
-
-/// Parses the name of a source.
-pub(crate) fn source_name() -> impl TypedValueParser<Value = SourceName> {
-    OsStringValueParser::new().try_map(|name| SourceName::parse(&name))
-}
-
-/// Parses the name of a target.
-pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
-    OsStringValueParser::new().try_map(|name| Target::try_from(&*name))
-}
-
-/// Parses the name of a dump: a path, or `vmcore:` and a path.
-pub(crate) fn dump_file() -> impl TypedValueParser<Value = PathBuf> {
-    OsStringValueParser::new().try_map(|name| match SourceName::parse(&name) {
-        Ok(SourceName::Path(path) | SourceName::Vmcore(path)) => Ok(path),
-        // A file may have the name of another source.
-        _ if exists(&name) => Ok(name.into()),
-        Ok(_) => Err("a dump file is wanted; name PATH or vmcore:PATH".to_owned()),
-        Err(error) => Err(error),
-    })
 }
 
 /// Whether there is a file of that name.

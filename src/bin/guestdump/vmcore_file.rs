@@ -15,7 +15,7 @@ use crate::paths::Shown;
 /// Where compressed dumps are unpacked.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct SpoolArgs {
-    /// Folder in which a compressed dump (.gz, .zst) is unpacked, into a file
+    /// Folder in which a compressed dump (.gz, .zst, .xz) is unpacked, into a file
     /// without a name [default: $TMPDIR, or /var/tmp]
     #[arg(long, value_name = "DIR")]
     pub(crate) spool: Option<PathBuf>,
