@@ -26,13 +26,12 @@ fn packed(folder: &Folder, name: &str) -> Vec<String> {
 #[test]
 fn a_compressed_dump_is_read_as_what_is_in_it() {
     let folder = Folder::new();
-    for format in ["elf", "kdump-zlib", "kdump-raw-zlib"] {
-        let line = format!("dump --from demo:16M --format {format} --force");
-        folder.run(&format!("{line} --to plain")).ok();
+    for format in ["elf", "kdump-zlib"] {
+        let line = format!("dump --from demo:16M --format {format} --to plain --force");
+        folder.run(&line).ok();
         for name in packed(&folder, "plain") {
             let mut info = folder.run(&format!("info --json {name}")).json();
             assert_eq!(info["file_size"], folder.read(&name).len());
-            assert_eq!(info["raw_size"].as_u64().unwrap() > 100_000, true);
             let mut plain = folder.run("info --json plain").json();
             for key in ["file", "file_size"] {
                 plain[key].take();
@@ -45,14 +44,12 @@ fn a_compressed_dump_is_read_as_what_is_in_it() {
                 "{}",
                 check.stdout()
             );
-            let line = format!("dump --from {name} --format {format} --to again --force");
-            folder.run(&line).ok();
-            folder
-                .run("dump --from plain --format elf --to x --force")
-                .ok();
-            folder
-                .run("dump --from again --format elf --to y --force")
-                .ok();
+            let convert = |from: &str, to: &str| {
+                let line = format!("dump --from {from} --format kdump-raw-lzo --to {to} --force");
+                folder.run(&line).ok();
+            };
+            convert("plain", "x");
+            convert(&name, "y");
             assert!(folder.read("x") == folder.read("y"), "{name}");
             folder
                 .run(&format!("dmesg {name}"))
@@ -87,6 +84,12 @@ fn a_stream_that_is_cut_or_damaged_is_never_a_dump() {
             verdict.stdout()
         );
     }
+    folder
+        .run("rearrange plain.gz x")
+        .fails(1, &["plain.gz: ", "flattened", "`gzip -d` first"]);
+    folder
+        .run("rearrange plain x")
+        .fails(1, &["plain: ", "flattened", "raw form already"]);
     folder.write("other.gz", gzip(b"QEVM\0\0\0\x03"));
     folder
         .run("info other.gz")
@@ -114,7 +117,7 @@ fn the_spool_is_where_the_user_says_and_has_no_name() {
         .stderr(Stdio::piped())
         .output();
     testkit::Run(output.unwrap()).fails(1, &["/nowhere", "--spool DIR"]);
-    let full = format!("trap '' XFSZ; ulimit -f 64; guestdump info {name} --spool .");
+    let full = format!("ulimit -f 64; guestdump info {name} --spool .");
     folder
         .shell(&full)
         .fails(1, &["--spool DIR", "File too large"]);

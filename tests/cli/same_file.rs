@@ -99,6 +99,16 @@ fn a_full_disk_is_named_with_the_target_and_the_way_out() {
             "--keep-partial keeps",
         ],
     );
+    folder
+        .shell("ulimit -f 20; guestdump dump --from demo:16M --to x --keep-partial")
+        .fails(1, &["x: cannot write", "too little for --keep-partial"]);
+    folder
+        .run("dump --from demo:16M --format kdump-zlib --to flat")
+        .ok();
+    folder
+        .shell("ulimit -f 20; guestdump rearrange flat x")
+        .fails(1, &["x: cannot write", "File too large"]);
+    std::fs::remove_file(folder.path("flat")).unwrap();
     run("--to x --format elf").fails(1, &["x: cannot write", "were written", "kdump-raw"]);
     run("--to - --format elf >y").fails(1, &["standard output: cannot write", "were written"]);
     assert_eq!(folder.names(), ["y"]);

@@ -23,7 +23,7 @@ use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
-use crate::target;
+use crate::target::{self, Keep};
 
 /// Space for the headers around VMCOREINFO's text in an ELF note, in bytes.
 const NOTE_HEADERS: usize = 64;
@@ -125,11 +125,15 @@ fn write(
     }
     options.format = format_options(args, options.format, header)
         .map_err(|error| Failure::new(error.to_string()))?;
-    let can_keep = options.format.clone().keep_partial().is_ok();
+    let keep = match options.format.clone().keep_partial() {
+        _ if args.keep_partial => Keep::Asked,
+        Ok(_) => Keep::Possible,
+        Err(_) => Keep::Impossible,
+    };
     source.dump(sink, &options).map_err(|error| match error {
         Error::Failed(ref fault @ Fault::Write { .. }) => {
             let written = progress.snapshot().written;
-            target::not_written(&args.to, fault, written, can_keep)
+            target::not_written(&args.to, fault, written, keep)
         }
         error => target::failure(&args.to, error),
     })

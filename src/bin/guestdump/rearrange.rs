@@ -11,7 +11,7 @@ use guestdump::{Error, Progress};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::args::RearrangeArgs;
-use crate::input_file::open_file;
+use crate::input_file::{kind, open_file};
 use crate::paths::Shown;
 use crate::report::{Failure, Result, human, note};
 use crate::same_file;
@@ -43,12 +43,27 @@ pub(crate) fn run(args: &RearrangeArgs) -> Result<()> {
         let failure = || match error {
             RearrangeError::Fault(fault) => target::failure(&args.to, fault.into()),
             RearrangeError::Finish(error) => target::failure(&args.to, Error::Finish(error)),
+            RearrangeError::NotFlattened => not_flattened(&args.from)
+                .unwrap_or_else(|| Failure::because(name, &RearrangeError::NotFlattened)),
             error => Failure::because(name, &error),
         };
         watch.caught().unwrap_or_else(failure)
     })?;
     note(&format!("{}: {}", target::Name(&args.to), human(size)));
     Ok(())
+}
+
+/// Returns the failure for a file of another kind, if its first bytes tell it.
+fn not_flattened(path: &Path) -> Option<Failure> {
+    let kind = kind(&open_file(path).ok()?)?;
+    let way_out = match kind {
+        kind if kind.is_readable_dump() => "it is in its raw form already",
+        kind => kind.advice(),
+    };
+    Some(Failure::new(format!(
+        "{}: the input is not in makedumpfile's flattened format, but {kind}: {way_out}",
+        Shown(path)
+    )))
 }
 
 /// Standard input that can be cancelled while it waits for the other end of a

@@ -53,8 +53,7 @@ impl Watch {
         may_get_stuck: bool,
         rescue: Option<Rescue>,
     ) -> io::Result<Self> {
-        // A handler turns a write beyond the limit on file sizes into an error.
-        flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        make_size_limit_an_error()?;
         if rescue.is_none() {
             end_on_second()?;
         }
@@ -111,6 +110,12 @@ impl Drop for Watch {
             let _ = thread.join();
         }
     }
+}
+
+/// Makes a write beyond the limit on file sizes an error instead of a signal that ends the process.
+pub(crate) fn make_size_limit_an_error() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
 }
 
 /// Whether the signal is one by which people and init systems tell a process to end.

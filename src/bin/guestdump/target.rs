@@ -64,26 +64,40 @@ pub(crate) fn failure(target: &Target, error: Error) -> Failure {
         Error::Incomplete { .. } => {
             Failure::new(format!("{} is kept: {}", Name(target), chain(&error))).kept()
         }
-        error @ Error::Finish(_) => Failure::because(Name(target), &error),
+        error @ (Error::Finish(_) | Error::Failed(Fault::Write { .. })) => {
+            Failure::because(Name(target), &error)
+        }
         error => Failure::new(chain(&error)),
     }
 }
 
 /// Returns the failure of a target that did not accept the dump after `written`
-/// bytes. `can_keep` tells whether the format can be kept incomplete.
-pub(crate) fn not_written(target: &Target, fault: &Fault, written: u64, can_keep: bool) -> Failure {
+/// bytes. `keep` tells whether an incomplete dump was asked for, and is possible.
+pub(crate) fn not_written(target: &Target, fault: &Fault, written: u64, keep: Keep) -> Failure {
     let name = Name(target);
     let cause = chain(fault);
     let written = human(written);
-    Failure::new(match (target, can_keep) {
-        (Target::File(_), true) => format!(
-            "{name}: {cause}; {written} were written and are removed; --keep-partial keeps them as an incomplete dump"
-        ),
-        (Target::File(_), false) => format!(
-            "{name}: {cause}; {written} were written and are removed; make space, or name a target elsewhere; a kdump-raw format can be kept incomplete with --keep-partial"
-        ),
-        _ => format!("{name}: {cause}; {written} were written"),
-    })
+    if !matches!(target, Target::File(_)) {
+        return Failure::new(format!("{name}: {cause}; {written} were written"));
+    }
+    let way_out = match keep {
+        Keep::Asked => "too little for --keep-partial to keep",
+        Keep::Possible => "--keep-partial keeps them as an incomplete dump",
+        Keep::Impossible => {
+            "make space, or name a target elsewhere; kdump-raw formats can be kept incomplete with --keep-partial"
+        }
+    };
+    Failure::new(format!(
+        "{name}: {cause}; {written} were written and are removed; {way_out}"
+    ))
+}
+
+/// Whether a dump that fails is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Keep {
+    Asked,
+    Possible,
+    Impossible,
 }
 
 /// Refuses a dump to a standard descriptor that is closed.

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::input_file::kind;
 use crate::paths::Shown;
+use crate::signals::make_size_limit_an_error;
 
 /// Where compressed dumps are unpacked.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -87,6 +88,7 @@ pub(crate) fn open(
 /// Returns it with the space that it may take: all that is free but a
 /// twentieth.
 fn create(folder: &Path) -> io::Result<(File, u64)> {
+    make_size_limit_an_error()?;
     let owner_only = Mode::RUSR | Mode::WUSR;
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let unnamed = flags | OFlags::TMPFILE | OFlags::EXCL;

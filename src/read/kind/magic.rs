@@ -38,9 +38,10 @@ use crate::windmp::{SIGNATURE as PAGE, VALID_DUMP_32, VALID_DUMP_64};
 pub(super) const HEAD_SIZE: usize = 0x11000;
 
 /// Bytes at an offset that only one kind has.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Magic {
     at: usize,
-    bytes: &'static [u8],
+    pub(super) bytes: &'static [u8],
     pub(super) kind: FileKind,
 }
 
@@ -74,7 +75,6 @@ pub(super) const FIXED: &[Magic] = {
     &[
         magic(0, &kdump::SIGNATURE, Kdump),
         magic(0, &kdump::flattened::SIGNATURE, Flattened),
-        magic(0, b"\x1f\x8b\x08", Gzip),
         magic(0, b"\x28\xb5\x2f\xfd", Zstd),
         magic(0, b"\xfd7zXZ\0", Xz),
         magic(0, b"\x04\x22\x4d\x18", Lz4),
@@ -230,7 +230,7 @@ fn windows(head: &[u8]) -> Option<FileKind> {
     if head.first_chunk().is_some_and(is_dump) {
         return Some(FileKind::WindowsDump);
     }
-    if HIBERNATION.iter().any(|word| head.starts_with(*word)) {
+    if HIBERNATION.iter().any(|word| head.starts_with(word)) {
         return Some(FileKind::Hiberfil);
     }
     let at = u32_at(head, E_LFANEW)? as usize;
@@ -266,17 +266,26 @@ fn compressed(head: &[u8]) -> Option<FileKind> {
         [0x1f, 0x9d, flags, _] if flags & 0x60 == 0 && (9..=16).contains(&(flags & 0x1f)) => {
             Some(FileKind::Compress)
         }
-        // The byte is the highest but one of the unpacked length.
-        [0x5d, 0, 0, _] if matches!(head.get(11..13), Some([0, 0] | [0xff, 0xff])) => {
-            Some(FileKind::Lzma)
-        }
+        // DEFLATE, without reserved flags (RFC 1952, 2.3.1).
+        [0x1f, 0x8b, 8, flags] if flags & 0xe0 == 0 => Some(FileKind::Gzip),
+        // Properties, the size of the dictionary, and the unpacked length: XZ
+        // Utils takes only sizes of 2^n and 2^n + 2^(n-1) for the format.
+        [0x5d, ..] if has_lzma_fields(head) == Some(true) => Some(FileKind::Lzma),
         // A frame that zstd and lz4 skip; pzstd begins with one.
         [0x50..=0x5f, 0x2a, 0x4d, 0x18] => {
-            let next = 8 + u32_at(head, 4)? as usize;
+            let next = (u32_at(head, 4)? as usize).saturating_add(8);
             has(head, next, b"\x28\xb5\x2f\xfd").then_some(FileKind::Zstd)
         }
         _ => None,
     }
+}
+
+fn has_lzma_fields(head: &[u8]) -> Option<bool> {
+    let dictionary = u32_at(head, 1)?;
+    let is_power = |n: u32| n.is_power_of_two();
+    let is_size = is_power(dictionary) || dictionary % 3 == 0 && is_power(dictionary / 3);
+    let is_length = matches!(head.get(11..13)?, [0, 0] | [0xff, 0xff]);
+    Some(dictionary >= 4096 && is_size && is_length)
 }
 
 /// Disks, by the signature of a boot sector and a partition table or a BIOS

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
+use proptest::prelude::*;
 use std::ops::Range;
 
 /// A file's first bytes, with zeroes after them.
@@ -163,6 +164,8 @@ fn text_is_named_and_memory_is_not() {
     // The interrupt vectors of a PC, as SeaBIOS leaves them.
     let vectors: Vec<u8> = [0x53, 0xff, 0x00, 0xf0].repeat(256);
     assert_eq!(FileKind::recognise(&padded(&vectors)), None);
+    let noise = [0x5d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert_eq!(FileKind::recognise(&padded(&noise)), None);
     for head in [
         &[][..],
         &[0],
@@ -177,6 +180,18 @@ fn text_is_named_and_memory_is_not() {
             matches!(kind, None | Some(FileKind::Text)),
             "{head:x?}: {kind:?}"
         );
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_kind_or_none(
+        begin in prop::sample::select(magic::FIXED),
+        bytes in prop::collection::vec(any::<u8>(), 0..1200),
+    ) {
+        let _ = FileKind::recognise(&bytes);
+        let _ = FileKind::recognise(&[begin.bytes, &bytes].concat());
+        let _ = FileKind::of(&bytes).unwrap();
     }
 }
 
