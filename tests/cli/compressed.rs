@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::Stdio;
 
 use testkit::Folder;
+use testkit::core_file::{Core, Load};
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -96,6 +97,30 @@ fn a_stream_that_is_cut_or_damaged_is_never_a_dump() {
         .fails(1, &["other.gz: unpacked", "QEMU migration stream"]);
     folder.write("twice.gz", gzip(&gzip(b"text")));
     folder.run("info twice.gz").fails(1, &["unpacked", "gzip"]);
+}
+
+#[test]
+fn a_compressed_core_of_a_process_is_unpacked_too() {
+    let folder = Folder::new();
+    let ram: Vec<u8> = (1..=8_u8).flat_map(|n| [n; 4096]).collect();
+    let file = std::fs::File::create(folder.path("core")).unwrap();
+    Core::new([Load::filled(0x7f00_0000_0000, ram)]).write_to(&file);
+    let map =
+        r#"{"machine": "x86_64", "regions": [{"gpa": 0, "size": 32768, "hva": "0x7f0000000000"}]}"#;
+    folder.write("map", map);
+    let dump = |from: &str, to: &str| {
+        let line = format!("dump --from process-core:{from} --map map --to {to} --force");
+        folder.run(&line).ok();
+    };
+    dump("core", "x");
+    for name in packed(&folder, "core") {
+        dump(&name, "y");
+        assert!(folder.read("x") == folder.read("y"), "{name}");
+    }
+    folder.write("core.gz", &folder.read("core.gz")[..100]);
+    folder
+        .run("dump --from process-core:core.gz --map map --to z")
+        .fails(1, &["core.gz: ", "cut short"]);
 }
 
 #[test]

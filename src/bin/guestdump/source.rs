@@ -9,7 +9,7 @@ use guestdump::demo::{self, DemoGuest, WindowsGuest, WindowsKind};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::process_core::{Missing, ProcessCoreError};
 use guestdump::qemu::{QemuError, QemuGuest, QemuOptions, Standstill};
-use guestdump::read::{FileKind, Vmcore};
+use guestdump::read::{FileKind, ReadAt, Vmcore};
 use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, Summary, dump};
 
 use crate::input_file::{kind, not_a_socket, open_file, open_input, open_to_convert};
@@ -134,8 +134,18 @@ impl Source {
             }
             SourceName::ProcessCore(path) => {
                 let failure = |e| process_core_failure(path, &e);
-                let input = open_input(path, settings.nocache)?;
-                let core = CoreFile::open(open_file(path)?, input).map_err(failure)?;
+                let file = open_file(path)?;
+                let spooled = vmcore_file::unpacked(&file, settings.spool, &settings.progress)
+                    .map_err(|e| Failure::because(Shown(path), &e))?;
+                let core = match spooled {
+                    Some(spooled) => {
+                        let input = spooled.try_clone();
+                        let input = input.map_err(|e| Failure::because(Shown(path), &e))?;
+                        CoreFile::open(spooled, input.shared())
+                    }
+                    None => CoreFile::open(file, open_input(path, settings.nocache)?),
+                }
+                .map_err(failure)?;
                 let guest = match settings.map {
                     Some(map) => map::load(map, Backing::Core(&core), settings)?,
                     None => map::find(&core, settings).map_err(failure)?,

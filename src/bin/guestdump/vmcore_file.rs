@@ -69,14 +69,26 @@ pub(crate) fn open(
     spool: &SpoolArgs,
     progress: &Progress,
 ) -> Result<Vmcore, OpenError> {
-    let Some(kind) = kind(&file).filter(|kind| kind.is_compressed()) else {
-        return Vmcore::open(file).map_err(OpenError::Vmcore);
+    match unpacked(&file, spool, progress)? {
+        Some(spooled) => Vmcore::open(spooled).map_err(OpenError::Unpacked),
+        None => Vmcore::open(file).map_err(OpenError::Vmcore),
+    }
+}
+
+/// Unpacks a compressed file; `None` if the file is not compressed.
+pub(crate) fn unpacked(
+    file: &File,
+    spool: &SpoolArgs,
+    progress: &Progress,
+) -> Result<Option<File>, OpenError> {
+    let Some(kind) = kind(file).filter(|kind| kind.is_compressed()) else {
+        return Ok(None);
     };
     let folder = spool.folder();
     let in_folder = |error| OpenError::Spool(folder.clone(), error);
     let (spooled, space) = create(&folder).map_err(|e| in_folder(SpoolError::Folder(e)))?;
-    match unpack(kind, &file, &spooled, space, progress) {
-        Ok(_) => Vmcore::open(spooled).map_err(OpenError::Unpacked),
+    match unpack(kind, file, &spooled, space, progress) {
+        Ok(_) => Ok(Some(spooled)),
         Err(error @ (UnpackError::Write { .. } | UnpackError::TooLarge { .. })) => {
             Err(in_folder(SpoolError::Unpack(error)))
         }
