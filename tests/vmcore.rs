@@ -6,7 +6,7 @@ use std::fs::File;
 
 use guestdump::arch::x86_64::{Registers, decode_prstatus};
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::read::{Headers, Vmcore, VmcoreError};
+use guestdump::read::{FileKind, Headers, Vmcore, VmcoreError};
 use guestdump::read::{RearrangeError, rearrange};
 use guestdump::sink::{BufferSink, StreamSink};
 use guestdump::{
@@ -321,7 +321,7 @@ fn other_files_are_refused() {
     let program = File::open("/proc/self/exe").unwrap();
     assert!(matches!(
         Vmcore::open(program),
-        Err(VmcoreError::Unsupported(_))
+        Err(VmcoreError::NotADump(Some(FileKind::ElfProgram)))
     ));
 }
 
