@@ -48,6 +48,7 @@ use serde_json::{Value, json};
 use crate::dump::Format;
 use crate::dump::Result as DumpResult;
 use crate::dump::{DumpOptions, Summary, dump};
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::WindowsInfo;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 use crate::read::{Headers, Vmcore};
@@ -205,6 +206,9 @@ impl QemuGuest {
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
         let mut options = notes.options(format)?;
+        if let VmcoreinfoSource::Dump(note) = options.guest.vmcoreinfo {
+            options.guest.vmcoreinfo = VmcoreinfoSource::Qemu(note);
+        }
         if !format.is_windows() {
             return Ok(options);
         }

@@ -183,7 +183,7 @@ impl Vmcore {
         let mut guest = GuestInfo::new(machine)
             .raw_notes(self.other_notes()?)
             .vmcoreinfo(match self.vmcoreinfo() {
-                Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
+                Some(info) => VmcoreinfoSource::Dump(info.text().to_vec()),
                 None => VmcoreinfoSource::Scan,
             });
         if let Some(uts) = self.utsname() {

@@ -14,6 +14,7 @@ use crate::number::parse_size;
 use crate::report::{Failure, Result, print};
 use crate::source::SourceName;
 use crate::usage_error;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
@@ -135,9 +136,12 @@ pub(crate) struct DumpArgs {
     /// page tables of all CPUs; with --format elf only
     #[arg(long)]
     pub(crate) paging: bool,
-    /// A file with VMCOREINFO: its text, or the ELF note
-    #[arg(long, value_name = "PATH")]
-    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// VMCOREINFO: a file with its text or the ELF note, an address 0x… in
+    /// guest memory, or scan for a search [default: what the source gives, or
+    /// a search]. One that is not of the kernel in guest memory is replaced by
+    /// the one that is, with a warning
+    #[arg(long, value_name = "scan|PATH|ADDRESS")]
+    pub(crate) vmcoreinfo: Option<VmcoreinfoArg>,
     /// A file with the header of a Windows dump, of 4 or 8 KiB [default: the
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
@@ -224,9 +228,12 @@ pub(crate) struct DmesgArgs {
     pub(crate) map: Option<PathBuf>,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
-    /// A file with VMCOREINFO: its text, or the ELF note
-    #[arg(long, value_name = "PATH")]
-    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// VMCOREINFO: a file with its text or the ELF note, an address 0x… in
+    /// guest memory, or scan for a search [default: what the source gives, or
+    /// a search]. One that is not of the kernel in guest memory is replaced by
+    /// the one that is, with a warning
+    #[arg(long, value_name = "scan|PATH|ADDRESS")]
+    pub(crate) vmcoreinfo: Option<VmcoreinfoArg>,
     /// Also print who wrote each record: T and a thread id, or C and a CPU
     #[arg(long)]
     pub(crate) caller: bool,

@@ -1,21 +1,23 @@
 //! The command `guestdump dmesg`.
 
 use guestdump::guest::linux::{Kernel, LogRecord};
-use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::qemu::Include;
 use guestdump::{Format, Progress, Workers};
 use serde::Serialize;
 
 use crate::args::DmesgArgs;
-use crate::dump_cmd::read_vmcoreinfo;
-use crate::report::{Failure, Result, print, print_json};
+use crate::located::{self, LocatedEntry};
+use crate::report::{Failure, Result, note, print, print_json};
 use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::Source;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 #[derive(Debug, Serialize)]
 struct Entry {
     osrelease: String,
+    vmcoreinfo: Option<LocatedEntry>,
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -34,6 +36,7 @@ struct Record {
 /// The log as far as it can be read, and the error that ended it.
 struct LogOf {
     osrelease: String,
+    vmcoreinfo: Option<Located>,
     records: Vec<LogRecord>,
     broken: Option<Failure>,
 }
@@ -48,7 +51,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
         nocache: false,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
     let vmcoreinfo = vmcoreinfo.transpose()?;
     let mut source = Source::open(&args.from, &settings)?;
     let watch = Watch::start(progress.clone(), true, source.rescue())
@@ -91,12 +94,16 @@ fn read(
     }
     Ok(LogOf {
         osrelease: kernel.vmcoreinfo().osrelease(),
+        vmcoreinfo: kernel.located().cloned(),
         records,
         broken,
     })
 }
 
 fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
+    for line in log.vmcoreinfo.iter().flat_map(located::warnings) {
+        note(&line);
+    }
     if args.json {
         let records = log.records.iter().map(|record| Record {
             nanoseconds: record.time.as_nanos() as u64,
@@ -105,6 +112,7 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
         });
         print_json(&Entry {
             osrelease: log.osrelease,
+            vmcoreinfo: log.vmcoreinfo.as_ref().map(LocatedEntry::from),
             records: records.collect(),
             error: log
                 .broken

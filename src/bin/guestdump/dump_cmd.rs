@@ -1,7 +1,5 @@
 //! The command `guestdump dump`.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use guestdump::guest::paging::Budget;
@@ -10,12 +8,12 @@ use guestdump::guest::windows::HeaderSource;
 use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
-use guestdump::vmcoreinfo::MAX_SIZE;
 use guestdump::windmp::Header;
 use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
 use crate::lacks;
+use crate::input_file::read_at_most;
 use crate::missing;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
@@ -24,9 +22,7 @@ use crate::signals::Watch;
 use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
 use crate::target;
-
-/// Space for the headers around VMCOREINFO's text in an ELF note, in bytes.
-const NOTE_HEADERS: usize = 64;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     check_usage(args)?;
@@ -42,11 +38,8 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         nocache: args.nocache,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args
-        .vmcoreinfo
-        .as_deref()
-        .map(read_vmcoreinfo)
-        .transpose()?;
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
     let header = args
         .windows_header
         .as_deref()
@@ -206,21 +199,7 @@ fn default_format(sink: &mut dyn DumpSink) -> Format {
     }
 }
 
-pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
-    let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
-    Ok(VmcoreinfoSource::Bytes(bytes))
-}
-
 fn read_header(path: &Path) -> Result<HeaderSource> {
     let bytes = read_at_most(path, Header::MAX_SIZE)?;
     Ok(HeaderSource::Given(bytes))
-}
-
-/// Reads at most `limit` bytes of a file and one more, because the file may have any size.
-fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
-    Ok(bytes)
 }

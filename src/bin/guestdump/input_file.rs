@@ -1,6 +1,7 @@
 //! Files that the command reads.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,6 +13,15 @@ use crate::report::{Failure, Result};
 pub(crate) fn open_file(path: &Path) -> Result<File> {
     File::open(path)
         .map_err(|e| Failure::because(format_args!("cannot open {}", path.display()), &e))
+}
+
+/// Reads at most `limit` bytes of a file and one more, because the file may have any size.
+pub(crate) fn read_at_most(path: &Path, limit: usize) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|e| Failure::because(format_args!("cannot read {}", path.display()), &e))?;
+    Ok(bytes)
 }
 
 /// Opens a file with guest memory; `nocache` keeps it out of the host's page

@@ -12,6 +12,7 @@ mod info_entry;
 mod info_text;
 mod input_file;
 mod lacks;
+mod located;
 mod map;
 mod map_file;
 mod missing;
@@ -26,6 +27,7 @@ mod source;
 mod summary;
 mod target;
 mod usage_error;
+mod vmcoreinfo_arg;
 
 use std::process::ExitCode;
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use guestdump::guest::vmcoreinfo::{Candidate, Located};
 use guestdump::guest::windows::{BugcheckData, HeaderOrigin, SkippedCpu};
 use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use crate::exclude::{self, ExclusionEntry};
 use crate::lacks::{self, LackEntry};
+use crate::located::{self, LocatedEntry};
 use crate::missing::MissingEntry;
 use crate::report::human;
 
@@ -128,24 +128,6 @@ impl From<&WindowsSummary> for WindowsEntry {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct LocatedEntry {
-    source: &'static str,
-    osrelease: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    candidates: Vec<CandidateEntry>,
-}
-
-#[derive(Debug, Serialize)]
-struct CandidateEntry {
-    address: u64,
-    osrelease: String,
-    crash_time: Option<u64>,
-    verified: bool,
-}
-
 impl SummaryEntry {
     pub(crate) fn new(
         s: &Summary,
@@ -188,32 +170,6 @@ impl SummaryEntry {
     }
 }
 
-impl From<&Located> for LocatedEntry {
-    fn from(located: &Located) -> Self {
-        Self {
-            source: located.origin.name(),
-            osrelease: located.info.osrelease(),
-            address: located.origin.gpa(),
-            candidates: located
-                .candidates
-                .iter()
-                .map(CandidateEntry::from)
-                .collect(),
-        }
-    }
-}
-
-impl From<&Candidate> for CandidateEntry {
-    fn from(candidate: &Candidate) -> Self {
-        Self {
-            address: candidate.gpa,
-            osrelease: candidate.osrelease.clone(),
-            crash_time: candidate.crash_time,
-            verified: candidate.verified,
-        }
-    }
-}
-
 /// Formats the summary for people, line by line.
 pub(crate) fn lines(
     target: impl fmt::Display,
@@ -234,10 +190,11 @@ pub(crate) fn lines(
     let second = match &s.vmcoreinfo {
         None if s.format.is_windows() => None,
         None => Some("no VMCOREINFO was found; few tools can open a dump without it".to_owned()),
-        Some(located) => Some(vmcoreinfo_line(located)),
+        Some(located) => Some(located::line(located)),
     };
     let mut lines = vec![first];
     lines.extend(second);
+    lines.extend(s.vmcoreinfo.iter().flat_map(located::warnings));
     lines.extend(s.excluded.as_ref().map(exclude::line));
     lines.extend(lacks::absent_line(&s.source));
     lines.extend(s.paging.as_ref().map(paging_line));
@@ -317,19 +274,4 @@ fn paging_line(p: &PagingSummary) -> String {
         );
     }
     line
-}
-
-fn vmcoreinfo_line(located: &Located) -> String {
-    let mut line = format!(
-        "VMCOREINFO of {} ({}",
-        located.info.osrelease(),
-        located.origin.name()
-    );
-    if let Some(gpa) = located.origin.gpa() {
-        line += &format!(" at {gpa:#x}");
-    }
-    if located.candidates.len() > 1 {
-        line += &format!(", the best of {}", located.candidates.len());
-    }
-    line + ")"
 }
