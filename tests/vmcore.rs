@@ -309,7 +309,10 @@ fn other_files_are_refused() {
     for bytes in [&b""[..], b"hello", b"\x7fELF", b"KDUMP   ", &[0; 5000]] {
         let error = open(bytes).unwrap_err();
         assert!(
-            matches!(error, VmcoreError::NotADump | VmcoreError::Damaged { .. }),
+            matches!(
+                error,
+                VmcoreError::NotADump(_) | VmcoreError::Damaged { .. }
+            ),
             "{error}"
         );
     }

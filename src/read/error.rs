@@ -4,6 +4,7 @@ use std::io;
 
 use crate::codec::Codec;
 use crate::memory::{Lack, list_lacks};
+use crate::read::FileKind;
 
 /// Why a dump cannot be read.
 ///
@@ -12,11 +13,10 @@ use crate::memory::{Lack, list_lacks};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VmcoreError {
-    /// The file is not a dump.
-    #[error(
-        "the file is neither an ELF core nor a kdump-compressed dump, raw or flattened, nor a Windows dump"
-    )]
-    NotADump,
+    /// The file is not a dump, or a dump of a kind that this crate does not
+    /// open. The kind is `None` if the file's first bytes do not tell it.
+    #[error("{}", not_a_dump(*.0))]
+    NotADump(Option<FileKind>),
     /// A kind of dump that this crate cannot read.
     #[error("the dump cannot be read: {0}")]
     Unsupported(String),
@@ -120,6 +120,15 @@ impl VmcoreError {
             offset,
             what: what.into(),
         }
+    }
+}
+
+fn not_a_dump(kind: Option<FileKind>) -> String {
+    match kind {
+        Some(kind) => format!("the file is {kind}: {}", kind.advice()),
+        None => "the file is neither an ELF core nor a kdump-compressed dump, raw or flattened, \
+                 nor a Windows dump"
+            .to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::kdump::flattened::FileHeader;
 use crate::memory::{Lack, MIN_PAGE_SIZE};
 use crate::read::error::VmcoreError;
 use crate::read::flattened::Index;
+use crate::read::kind::FileKind;
 use crate::read::read_at::ReadAt;
 
 /// The raw form of a dump, read by offset.
@@ -30,6 +31,20 @@ const CLAIM: u64 = 8 * MIN_PAGE_SIZE;
 
 /// RAM that a dump of any length may state, in bytes.
 const SMALL_CLAIM: u64 = 64 << 30;
+
+impl ReadAt for Input {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        Ok(Self::read_at(self, offset, buf)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.len)
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        Self::next_data(self, offset, end)
+    }
+}
 
 /// Bytes in which [`Input::skip_hole`] looks for data before it asks for the
 /// rest.
@@ -70,6 +85,15 @@ impl Input {
             }
         }
         Ok(input)
+    }
+
+    /// The kind of the raw form, if its bytes tell it.
+    pub(crate) fn kind(&self) -> Result<Option<FileKind>, VmcoreError> {
+        FileKind::of(self).map_err(|source| VmcoreError::Read {
+            offset: 0,
+            len: FileKind::HEAD_SIZE as u64,
+            source,
+        })
     }
 
     /// Length of the raw form in bytes.

@@ -38,6 +38,7 @@ mod file;
 mod flattened;
 mod input;
 mod kdump;
+mod kind;
 mod read_at;
 mod rearrange;
 mod regions;
@@ -51,6 +52,7 @@ pub use error::VmcoreError;
 #[cfg(feature = "file")]
 pub use file::Uncached;
 pub(crate) use input::Input;
+pub use kind::FileKind;
 pub use read_at::ReadAt;
 pub use rearrange::{RearrangeError, rearrange};
 pub use regions::{Region, RegionError, RegionMemory};

@@ -15,7 +15,7 @@ use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::{KdumpDump, SplitDump};
 use crate::read::windmp::WinDmp;
-use crate::read::{CheckReport, Input, ReadAt, VmcoreError};
+use crate::read::{CheckReport, FileKind, Input, ReadAt, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 
@@ -40,7 +40,8 @@ impl Vmcore {
     ///
     /// # Errors
     ///
-    /// - [`VmcoreError::NotADump`] for any other file;
+    /// - [`VmcoreError::NotADump`] for any other file, with its kind if that is
+    ///   known;
     /// - [`VmcoreError::Unsupported`] for dumps that this crate cannot read;
     /// - [`VmcoreError::ProcessCore`] for the core of a process;
     /// - [`VmcoreError::Conflict`] if the dump contains different bytes of the same memory;
@@ -49,8 +50,15 @@ impl Vmcore {
     /// - [`VmcoreError::Read`] if the input cannot be read.
     pub fn open(input: impl ReadAt + 'static) -> Result<Self, VmcoreError> {
         let input = Input::open(input.shared())?;
-        let dump = open_dump(&input)?.ok_or(VmcoreError::NotADump)?;
-        Ok(Self { input, dump })
+        let mut head = vec![0; input.len().min(FileKind::HEAD_SIZE as u64) as usize];
+        input.read_at(0, &mut head)?;
+        if let Some(kind @ FileKind::ElfProgram) = FileKind::recognise(&head) {
+            return Err(VmcoreError::NotADump(Some(kind)));
+        }
+        match open_dump(&input)? {
+            Some(dump) => Ok(Self { input, dump }),
+            None => Err(VmcoreError::NotADump(input.kind()?)),
+        }
     }
 
     /// Opens the parts of a kdump that makedumpfile split, in any order, as one dump. One part
@@ -72,7 +80,7 @@ impl Vmcore {
         }
         let input = parts.first().map(|(input, _)| input.clone());
         let dump = Box::new(SplitDump::new(parts)?);
-        let input = input.ok_or(VmcoreError::NotADump)?;
+        let input = input.ok_or(VmcoreError::NotADump(None))?;
         Ok(Self { input, dump })
     }
 

@@ -187,7 +187,10 @@ fn damaged_headers_are_named() {
         let error = changed(FULL, at, &[with]);
         assert!(matches!(error, VmcoreError::Unsupported(_)), "{error}");
     }
-    assert!(matches!(changed(FULL, 0, b"PAGF"), VmcoreError::NotADump));
+    assert!(matches!(
+        changed(FULL, 0, b"PAGF"),
+        VmcoreError::NotADump(None)
+    ));
 }
 
 #[test]
