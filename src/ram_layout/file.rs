@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use crate::arch::Machine;
 use crate::fault::Fault;
-use crate::guest::vmcoreinfo::VmcoreinfoError;
+use crate::guest::vmcoreinfo::{VmcoreinfoError, from_bytes};
 use crate::memory::MIN_PAGE_SIZE;
-use crate::ram_layout::qemu::{contiguous, image_layouts};
+use crate::ram_layout::arrangements::{contiguous, image_layouts};
 use crate::ram_layout::{Proof, RamLayout, RamPiece, layouts, memory, vmcoreinfo_anywhere};
 use crate::read::ReadAt;
 use crate::vmcoreinfo::Vmcoreinfo;
@@ -57,18 +57,19 @@ pub enum LayoutError {
 ///
 /// `ram` is one block of RAM as QEMU's machines back it, or an image of guest-physical memory from
 /// address 0 on. A part of the last page is ignored. `machine` is the architecture, if the caller
-/// knows it; `given` is VMCOREINFO that the caller has besides what `ram` contains.
+/// knows it; `given` is VMCOREINFO that the caller has besides what `ram` contains, the text or an
+/// ELF note with it.
 ///
 /// # Errors
 ///
-/// - [`LayoutError::NotVerified`], [`LayoutError::Ambiguous`] if VMCOREINFO is there and does not
-///   prove one arrangement;
+/// - [`LayoutError::NotVerified`], [`LayoutError::Ambiguous`] if `ram` contains VMCOREINFO that does
+///   not prove one arrangement;
 /// - [`LayoutError::Length`], [`LayoutError::Scan`] if `ram` cannot be read;
 /// - [`LayoutError::Cancelled`] if the handle of `workers` was cancelled.
 pub fn find(
     ram: &Arc<dyn ReadAt>,
     machine: Option<Machine>,
-    given: &[Vmcoreinfo],
+    given: Option<&[u8]>,
     workers: &Workers,
 ) -> Result<Option<RamLayout>, LayoutError> {
     let len = ReadAt::len(ram).map_err(LayoutError::Length)?;
@@ -84,11 +85,8 @@ pub fn find(
             error => LayoutError::Scan(error),
         },
     )?;
-    infos.extend_from_slice(given);
-    let Some(first) = infos.first() else {
-        return Ok(None);
-    };
-    let osrelease = first.osrelease();
+    let osrelease = infos.first().map(Vmcoreinfo::osrelease);
+    infos.extend(given.and_then(parse));
     let machines = machine.as_slice();
     let machines = match machines {
         [] => Machine::ALL,
@@ -103,7 +101,11 @@ pub fn find(
         return Err(LayoutError::Cancelled);
     }
     match found.len() {
-        0 => Err(LayoutError::NotVerified { osrelease, machine }),
+        0 => match osrelease {
+            Some(osrelease) => Err(LayoutError::NotVerified { osrelease, machine }),
+            // The caller's alone may be of another guest.
+            None => Ok(None),
+        },
         1 => Ok(found.pop()),
         _ => match found.iter().find(|layout| is_usual(layout, size)) {
             Some(usual) if found.iter().all(|other| other.machine == usual.machine) => {
@@ -113,11 +115,18 @@ pub fn find(
                 }))
             }
             _ => Err(LayoutError::Ambiguous {
-                osrelease,
+                osrelease: infos.first().map(Vmcoreinfo::osrelease).unwrap_or_default(),
                 arrangements: describe(&found),
             }),
         },
     }
+}
+
+/// Parses VMCOREINFO's text, or an ELF note of either byte order with it.
+fn parse(bytes: &[u8]) -> Option<Vmcoreinfo> {
+    let machines = [Machine::X86_64, Machine::S390x];
+    let mut parsed = machines.iter().map(|machine| from_bytes(bytes, *machine));
+    parsed.find_map(Result::ok)
 }
 
 /// Returns the arrangements of a machine's RAM in which the kernel lies in its place.

@@ -14,7 +14,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ram = std::fs::File::open("/dev/shm/vm0")?.shared();
-//! match ram_layout::find(&ram, None, &[], &Workers::new())? {
+//! match ram_layout::find(&ram, None, None, &Workers::new())? {
 //!     Some(layout) => println!("{} {:?}", layout.machine, layout.into_memory(&ram)?),
 //!     None => println!("no Linux kernel tells where this RAM lies"),
 //! }
@@ -23,10 +23,10 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod arrangements;
 mod direct_map;
 mod file;
 mod proof;
-mod qemu;
 
 use std::sync::Arc;
 
@@ -34,9 +34,9 @@ use crate::arch::Machine;
 use crate::memory::MemoryRange;
 use crate::read::{ReadAt, Region, RegionError, RegionMemory};
 
+pub(crate) use arrangements::layouts;
 pub use file::{LayoutError, find};
 pub(crate) use proof::{Proof, vmcoreinfo_anywhere};
-pub(crate) use qemu::layouts;
 
 /// A piece of guest RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

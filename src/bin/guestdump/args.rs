@@ -98,10 +98,15 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_engine)]
     pub(crate) compressor: Option<Engine>,
     /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
-    /// docs/map.md); without it, raw:PATH is RAM from address 0 on, and
-    /// process-core:CORE is searched for QEMU's RAM
+    /// docs/map.md); without it, the guest's kernel tells where RAM lies;
+    /// if raw:PATH has no Linux kernel, RAM from address 0 on is assumed, with a
+    /// warning
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
     /// Page size of raw:PATH and process-core:CORE in bytes [default:
@@ -226,6 +231,10 @@ pub(crate) struct DmesgArgs {
     /// What lies where in raw:PATH or process-core:CORE (see docs/map.md)
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
     /// VMCOREINFO: a file with its text or the ELF note, an address 0x… in
@@ -271,7 +280,10 @@ fn machine_help() -> String {
     let names: Vec<_> = Machine::ALL.iter().map(|machine| machine.name()).collect();
     let names = names.join(", ");
     let default = Machine::X86_64;
-    format!("Architecture of raw:PATH and process-core:CORE: {names} [default: {default}]")
+    format!(
+        "Architecture of raw:PATH and process-core:CORE: {names} [default: what the guest's kernel \
+         tells, or {default}]"
+    )
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {

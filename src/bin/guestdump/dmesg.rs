@@ -43,24 +43,30 @@ struct LogOf {
 
 pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     let progress = Progress::new();
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
     let settings = Settings {
         map: args.map.as_deref(),
         machine: args.machine,
+        vmcoreinfo: vmcoreinfo.as_ref(),
+        raw_anyway: args.raw_anyway,
+        threads: 1,
         page_size: None,
         include: Include::default(),
         nocache: false,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
-    let vmcoreinfo = vmcoreinfo.transpose()?;
     let mut source = Source::open(&args.from, &settings)?;
     let watch = Watch::start(progress.clone(), true, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let result = read(&mut source, vmcoreinfo, &progress);
+    let result = read(&mut source, vmcoreinfo.as_ref(), &progress);
     // The guest is resumed before anything is printed.
     let resumed = source.resume().map(|_| ());
     if let Some(signal) = watch.caught() {
         return Err(signal);
+    }
+    if let (Ok(_), Some(placed)) = (&result, source.placed()) {
+        note(&placed.line());
     }
     let shown = result.and_then(|log| show(log, args));
     match (shown, resumed) {
@@ -72,13 +78,13 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
 /// Reads the log. It ends early when `progress` is cancelled.
 fn read(
     source: &mut Source,
-    vmcoreinfo: Option<VmcoreinfoSource>,
+    vmcoreinfo: Option<&VmcoreinfoSource>,
     progress: &Progress,
 ) -> Result<LogOf> {
     source.stop()?;
     let mut guest = source.options(Format::Elf)?.guest;
     if let Some(given) = vmcoreinfo {
-        guest = guest.vmcoreinfo(given);
+        guest = guest.vmcoreinfo(given.clone());
     }
     let workers = Workers::new().progress(progress.clone());
     let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);

@@ -5,7 +5,6 @@ use std::path::Path;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::HeaderSource;
-use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::windmp::Header;
@@ -27,9 +26,14 @@ use crate::vmcoreinfo_arg::VmcoreinfoArg;
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     check_usage(args)?;
     let progress = Progress::new();
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
     let settings = Settings {
         map: args.map.as_deref(),
         machine: args.machine,
+        vmcoreinfo: vmcoreinfo.as_ref(),
+        raw_anyway: args.raw_anyway,
+        threads: args.threads.into(),
         page_size: args.page_size,
         include: Include {
             rom: args.include.contains(&Included::Rom),
@@ -38,8 +42,6 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         nocache: args.nocache,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
-    let vmcoreinfo = vmcoreinfo.transpose()?;
     let header = args
         .windows_header
         .as_deref()
@@ -78,7 +80,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
-    report(args, &summary, standstill, source.missing())?;
+    report(args, &summary, standstill, &source)?;
     resumed?;
     match lacks::warning(&summary.source) {
         // The JSON says so too, and is all that goes to stderr.
@@ -150,16 +152,20 @@ fn report(
     args: &DumpArgs,
     summary: &Summary,
     standstill: Option<&Standstill>,
-    missing: Option<&[Missing]>,
+    source: &Source,
 ) -> Result<()> {
+    let missing = source.missing();
     let entry = args
         .json
-        .then(|| SummaryEntry::new(summary, standstill, missing));
+        .then(|| SummaryEntry::new(summary, standstill, source));
     if let (Some(entry), true) = (&entry, target::is_stdout(&args.to)) {
         return print_json_to_stderr(entry);
     }
     for line in missing::lines(missing.unwrap_or_default()) {
         note(&line);
+    }
+    if let Some(placed) = source.placed() {
+        note(&placed.line());
     }
     if let Some(entry) = entry {
         return print_json(&entry);
@@ -177,6 +183,11 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
         ("--page-size", args.page_size.is_some()),
     ];
     let given = raw_only.iter().find(|(_, given)| *given);
+    if args.raw_anyway && !matches!(args.from, SourceName::Raw(_)) {
+        return Err(Failure::usage(
+            "--raw-anyway goes with --from raw:PATH only",
+        ));
+    }
     match given {
         Some((name, _))
             if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>

@@ -13,6 +13,8 @@ use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, 
 use crate::input_file::{open_file, open_input};
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
+use crate::placed::Placed;
+use crate::raw_file;
 use crate::report::{Failure, Result};
 use crate::settings::Settings;
 use crate::signals::Rescue;
@@ -93,7 +95,7 @@ impl Source {
             SourceName::Raw(path) => {
                 let guest = match settings.map {
                     Some(map) => map::load(map, Backing::Ram(path), settings)?,
-                    None => map::flat(path, settings)?,
+                    None => raw_file::open(path, settings)?,
                 };
                 Ok(Self::raw(guest, settings))
             }
@@ -138,6 +140,14 @@ impl Source {
     pub(crate) fn missing(&self) -> Option<&[Missing]> {
         match self {
             Self::Raw(guest) => guest.missing.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Of a file with RAM and no map, where its RAM was taken to lie.
+    pub(crate) fn placed(&self) -> Option<&Placed> {
+        match self {
+            Self::Raw(guest) => guest.placed.as_ref(),
             _ => None,
         }
     }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use guestdump::guest::windows::{BugcheckData, HeaderOrigin, SkippedCpu};
-use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::write::WindowsSummary;
 use guestdump::{PagingSummary, Summary, Unreadable};
@@ -13,7 +12,9 @@ use crate::exclude::{self, ExclusionEntry};
 use crate::lacks::{self, LackEntry};
 use crate::located::{self, LocatedEntry};
 use crate::missing::MissingEntry;
+use crate::placed::PlacedEntry;
 use crate::report::human;
+use crate::source::Source;
 
 /// The summary as JSON.
 #[derive(Debug, Serialize)]
@@ -50,6 +51,9 @@ pub(crate) struct SummaryEntry {
     /// The guest memory that a core file lacks; absent for other sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Vec<MissingEntry>>,
+    /// Where the RAM of a file without a map was taken to lie; absent for other sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ram: Option<PlacedEntry>,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,11 +133,7 @@ impl From<&WindowsSummary> for WindowsEntry {
 }
 
 impl SummaryEntry {
-    pub(crate) fn new(
-        s: &Summary,
-        standstill: Option<&Standstill>,
-        missing: Option<&[Missing]>,
-    ) -> Self {
+    pub(crate) fn new(s: &Summary, standstill: Option<&Standstill>, source: &Source) -> Self {
         Self {
             format: s.format.name(),
             machine: s.machine.name(),
@@ -165,7 +165,10 @@ impl SummaryEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
                 interference: standstill.interference.as_ref().map(ToString::to_string),
             }),
-            missing: missing.map(|list| list.iter().map(MissingEntry::from).collect()),
+            missing: source
+                .missing()
+                .map(|list| list.iter().map(MissingEntry::from).collect()),
+            ram: source.placed().map(PlacedEntry::from),
         }
     }
 }

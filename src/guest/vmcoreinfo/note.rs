@@ -38,7 +38,7 @@ const FORMAT_ELF: u16 = 1;
 const TEXT: &[u8] = b"OSRELEASE=";
 
 /// VMCOREINFO from its text, or from an ELF note with it.
-pub(super) fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoError> {
+pub(crate) fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoError> {
     Vmcoreinfo::parse(bytes)
         .or_else(|error| {
             Notes::new(bytes, machine.encoding().order)
