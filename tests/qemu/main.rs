@@ -5,4 +5,5 @@
 
 mod fake;
 mod fake_tests;
+mod map_tests;
 mod real_tests;

@@ -28,6 +28,14 @@ Examples:
   guestdump dump --from vmcore:old.elf --to new.kdump --format kdump-raw-zstd
   guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
 
+const MAP_HELP: &str = "\
+The map is for --map, see docs/map.md. Memory that QEMU shares through a file is in that file; other \
+memory has its address in QEMU's process, for a core file of it.
+
+Examples:
+  guestdump map qmp:/run/vm0.qmp --to vm0.json
+  guestdump map process-core:core.qemu > vm0.json";
+
 const MAIN_HELP: &str = "\
 Example:
   guestdump dump --from demo:256M --to demo.dump && guestdump info demo.dump
@@ -60,6 +68,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  guestdump dmesg qmp:/run/vm0.qmp\n  guestdump dmesg vmcore:vm0.dump"
     )]
     Dmesg(DmesgArgs),
+    /// Write a map file: what lies where in a guest's memory, and its CPUs
+    #[command(after_help = MAP_HELP)]
+    Map(MapArgs),
     /// Bring a flattened dump into its raw form, as makedumpfile -R does
     #[command(
         after_help = "Example:\n  ssh host guestdump dump --from demo --to - | \
@@ -252,6 +263,25 @@ pub(crate) struct DmesgArgs {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct MapArgs {
+    /// The guest: qmp:SOCKET (a running QEMU, whose guest is stopped
+    /// meanwhile), process-core:CORE or raw:PATH
+    #[arg(value_name = "SOURCE")]
+    pub(crate) from: SourceName,
+    /// Where the map goes: a path, file:PATH or fd:N [default: standard output]
+    #[arg(long, value_name = "TARGET")]
+    pub(crate) to: Option<Target>,
+    #[arg(long, value_name = "NAME", help = machine_help())]
+    pub(crate) machine: Option<Machine>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct RearrangeArgs {
     /// The flattened dump, or - for standard input
     #[arg(value_name = "FLAT")]
@@ -310,7 +340,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Err(Failure::usage(
-                "name a command: dump, info, check, dmesg, rearrange, qmp-resume or formats; see guestdump --help",
+                "name a command: dump, info, check, dmesg, map, rearrange, qmp-resume or formats; see guestdump --help",
             ))
         }
         _ => Err(Failure::usage(usage_error::describe(&error))),

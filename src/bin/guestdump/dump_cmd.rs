@@ -11,8 +11,8 @@ use guestdump::windmp::Header;
 use guestdump::{DumpSink, Format, FormatOptions, NotInFormat, Progress, Summary};
 
 use crate::args::{DumpArgs, Included};
-use crate::lacks;
 use crate::input_file::read_at_most;
+use crate::lacks;
 use crate::missing;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};

@@ -101,8 +101,8 @@ pub(crate) fn warnings(located: &Located) -> Vec<String> {
     let chosen = describe(&located.info);
     if let Some(Rejected { info, origin, .. }) = &located.rejected {
         return vec![format!(
-            "warning: VMCOREINFO {origin} is of {}, but the kernel in guest memory is {chosen}; \
-             the latter's VMCOREINFO is used, {}",
+            "warning: VMCOREINFO ({origin}) is of {}, but the kernel in guest memory is {chosen}; \
+             VMCOREINFO {} is used instead",
             describe(info),
             located.origin
         )];
@@ -111,7 +111,7 @@ pub(crate) fn warnings(located: &Located) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!(
-        "warning: guest memory does not confirm VMCOREINFO {}, of {chosen}: no such kernel is where \
+        "warning: VMCOREINFO of {chosen} ({}) is not verified: guest memory has no such kernel where \
          it says, so it may be of another boot or another guest",
         located.origin
     )];

@@ -14,7 +14,9 @@ mod input_file;
 mod lacks;
 mod located;
 mod map;
+mod map_cmd;
 mod map_file;
+mod map_size;
 mod missing;
 mod number;
 mod placed;
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Dmesg(args)) => dmesg::run(&args),
+        Some(Command::Map(args)) => map_cmd::run(&args),
         Some(Command::Rearrange(args)) => rearrange::run(&args),
         Some(Command::QmpResume(args)) => qmp_resume::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),

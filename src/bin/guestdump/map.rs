@@ -27,6 +27,8 @@ pub(crate) struct RawGuest {
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
     /// The guest memory that a process's core file lacks; `None` for other files.
     pub(crate) missing: Option<Vec<Missing>>,
+    /// The RAM that was found in a core file without a map; `None` for others.
+    pub(crate) blocks: Option<Vec<RamBlock>>,
     /// Where the RAM of a file without a map was taken to lie; `None` for others.
     pub(crate) placed: Option<Placed>,
 }
@@ -94,6 +96,7 @@ pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest,
         page_size: None,
         cpus: Vec::new(),
         vmcoreinfo: None,
+        blocks: Some(ram.blocks),
         placed: None,
     })
 }
@@ -131,6 +134,7 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, settings: &Settings<'_>) ->
         cpus: file.cpus,
         vmcoreinfo: file.vmcoreinfo,
         missing,
+        blocks: None,
         placed: None,
     })
 }

@@ -31,7 +31,7 @@ impl Placed {
         let machine = self.machine;
         let ranges = self.pieces.iter().map(|piece| piece.range.to_string());
         let ranges = ranges.collect::<Vec<_>>().join(" ");
-        let none = "the file has no VMCOREINFO to tell";
+        let none = "no Linux kernel in the file tells";
         match self.by {
             By::Kernel => format!("RAM of {machine} at {ranges}, by the guest's kernel"),
             By::Usual => format!(

@@ -39,6 +39,7 @@ pub(crate) fn open(path: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
         cpus: Vec::new(),
         vmcoreinfo: None,
         missing: None,
+        blocks: None,
         placed: Some(placed),
     })
 }

@@ -1,0 +1,60 @@
+//! `guestdump map qmp:SOCKET`: what it writes leads to the same dump of a core of QEMU.
+
+use std::fs::File;
+
+use guestdump::qemu::{QemuGuest, QemuOptions};
+use serde_json::Value;
+
+use crate::fake::{Fake, RIP, SIZE};
+use kit::Folder;
+use kit::core_file::{Core, Load};
+
+#[test]
+fn places_are_those_of_qemus_process() {
+    let fake = Fake::start("running");
+    let mut guest = QemuGuest::connect(fake.path(), QemuOptions::new()).unwrap();
+    assert!(guest.cpus().is_err());
+    guest.stop().unwrap();
+    let places = guest.places();
+    let sizes: u64 = places.iter().map(|place| place.range.size()).sum();
+    assert_eq!(sizes, SIZE as u64);
+    for place in places {
+        assert_eq!(place.hva, fake.memory.as_ptr() as u64 + place.range.start());
+        assert_eq!(place.file, None);
+    }
+    let (machine, cpus) = guest.cpus().unwrap();
+    assert_eq!(machine, guestdump::Machine::X86_64);
+    let counters: Vec<_> = cpus.iter().map(|cpu| cpu.program_counter()).collect();
+    assert_eq!(counters, [RIP]);
+}
+
+#[test]
+fn the_map_of_a_guest_gives_the_same_dump_of_a_core() {
+    let folder = Folder::new();
+    let fake = Fake::start("running");
+    let source = format!("qmp:{}", fake.path().display());
+    folder.run(&format!("map {source} --to map.json")).ok();
+    assert_eq!(fake.status(), "running");
+    assert_eq!(fake.count("stop"), 1);
+    let map: Value = serde_json::from_slice(&folder.read("map.json")).unwrap();
+    assert_eq!(map["machine"], "x86_64");
+    assert_eq!(map["cpus"][0]["rip"], format!("{RIP:#x}"));
+    let hva = fake.memory.as_ptr() as u64;
+    let file = File::create(folder.path("core")).unwrap();
+    Core::new([Load::filled(hva, fake.memory.to_vec())]).write_to(&file);
+    // The socket serves one client.
+    let fake = Fake::start("running");
+    let source = format!("qmp:{}", fake.path().display());
+    folder.write("info", "OSRELEASE=6.1.0-fake\n");
+    for (from, to) in [
+        (source.as_str(), "a"),
+        ("process-core:core --map map.json", "b"),
+    ] {
+        folder
+            .run(&format!(
+                "dump --from {from} --vmcoreinfo info --to {to} --format elf"
+            ))
+            .ok();
+    }
+    assert!(folder.read("a") == folder.read("b"));
+}
