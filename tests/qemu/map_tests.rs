@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::fake::{Fake, RIP, SIZE};
 use kit::Folder;
 use kit::core_file::{Core, Load};
+use kit::qemu::{Backend, Qemu};
 
 #[test]
 fn places_are_those_of_qemus_process() {
@@ -57,4 +58,54 @@ fn the_map_of_a_guest_gives_the_same_dump_of_a_core() {
             .ok();
     }
     assert!(folder.read("a") == folder.read("b"));
+}
+
+/// RAM in a file with a name is in the map by that name; other RAM is not.
+#[test]
+fn the_map_of_a_real_guest_gives_the_same_dump_of_its_file() {
+    for (backend, is_named) in [
+        (Backend::SharedFile, true),
+        (Backend::SharedMemfd, false),
+        (Backend::Anonymous, false),
+    ] {
+        let Some(mut qemu) = Qemu::start(backend) else {
+            return;
+        };
+        let folder = Folder::new();
+        qemu.command("stop", serde_json::json!({}));
+        let source = qemu.source();
+        folder.run(&format!("map {source} --to map.json")).ok();
+        assert_eq!(qemu.status(), "paused");
+        let map: Value = serde_json::from_slice(&folder.read("map.json")).unwrap();
+        let regions = map["regions"].as_array().unwrap();
+        assert!(!regions.is_empty());
+        for region in regions {
+            assert_eq!(region.get("hva").is_none(), is_named, "{region}");
+            if is_named {
+                let path = region["path"].as_str().unwrap();
+                assert_eq!(path, qemu.path("ram").to_str().unwrap());
+            }
+        }
+        assert_eq!(map["cpus"].as_array().unwrap().len(), 2);
+        if !is_named {
+            continue;
+        }
+        for (from, to) in [
+            (source, "a"),
+            (
+                format!("raw:{} --map map.json", qemu.path("ram").display()),
+                "b",
+            ),
+        ] {
+            for format in ["elf", "kdump-raw-zlib"] {
+                folder
+                    .run(&format!(
+                        "dump --from {from} --to {to}.{format} --format {format}"
+                    ))
+                    .ok();
+            }
+        }
+        assert!(folder.read("a.elf") == folder.read("b.elf"));
+        assert!(folder.read("a.kdump-raw-zlib") == folder.read("b.kdump-raw-zlib"));
+    }
 }
