@@ -90,6 +90,21 @@ fn the_ram_of_an_arm64_guest_begins_at_1_gib() {
     assert_eq!(folder.names(), ["ram", "x"]);
 }
 
+/// The first page of RAM may be one of a file that the guest has read.
+#[test]
+fn ram_with_a_kernel_may_begin_like_another_file() {
+    let folder = Folder::new();
+    let mut load = arm64_guest();
+    for page in [vec![b'x'; 4096], b"\x7fELF\x02\x01\x01".to_vec()] {
+        load.data.push((0, page));
+        write_ram(&folder, &load);
+        let json = folder
+            .run("dump --from raw:ram --to x --force --json")
+            .json();
+        assert_eq!(json["ram"]["by"], "kernel");
+    }
+}
+
 #[test]
 fn what_is_assumed_is_named() {
     let folder = Folder::new();
@@ -147,6 +162,7 @@ fn what_is_not_ram_is_refused_unless_told() {
     folder.write("gz", b"\x1f\x8b\x08\x08 and so on");
     folder.write("lime", [&b"EMiL\x01\0\0\0"[..], &[0; 4088]].concat());
     folder.write("odd", [1; 5000]);
+    folder.write("text", [b'x'; 8192]);
     for (name, words) in [
         ("elf", &["ELF core", "vmcore:"][..]),
         ("kdump", &["kdump", "vmcore:"]),
@@ -154,6 +170,7 @@ fn what_is_not_ram_is_refused_unless_told() {
         ("gz", &["gzip"]),
         ("lime", &["LiME", "map"]),
         ("odd", &["5000 bytes", "whole pages"]),
+        ("text", &["it is text"]),
     ] {
         let words = [&[name, "--raw-anyway"], words].concat();
         for command in ["dump --to x --from", "dmesg"] {

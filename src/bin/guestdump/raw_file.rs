@@ -22,10 +22,11 @@ pub(crate) fn open(path: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
         Failure::because(format_args!("cannot use {}", path.display()), e)
     };
     let len = ReadAt::len(&ram).map_err(|e| failed(&e))?;
-    if !settings.raw_anyway {
-        refuse_others(path, &ram, len)?;
-    }
-    let placed = place(path, &ram, len, settings)?;
+    let doubt = match settings.raw_anyway {
+        true => None,
+        false => refuse_others(path, &ram, len)?,
+    };
+    let placed = place(path, &ram, len, doubt, settings)?;
     let regions = placed.pieces.iter().map(|piece| Region {
         range: piece.range,
         bytes: Arc::clone(&ram),
@@ -44,30 +45,54 @@ pub(crate) fn open(path: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     })
 }
 
+/// Kinds of files that a Linux guest has in its page cache, or whose first bytes are common. The
+/// first page of RAM may look like one of them, so the kernel in the file decides.
+const IN_PAGE_CACHE: &[FileKind] = &[
+    FileKind::Text,
+    FileKind::ElfProgram,
+    FileKind::Pe,
+    FileKind::Disk,
+    FileKind::FileSystem,
+    FileKind::Tar,
+    FileKind::Cpio,
+];
+
 /// Refuses what is not RAM: known dumps and containers, and lengths that are not whole pages.
-fn refuse_others(path: &Path, ram: &Arc<dyn ReadAt>, len: u64) -> Result<()> {
+/// Returns a refusal that holds unless there is a kernel in the file.
+fn refuse_others(path: &Path, ram: &Arc<dyn ReadAt>, len: u64) -> Result<Option<Failure>> {
     let name = path.display();
     let anyway = "--raw-anyway takes it for RAM";
     let kind = FileKind::of(ram)
         .map_err(|e| Failure::because(format_args!("cannot read {name}"), &e))?
         .filter(|kind| !kind.may_be_memory());
-    if let Some(kind) = kind {
-        return Err(Failure::new(format!(
-            "{name} is not guest RAM: it is {kind}; {}; {anyway}",
-            kind.advice()
-        )));
-    }
+    let refusal = kind.map(|kind| {
+        let advice = kind.advice();
+        Failure::new(format!(
+            "{name} is not guest RAM: it is {kind}; {advice}; {anyway}"
+        ))
+    });
+    let may_be_ram = kind.is_some_and(|kind| IN_PAGE_CACHE.contains(&kind));
+    let doubt = match refusal {
+        Some(refusal) if !may_be_ram => return Err(refusal),
+        doubt => doubt,
+    };
     if len == 0 || !len.is_multiple_of(MIN_PAGE_SIZE) {
         return Err(Failure::new(format!(
             "{name} is not guest RAM: its {len} bytes are not whole pages of 4096 bytes, \
              so it is cut short or has a header; {anyway}, without a part of a page at its end"
         )));
     }
-    Ok(())
+    Ok(doubt)
 }
 
-/// Finds where the RAM lies, or assumes that it begins at address 0.
-fn place(path: &Path, ram: &Arc<dyn ReadAt>, len: u64, settings: &Settings<'_>) -> Result<Placed> {
+/// Finds where the RAM lies, or assumes that it begins at address 0 unless there is a `doubt`.
+fn place(
+    path: &Path,
+    ram: &Arc<dyn ReadAt>,
+    len: u64,
+    doubt: Option<Failure>,
+    settings: &Settings<'_>,
+) -> Result<Placed> {
     let given = match settings.vmcoreinfo {
         Some(VmcoreinfoSource::Bytes(bytes)) => Some(&bytes[..]),
         _ => None,
@@ -75,7 +100,11 @@ fn place(path: &Path, ram: &Arc<dyn ReadAt>, len: u64, settings: &Settings<'_>) 
     let workers = Workers::new()
         .threads(settings.threads)
         .progress(settings.progress.clone());
-    let found = ram_layout::find(ram, settings.machine, given, &workers).map_err(|e| {
+    let found = ram_layout::find(ram, settings.machine, given, &workers);
+    if let (Some(doubt), Ok(None) | Err(_)) = (doubt, &found) {
+        return Err(doubt);
+    }
+    let found = found.map_err(|e| {
         let what = format_args!(
             "cannot tell where the RAM in {} lies; give a map (--map, see docs/map.md)",
             path.display()
