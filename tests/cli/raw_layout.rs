@@ -198,7 +198,8 @@ fn vmcoreinfo_of_another_boot_is_named_and_replaced() {
     let at = json["vmcoreinfo"]["address"].as_u64().unwrap();
     folder.write(
         "other",
-        "OSRELEASE=5.10.0-other\nBUILD-ID=abcd\nCRASHTIME=1700000000\n",
+        "OSRELEASE=5.10.0-other\nBUILD-ID=abcd\nCRASHTIME=1700000000\nNUMBER(phys_base)=0\n\
+         SYMBOL(init_uts_ns)=ffffffff81000000\nOFFSET(uts_namespace.name)=4\n",
     );
     for from in ["raw:ram", "vmcore:x"] {
         let dump = format!("dump --from {from} --force --to y --vmcoreinfo other");

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::DmesgArgs;
 use crate::located::{self, LocatedEntry};
+use crate::placed::{Placed, PlacedEntry};
 use crate::report::{Failure, Result, note, print, print_json};
 use crate::settings::Settings;
 use crate::signals::Watch;
@@ -18,6 +19,8 @@ use crate::vmcoreinfo_arg::VmcoreinfoArg;
 struct Entry {
     osrelease: String,
     vmcoreinfo: Option<LocatedEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ram: Option<PlacedEntry>,
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -65,10 +68,7 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     if let Some(signal) = watch.caught() {
         return Err(signal);
     }
-    if let (Ok(_), Some(placed)) = (&result, source.placed()) {
-        note(&placed.line());
-    }
-    let shown = result.and_then(|log| show(log, args));
+    let shown = result.and_then(|log| show(log, source.placed(), args));
     match (shown, resumed) {
         (Err(failure), Err(more)) => Err(failure.and(&more)),
         (shown, resumed) => shown.and(resumed),
@@ -106,10 +106,7 @@ fn read(
     })
 }
 
-fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
-    for line in log.vmcoreinfo.iter().flat_map(located::warnings) {
-        note(&line);
-    }
+fn show(log: LogOf, placed: Option<&Placed>, args: &DmesgArgs) -> Result<()> {
     if args.json {
         let records = log.records.iter().map(|record| Record {
             nanoseconds: record.time.as_nanos() as u64,
@@ -119,6 +116,7 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
         print_json(&Entry {
             osrelease: log.osrelease,
             vmcoreinfo: log.vmcoreinfo.as_ref().map(LocatedEntry::from),
+            ram: placed.map(PlacedEntry::from),
             records: records.collect(),
             error: log
                 .broken
@@ -126,6 +124,12 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
                 .map(|failure| failure.message().to_owned()),
         })?;
     } else {
+        if let Some(placed) = placed {
+            note(&placed.line());
+        }
+        for line in log.vmcoreinfo.iter().flat_map(located::warnings) {
+            note(&line);
+        }
         let mut text = String::new();
         for record in &log.records {
             let line = if args.caller {

@@ -17,7 +17,7 @@ use super::note::{
 use super::scan::{PageStart, for_each_page_start};
 use super::source::VmcoreinfoSource;
 use super::verify::is_in_memory;
-use crate::guest::reader::Guest;
+use crate::guest::reader::{Guest, utsname_place};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads};
 
@@ -54,7 +54,8 @@ pub(crate) fn locate(
 }
 
 /// Keeps `info` if its kernel is in memory. Otherwise a kernel that the scan finds and that is in
-/// memory takes its place. If nothing can be verified, `info` stays.
+/// memory takes its place. If nothing can be verified, `info` stays. So it does if it does not say
+/// where its kernel is.
 fn verify_or_scan(
     guest: Guest<'_>,
     info: Vmcoreinfo,
@@ -71,6 +72,10 @@ fn verify_or_scan(
     };
     if is_in_memory(guest, &info) {
         return Ok(given(info, true, Vec::new()));
+    }
+    // What does not say where its kernel is cannot be contradicted.
+    if utsname_place(guest, &info).is_none() {
+        return Ok(given(info, false, Vec::new()));
     }
     let found = match scan(guest, threads, progress) {
         Ok(found) => found,
