@@ -2,12 +2,17 @@
 
 use std::fs::File;
 
+use guestdump::demo::DemoGuest;
 use serde_json::{Value, json};
 
-use kit::Folder;
-use kit::core_file::{Core, LINUX_HVA, Load, linux_guest};
+use testkit::Folder;
+use testkit::core_file::{Core, DEMO_SIZE, LINUX_HVA, Load, linux_guest};
 
 const MIB: u64 = 1 << 20;
+
+fn linux_demo() -> Load {
+    linux_guest(&DemoGuest::new(DEMO_SIZE).unwrap())
+}
 
 fn folder_with_core(load: Load) -> Folder {
     let folder = Folder::new();
@@ -18,7 +23,7 @@ fn folder_with_core(load: Load) -> Folder {
 
 #[test]
 fn the_map_of_a_core_gives_the_same_dump() {
-    let folder = folder_with_core(linux_guest());
+    let folder = folder_with_core(linux_demo());
     let run = folder.run("map process-core:core");
     let map: Value = serde_json::from_str(run.ok()).unwrap();
     assert_eq!(run.stderr(), "");
@@ -47,7 +52,7 @@ fn the_map_of_a_core_gives_the_same_dump() {
 
 #[test]
 fn memory_that_a_core_lacks_is_in_the_map_and_named() {
-    let mut load = linux_guest();
+    let mut load = linux_demo();
     load.filesz -= MIB / 2;
     load.data
         .retain(|(at, bytes)| at + bytes.len() as u64 <= 32 * MIB - MIB / 2);
@@ -66,7 +71,7 @@ fn the_map_of_raw_memory_gives_the_same_dump() {
     let folder = Folder::new();
     let file = File::create(folder.path("ram")).unwrap();
     file.set_len(32 * MIB).unwrap();
-    for (offset, bytes) in linux_guest().data {
+    for (offset, bytes) in linux_demo().data {
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, offset).unwrap();
     }
     let run = folder.run("map raw:ram --to map.json");

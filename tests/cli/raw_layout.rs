@@ -9,8 +9,8 @@ use guestdump::{GuestMemory, MemoryRange};
 use serde_json::json;
 use zerocopy::IntoBytes;
 
-use kit::core_file::{LINUX_HVA, Load, linux_guest};
-use kit::{Folder, VMCOREINFO};
+use testkit::core_file::{DEMO_SIZE, LINUX_HVA, Load, linux_guest};
+use testkit::{Folder, VMCOREINFO};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -191,7 +191,7 @@ fn what_is_not_ram_is_refused_unless_told() {
 #[test]
 fn vmcoreinfo_of_another_boot_is_named_and_replaced() {
     let folder = Folder::new();
-    write_ram(&folder, &linux_guest());
+    write_ram(&folder, &linux_guest(&DemoGuest::new(DEMO_SIZE).unwrap()));
     let json = folder
         .run("dump --from raw:ram --to x --format elf --json")
         .json();

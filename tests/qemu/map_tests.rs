@@ -6,9 +6,9 @@ use guestdump::qemu::{QemuGuest, QemuOptions};
 use serde_json::Value;
 
 use crate::fake::{Fake, RIP, SIZE};
-use kit::Folder;
-use kit::core_file::{Core, Load};
-use kit::qemu::{Backend, Qemu};
+use testkit::Folder;
+use testkit::core_file::{Core, Load};
+use testkit::qemu::{Backend, Qemu};
 
 #[test]
 fn places_are_those_of_qemus_process() {

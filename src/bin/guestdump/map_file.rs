@@ -8,7 +8,7 @@ use guestdump::{CpuState, Machine, error_chain};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::map_size::Size;
+use super::map_size::Size;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::number::parse_size;
+use super::number::parse_size;
 
 /// A size or an address in bytes: an integer, or a string as the command line takes it. It is
 /// written as `"0x…"`.
