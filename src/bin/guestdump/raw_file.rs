@@ -22,9 +22,10 @@ pub(crate) fn open(path: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
         Failure::because(format_args!("cannot use {}", path.display()), e)
     };
     let len = ReadAt::len(&ram).map_err(|e| failed(&e))?;
-    let doubt = match settings.raw_anyway {
-        true => None,
-        false => refuse_others(path, &ram, len)?,
+    let doubt = if settings.raw_anyway {
+        None
+    } else {
+        refuse_others(path, &ram, len)?
     };
     let placed = place(path, &ram, len, doubt, settings)?;
     let regions = placed.pieces.iter().map(|piece| Region {
