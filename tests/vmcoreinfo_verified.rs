@@ -151,7 +151,7 @@ fn a_dump_with_a_wrong_note_gets_the_right_one() {
     assert_eq!((located.origin, located.verified), (Origin::Dump, true));
 }
 
-/// What does not say where its kernel is costs no scan.
+/// VMCOREINFO that does not say where its kernel is costs no scan.
 #[test]
 fn without_the_place_of_init_uts_ns_it_is_kept() {
     let text = b"OSRELEASE=6.1.0\nPAGESIZE=4096\n".to_vec();

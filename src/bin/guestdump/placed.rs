@@ -19,9 +19,9 @@ pub(crate) enum By {
     Kernel,
     /// The kernel is in its place in several arrangements, of which this is the usual one.
     Usual,
-    /// Nobody; but the command line names the machine.
+    /// It is assumed; the command line names the machine.
     AssumedPlace,
-    /// Nobody.
+    /// It is assumed, as the machine is.
     Assumed,
 }
 

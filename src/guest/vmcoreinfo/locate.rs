@@ -73,7 +73,7 @@ fn verify_or_scan(
     if is_in_memory(guest, &info) {
         return Ok(given(info, true, Vec::new()));
     }
-    // What does not say where its kernel is cannot be contradicted.
+    // Guest memory cannot contradict a text that does not say where its kernel is.
     if utsname_place(guest, &info).is_none() {
         return Ok(given(info, false, Vec::new()));
     }
