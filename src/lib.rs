@@ -186,6 +186,7 @@ pub mod process_core;
 pub mod qapi;
 #[cfg(feature = "qemu")]
 pub mod qemu;
+pub mod ram_layout;
 pub mod read;
 mod selection;
 pub mod sink;

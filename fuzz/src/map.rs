@@ -9,6 +9,10 @@ use super::allocator::bounded;
 #[allow(dead_code)]
 #[path = "../../src/bin/guestdump/map_file.rs"]
 mod map_file;
+#[path = "../../src/bin/guestdump/map_size.rs"]
+mod map_size;
+#[path = "../../src/bin/guestdump/number.rs"]
+mod number;
 
 /// The first byte chooses a machine that the command line names, if any.
 pub fn map(input: &[u8]) {

@@ -55,14 +55,20 @@ impl Guest<'_> {
     }
 }
 
-/// Reads the guest kernel's `init_uts_ns.name`, at the address that VMCOREINFO gives. It must look
-/// like one: each string ends in a NUL, sysname is `Linux`, and release is not empty.
-pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsname> {
+/// Returns the guest-physical address that VMCOREINFO gives for the kernel's `init_uts_ns.name`;
+/// `None` if it does not tell.
+pub(crate) fn utsname_place(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<u64> {
     let vaddr = info
         .symbol("init_uts_ns")?
         .checked_add(info.offset("uts_namespace.name")?)?;
     let ram_start = guest.ranges.first()?.start();
-    let gpa = guest.machine.kernel_image_in_ram(vaddr, info, ram_start)?;
+    guest.machine.kernel_image_in_ram(vaddr, info, ram_start)
+}
+
+/// Reads the guest kernel's `init_uts_ns.name`, at the address that VMCOREINFO gives. It must look
+/// like one: each string ends in a NUL, sysname is `Linux`, and release is not empty.
+pub(crate) fn read_utsname(guest: Guest<'_>, info: &Vmcoreinfo) -> Option<Utsname> {
+    let gpa = utsname_place(guest, info)?;
     let mut uts = Utsname::new_zeroed();
     guest.read(gpa, uts.as_mut_bytes()).ok()?;
     let fields = [

@@ -4,19 +4,15 @@
 //! arrange RAM in guest-physical memory in a few ways. An arrangement is right
 //! if the kernel lies where VMCOREINFO says, and its page tables map the RAM.
 
-use crate::abi::Utsname;
 use crate::arch::Machine;
 use crate::fault::Fault;
-use crate::guest::paging::Budget;
-use crate::guest::reader::{Guest, read_utsname};
 use crate::guest::vmcoreinfo::VmcoreinfoError;
-use crate::guest::vmcoreinfo::find_all;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::process_core::blocks::MIN_BLOCK;
-use crate::process_core::layout::layouts;
 use crate::process_core::{
-    Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment, direct_map,
+    Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment,
 };
+use crate::ram_layout::{Proof, layouts, vmcoreinfo_anywhere};
 use crate::read::RegionMemory;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
@@ -66,10 +62,10 @@ impl ProcessCore {
             return Err(SearchError::NoCandidates { hint: self.loss() }.into());
         }
         let mut seen = None;
-        let mut budget = direct_map::BUDGET;
+        let mut proof = Proof::new(progress);
         for segment in &candidates {
             let infos = self.vmcoreinfo_in(segment, progress)?;
-            let found = self.fitting(segment, &infos, machines, &mut budget, progress)?;
+            let found = self.fitting(segment, &infos, machines, &mut proof)?;
             if let [ram] = &found[..] {
                 return Ok(ram.clone());
             }
@@ -154,16 +150,8 @@ impl ProcessCore {
         let Some(memory) = self.memory(&[block]) else {
             return Ok(Vec::new());
         };
-        let ranges = memory.ranges();
-        let guest = Guest {
-            memory: &memory,
-            ranges: &ranges,
-            // The text is the same on all architectures, and all page sizes are
-            // multiples of 4096 bytes.
-            machine: Machine::X86_64,
-        };
-        match find_all(guest, Threads::ONE, progress) {
-            Ok(finds) => Ok(finds.into_iter().map(|(info, _)| info).collect()),
+        match vmcoreinfo_anywhere(&memory, Threads::ONE, progress) {
+            Ok(infos) => Ok(infos),
             Err(VmcoreinfoError::Fault(Fault::Cancelled)) => Err(SearchError::Cancelled.into()),
             Err(VmcoreinfoError::Fault(_)) => Ok(Vec::new()),
             Err(error) => Err(SearchError::Scan(error).into()),
@@ -177,8 +165,7 @@ impl ProcessCore {
         segment: &Segment,
         infos: &[Vmcoreinfo],
         machines: &[Machine],
-        budget: &mut Budget,
-        progress: &Progress,
+        proof: &mut Proof<'_>,
     ) -> Result<Vec<QemuRam>, ProcessCoreError> {
         let size = segment.size - segment.size % MIN_PAGE_SIZE;
         let mut found: Vec<QemuRam> = Vec::new();
@@ -186,25 +173,21 @@ impl ProcessCore {
             return Ok(found);
         }
         for &machine in machines {
-            for blocks in layouts(machine, segment.hva, size) {
-                let Some(memory) = self.memory(&blocks) else {
-                    continue;
-                };
-                let ranges = memory.ranges();
-                let guest = Guest {
-                    memory: &memory,
-                    ranges: &ranges,
-                    machine,
-                };
-                if infos
+            for pieces in layouts(machine, size) {
+                let blocks: Vec<_> = pieces
                     .iter()
-                    .any(|info| fits(guest, &blocks, info, budget, progress))
-                {
+                    .map(|piece| RamBlock {
+                        range: piece.range,
+                        hva: segment.hva + piece.offset,
+                    })
+                    .collect();
+                let memory = self.memory(&blocks);
+                if memory.is_some_and(|memory| proof.holds(&memory, machine, &pieces, infos)) {
                     found.push(QemuRam { machine, blocks });
                 }
             }
         }
-        if progress.is_cancelled() {
+        if proof.is_cancelled() {
             return Err(SearchError::Cancelled.into());
         }
         Ok(found)
@@ -219,29 +202,6 @@ fn is_ram_like(segment: &Segment) -> bool {
     segment.size >= MIN_BLOCK
         && segment.hva.is_multiple_of(MIN_PAGE_SIZE)
         && segment.flags & (WRITABLE | EXECUTABLE) == WRITABLE
-}
-
-/// Returns whether the kernel lies where `info` says and its page tables agree
-/// that RAM is these `blocks`. Only the page tables of x86_64 are consulted.
-fn fits(
-    guest: Guest<'_>,
-    blocks: &[RamBlock],
-    info: &Vmcoreinfo,
-    budget: &mut Budget,
-    progress: &Progress,
-) -> bool {
-    let Some(uts) = read_utsname(guest, info) else {
-        return false;
-    };
-    if Utsname::text(&uts.release) != info.osrelease() {
-        return false;
-    }
-    // The name distinguishes ppc64 from ppc64le, whose addresses are the same.
-    let named: Option<Machine> = Utsname::text(&uts.machine).parse().ok();
-    if named.is_some_and(|named| named != guest.machine) {
-        return false;
-    }
-    guest.machine != Machine::X86_64 || direct_map::confirms(guest, blocks, info, budget, progress)
 }
 
 fn describe(found: &[QemuRam]) -> String {

@@ -30,11 +30,9 @@
 #![forbid(unsafe_code)]
 
 mod blocks;
-mod direct_map;
 mod error;
 mod extract;
 mod find;
-mod layout;
 mod mapped_files;
 
 use std::sync::Arc;

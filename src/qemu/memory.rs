@@ -12,6 +12,7 @@ use crate::memory::{
     validate_ranges,
 };
 use crate::qemu::error::QemuError;
+use crate::qemu::place::{RamFile, RamPlace, path_of};
 use crate::qemu::process::QemuProcess;
 
 /// The memory of a guest under QEMU, in ascending order.
@@ -24,12 +25,15 @@ pub(super) struct QemuMemory {
 #[derive(Debug)]
 struct QemuPart {
     range: MemoryRange,
+    /// Address of its first byte in QEMU's process.
+    hva: u64,
     place: Place,
 }
 
 #[derive(Debug)]
 enum Place {
-    File(FileMemory),
+    /// A file, and its name if it has one.
+    File(FileMemory, Option<RamFile>),
     Process(ProcessMemory),
 }
 
@@ -51,12 +55,25 @@ impl QemuMemory {
         Ok(Self { parts })
     }
 
+    /// Returns where each part lies.
+    pub(super) fn places(&self) -> Vec<RamPlace> {
+        let place = |part: &QemuPart| RamPlace {
+            range: part.range,
+            hva: part.hva,
+            file: match &part.place {
+                Place::File(_, file) => file.clone(),
+                Place::Process(_) => None,
+            },
+        };
+        self.parts.iter().map(place).collect()
+    }
+
     /// Counts the bytes of guest memory that are read from shared files.
     pub(super) fn in_files(&self) -> u64 {
         let files = self
             .parts
             .iter()
-            .filter(|part| matches!(part.place, Place::File(_)));
+            .filter(|part| matches!(part.place, Place::File(..)));
         files.map(|part| part.range.size()).sum()
     }
 }
@@ -64,7 +81,7 @@ impl QemuMemory {
 impl QemuPart {
     fn memory(&self) -> &dyn GuestMemory {
         match &self.place {
-            Place::File(memory) => memory,
+            Place::File(memory, _) => memory,
             Place::Process(memory) => memory,
         }
     }
@@ -122,7 +139,11 @@ impl Finder {
             let end = mapping.addresses.end;
             let (here, after) = range.split_at(end - hva);
             let place = self.place(mapping, here, hva)?;
-            parts.push(QemuPart { range: here, place });
+            parts.push(QemuPart {
+                range: here,
+                hva,
+                place,
+            });
             rest = after.map(|after| (after, end));
         }
         Ok(())
@@ -133,11 +154,14 @@ impl Finder {
         let process = self.process.on_host();
         let file = mapping.shared.then(|| process.open_mapped(mapping));
         if let Some(file) = file.flatten() {
-            return Ok(Place::File(FileMemory::new(vec![FileRegion {
+            let offset = mapping.offset + (hva - mapping.addresses.start);
+            let named = path_of(&file).map(|path| RamFile { path, offset });
+            let memory = FileMemory::new(vec![FileRegion {
                 range,
                 file: Arc::new(file),
-                offset: mapping.offset + (hva - mapping.addresses.start),
-            }])?));
+                offset,
+            }])?;
+            return Ok(Place::File(memory, named));
         }
         // The pagemap does not tell of pages of a file that the process has not touched.
         let is_anonymous = mapping.inode == 0;

@@ -34,6 +34,7 @@ mod error;
 mod flat_view;
 mod include;
 mod memory;
+mod place;
 mod process;
 mod qmp;
 
@@ -45,18 +46,21 @@ use std::path::Path;
 use rustix::fs::MemfdFlags;
 use serde_json::{Value, json};
 
+use crate::arch::{CpuState, Machine};
 use crate::dump::Format;
 use crate::dump::Result as DumpResult;
 use crate::dump::{DumpOptions, Summary, dump};
+use crate::guest::vmcoreinfo::VmcoreinfoSource;
 use crate::guest::windows::WindowsInfo;
 use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
-use crate::read::{Headers, Vmcore};
+use crate::read::{Headers, Vmcore, VmcoreError};
 use crate::sink::{DumpSink, SinkAccess};
 use crate::workers::Progress;
 
 pub use control::{Interference, Resumer, Standstill};
 pub use error::QemuError;
 pub use include::Include;
+pub use place::{RamFile, RamPlace};
 
 use control::Control;
 use flat_view::{RamPiece, host_address, pieces};
@@ -205,6 +209,9 @@ impl QemuGuest {
     pub fn options(&self, format: Format) -> Result<DumpOptions, QemuError> {
         let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
         let mut options = notes.options(format)?;
+        if let VmcoreinfoSource::Dump(note) = options.guest.vmcoreinfo {
+            options.guest.vmcoreinfo = VmcoreinfoSource::Qemu(note);
+        }
         if !format.is_windows() {
             return Ok(options);
         }
@@ -255,6 +262,26 @@ impl QemuGuest {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid
+    }
+
+    /// Returns where the guest's memory lies on the host, in ascending order.
+    #[must_use]
+    pub fn places(&self) -> Vec<RamPlace> {
+        self.memory.places()
+    }
+
+    /// Returns the guest's architecture and the registers of its CPUs, as QEMU's notes state them.
+    ///
+    /// # Errors
+    ///
+    /// - [`QemuError::Running`] before the guest is stopped;
+    /// - [`QemuError::Notes`] if this crate does not know the architecture.
+    pub fn cpus(&self) -> Result<(Machine, Vec<CpuState>), QemuError> {
+        let notes = self.notes.as_ref().ok_or(QemuError::Running)?;
+        let machine = notes
+            .machine()
+            .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;
+        Ok((machine, machine.decode_notes(notes.notes())))
     }
 
     /// Returns how many bytes of the guest's memory are read from shared files. The others are read

@@ -108,18 +108,21 @@ fn a_map_may_point_to_vmcoreinfo_and_an_option_counts_more() {
         osrelease(&format!("{dump} --map map.json")),
         ("note".into(), test(), Some(0x2000))
     );
-    assert_eq!(osrelease(dump), ("scan".into(), test(), Some(0x2000)));
+    assert_eq!(
+        osrelease(&format!("{dump} --map map.json --vmcoreinfo scan")),
+        ("scan".into(), test(), Some(0x2000))
+    );
     assert_eq!(
         osrelease(&format!("{dump} --map map.json --vmcoreinfo text")),
         ("given".into(), "6.9.9".into(), None)
     );
     assert_eq!(
-        osrelease(&format!("{dump} --vmcoreinfo note")),
+        osrelease(&format!("{dump} --map map.json --vmcoreinfo note")),
         ("given".into(), test(), None)
     );
     folder.write("junk", "hello");
     folder
-        .run(&format!("{dump} --vmcoreinfo junk"))
+        .run(&format!("{dump} --map map.json --vmcoreinfo junk"))
         .fails(1, &["VMCOREINFO", "OSRELEASE="]);
     folder
         .run(&format!("{dump} --vmcoreinfo missing"))
@@ -147,8 +150,8 @@ fn a_bad_map_is_refused_by_name_and_reason() {
             &["`-1`", "0x"],
         ),
         (
-            r#"{"regions": [{"gpa": "1G", "size": 4096, "offset": 0}]}"#,
-            &["\"1G\""],
+            r#"{"regions": [{"gpa": "1GB", "size": 4096, "offset": 0}]}"#,
+            &["1GB"],
         ),
         (
             r#"{"regions": [{"gpa": 1, "size": 4096, "offset": 0}]}"#,
@@ -203,7 +206,7 @@ fn a_missing_or_empty_file_is_refused() {
     folder.write("short", [1; 100]);
     folder
         .run("dump --from raw:short --to x")
-        .fails(1, &["short", "empty"]);
+        .fails(1, &["short", "100 bytes", "whole pages"]);
     assert_eq!(folder.names(), ["short"]);
 }
 

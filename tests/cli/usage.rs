@@ -97,6 +97,7 @@ fn help_and_version_go_to_stdout() {
         "info --help",
         "check --help",
         "dmesg --help",
+        "map --help",
         "rearrange --help",
         "qmp-resume --help",
         "formats --help",

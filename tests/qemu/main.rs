@@ -5,4 +5,6 @@
 
 mod fake;
 mod fake_tests;
+mod map_tests;
 mod real_tests;
+mod vmcoreinfo_tests;

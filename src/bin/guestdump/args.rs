@@ -16,6 +16,7 @@ use crate::report::{Failure, Result, print};
 use crate::source::SourceName;
 use crate::usage_error;
 use crate::vmcore_file::SpoolArgs;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 const DUMP_HELP: &str = "\
 Sizes and addresses are in bytes, decimal or 0x…; K, M, G and T stand for powers of 1024.
@@ -28,6 +29,14 @@ Examples:
   guestdump dump --from process-core:core.qemu --to vm0.elf --format elf
   guestdump dump --from old.elf --to new.kdump --format kdump-raw-zstd
   guestdump dump --from demo:256M --to - | ssh host 'cat > demo.flat'";
+
+const MAP_HELP: &str = "\
+The map is for --map, see docs/map.md. Memory that QEMU shares through a file is in that file; other \
+memory has its address in QEMU's process, for a core file of it.
+
+Examples:
+  guestdump map qmp:/run/vm0.qmp --to vm0.json
+  guestdump map process-core:core.qemu > vm0.json";
 
 const MAIN_HELP: &str = "\
 Example:
@@ -61,6 +70,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  guestdump dmesg qmp:/run/vm0.qmp\n  guestdump dmesg vm0.dump"
     )]
     Dmesg(DmesgArgs),
+    /// Write a map file: what lies where in a guest's memory, and its CPUs
+    #[command(after_help = MAP_HELP)]
+    Map(MapArgs),
     /// Bring a flattened dump into its raw form, as makedumpfile -R does
     #[command(
         after_help = "Example:\n  ssh host guestdump dump --from demo --to - | \
@@ -100,10 +112,15 @@ pub(crate) struct DumpArgs {
     #[arg(long, value_name = "NAME", value_parser = parse_engine)]
     pub(crate) compressor: Option<Engine>,
     /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
-    /// docs/map.md); without it, raw:PATH is RAM from address 0 on, and
-    /// process-core:CORE is searched for QEMU's RAM
+    /// docs/map.md); without it, the guest's kernel tells where RAM lies;
+    /// if raw:PATH has no Linux kernel, RAM from address 0 on is assumed, with a
+    /// warning
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
     /// Page size of raw:PATH and process-core:CORE in bytes [default:
@@ -138,9 +155,12 @@ pub(crate) struct DumpArgs {
     /// page tables of all CPUs; with --format elf only
     #[arg(long)]
     pub(crate) paging: bool,
-    /// A file with VMCOREINFO: its text, or the ELF note
-    #[arg(long, value_name = "PATH")]
-    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// VMCOREINFO: a file with its text or the ELF note, an address 0x… in
+    /// guest memory, or scan for a search [default: what the source gives, or
+    /// a search]. One that is not of the kernel in guest memory is replaced by
+    /// the one that is, with a warning
+    #[arg(long, value_name = "scan|PATH|ADDRESS")]
+    pub(crate) vmcoreinfo: Option<VmcoreinfoArg>,
     /// A file with the header of a Windows dump, of 4 or 8 KiB [default: the
     /// note of the guest's driver; without one, built from the guest]
     #[arg(long, value_name = "PATH")]
@@ -231,11 +251,18 @@ pub(crate) struct DmesgArgs {
     /// What lies where in raw:PATH or process-core:CORE (see docs/map.md)
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
     #[arg(long, value_name = "NAME", help = machine_help())]
     pub(crate) machine: Option<Machine>,
-    /// A file with VMCOREINFO: its text, or the ELF note
-    #[arg(long, value_name = "PATH")]
-    pub(crate) vmcoreinfo: Option<PathBuf>,
+    /// VMCOREINFO: a file with its text or the ELF note, an address 0x… in
+    /// guest memory, or scan for a search [default: what the source gives, or
+    /// a search]. One that is not of the kernel in guest memory is replaced by
+    /// the one that is, with a warning
+    #[arg(long, value_name = "scan|PATH|ADDRESS")]
+    pub(crate) vmcoreinfo: Option<VmcoreinfoArg>,
     #[command(flatten)]
     pub(crate) spool: SpoolArgs,
     /// Also print who wrote each record: T and a thread id, or C and a CPU
@@ -244,6 +271,27 @@ pub(crate) struct DmesgArgs {
     /// One JSON object on stdout instead of text
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct MapArgs {
+    /// The guest: qmp:SOCKET (a running QEMU, whose guest is stopped
+    /// meanwhile), process-core:CORE or raw:PATH
+    #[arg(value_name = "SOURCE", value_parser = source_name())]
+    pub(crate) from: SourceName,
+    /// Where the map goes: a path, file:PATH or fd:N [default: standard output]
+    #[arg(long, value_name = "TARGET", value_parser = target())]
+    pub(crate) to: Option<Target>,
+    #[arg(long, value_name = "NAME", help = machine_help())]
+    pub(crate) machine: Option<Machine>,
+    /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
+    /// its length is not whole pages; a part of a page at its end is left out
+    #[arg(long)]
+    pub(crate) raw_anyway: bool,
+    #[command(flatten)]
+    pub(crate) spool: SpoolArgs,
+    #[command(flatten)]
+    pub(crate) file: FileOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -275,7 +323,10 @@ fn machine_help() -> String {
     let names: Vec<_> = Machine::ALL.iter().map(|machine| machine.name()).collect();
     let names = names.join(", ");
     let default = Machine::X86_64;
-    format!("Architecture of raw:PATH and process-core:CORE: {names} [default: {default}]")
+    format!(
+        "Architecture of raw:PATH and process-core:CORE: {names} [default: what the guest's kernel \
+         tells, or {default}]"
+    )
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {
@@ -302,7 +353,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
             Err(Failure::usage(
-                "name a command: dump, info, check, dmesg, rearrange, qmp-resume or formats; see guestdump --help",
+                "name a command: dump, info, check, dmesg, map, rearrange, qmp-resume or formats; see guestdump --help",
             ))
         }
         _ => Err(Failure::usage(usage_error::describe(&error))),

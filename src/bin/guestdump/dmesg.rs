@@ -1,21 +1,26 @@
 //! The command `guestdump dmesg`.
 
 use guestdump::guest::linux::{Kernel, LogRecord};
-use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
+use guestdump::guest::vmcoreinfo::{Located, VmcoreinfoSource};
 use guestdump::qemu::Include;
 use guestdump::{Format, Progress, Workers};
 use serde::Serialize;
 
 use crate::args::DmesgArgs;
-use crate::dump_cmd::read_vmcoreinfo;
-use crate::report::{Failure, Result, print, print_json};
+use crate::located::{self, LocatedEntry};
+use crate::placed::{Placed, PlacedEntry};
+use crate::report::{Failure, Result, note, print, print_json};
 use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::Source;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 #[derive(Debug, Serialize)]
 struct Entry {
     osrelease: String,
+    vmcoreinfo: Option<LocatedEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ram: Option<PlacedEntry>,
     records: Vec<Record>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -34,33 +39,37 @@ struct Record {
 /// The log as far as it can be read, and the error that ended it.
 struct LogOf {
     osrelease: String,
+    vmcoreinfo: Option<Located>,
     records: Vec<LogRecord>,
     broken: Option<Failure>,
 }
 
 pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
     let progress = Progress::new();
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
     let settings = Settings {
         map: args.map.as_deref(),
         machine: args.machine,
+        vmcoreinfo: vmcoreinfo.as_ref(),
+        raw_anyway: args.raw_anyway,
+        threads: 1,
         page_size: None,
         include: Include::default(),
         nocache: false,
         spool: &args.spool,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args.vmcoreinfo.as_deref().map(read_vmcoreinfo);
-    let vmcoreinfo = vmcoreinfo.transpose()?;
     let mut source = Source::open(&args.from, &settings)?;
     let watch = Watch::start(progress.clone(), true, source.rescue())
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let result = read(&mut source, vmcoreinfo, &progress);
+    let result = read(&mut source, vmcoreinfo.as_ref(), &progress);
     // The guest is resumed before anything is printed.
     let resumed = source.resume().map(|_| ());
     if let Some(signal) = watch.caught() {
         return Err(signal);
     }
-    let shown = result.and_then(|log| show(log, args));
+    let shown = result.and_then(|log| show(log, source.placed(), args));
     match (shown, resumed) {
         (Err(failure), Err(more)) => Err(failure.and(&more)),
         (shown, resumed) => shown.and(resumed),
@@ -70,13 +79,13 @@ pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
 /// Reads the log. It ends early when `progress` is cancelled.
 fn read(
     source: &mut Source,
-    vmcoreinfo: Option<VmcoreinfoSource>,
+    vmcoreinfo: Option<&VmcoreinfoSource>,
     progress: &Progress,
 ) -> Result<LogOf> {
     source.stop()?;
     let mut guest = source.options(Format::Elf)?.guest;
     if let Some(given) = vmcoreinfo {
-        guest = guest.vmcoreinfo(given);
+        guest = guest.vmcoreinfo(given.clone());
     }
     let workers = Workers::new().progress(progress.clone());
     let failure = |e: &dyn std::error::Error| Failure::because("cannot read the kernel's log", e);
@@ -92,12 +101,13 @@ fn read(
     }
     Ok(LogOf {
         osrelease: kernel.vmcoreinfo().osrelease(),
+        vmcoreinfo: kernel.located().cloned(),
         records,
         broken,
     })
 }
 
-fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
+fn show(log: LogOf, placed: Option<&Placed>, args: &DmesgArgs) -> Result<()> {
     if args.json {
         let records = log.records.iter().map(|record| Record {
             nanoseconds: record.time.as_nanos() as u64,
@@ -106,6 +116,8 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
         });
         print_json(&Entry {
             osrelease: log.osrelease,
+            vmcoreinfo: log.vmcoreinfo.as_ref().map(LocatedEntry::from),
+            ram: placed.map(PlacedEntry::from),
             records: records.collect(),
             error: log
                 .broken
@@ -113,6 +125,12 @@ fn show(log: LogOf, args: &DmesgArgs) -> Result<()> {
                 .map(|failure| failure.message().to_owned()),
         })?;
     } else {
+        if let Some(placed) = placed {
+            note(&placed.line());
+        }
+        for line in log.vmcoreinfo.iter().flat_map(located::warnings) {
+            note(&line);
+        }
         let mut text = String::new();
         for record in &log.records {
             let line = if args.caller {

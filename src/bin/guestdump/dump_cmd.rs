@@ -5,10 +5,8 @@ use std::path::Path;
 use guestdump::guest::paging::Budget;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::guest::windows::HeaderSource;
-use guestdump::process_core::Missing;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
-use guestdump::vmcoreinfo::MAX_SIZE;
 use guestdump::windmp::Header;
 use guestdump::{DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Summary};
 
@@ -24,18 +22,21 @@ use crate::signals::Watch;
 use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
 use crate::target::{self, Keep};
-
-/// Space for the headers around VMCOREINFO's text in an ELF note, in bytes.
-const NOTE_HEADERS: usize = 64;
+use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     check_usage(args)?;
     target::refuse_closed(&args.to)?;
     same_file::remember_target(&args.to);
     let progress = Progress::new();
+    let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
+    let vmcoreinfo = vmcoreinfo.transpose()?;
     let settings = Settings {
         map: args.map.as_deref(),
         machine: args.machine,
+        vmcoreinfo: vmcoreinfo.as_ref(),
+        raw_anyway: args.raw_anyway,
+        threads: args.threads.into(),
         page_size: args.page_size,
         include: Include {
             rom: args.include.contains(&Included::Rom),
@@ -45,11 +46,6 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         spool: &args.spool,
         progress: progress.clone(),
     };
-    let vmcoreinfo = args
-        .vmcoreinfo
-        .as_deref()
-        .map(read_vmcoreinfo)
-        .transpose()?;
     let header = args
         .windows_header
         .as_deref()
@@ -88,7 +84,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
-    report(args, &summary, standstill, source.missing())?;
+    report(args, &summary, standstill, &source)?;
     resumed?;
     match lacks::warning(&summary.source) {
         // The JSON says so too, and is all that goes to stderr.
@@ -169,16 +165,20 @@ fn report(
     args: &DumpArgs,
     summary: &Summary,
     standstill: Option<&Standstill>,
-    missing: Option<&[Missing]>,
+    source: &Source,
 ) -> Result<()> {
+    let missing = source.missing();
     let entry = args
         .json
-        .then(|| SummaryEntry::new(summary, standstill, missing));
+        .then(|| SummaryEntry::new(summary, standstill, source));
     if let (Some(entry), true) = (&entry, target::is_stdout(&args.to)) {
         return print_json_to_stderr(entry);
     }
     for line in missing::lines(missing.unwrap_or_default()) {
         note(&line);
+    }
+    if let Some(placed) = source.placed() {
+        note(&placed.line());
     }
     if let Some(entry) = entry {
         return print_json(&entry);
@@ -196,6 +196,11 @@ fn check_usage(args: &DumpArgs) -> Result<()> {
         ("--page-size", args.page_size.is_some()),
     ];
     let given = raw_only.iter().find(|(_, given)| *given);
+    if args.raw_anyway && !matches!(args.from, SourceName::Raw(_)) {
+        return Err(Failure::usage(
+            "--raw-anyway goes with --from raw:PATH only",
+        ));
+    }
     match given {
         Some((name, _))
             if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>
@@ -216,11 +221,6 @@ fn default_format(sink: &mut dyn DumpSink) -> Format {
         SinkAccess::Positioned(_) => Format::KDUMP_RAW_ZLIB,
         _ => Format::KDUMP_ZLIB,
     }
-}
-
-pub(crate) fn read_vmcoreinfo(path: &Path) -> Result<VmcoreinfoSource> {
-    let bytes = read_at_most(path, MAX_SIZE + NOTE_HEADERS)?;
-    Ok(VmcoreinfoSource::Bytes(bytes))
 }
 
 fn read_header(path: &Path) -> Result<HeaderSource> {

@@ -12,14 +12,19 @@ mod info_entry;
 mod info_text;
 mod input_file;
 mod lacks;
+mod located;
 mod map;
+mod map_cmd;
 mod map_file;
+mod map_size;
 mod missing;
 mod names;
 mod number;
 mod paths;
+mod placed;
 mod progress;
 mod qmp_resume;
+mod raw_file;
 mod rearrange;
 mod report;
 mod same_file;
@@ -30,6 +35,7 @@ mod summary;
 mod target;
 mod usage_error;
 mod vmcore_file;
+mod vmcoreinfo_arg;
 
 use std::process::ExitCode;
 
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
         Some(Command::Info(args)) => info::run(&args),
         Some(Command::Check(args)) => check::run(&args),
         Some(Command::Dmesg(args)) => dmesg::run(&args),
+        Some(Command::Map(args)) => map_cmd::run(&args),
         Some(Command::Rearrange(args)) => rearrange::run(&args),
         Some(Command::QmpResume(args)) => qmp_resume::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),

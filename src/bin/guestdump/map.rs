@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
-use guestdump::memory::{FileMemory, MemoryRange};
+use guestdump::memory::MemoryRange;
 use guestdump::process_core::{Extracted, Missing, ProcessCore, ProcessCoreError, RamBlock};
 use guestdump::read::{ReadAt, Region as InputRegion};
 use guestdump::{CpuState, GuestInfo, GuestMemory, Machine};
 
-use crate::input_file::{open_file, open_input, read_at_most};
+use crate::input_file::{open_input, read_at_most};
 use crate::map_file::{self, Region};
 use crate::paths::Shown;
+use crate::placed::Placed;
 use crate::report::{Failure, Result, chain};
 use crate::settings::Settings;
 
@@ -27,6 +28,10 @@ pub(crate) struct RawGuest {
     pub(crate) vmcoreinfo: Option<VmcoreinfoSource>,
     /// The guest memory that a process's core file lacks; `None` for other files.
     pub(crate) missing: Option<Vec<Missing>>,
+    /// The RAM that was found in a core file without a map; `None` for others.
+    pub(crate) blocks: Option<Vec<RamBlock>>,
+    /// Where the RAM of a file without a map was taken to lie; `None` for others.
+    pub(crate) placed: Option<Placed>,
 }
 
 impl RawGuest {
@@ -79,20 +84,6 @@ pub(crate) enum Backing<'a> {
     Core(&'a CoreFile),
 }
 
-/// Opens the file `ram` as one range of RAM from address 0 on.
-pub(crate) fn flat(ram: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
-    let memory = FileMemory::flat(open_file(ram)?)
-        .map_err(|e| Failure::because(format_args!("cannot use {}", Shown(ram)), &e))?;
-    Ok(RawGuest {
-        memory: Box::new(memory.nocache(settings.nocache)),
-        machine: None,
-        page_size: None,
-        cpus: Vec::new(),
-        vmcoreinfo: None,
-        missing: None,
-    })
-}
-
 /// Finds the guest in QEMU's core file without a map.
 pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest, ProcessCoreError> {
     let ram = core
@@ -106,6 +97,8 @@ pub(crate) fn find(core: &CoreFile, settings: &Settings<'_>) -> Result<RawGuest,
         page_size: None,
         cpus: Vec::new(),
         vmcoreinfo: None,
+        blocks: Some(ram.blocks),
+        placed: None,
     })
 }
 
@@ -147,6 +140,8 @@ pub(crate) fn load(map: &Path, backing: Backing<'_>, settings: &Settings<'_>) ->
         cpus: file.cpus,
         vmcoreinfo: file.vmcoreinfo,
         missing,
+        blocks: None,
+        placed: None,
     })
 }
 

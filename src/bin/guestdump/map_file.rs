@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use guestdump::abi::number::Number;
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::{MemoryRange, validate_ranges};
 use guestdump::{CpuState, Machine, error_chain};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::map_size::Size;
 
 /// Maximum length of a map file in bytes: a million regions, or the registers of a hundred thousand
 /// CPUs.
@@ -17,7 +18,7 @@ pub(crate) const MAX_SIZE: usize = 64 << 20;
 #[serde(deny_unknown_fields)]
 struct MapFile {
     machine: Option<String>,
-    page_size: Option<Number>,
+    page_size: Option<Size>,
     regions: Vec<Region>,
     /// The registers of each CPU. They stay JSON until the machine is known, which may be named
     /// later in the file or on the command line.
@@ -29,20 +30,20 @@ struct MapFile {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Region {
-    gpa: Number,
-    size: Number,
+    gpa: Size,
+    size: Size,
     /// The region's offset in a file.
-    pub(crate) offset: Option<Number>,
+    pub(crate) offset: Option<Size>,
     pub(crate) path: Option<PathBuf>,
     /// The region's address in the process of a core file.
-    pub(crate) hva: Option<Number>,
+    pub(crate) hva: Option<Size>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Note {
-    gpa: Number,
-    size: Number,
+    gpa: Size,
+    size: Size,
 }
 
 /// The facts in a map file.

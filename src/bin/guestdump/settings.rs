@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::qemu::Include;
 use guestdump::{Machine, Progress};
 
@@ -14,6 +15,12 @@ pub(crate) struct Settings<'a> {
     /// for these files too.
     pub(crate) map: Option<&'a Path>,
     pub(crate) machine: Option<Machine>,
+    /// VMCOREINFO of the command line.
+    pub(crate) vmcoreinfo: Option<&'a VmcoreinfoSource>,
+    /// Whether a file with guest RAM is that whatever it looks like.
+    pub(crate) raw_anyway: bool,
+    /// Threads of a search in guest memory, 0 for one for each core.
+    pub(crate) threads: usize,
     /// In bytes.
     pub(crate) page_size: Option<u64>,
     /// Memory besides RAM that a running QEMU gives.

@@ -16,6 +16,8 @@ use crate::input_file::{kind, not_a_socket, open_file, open_input, open_to_conve
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
 use crate::paths::{Shown, exists};
+use crate::placed::Placed;
+use crate::raw_file;
 use crate::report::{Failure, Result};
 use crate::settings::Settings;
 use crate::signals::Rescue;
@@ -128,7 +130,7 @@ impl Source {
             SourceName::Raw(path) => {
                 let guest = match settings.map {
                     Some(map) => map::load(map, Backing::Ram(path), settings)?,
-                    None => map::flat(path, settings)?,
+                    None => raw_file::open(path, settings)?,
                 };
                 Ok(Self::raw(guest, settings))
             }
@@ -185,6 +187,14 @@ impl Source {
     pub(crate) fn missing(&self) -> Option<&[Missing]> {
         match self {
             Self::Raw(guest) => guest.missing.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Of a file with RAM and no map, where its RAM was taken to lie.
+    pub(crate) fn placed(&self) -> Option<&Placed> {
+        match self {
+            Self::Raw(guest) => guest.placed.as_ref(),
             _ => None,
         }
     }

@@ -2,9 +2,7 @@
 
 use std::fmt;
 
-use guestdump::guest::vmcoreinfo::{Candidate, Located};
 use guestdump::guest::windows::{BugcheckData, HeaderOrigin, SkippedCpu};
-use guestdump::process_core::Missing;
 use guestdump::qemu::Standstill;
 use guestdump::write::WindowsSummary;
 use guestdump::{PagingSummary, Summary, Unreadable};
@@ -12,8 +10,11 @@ use serde::Serialize;
 
 use crate::exclude::{self, ExclusionEntry};
 use crate::lacks::{self, LackEntry};
+use crate::located::{self, LocatedEntry};
 use crate::missing::MissingEntry;
+use crate::placed::PlacedEntry;
 use crate::report::human;
+use crate::source::Source;
 
 /// The summary as JSON.
 #[derive(Debug, Serialize)]
@@ -50,6 +51,9 @@ pub(crate) struct SummaryEntry {
     /// The guest memory that a core file lacks; absent for other sources.
     #[serde(skip_serializing_if = "Option::is_none")]
     missing: Option<Vec<MissingEntry>>,
+    /// Where the RAM of a file without a map was taken to lie; absent for other sources.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ram: Option<PlacedEntry>,
 }
 
 #[derive(Debug, Serialize)]
@@ -128,30 +132,8 @@ impl From<&WindowsSummary> for WindowsEntry {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct LocatedEntry {
-    source: &'static str,
-    osrelease: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<u64>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    candidates: Vec<CandidateEntry>,
-}
-
-#[derive(Debug, Serialize)]
-struct CandidateEntry {
-    address: u64,
-    osrelease: String,
-    crash_time: Option<u64>,
-    verified: bool,
-}
-
 impl SummaryEntry {
-    pub(crate) fn new(
-        s: &Summary,
-        standstill: Option<&Standstill>,
-        missing: Option<&[Missing]>,
-    ) -> Self {
+    pub(crate) fn new(s: &Summary, standstill: Option<&Standstill>, source: &Source) -> Self {
         Self {
             format: s.format.name(),
             machine: s.machine.name(),
@@ -183,33 +165,10 @@ impl SummaryEntry {
                 standstill_seconds: standstill.duration.map(|d| d.as_secs_f64()),
                 interference: standstill.interference.as_ref().map(ToString::to_string),
             }),
-            missing: missing.map(|list| list.iter().map(MissingEntry::from).collect()),
-        }
-    }
-}
-
-impl From<&Located> for LocatedEntry {
-    fn from(located: &Located) -> Self {
-        Self {
-            source: located.origin.name(),
-            osrelease: located.info.osrelease(),
-            address: located.origin.gpa(),
-            candidates: located
-                .candidates
-                .iter()
-                .map(CandidateEntry::from)
-                .collect(),
-        }
-    }
-}
-
-impl From<&Candidate> for CandidateEntry {
-    fn from(candidate: &Candidate) -> Self {
-        Self {
-            address: candidate.gpa,
-            osrelease: candidate.osrelease.clone(),
-            crash_time: candidate.crash_time,
-            verified: candidate.verified,
+            missing: source
+                .missing()
+                .map(|list| list.iter().map(MissingEntry::from).collect()),
+            ram: source.placed().map(PlacedEntry::from),
         }
     }
 }
@@ -234,10 +193,11 @@ pub(crate) fn lines(
     let second = match &s.vmcoreinfo {
         None if s.format.is_windows() => None,
         None => Some("no VMCOREINFO was found; few tools can open a dump without it".to_owned()),
-        Some(located) => Some(vmcoreinfo_line(located)),
+        Some(located) => Some(located::line(located)),
     };
     let mut lines = vec![first];
     lines.extend(second);
+    lines.extend(s.vmcoreinfo.iter().flat_map(located::warnings));
     lines.extend(s.excluded.as_ref().map(exclude::line));
     lines.extend(lacks::absent_line(&s.source));
     lines.extend(s.paging.as_ref().map(paging_line));
@@ -317,19 +277,4 @@ fn paging_line(p: &PagingSummary) -> String {
         );
     }
     line
-}
-
-fn vmcoreinfo_line(located: &Located) -> String {
-    let mut line = format!(
-        "VMCOREINFO of {} ({}",
-        located.info.osrelease(),
-        located.origin.name()
-    );
-    if let Some(gpa) = located.origin.gpa() {
-        line += &format!(" at {gpa:#x}");
-    }
-    if located.candidates.len() > 1 {
-        line += &format!(", the best of {}", located.candidates.len());
-    }
-    line + ")"
 }

@@ -6,7 +6,7 @@ use super::vmemmap_list;
 use crate::arch::Machine;
 use crate::guest::GuestInfo;
 use crate::guest::reader::Guest;
-use crate::guest::vmcoreinfo::locate;
+use crate::guest::vmcoreinfo::{Located, locate};
 use crate::memory::{GuestMemory, MemoryRange, validate_ranges};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads, Workers};
@@ -19,6 +19,8 @@ pub struct Kernel<'a> {
     pub(super) reader: KernelReader<'a>,
     pub(super) threads: Threads<'a>,
     pub(super) progress: Progress,
+    /// How VMCOREINFO was found; `None` if the caller had found it.
+    located: Option<Located>,
 }
 
 impl<'a> Kernel<'a> {
@@ -50,7 +52,11 @@ impl<'a> Kernel<'a> {
             workers.handle(),
         )?;
         let located = located.ok_or(KernelError::NoVmcoreinfo)?;
-        Ok(Self::new(memory, ranges, machine, located.info, workers))
+        let vmcoreinfo = located.info.clone();
+        Ok(Self {
+            located: Some(located),
+            ..Self::new(memory, ranges, machine, vmcoreinfo, workers)
+        })
     }
 
     /// The kernel of the guest with this memory, whose ranges are checked, and
@@ -73,6 +79,7 @@ impl<'a> Kernel<'a> {
             reader,
             threads: workers.as_threads(),
             progress: workers.handle().clone(),
+            located: None,
         }
     }
 
@@ -80,6 +87,13 @@ impl<'a> Kernel<'a> {
     #[must_use]
     pub fn vmcoreinfo(&self) -> &Vmcoreinfo {
         self.reader.vmcoreinfo()
+    }
+
+    /// VMCOREINFO as [`find`](Self::find) found it: where, and whether this is the kernel in guest
+    /// memory.
+    #[must_use]
+    pub fn located(&self) -> Option<&Located> {
+        self.located.as_ref()
     }
 
     /// The kernel's page size in bytes.

@@ -6,11 +6,10 @@
 //! kernel is in memory.
 #![forbid(unsafe_code)]
 
-use super::error::VmcoreinfoError;
 use super::located::Candidate;
-use super::note::read_note;
-use crate::abi::Utsname;
-use crate::guest::reader::{Guest, read_utsname};
+use super::note::read_up_to;
+use super::verify::is_in_memory;
+use crate::guest::reader::Guest;
 use crate::memory::MIN_PAGE_SIZE;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -40,7 +39,7 @@ impl<'a> Finds<'a> {
         if self.read_whole < MAX_FINDS {
             self.read_whole += 1;
             if let Some(info) = self.read(gpa, size) {
-                let verified = self.is_in_memory(&info);
+                let verified = is_in_memory(self.guest, &info);
                 self.keep(gpa, info, verified);
             }
             return true;
@@ -53,7 +52,7 @@ impl<'a> Finds<'a> {
             MIN_PAGE_SIZE
         };
         let info = self.read(gpa, glance);
-        let Some(info) = info.filter(|info| self.is_in_memory(info)) else {
+        let Some(info) = info.filter(|info| is_in_memory(self.guest, info)) else {
             return true;
         };
         let is_whole = (info.text().len() as u64) < glance;
@@ -84,30 +83,12 @@ impl<'a> Finds<'a> {
         if self.kept.iter().any(|(known, _)| *known == info) {
             return;
         }
-        let candidate = Candidate {
-            gpa,
-            osrelease: info.osrelease(),
-            crash_time: info.crash_time(),
-            verified,
-        };
+        let candidate = Candidate::new(gpa, &info, verified);
         self.kept.push((info, candidate));
     }
 
     /// Reads `size` bytes, or fewer where RAM ends, and parses them.
-    fn read(&self, gpa: u64, mut size: u64) -> Option<Vmcoreinfo> {
-        loop {
-            match read_note(self.guest, gpa, size) {
-                Ok(info) => return Some(info),
-                Err(VmcoreinfoError::Unreadable { .. }) if size > MIN_PAGE_SIZE => {
-                    size /= 2;
-                }
-                Err(_) => return None,
-            }
-        }
-    }
-
-    fn is_in_memory(&self, info: &Vmcoreinfo) -> bool {
-        read_utsname(self.guest, info)
-            .is_some_and(|uts| Utsname::text(&uts.release) == info.osrelease())
+    fn read(&self, gpa: u64, size: u64) -> Option<Vmcoreinfo> {
+        read_up_to(self.guest, gpa, size).ok()
     }
 }

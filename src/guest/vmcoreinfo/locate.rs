@@ -9,13 +9,15 @@
 
 use super::error::VmcoreinfoError;
 use super::finds::Finds;
-use super::located::{Candidate, Located, Origin};
+use super::located::{Candidate, Located, Origin, Rejected};
 use super::note::{
-    claimed_size, from_bytes, from_fw_cfg, fw_cfg_place, is_claim, read_bytes, read_note,
+    claimed_size, from_bytes, from_fw_cfg, fw_cfg_place, is_claim, read_at, read_bytes,
+    read_claimed, read_note,
 };
 use super::scan::{PageStart, for_each_page_start};
 use super::source::VmcoreinfoSource;
-use crate::guest::reader::Guest;
+use super::verify::is_in_memory;
+use crate::guest::reader::{Guest, utsname_place};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads};
 
@@ -29,29 +31,66 @@ pub(crate) fn locate(
     threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Option<Located>, VmcoreinfoError> {
-    let found = |info, origin| {
-        Ok(Some(Located {
-            info,
-            origin,
-            candidates: Vec::new(),
-        }))
-    };
-    match source {
-        VmcoreinfoSource::None => Ok(None),
-        VmcoreinfoSource::Scan => scan(guest, threads, progress),
-        VmcoreinfoSource::Bytes(bytes) => found(from_bytes(bytes, guest.machine)?, Origin::Given),
+    let (info, origin) = match source {
+        VmcoreinfoSource::None => return Ok(None),
+        VmcoreinfoSource::Scan => return scan(guest, threads, progress),
+        VmcoreinfoSource::Bytes(bytes) => (from_bytes(bytes, guest.machine)?, Origin::Given),
+        VmcoreinfoSource::Dump(bytes) => (from_bytes(bytes, guest.machine)?, Origin::Dump),
+        VmcoreinfoSource::Qemu(bytes) => (from_bytes(bytes, guest.machine)?, Origin::Qemu),
         &VmcoreinfoSource::NoteAt { gpa, size } => {
-            found(read_note(guest, gpa, size)?, Origin::Note { gpa })
+            (read_note(guest, gpa, size)?, Origin::Note { gpa })
         }
+        &VmcoreinfoSource::At(gpa) => (read_at(guest, gpa)?, Origin::Note { gpa }),
         VmcoreinfoSource::FwCfg(entry) => {
             let (info, gpa) = from_fw_cfg(guest, entry)?;
-            found(info, Origin::FwCfg { gpa })
+            (info, Origin::FwCfg { gpa })
         }
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(guest, entry) {
-            Ok((info, gpa)) => found(info, Origin::FwCfg { gpa }),
-            Err(_) => scan(guest, threads, progress),
+            Ok((info, gpa)) => (info, Origin::FwCfg { gpa }),
+            Err(_) => return scan(guest, threads, progress),
         },
+    };
+    verify_or_scan(guest, info, origin, threads, progress).map(Some)
+}
+
+/// Keeps `info` if its kernel is in memory. Otherwise a kernel that the scan finds and that is in
+/// memory takes its place. If nothing can be verified, `info` stays. So it does if it does not say
+/// where its kernel is.
+fn verify_or_scan(
+    guest: Guest<'_>,
+    info: Vmcoreinfo,
+    origin: Origin,
+    threads: Threads<'_>,
+    progress: &Progress,
+) -> Result<Located, VmcoreinfoError> {
+    let given = |info, verified, candidates| Located {
+        info,
+        origin,
+        verified,
+        rejected: None,
+        candidates,
+    };
+    if is_in_memory(guest, &info) {
+        return Ok(given(info, true, Vec::new()));
     }
+    // Guest memory cannot contradict a text that does not say where its kernel is.
+    if utsname_place(guest, &info).is_none() {
+        return Ok(given(info, false, Vec::new()));
+    }
+    let found = match scan(guest, threads, progress) {
+        Ok(found) => found,
+        // The caller's VMCOREINFO needs no memory that can be scanned.
+        Err(VmcoreinfoError::Scan { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    Ok(match found {
+        Some(found) if found.verified => Located {
+            rejected: Some(Rejected { info, origin }),
+            ..found
+        },
+        Some(found) => given(info, false, found.candidates),
+        None => given(info, false, Vec::new()),
+    })
 }
 
 /// The bytes of the note that `source` leads to, whatever it holds: that of a
@@ -71,8 +110,12 @@ pub(crate) fn read_note_bytes(
     let bytes = match source {
         VmcoreinfoSource::None => return Ok(None),
         VmcoreinfoSource::Scan => return scan_notes(guest, wanted, threads, progress),
-        VmcoreinfoSource::Bytes(bytes) => bytes.clone(),
+        VmcoreinfoSource::Bytes(bytes)
+        | VmcoreinfoSource::Dump(bytes)
+        | VmcoreinfoSource::Qemu(bytes) => bytes.clone(),
         VmcoreinfoSource::NoteAt { gpa, size } => read_bytes(guest, *gpa, *size)?,
+        // The note of a Windows guest has no text to tell its size by.
+        &VmcoreinfoSource::At(gpa) => read_claimed(guest, gpa)?,
         VmcoreinfoSource::FwCfg(entry) => from_fw_cfg(entry)?,
         VmcoreinfoSource::FwCfgOrScan(entry) => match from_fw_cfg(entry) {
             Ok(bytes) => bytes,
@@ -120,6 +163,8 @@ fn scan(
     Ok(finds.into_iter().next().map(|(info, c)| Located {
         info,
         origin: Origin::Scan { gpa: c.gpa },
+        verified: c.verified,
+        rejected: None,
         candidates,
     }))
 }

@@ -1,6 +1,8 @@
 //! VMCOREINFO that was found, and where.
 #![forbid(unsafe_code)]
 
+use std::fmt;
+
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// Where VMCOREINFO was found.
@@ -9,9 +11,13 @@ use crate::vmcoreinfo::Vmcoreinfo;
 pub enum Origin {
     /// The caller gave the bytes.
     Given,
-    /// The caller gave the guest-physical address of the note.
+    /// The note or a header of another dump of the guest.
+    Dump,
+    /// The note in a dump of QEMU's own, which the vmcoreinfo device leads QEMU to.
+    Qemu,
+    /// The caller gave the guest-physical address.
     Note {
-        /// Guest-physical address of the note.
+        /// Guest-physical address of the note, or of the text.
         gpa: u64,
     },
     /// The guest told the fw_cfg device.
@@ -27,23 +33,38 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// One word for it: `given`, `note`, `fw_cfg` or `scan`.
+    /// One word for it: `given`, `dump`, `qemu`, `note`, `fw_cfg` or `scan`.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Given => "given",
+            Self::Dump => "dump",
+            Self::Qemu => "qemu",
             Self::Note { .. } => "note",
             Self::FwCfg { .. } => "fw_cfg",
             Self::Scan { .. } => "scan",
         }
     }
 
-    /// The guest-physical address, unless the caller gave the bytes.
+    /// The guest-physical address, unless the bytes came from elsewhere.
     #[must_use]
     pub const fn gpa(&self) -> Option<u64> {
         match *self {
-            Self::Given => None,
+            Self::Given | Self::Dump | Self::Qemu => None,
             Self::Note { gpa } | Self::FwCfg { gpa } | Self::Scan { gpa } => Some(gpa),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given => f.write_str("given"),
+            Self::Dump => f.write_str("from the dump's note"),
+            Self::Qemu => f.write_str("from QEMU's vmcoreinfo device"),
+            Self::Note { gpa } => write!(f, "given at {gpa:#x}"),
+            Self::FwCfg { gpa } => write!(f, "from QEMU's vmcoreinfo device, at {gpa:#x}"),
+            Self::Scan { gpa } => write!(f, "found at {gpa:#x}"),
         }
     }
 }
@@ -56,9 +77,26 @@ pub struct Located {
     pub info: Vmcoreinfo,
     /// Where it was found.
     pub origin: Origin,
-    /// All that a scan found, the chosen one first. There may be several: a
+    /// Whether guest memory contains the kernel that it describes: `init_uts_ns` lies where
+    /// VMCOREINFO says and has the same release, and the kernel's page tables map it there. If not,
+    /// nothing proves that VMCOREINFO belongs to this guest.
+    pub verified: bool,
+    /// VMCOREINFO that the caller's source gave and that was not used: it describes a kernel that
+    /// is not in memory, and the scan found one that is.
+    pub rejected: Option<Rejected>,
+    /// All that a scan found, the best one first. There may be several: a
     /// crashed kernel and its capture kernel, or one from before a reboot.
     pub candidates: Vec<Candidate>,
+}
+
+/// VMCOREINFO that does not describe the kernel in guest memory.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Rejected {
+    /// The text.
+    pub info: Vmcoreinfo,
+    /// Where it came from.
+    pub origin: Origin,
 }
 
 /// A VMCOREINFO that a scan found.
@@ -72,7 +110,17 @@ pub struct Candidate {
     /// Its `CRASHTIME`: the kernel has crashed. In a guest that runs its
     /// capture kernel this tells the main kernel from that.
     pub crash_time: Option<u64>,
-    /// Whether the kernel's `init_uts_ns` lies where VMCOREINFO says and has
-    /// the same release: the kernel is really in memory.
+    /// Whether the kernel is really in memory, as [`Located::verified`] says.
     pub verified: bool,
+}
+
+impl Candidate {
+    pub(super) fn new(gpa: u64, info: &Vmcoreinfo, verified: bool) -> Self {
+        Self {
+            gpa,
+            osrelease: info.osrelease(),
+            crash_time: info.crash_time(),
+            verified,
+        }
+    }
 }

@@ -8,9 +8,11 @@ mod located;
 mod note;
 mod scan;
 mod source;
+mod verify;
 
 pub use error::VmcoreinfoError;
-pub(crate) use locate::find_all;
-pub(crate) use locate::{locate, read_note_bytes};
-pub use located::{Candidate, Located, Origin};
+pub(crate) use locate::{find_all, locate, read_note_bytes};
+pub use located::{Candidate, Located, Origin, Rejected};
+pub(crate) use note::from_bytes;
 pub use source::VmcoreinfoSource;
+pub(crate) use verify::is_in_memory;

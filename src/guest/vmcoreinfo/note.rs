@@ -12,7 +12,8 @@ use super::scan::PageStart;
 use crate::arch::Machine;
 use crate::elf::note::{self, Note, Notes};
 use crate::guest::reader::Guest;
-use crate::vmcoreinfo::{MAX_SIZE, Vmcoreinfo};
+use crate::memory::MIN_PAGE_SIZE;
+use crate::vmcoreinfo::{MAX_SIZE, NotVmcoreinfo, Vmcoreinfo};
 
 /// `struct FWCfgVMCoreInfo`, little-endian for every guest.
 #[derive(FromBytes, KnownLayout, Immutable, Unaligned)]
@@ -37,7 +38,7 @@ const FORMAT_ELF: u16 = 1;
 const TEXT: &[u8] = b"OSRELEASE=";
 
 /// VMCOREINFO from its text, or from an ELF note with it.
-pub(super) fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoError> {
+pub(crate) fn from_bytes(bytes: &[u8], machine: Machine) -> Result<Vmcoreinfo, VmcoreinfoError> {
     Vmcoreinfo::parse(bytes)
         .or_else(|error| {
             Notes::new(bytes, machine.encoding().order)
@@ -76,6 +77,43 @@ pub(super) fn read_note(
     size: u64,
 ) -> Result<Vmcoreinfo, VmcoreinfoError> {
     from_bytes(&read_bytes(guest, gpa, size)?, guest.machine)
+}
+
+/// VMCOREINFO from the `size` bytes at the guest-physical address `gpa`, or from fewer where RAM
+/// ends.
+pub(super) fn read_up_to(
+    guest: Guest<'_>,
+    gpa: u64,
+    mut size: u64,
+) -> Result<Vmcoreinfo, VmcoreinfoError> {
+    loop {
+        match read_note(guest, gpa, size) {
+            Err(VmcoreinfoError::Unreadable { .. }) if size > MIN_PAGE_SIZE => size /= 2,
+            result => return result,
+        }
+    }
+}
+
+/// VMCOREINFO at the guest-physical address `gpa`: an ELF note, whose header tells its size, or the
+/// text alone.
+pub(super) fn read_at(guest: Guest<'_>, gpa: u64) -> Result<Vmcoreinfo, VmcoreinfoError> {
+    let size = size_at(guest, gpa)?;
+    read_up_to(guest, gpa, size)
+}
+
+/// The bytes of the ELF note at the guest-physical address `gpa`, whose header tells its size.
+pub(super) fn read_claimed(guest: Guest<'_>, gpa: u64) -> Result<Vec<u8>, VmcoreinfoError> {
+    let size = size_at(guest, gpa)?;
+    read_bytes(guest, gpa, size)
+}
+
+fn size_at(guest: Guest<'_>, gpa: u64) -> Result<u64, VmcoreinfoError> {
+    let mut start = PageStart::default();
+    let size = start.len() as u64;
+    guest
+        .read(gpa, &mut start)
+        .map_err(|source| VmcoreinfoError::Unreadable { gpa, size, source })?;
+    Ok(claimed_size(&start, guest.machine).ok_or(NotVmcoreinfo)?)
 }
 
 /// The `size` bytes at the guest-physical address `gpa`, if no note is larger.

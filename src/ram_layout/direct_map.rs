@@ -8,7 +8,7 @@
 use crate::guest::paging::{Budget, address_spaces, mappings};
 use crate::guest::reader::Guest;
 use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
-use crate::process_core::RamBlock;
+use crate::ram_layout::RamPiece;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
 
@@ -31,26 +31,26 @@ const ONE_MIB: u64 = 1 << 20;
 const HIGH: u64 = 4 << 30;
 
 /// Returns whether the direct map of the kernel that `info` describes agrees with
-/// the RAM `blocks`: it reaches their end and maps nothing else.
+/// the RAM in `pieces`: it reaches their end and maps nothing else.
 ///
-/// `guest` may lack parts of the blocks. RAM above 4 GiB must be mapped to its
+/// `guest` may lack parts of the pieces. RAM above 4 GiB must be mapped to its
 /// last page. Firmware may reserve the end of the RAM below 4 GiB.
 ///
 /// The answer is no if a table cannot be read, or if `budget` is too small for
 /// the walk. The tables that are read are subtracted from `budget`.
 pub(super) fn confirms(
     guest: Guest<'_>,
-    blocks: &[RamBlock],
+    pieces: &[RamPiece],
     info: &Vmcoreinfo,
     budget: &mut Budget,
     progress: &Progress,
 ) -> bool {
-    check(guest, blocks, info, budget, progress).unwrap_or(false)
+    check(guest, pieces, info, budget, progress).unwrap_or(false)
 }
 
 fn check(
     guest: Guest<'_>,
-    blocks: &[RamBlock],
+    pieces: &[RamPiece],
     info: &Vmcoreinfo,
     budget: &mut Budget,
     progress: &Progress,
@@ -61,9 +61,9 @@ fn check(
             .iter()
             .any(|range| range.contains(gpa, MIN_PAGE_SIZE))
     };
-    let mut ends = blocks.iter().map(|block| block.range.end());
+    let mut ends = pieces.iter().map(|piece| piece.range.end());
     let low_end = ends.rfind(|end| *end <= HIGH)?;
-    let end = blocks.last()?.range.end();
+    let end = pieces.last()?.range.end();
     let covered = maps(ONE_MIB)
         && maps(low_end / 4 * 3 / MIN_PAGE_SIZE * MIN_PAGE_SIZE)
         && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));

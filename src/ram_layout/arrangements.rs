@@ -1,5 +1,5 @@
 //! The arrangements in which QEMU's machines place one block of RAM in
-//! guest-physical memory.
+//! guest-physical memory, and those of images of guest-physical memory.
 //!
 //! Sources in QEMU:
 //!
@@ -16,7 +16,7 @@
 
 use crate::arch::Machine;
 use crate::memory::MemoryRange;
-use crate::process_core::RamBlock;
+use crate::ram_layout::RamPiece;
 
 const GIB: u64 = 1 << 30;
 /// Addresses at which a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35,
@@ -27,9 +27,9 @@ const MAX_PC_SPLIT: u64 = 0xe000_0000;
 const VGA_WINDOW: (u64, u64) = (0xa_0000, 0xc_0000);
 
 /// Returns the arrangements that QEMU's machines of an architecture may give a
-/// block of `size` bytes (whole pages) at the host-virtual address `hva`.
-pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock>> {
-    let place = |pieces: &[(u64, u64, u64)]| blocks(hva, size, pieces);
+/// block of `size` bytes (whole pages).
+pub(crate) fn layouts(machine: Machine, size: u64) -> Vec<Vec<RamPiece>> {
+    let place = |places: &[Place]| pieces(size, places);
     match machine {
         Machine::X86_64 | Machine::I386 => PC_SPLITS
             .iter()
@@ -44,9 +44,43 @@ pub(super) fn layouts(machine: Machine, hva: u64, size: u64) -> Vec<Vec<RamBlock
     }
 }
 
-/// Returns offset in the block, guest-physical address and greatest size of each
-/// piece of a PC's RAM.
-fn pc(split: u64) -> [(u64, u64, u64); 3] {
+/// Returns the arrangements of RAM in an image of `size` bytes (whole pages) whose file offsets are
+/// guest-physical addresses, as `pmemsave` and LiME's format `padded` write it.
+///
+/// The image of a PC contains its PCI hole. Where several arrangements fit, the one with the largest
+/// hole comes first and is right: the others count a part of the hole as RAM.
+pub(crate) fn image_layouts(machine: Machine, size: u64) -> Vec<Vec<RamPiece>> {
+    match machine {
+        Machine::X86_64 | Machine::I386 => PC_SPLITS
+            .iter()
+            .filter(|split| size > **split)
+            .map(|split| {
+                let [low, middle, _] = pc(*split);
+                pieces(size, &[low, middle, (4 * GIB, 4 * GIB, u64::MAX)])
+            })
+            .collect(),
+        _ => {
+            let qemus = layouts(machine, size);
+            let base = qemus.first().and_then(|qemus| qemus.first());
+            let base = base.map_or(0, |piece| piece.range.start());
+            match base {
+                0 => Vec::new(),
+                base => vec![pieces(size, &[(base, base, u64::MAX)])],
+            }
+        }
+    }
+}
+
+/// Returns one contiguous arrangement of `size` bytes from the guest-physical address `base` on.
+pub(crate) fn contiguous(base: u64, size: u64) -> Vec<RamPiece> {
+    pieces(size, &[(0, base, u64::MAX)])
+}
+
+/// Offset in the block, guest-physical address and greatest size of a piece.
+type Place = (u64, u64, u64);
+
+/// Returns the places of a PC's RAM.
+fn pc(split: u64) -> [Place; 3] {
     let (hole_start, hole_end) = VGA_WINDOW;
     [
         (0, 0, hole_start),
@@ -55,16 +89,16 @@ fn pc(split: u64) -> [(u64, u64, u64); 3] {
     ]
 }
 
-/// Returns the `pieces` that a block of `size` bytes contains.
-fn blocks(hva: u64, size: u64, pieces: &[(u64, u64, u64)]) -> Vec<RamBlock> {
-    pieces
+/// Returns the pieces at `places` that a block of `size` bytes contains.
+fn pieces(size: u64, places: &[Place]) -> Vec<RamPiece> {
+    places
         .iter()
         .filter_map(|(offset, gpa, max)| {
             let size = size.checked_sub(*offset)?.min(*max);
             let range = MemoryRange::new(*gpa, size).ok()?;
-            Some(RamBlock {
+            Some(RamPiece {
                 range,
-                hva: hva + offset,
+                offset: *offset,
             })
         })
         .collect()
@@ -76,15 +110,11 @@ mod tests {
     use super::*;
 
     fn ends(size: u64) -> Vec<Vec<(u64, u64)>> {
-        layouts(Machine::X86_64, 0x7000_0000_0000, size)
-            .iter()
-            .map(|layout| {
-                layout
-                    .iter()
-                    .map(|block| (block.range.start(), block.range.end()))
-                    .collect()
-            })
-            .collect()
+        let ranges = |layout: &Vec<RamPiece>| {
+            let each = layout.iter().map(|piece| piece.range);
+            each.map(|range| (range.start(), range.end())).collect()
+        };
+        layouts(Machine::X86_64, size).iter().map(ranges).collect()
     }
 
     #[test]
@@ -109,10 +139,31 @@ mod tests {
 
     #[test]
     fn pieces_follow_one_another_in_the_block() {
-        for layout in layouts(Machine::X86_64, 0x1000, 5 * GIB) {
+        for layout in layouts(Machine::X86_64, 5 * GIB) {
             let high = layout[2];
-            assert_eq!(high.hva, 0x1000 + layout[1].range.end());
-            assert_eq!(high.hva - 0x1000 + high.range.size(), 5 * GIB);
+            assert_eq!(high.offset, layout[1].range.end());
+            assert_eq!(high.offset + high.range.size(), 5 * GIB);
         }
+    }
+
+    #[test]
+    fn offsets_in_an_image_are_addresses() {
+        for machine in Machine::ALL {
+            for layout in image_layouts(*machine, 5 * GIB) {
+                assert!(
+                    layout
+                        .iter()
+                        .all(|piece| piece.offset == piece.range.start())
+                );
+                assert_eq!(layout.last().unwrap().range.end(), 5 * GIB);
+            }
+        }
+        assert_eq!(
+            image_layouts(Machine::X86_64, 4 * GIB).len(),
+            PC_SPLITS.len()
+        );
+        assert_eq!(image_layouts(Machine::X86_64, GIB), [[]; 0]);
+        assert_eq!(image_layouts(Machine::S390x, GIB), [[]; 0]);
+        assert_eq!(image_layouts(Machine::Aarch64, GIB), [[]]);
     }
 }
