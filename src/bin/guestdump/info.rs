@@ -10,6 +10,7 @@ use guestdump::elf::{PT_LOAD, ProgramHeader};
 use guestdump::kdump::{DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec};
 use guestdump::read::{Headers, Vmcore};
 use guestdump::vmcoreinfo::Vmcoreinfo;
+use guestdump::windmp::{DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL};
 use guestdump::{CpuState, Format, GuestMemory, Machine};
 
 use crate::args::FileArgs;
@@ -83,10 +84,14 @@ fn codec(headers: &Headers<'_>) -> Option<Codec> {
 /// has no name there, one of the same kind.
 fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
     let kdump = matches!(headers, Headers::Kdump { .. });
-    if let Headers::WinDmp { bitmap, .. } = headers {
-        let format = match bitmap {
-            Some(_) => Format::WIN_DMP_BITMAP,
-            None => Format::WIN_DMP,
+    if let Headers::WinDmp { header, .. } = headers {
+        let dump_type = header.dump_type();
+        let format = match (dump_type, header.dump_type_name()) {
+            (DUMP_TYPE_FULL, _) => Format::WIN_DMP,
+            (DUMP_TYPE_BITMAP_FULL, _) => Format::WIN_DMP_BITMAP,
+            // Types that this crate reads and does not write.
+            (_, Some(name)) => return format!("win-dmp {name} (type {dump_type})"),
+            (_, None) => return format!("win-dmp (type {dump_type})"),
         };
         return format.name().to_owned();
     }
@@ -127,6 +132,7 @@ fn header(headers: &Headers<'_>) -> HeaderEntry {
         Headers::WinDmp { header, .. } => HeaderEntry::WinDmp {
             bits: header.bits(),
             dump_type: header.dump_type(),
+            excludes: header.excludes(),
             version: header.version(),
             processors: header.number_processors(),
             directory_table_base: Number(header.directory_table_base()),

@@ -55,6 +55,8 @@ pub(crate) enum HeaderEntry {
     WinDmp {
         bits: u32,
         dump_type: u32,
+        /// What a dump of this type lacks, although it is whole.
+        excludes: Option<&'static str>,
         /// The second is Windows's build.
         version: (u32, u32),
         processors: u32,

@@ -111,6 +111,7 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
         HeaderEntry::WinDmp {
             bits,
             dump_type,
+            excludes,
             version: (major, minor),
             processors,
             directory_table_base,
@@ -130,6 +131,9 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
                 "             DirectoryTableBase {:#x}, KdDebuggerDataBlock {:#x}",
                 directory_table_base.0, kd_debugger_data_block.0
             )?;
+            if let Some(excludes) = excludes {
+                writeln!(out, "             {excludes}")?;
+            }
             let [a, b, c, d] = bugcheck_parameters.map(|Number(value)| value);
             writeln!(
                 out,

@@ -1,6 +1,7 @@
-//! Reading a Windows dump of type 1, 5 or 6, whichever program wrote it.
+//! Reading a Windows dump of type 1, 5, 6, 8, 9 or 10, whichever program wrote it.
 #![forbid(unsafe_code)]
 
+mod ranges;
 mod runs;
 
 use std::io;
@@ -14,11 +15,13 @@ use crate::guest::windows::{HeaderSource, decode_context};
 use crate::memory::{Coverage, Lack, MemoryRange, difference, union};
 use crate::read::dump::{Dump, Headers};
 use crate::read::stored::StoredMemory;
+use crate::read::windmp::ranges::runs_of_ranges;
 use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::windmp::{
-    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL, Header,
-    PAGE_SIZE, SIGNATURE,
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_COMPLETE_MEMORY,
+    DUMP_TYPE_FULL, DUMP_TYPE_KERNEL_AND_USER_MEMORY, DUMP_TYPE_KERNEL_MEMORY, Header, PAGE_SIZE,
+    SIGNATURE,
 };
 use crate::workers::Progress;
 
@@ -69,9 +72,17 @@ impl WinDmp {
                 let (memory, bitmap) = runs_of_bitmap(input, size)?;
                 (memory, Some(bitmap))
             }
+            DUMP_TYPE_KERNEL_MEMORY
+            | DUMP_TYPE_KERNEL_AND_USER_MEMORY
+            | DUMP_TYPE_COMPLETE_MEMORY
+                if class == Class::Bits64 =>
+            {
+                (runs_of_ranges(input, size, header.dump_type())?, None)
+            }
             other => {
                 return Err(VmcoreError::Unsupported(format!(
-                    "it is a Windows dump of type {other}"
+                    "it is a {}-bit Windows dump of type {other}; types 1, 5 and 6 are read, and of 64 bits 8, 9 and 10",
+                    header.bits()
                 )));
             }
         };
@@ -155,7 +166,13 @@ impl Dump for WinDmp {
         let guest = guest.vmcoreinfo(VmcoreinfoSource::None);
         if let FormatOptions::Windows(options) = format {
             // A Windows dump keeps the header's context as it is.
-            let header = HeaderSource::Given(self.header.as_bytes().to_vec());
+            let mut header = self.header.clone();
+            // The header lists all memory of the guest, of which this dump may have a part. A new dump
+            // lists its own.
+            if !matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL) {
+                let _ = header.set_runs(&[], 0);
+            }
+            let header = HeaderSource::Given(header.as_bytes().to_vec());
             *options = options.clone().header(header);
             guest
         } else {
