@@ -59,6 +59,7 @@ fn collect(path: &Path) -> Result<Info> {
         utsname: vmcore.utsname().as_ref().map(utsname),
         vmcoreinfo: vmcore.vmcoreinfo().as_ref().map(vmcoreinfo),
         cpus: cpus(&vmcore),
+        unknown_registers: vmcore.unknown_registers().map(str::to_owned),
         notes: notes(&vmcore),
         ranges: ranges
             .iter()
@@ -176,16 +177,18 @@ fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
         return (0..vmcore.cpus()).map(|_| Cpu::default()).collect();
     };
     let notes = vmcore.notes().flatten().map(|(_, note)| note);
-    let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
-    let cpu = |(status, registers): (Note<'_>, CpuState)| Cpu {
-        pid: machine.prstatus_pid(status.desc),
+    let mut statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
+    // A core of VirtualBox has registers without such notes.
+    let cpu = |registers: CpuState| Cpu {
+        pid: statuses
+            .next()
+            .and_then(|status: Note<'_>| machine.prstatus_pid(status.desc)),
         program_counter: Some(Number(registers.program_counter())),
         stack_pointer: Some(Number(registers.stack_pointer())),
         page_table_root: registers.page_table_root().map(Number),
         registers: Some(registers),
     };
-    let registers = machine.decode_notes(vmcore.notes());
-    statuses.zip(registers).map(cpu).collect()
+    vmcore.registers().into_iter().map(cpu).collect()
 }
 
 fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {

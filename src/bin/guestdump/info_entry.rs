@@ -28,6 +28,8 @@ pub(crate) struct Info {
     pub(crate) utsname: Option<UtsnameEntry>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoEntry>,
     pub(crate) cpus: Vec<Cpu>,
+    /// Why registers that are in the dump are not known.
+    pub(crate) unknown_registers: Option<String>,
     pub(crate) notes: Vec<NoteEntry>,
     pub(crate) ranges: Vec<RangeEntry>,
 }

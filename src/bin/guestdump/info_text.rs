@@ -69,6 +69,9 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
     write_vmcoreinfo(out, info.vmcoreinfo.as_ref())?;
 
     list(out, "CPUs", &info.cpus, write_cpu)?;
+    if let Some(why) = &info.unknown_registers {
+        writeln!(out, "  {}", escape(why))?;
+    }
     list(out, "notes", &info.notes, |out, _, note| {
         let name = text(&note.name);
         write!(out, "{name}, type {:#x}, {} bytes", note.kind, note.size)
