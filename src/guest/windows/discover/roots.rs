@@ -61,8 +61,16 @@ struct Root {
 /// The kernel, seen through the page tables that map it.
 type Found<'a> = (VirtualMemory<'a>, Kernel);
 
-/// Finds the kernel. First the scan reads low memory, where Windows puts the system process's page tables,
-/// then the rest.
+/// The memory that a scan reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// The first 17 MiB, where Windows puts the system process's page tables.
+    Low,
+    /// Low memory, and if that leads to no kernel, the rest up to 4 GiB of populated memory.
+    All,
+}
+
+/// Finds the kernel by a scan of the memory in `extent`.
 ///
 /// # Errors
 ///
@@ -70,6 +78,7 @@ type Found<'a> = (VirtualMemory<'a>, Kernel);
 /// - [`Fault::Cancelled`] if `progress` is cancelled.
 pub(super) fn find<'a>(
     guest: Guest<'a>,
+    extent: Extent,
     work: &'a Work,
     progress: &Progress,
 ) -> Result<Option<Found<'a>>, WindowsError> {
@@ -86,7 +95,7 @@ pub(super) fn find<'a>(
             scan.range(start, end, &mut budget, progress)?;
         }
         let found = check(guest, scan.roots, work, progress)?;
-        if found.is_some() {
+        if found.is_some() || extent == Extent::Low {
             return Ok(found);
         }
     }

@@ -73,7 +73,15 @@ pub(crate) fn find_kernel<'a>(
         Err(WindowsError::WinDmp(error)) => error,
         other => return other,
     };
-    let found = roots::find(guest, work, progress)?;
+    if work.is_used_up() {
+        return Err(error.into());
+    }
+    // Registers with page tables are those of a system that runs, whose own are in low memory.
+    let extent = match error {
+        WinDmpError::NoKernel { .. } => roots::Extent::Low,
+        _ => roots::Extent::All,
+    };
+    let found = roots::find(guest, extent, work, progress)?;
     found.ok_or(error.into())
 }
 
