@@ -8,9 +8,7 @@ use guestdump::elf::note::{CORE, NT_PRSTATUS};
 use guestdump::guest::windows::HeaderOrigin;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
-use guestdump::{
-    CpuState, Error, Format, GuestMemory, Machine, OnReadError, Progress, Refusal, dump,
-};
+use guestdump::{CpuState, Error, Format, GuestMemory, Machine, OnReadError, Progress, dump};
 
 const SIZE: u64 = 16 << 20;
 
@@ -305,9 +303,62 @@ fn cpus_before_their_guest_runs() {
         (found[1].program_counter(), found[1].stack_pointer()),
         (0x100e, 0x100f)
     );
-    let error = convert(&vmcore, Format::WIN_DMP);
+    // The kernel is in memory, and a scan finds it.
+    let (_, summary) = convert(&vmcore, Format::WIN_DMP).unwrap();
+    assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
+}
+
+#[cfg(feature = "cli")]
+fn run(folder: &std::path::Path, args: &str) -> (bool, String) {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_guestdump"))
+        .args(args.split(' '))
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let text = [&output.stdout[..], &output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+#[cfg(feature = "cli")]
+fn the_command_shows_the_cpus_or_why_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let guest = WindowsGuest::new(SIZE).unwrap();
+    std::fs::write(folder.join("core"), core_with(&guest, 0x1_0006)).unwrap();
+    let (ok, text) = run(folder, "info core");
+    assert!(ok && text.contains("CPUs: 2"), "{text}");
+    let cpu = format!("CPU 0: pc {:#x}", guest.cpus()[0].rip);
     assert!(
-        error.is_ok() || matches!(error, Err(Error::Refused(Refusal::WinDmp(_)))),
-        "{error:?}"
+        text.contains(&cpu) && text.contains("page tables 0x1ad000"),
+        "{text}"
     );
+    let (ok, text) = run(folder, "dump --from vmcore:core --to dmp --format win-dmp");
+    assert!(
+        ok && text.contains("built from the guest's kernel"),
+        "{text}"
+    );
+
+    // A version that is not known, and no kernel in memory.
+    let notes = [
+        note(b"VBCORE", 0xb00, &descriptor(0x1_0007, 1)),
+        note(b"VBCPU", 0xb01, &[0; 8776]),
+    ];
+    let ram = vec![1; 1 << 20];
+    let memory = guestdump::memory::SliceMemory::new([(0, &ram[..])]).unwrap();
+    std::fs::write(folder.join("core"), core_of(&memory, &notes.concat())).unwrap();
+    let why = "registers of an unknown VirtualBox version: core format 0x10007";
+    let (ok, text) = run(folder, "info core");
+    assert!(
+        ok && text.contains("CPUs: 0") && text.contains(why),
+        "{text}"
+    );
+    let (ok, text) = run(folder, "dump --from vmcore:core --to elf --format elf");
+    assert!(ok && text.contains(why), "{text}");
+    let (ok, text) = run(folder, "dump --from vmcore:core --to x --format win-dmp");
+    assert!(
+        !ok && text.contains("no CPU registers") && text.contains(why),
+        "{text}"
+    );
+    assert!(!text.contains("driver"), "{text}");
 }

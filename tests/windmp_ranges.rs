@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
-use guestdump::read::{Headers, Vmcore, VmcoreError};
+use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::windmp::{Header, RdmpHeader, Run};
 use guestdump::{Class, Format, GuestMemory, Progress, dump};
@@ -191,7 +191,7 @@ fn a_dump_cut_short_opens_and_its_check_fails() {
     bytes.truncate(bytes.len() - 1);
     let vmcore = Vmcore::open(bytes).unwrap();
     let error = vmcore.check(&Progress::new()).unwrap_err();
-    assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
+    assert!(error.to_string().contains("cut short"), "{error}");
 }
 
 /// A list in a hole of 1 TiB takes neither memory nor time.

@@ -85,6 +85,9 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
+    if let Some(why) = source.unknown_registers() {
+        note(&format!("the dump has no CPUs: {why}"));
+    }
     report(args, &summary, standstill, source.missing())?;
     resumed?;
     match lacks::warning(&summary.source) {
@@ -122,9 +125,13 @@ fn write(
     }
     options.format = format_options(args, options.format, header)
         .map_err(|error| Failure::new(error.to_string()))?;
-    source
-        .dump(sink, &options)
-        .map_err(|error| target::failure(&args.to, error))
+    source.dump(sink, &options).map_err(|error| {
+        let failure = target::failure(&args.to, error);
+        match source.unknown_registers().filter(|_| format.is_windows()) {
+            Some(why) => failure.and(&Failure::new(format!("the dump has {why}"))),
+            None => failure,
+        }
+    })
 }
 
 /// Sets the format's own options from the command line.

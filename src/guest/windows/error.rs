@@ -62,7 +62,7 @@ pub enum WinDmpError {
     NoHeader,
     /// There are no registers, and a scan of memory finds no Windows kernel.
     #[error(
-        "no CPU registers: no Windows kernel found, because no vCPU's registers are given and a scan of the guest's memory finds no page tables of one; give the registers, or the dump's header, or start the guest's driver (virtio-win fwcfg), which leaves a header"
+        "no CPU registers: no Windows kernel found, because no vCPU's registers are given and a scan of the guest's memory finds no page tables of one; give the registers, or the dump's header"
     )]
     NoCpuRegisters,
     /// No CPU's registers lead to page tables, and a scan of memory finds no

@@ -72,7 +72,7 @@ fn decode(descriptor: Note<'_>, cpus: &[Note<'_>]) -> Result<VirtualBoxCpus, Str
     let count = descriptor.cpus.get();
     if states.len() as u64 != u64::from(count) {
         return Err(format!(
-            "the VBCORE note says {count} CPUs, and there are {} VBCPU notes",
+            "registers whose number is not certain: the VBCORE note says {count} CPUs, and there are {} VBCPU notes",
             states.len()
         ));
     }
