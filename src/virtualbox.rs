@@ -1,8 +1,8 @@
 //! The bytes of VirtualBox's notes in the ELF core that `VBoxManage debugvm VM dumpvmcore` writes.
 //!
 //! Source: VirtualBox `include/VBox/vmm/dbgfcorefmt.h` (facts only): `DBGFCOREDESCRIPTOR`, `DBGFCORECPU`,
-//! `DBGFCORESEL` and `DBGFCOREXDTR` of the formats 0x10005 (VirtualBox 5.1 to 6.1) and 0x10006 (7.0 and
-//! later); `src/VBox/VMM/VMMR3/DBGFCoreWrite.cpp` for names and types of the notes. Tetrane's reven
+//! `DBGFCORESEL` and `DBGFCOREXDTR` of the formats 0x10005 (sources of 2017 and 2019) and 0x10006
+//! (VirtualBox 7.0, and sources of 2026); `src/VBox/VMM/VMMR3/DBGFCoreWrite.cpp` for names and types of the notes. Tetrane's reven
 //! `core_virtualbox_def.h` reads 0x10004 by the layout of 0x10005. The formats differ only after
 //! `msrApicBase`. The format 0x10000 (VirtualBox 4.0) has another structure, `CPUMCTX`.
 #![forbid(unsafe_code)]

@@ -21,8 +21,8 @@ fn access_rights(flags: u32) -> u32 {
     (flags >> 8) & 0xf0ff
 }
 
-/// `DBGFCORECPU` of the formats 0x10005 and 0x10006, by offsets that gcc gives for dbgfcorefmt.h of
-/// VirtualBox 6.1 and 7.0: 8768 and 8776 bytes.
+/// `DBGFCORECPU` of the formats 0x10005 and 0x10006, by offsets that gcc gives for dbgfcorefmt.h:
+/// 8768 and 8776 bytes.
 fn cpu_note(r: &Registers, long_mode: bool, format: u32) -> Vec<u8> {
     let mut note = vec![0; if format < 0x1_0006 { 8768 } else { 8776 }];
     let general = [
