@@ -29,6 +29,9 @@ pub const IMAGE_FILE_MACHINE_I386: u32 = 0x014c;
 /// `MachineImageType`: x86 of 64 bits.
 pub const IMAGE_FILE_MACHINE_AMD64: u32 = 0x8664;
 
+/// `MachineImageType`: 64-bit Arm. Dumps of it are read, not written.
+pub const IMAGE_FILE_MACHINE_ARM64: u32 = 0xaa64;
+
 /// `BugCheckCode` of a guest that has not crashed.
 pub const LIVE_SYSTEM_DUMP: u32 = 0x161;
 /// The word that fills a header before Windows sets its fields: `PAGE`.

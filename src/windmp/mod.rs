@@ -27,6 +27,7 @@ mod bitmap_header;
 mod bugcheck;
 mod constants;
 mod context;
+mod context_arm64;
 mod dump_type;
 mod error;
 mod header;
@@ -44,6 +45,8 @@ pub use context::{
     CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS,
 };
 pub(crate) use context::{Context32, Context64, Fxsave};
+pub use context_arm64::CONTEXT_ARM64;
+pub(crate) use context_arm64::ContextArm64;
 pub use error::HeaderError;
 pub use header::Header;
 pub use kind::DumpKind;

@@ -20,7 +20,8 @@ use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::windmp::{
     BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_COMPLETE_MEMORY,
-    DUMP_TYPE_FULL, DUMP_TYPE_KERNEL_AND_USER_MEMORY, DUMP_TYPE_KERNEL_MEMORY, Header, PAGE_SIZE,
+    DUMP_TYPE_FULL, DUMP_TYPE_KERNEL_AND_USER_MEMORY, DUMP_TYPE_KERNEL_MEMORY, Header,
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_FILE_MACHINE_I386, PAGE_SIZE,
     SIGNATURE,
 };
 use crate::workers::Progress;
@@ -57,7 +58,7 @@ impl WinDmp {
         bytes[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
         let header =
             Header::decode(&bytes).map_err(|error| VmcoreError::damaged(0, error.to_string()))?;
-        if header.machine_image_type() != header.expected_machine() {
+        if machine_of(&header).is_none() {
             if !complete {
                 return Ok(None);
             }
@@ -128,6 +129,16 @@ fn not_in_bitmap(
     difference(&ram, &present)
 }
 
+/// Returns the machine that the header names, if a header of its size can.
+fn machine_of(header: &Header) -> Option<Machine> {
+    match (header.machine_image_type(), header.class()) {
+        (IMAGE_FILE_MACHINE_I386, Class::Bits32) => Some(Machine::I386),
+        (IMAGE_FILE_MACHINE_AMD64, Class::Bits64) => Some(Machine::X86_64),
+        (IMAGE_FILE_MACHINE_ARM64, Class::Bits64) => Some(Machine::Aarch64),
+        _ => None,
+    }
+}
+
 impl Dump for WinDmp {
     fn headers(&self) -> Headers<'_> {
         Headers::WinDmp {
@@ -148,10 +159,7 @@ impl Dump for WinDmp {
     }
 
     fn machine(&self) -> Option<Machine> {
-        Some(match self.header.class() {
-            Class::Bits32 => Machine::I386,
-            Class::Bits64 => Machine::X86_64,
-        })
+        machine_of(&self.header)
     }
 
     fn page_size(&self) -> Option<u64> {
