@@ -40,8 +40,8 @@ fn make(dump_type: u32, ranges: &[(u64, u64)]) -> Vec<u8> {
     header.set_number_processors(1);
     header.set_directory_table_base(0x1a_d000).unwrap();
     // As in a real dump, the header lists all memory of the guest.
-    let all = [1..0x200, 0x10_0000..0x18_0000];
-    header.set_runs(&all, 0x8_01ff).unwrap();
+    let all = [1..0x200, 0x10_0000..0x10_0100];
+    header.set_runs(&all, 0x2ff).unwrap();
     let mut bytes = Vec::new();
     header.encode(&mut bytes);
     let total_pages = ranges.iter().map(|(_, count)| count).sum();
@@ -115,6 +115,9 @@ fn kdmp_parser_finds_the_same_pages() {
             panic!("type {number}");
         };
         assert_eq!(header.excludes().is_none(), number == 10);
+        // The header lists 0x2ff pages of RAM.
+        let absent = vmcore.coverage().absent_bytes();
+        assert_eq!(absent, (0x2ff - 8) * PAGE);
     }
 }
 

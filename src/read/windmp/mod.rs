@@ -92,7 +92,7 @@ impl WinDmp {
         if !complete {
             lacks.push(Lack::Marked);
         }
-        let mut absent = not_in_bitmap(&header, bitmap.as_ref(), &memory, input);
+        let mut absent = not_in_dump(&header, &memory, input);
         if let Some(cut) = cut {
             lacks.push(cut.lack);
             absent = union([absent, cut.lost].concat());
@@ -110,15 +110,13 @@ impl WinDmp {
     }
 }
 
-/// Returns the RAM by the header's runs that a bitmap dump does not contain. A header whose runs cannot be used
-/// states none.
-fn not_in_bitmap(
-    header: &Header,
-    bitmap: Option<&BitmapHeader>,
-    memory: &StoredMemory,
-    input: &Input,
-) -> Vec<MemoryRange> {
-    let Some(ram) = bitmap.and_then(|_| runs_of_header(header).ok()) else {
+/// Returns the RAM by the header's runs that a dump with a bitmap or a list of ranges does not contain. A
+/// header whose runs cannot be used states none.
+fn not_in_dump(header: &Header, memory: &StoredMemory, input: &Input) -> Vec<MemoryRange> {
+    if header.dump_type() == DUMP_TYPE_FULL {
+        return Vec::new();
+    }
+    let Ok(ram) = runs_of_header(header) else {
         return Vec::new();
     };
     if ram.size() > input.largest_claim() {
