@@ -7,12 +7,12 @@
 //!   processors: it contains CR3, CR4 and the kernel's entry point;
 //! - page tables that map themselves, as those of every Windows do.
 //!
-//! Nothing is believed by its looks. A candidate counts if it maps `KUSER_SHARED_DATA` and the image of a
+//! The looks of a candidate prove nothing. It counts if it maps `KUSER_SHARED_DATA` and the image of a
 //! Windows kernel. All candidates that count must lead to the same image.
 //!
 //! Sources: MemProcFS `vmm/vmmwininit.c` for the low stub's marks and the scan of the first 16 MiB;
-//! volatility3 `framework/automagic/windows.py` for the entries by which tables map themselves; KDU
-//! `winio.h` and others for `PROCESSOR_START_BLOCK`.
+//! volatility3 `framework/automagic/windows.py` for the entries by which tables map themselves;
+//! hfiref0x/KDU `Source/Hamakaze/ntos/halamd64.h` for `PROCESSOR_START_BLOCK`.
 #![forbid(unsafe_code)]
 
 use crate::arch::Machine;

@@ -1,7 +1,7 @@
 //! `PROCESSOR_START_BLOCK`: what a 64-bit Windows puts into the first MiB to start its processors.
 //!
 //! Sources: MemProcFS `vmm/vmmwininit.c` (`VmmWinInit_DTB_FindValidate_X64_LowStub`), for the bytes by which
-//! the block is found; KDU `Source/Hamakaze` and Windows' `PROCESSOR_START_BLOCK` in it, for the fields.
+//! the block is found; hfiref0x/KDU `Source/Hamakaze/ntos/halamd64.h` for the fields.
 
 use std::mem::{offset_of, size_of};
 
