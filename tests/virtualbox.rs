@@ -167,6 +167,9 @@ fn registers_of_every_format_and_width() {
             let vmcore = Vmcore::open(core_with(&guest, format)).unwrap();
             assert_eq!(vmcore.machine(), Some(kind.machine()));
             assert_eq!((vmcore.cpus(), vmcore.unknown_registers()), (2, None));
+            // The range of a device is no RAM that the dump lacks.
+            assert_eq!(vmcore.coverage(), guest.coverage());
+            assert_eq!(vmcore.ranges(), guest.ranges());
             let expected = guest.registers();
             let found = vmcore.registers();
             // The selectors' flags are the attributes alone.

@@ -26,7 +26,7 @@ use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
 use crate::read::elf::sections::{are_cut_off, read_section, read_sections};
-use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus};
+use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus, without_devices};
 use crate::read::stored::StoredMemory;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::workers::Progress;
@@ -62,7 +62,11 @@ impl ElfDump {
         if is_of_process(Notes::new(&notes, header.encoding.order)) {
             return Err(VmcoreError::ProcessCore);
         }
-        let found = physical_memory(input, &program_headers)?;
+        let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
+        let found = match &virtualbox {
+            Some(_) => physical_memory(input, &without_devices(&program_headers))?,
+            None => physical_memory(input, &program_headers)?,
+        };
         let mut lacks = found.lacks;
         lacks.extend(input.cut());
         if header.flags & DUMP_ELF_INCOMPLETE != 0 {
@@ -82,7 +86,6 @@ impl ElfDump {
             None => Excluded::default(),
         };
         let memory = found.memory.without(&excluded.ranges);
-        let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
         Ok(Some(Self {
             header,
             program_headers,

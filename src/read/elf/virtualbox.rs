@@ -5,6 +5,7 @@ use zerocopy::FromBytes;
 
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment, SegmentAttributes};
 use crate::arch::{CpuState, Machine, i386};
+use crate::elf::ProgramHeader;
 use crate::elf::note::{Note, Notes};
 use crate::guest::windows::{DebugRegisters, ExtraState};
 use crate::virtualbox::{
@@ -43,6 +44,13 @@ pub(super) fn read_cpus(notes: Notes<'_>) -> Option<Result<VirtualBoxCpus, Strin
     (notes.clone().cpus() == 0).then_some(())?;
     let cpus: Vec<Note<'_>> = find(VBCPU, NT_VBOXCPU).map(|(_, note)| note).collect();
     Some(decode(descriptor, &cpus))
+}
+
+/// Returns the program headers without those of devices' memory, which have no bytes in the file. Source:
+/// VirtualBox `DBGFCoreWrite.cpp`, where only ranges of MMIO have no bytes.
+pub(super) fn without_devices(headers: &[ProgramHeader]) -> Vec<ProgramHeader> {
+    let all = headers.iter();
+    all.filter(|header| header.filesz > 0).cloned().collect()
 }
 
 fn decode(descriptor: Note<'_>, cpus: &[Note<'_>]) -> Result<VirtualBoxCpus, String> {
