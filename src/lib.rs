@@ -192,6 +192,7 @@ mod selection;
 pub mod sink;
 #[cfg(test)]
 mod testing;
+mod virtualbox;
 pub mod vmcoreinfo;
 pub mod windmp;
 mod workers;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 
 use crate::abi::{Abi, Encoding, Utsname};
-use crate::arch::Machine;
+use crate::arch::{CpuState, Machine};
 use crate::dump::FormatOptions;
 use crate::elf::note::{Notes, VMCOREINFO};
 use crate::elf::{FileHeader, ProgramHeader};
@@ -83,6 +83,22 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
     /// Offset in the dump of the first byte of the notes.
     fn note_offset(&self) -> u64 {
         0
+    }
+
+    /// The registers of each CPU; empty if the dump has none, or its architecture is not known.
+    fn registers(&self) -> Vec<CpuState> {
+        self.registers_in_notes()
+    }
+
+    /// The registers in the notes that other dumps have too.
+    fn registers_in_notes(&self) -> Vec<CpuState> {
+        let machine = self.machine();
+        machine.map_or_else(Vec::new, |machine| machine.decode_notes(self.notes()))
+    }
+
+    /// Why registers that are in the dump are not known.
+    fn unknown_registers(&self) -> Option<&str> {
+        None
     }
 
     /// VMCOREINFO outside the notes.

@@ -1,7 +1,7 @@
 //! Reading dumps as guest memory again, whichever program wrote them.
 //!
-//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, and full and bitmap
-//! dumps of Windows. The commands `guestdump info` and `guestdump check` and
+//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, and dumps of Windows
+//! of types 1, 5, 6, 8, 9 and 10. The commands `guestdump info` and `guestdump check` and
 //! the source `vmcore:` use it too. The dump may lie in a file, in memory or
 //! in any other [`ReadAt`].
 //!

@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::abi::{Encoding, Utsname};
-use crate::arch::Machine;
+use crate::arch::{CpuState, Machine};
 use crate::dump::{DumpOptions, Format, FormatOptions};
 use crate::elf::GuestdumpNote;
 use crate::elf::note::{ERASEINFO, GUESTDUMP, NT_GUESTDUMP, Note, Notes, VMCOREINFO};
@@ -161,10 +161,24 @@ impl Vmcore {
         self.dump.notes()
     }
 
-    /// How many CPUs have an `NT_PRSTATUS` note.
+    /// How many CPUs have an `NT_PRSTATUS` note, or in a core of VirtualBox registers that are known.
     #[must_use]
     pub fn cpus(&self) -> usize {
-        self.notes().cpus()
+        self.notes().cpus().max(self.dump.registers().len())
+    }
+
+    /// The registers of each CPU in the notes. The list is empty if the dump has none, or this crate does
+    /// not know the guest's architecture.
+    #[must_use]
+    pub fn registers(&self) -> Vec<CpuState> {
+        self.dump.registers()
+    }
+
+    /// Why this crate does not know the registers that are in the dump: a version of VirtualBox may store
+    /// them in another way.
+    #[must_use]
+    pub fn unknown_registers(&self) -> Option<&str> {
+        self.dump.unknown_registers()
     }
 
     /// VMCOREINFO, from its note or kdump's sub header.

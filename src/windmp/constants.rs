@@ -1,6 +1,7 @@
 //! Numbers of Windows kernel dumps.
 //!
-//! Sources: windows-docs-rs and volatility3 `symbols/windows/crash_common.json`.
+//! Sources: windows-docs-rs and volatility3 `symbols/windows/crash_common.json`; kdmp-parser-rs 0.8.1
+//! `structs.rs` for the types from 8 on.
 #![forbid(unsafe_code)]
 
 /// `Signature` of both headers.
@@ -16,11 +17,20 @@ pub const DUMP_TYPE_FULL: u32 = 1;
 pub const DUMP_TYPE_BITMAP_FULL: u32 = 5;
 /// `DumpType` of a dump with the pages in its bitmap, which are the kernel's.
 pub const DUMP_TYPE_BITMAP_KERNEL: u32 = 6;
+/// `DumpType` of a dump with the kernel's pages, in a list of ranges (`.dump /k`).
+pub const DUMP_TYPE_KERNEL_MEMORY: u32 = 8;
+/// `DumpType` of a dump with the pages of kernel and user, in a list of ranges (`.dump /ka`).
+pub const DUMP_TYPE_KERNEL_AND_USER_MEMORY: u32 = 9;
+/// `DumpType` of a dump with all pages, in a list of ranges (`.dump /f`).
+pub const DUMP_TYPE_COMPLETE_MEMORY: u32 = 10;
 
 /// `MachineImageType`: x86 of 32 bits.
 pub const IMAGE_FILE_MACHINE_I386: u32 = 0x014c;
 /// `MachineImageType`: x86 of 64 bits.
 pub const IMAGE_FILE_MACHINE_AMD64: u32 = 0x8664;
+
+/// `MachineImageType`: 64-bit Arm. Dumps of it are read, not written.
+pub const IMAGE_FILE_MACHINE_ARM64: u32 = 0xaa64;
 
 /// `BugCheckCode` of a guest that has not crashed.
 pub const LIVE_SYSTEM_DUMP: u32 = 0x161;

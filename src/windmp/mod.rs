@@ -27,11 +27,14 @@ mod bitmap_header;
 mod bugcheck;
 mod constants;
 mod context;
+mod context_arm64;
+mod dump_type;
 mod error;
 mod header;
 mod header32;
 mod header64;
 mod kind;
+mod rdmp_header;
 mod runs;
 
 pub use bitmap_header::{BitmapHeader, FULL_BITMAP, KERNEL_BITMAP};
@@ -42,7 +45,10 @@ pub use context::{
     CONTEXT_FLOATING_POINT, CONTEXT_I386, CONTEXT_INTEGER, CONTEXT_SEGMENTS,
 };
 pub(crate) use context::{Context32, Context64, Fxsave};
+pub use context_arm64::CONTEXT_ARM64;
+pub(crate) use context_arm64::ContextArm64;
 pub use error::HeaderError;
 pub use header::Header;
 pub use kind::DumpKind;
+pub use rdmp_header::RdmpHeader;
 pub use runs::{Run, fit_runs};

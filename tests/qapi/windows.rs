@@ -240,7 +240,7 @@ fn a_guest_without_windows_is_refused_and_leaves_no_file() {
         assert!(
             matches!(
                 error,
-                CommandError::Dump(Error::Refused(Refusal::WinDmp(WinDmpError::NoHeader)))
+                CommandError::Dump(Error::Refused(Refusal::WinDmp(WinDmpError::NoCpuRegisters)))
             ),
             "{error}"
         );

@@ -184,7 +184,7 @@ fn damaged_headers_are_named() {
     }
     let error = changed(BITMAP, 0x2030, &huge);
     assert!(matches!(error, VmcoreError::Truncated { .. }), "{error}");
-    for (at, with) in [(0xf98, 2), (0x31, 0xaa)] {
+    for (at, with) in [(0xf98, 2), (0x31, 0xab)] {
         let error = changed(FULL, at, &[with]);
         assert!(matches!(error, VmcoreError::Unsupported(_)), "{error}");
     }

@@ -65,7 +65,7 @@ fn missing_or_foreign_header_is_refused() {
             GuestInfo::new(Machine::X86_64).vmcoreinfo(source),
             Format::WIN_DMP,
         );
-        assert_eq!(refused(&options), WinDmpError::NoHeader);
+        assert_eq!(refused(&options), WinDmpError::NoCpuRegisters);
     }
     let mut note = Vec::new();
     note.extend([11u32, 8191, 0].map(u32::to_le_bytes).concat());

@@ -84,6 +84,9 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         }
     };
     let standstill = resumed.as_ref().ok().and_then(Option::as_ref);
+    if let Some(why) = source.unknown_registers() {
+        note(&format!("the dump has no CPUs: {why}"));
+    }
     report(args, &summary, standstill, &source)?;
     resumed?;
     match lacks::warning(&summary.source) {
@@ -126,12 +129,18 @@ fn write(
         Ok(_) => Keep::Possible,
         Err(_) => Keep::Impossible,
     };
-    source.dump(sink, &options).map_err(|error| match error {
-        Error::Failed(ref fault @ Fault::Write { .. }) => {
-            let written = progress.snapshot().written;
-            target::not_written(&args.to, fault, written, keep)
+    source.dump(sink, &options).map_err(|error| {
+        let failure = match error {
+            Error::Failed(ref fault @ Fault::Write { .. }) => {
+                let written = progress.snapshot().written;
+                target::not_written(&args.to, fault, written, keep)
+            }
+            error => target::failure(&args.to, error),
+        };
+        match source.unknown_registers().filter(|_| format.is_windows()) {
+            Some(why) => failure.and(&Failure::new(format!("the dump has {why}"))),
+            None => failure,
         }
-        error => target::failure(&args.to, error),
     })
 }
 

@@ -10,6 +10,7 @@ use guestdump::elf::{PT_LOAD, ProgramHeader};
 use guestdump::kdump::{DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, flag_codec};
 use guestdump::read::{Headers, Vmcore};
 use guestdump::vmcoreinfo::Vmcoreinfo;
+use guestdump::windmp::{DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL};
 use guestdump::{CpuState, Format, GuestMemory, Machine, Progress};
 
 use crate::args::FileArgs;
@@ -60,6 +61,7 @@ fn collect(path: &Path, spool: &SpoolArgs) -> Result<Info> {
         utsname: vmcore.utsname().as_ref().map(utsname),
         vmcoreinfo: vmcore.vmcoreinfo().as_ref().map(vmcoreinfo),
         cpus: cpus(&vmcore),
+        unknown_registers: vmcore.unknown_registers().map(str::to_owned),
         notes: notes(&vmcore),
         ranges: ranges
             .iter()
@@ -85,10 +87,14 @@ fn codec(headers: &Headers<'_>) -> Option<Codec> {
 /// has no name there, one of the same kind.
 fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
     let kdump = matches!(headers, Headers::Kdump { .. });
-    if let Headers::WinDmp { bitmap, .. } = headers {
-        let format = match bitmap {
-            Some(_) => Format::WIN_DMP_BITMAP,
-            None => Format::WIN_DMP,
+    if let Headers::WinDmp { header, .. } = headers {
+        let dump_type = header.dump_type();
+        let format = match (dump_type, header.dump_type_name()) {
+            (DUMP_TYPE_FULL, _) => Format::WIN_DMP,
+            (DUMP_TYPE_BITMAP_FULL, _) => Format::WIN_DMP_BITMAP,
+            // Types that this crate reads and does not write.
+            (_, Some(name)) => return format!("win-dmp {name} (type {dump_type})"),
+            (_, None) => return format!("win-dmp (type {dump_type})"),
         };
         return format.name().to_owned();
     }
@@ -129,6 +135,7 @@ fn header(headers: &Headers<'_>) -> HeaderEntry {
         Headers::WinDmp { header, .. } => HeaderEntry::WinDmp {
             bits: header.bits(),
             dump_type: header.dump_type(),
+            excludes: header.excludes(),
             version: header.version(),
             processors: header.number_processors(),
             directory_table_base: Number(header.directory_table_base()),
@@ -172,16 +179,18 @@ fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
         return (0..vmcore.cpus()).map(|_| Cpu::default()).collect();
     };
     let notes = vmcore.notes().flatten().map(|(_, note)| note);
-    let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
-    let cpu = |(status, registers): (Note<'_>, CpuState)| Cpu {
-        pid: machine.prstatus_pid(status.desc),
+    let mut statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
+    // A core of VirtualBox has registers without such notes.
+    let cpu = |registers: CpuState| Cpu {
+        pid: statuses
+            .next()
+            .and_then(|status: Note<'_>| machine.prstatus_pid(status.desc)),
         program_counter: Some(Number(registers.program_counter())),
         stack_pointer: Some(Number(registers.stack_pointer())),
         page_table_root: registers.page_table_root().map(Number),
         registers: Some(registers),
     };
-    let registers = machine.decode_notes(vmcore.notes());
-    statuses.zip(registers).map(cpu).collect()
+    vmcore.registers().into_iter().map(cpu).collect()
 }
 
 fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {

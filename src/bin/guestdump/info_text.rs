@@ -69,6 +69,9 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
     write_vmcoreinfo(out, info.vmcoreinfo.as_ref())?;
 
     list(out, "CPUs", &info.cpus, write_cpu)?;
+    if let Some(why) = &info.unknown_registers {
+        writeln!(out, "  {}", escape(why))?;
+    }
     list(out, "notes", &info.notes, |out, _, note| {
         let name = text(&note.name);
         write!(out, "{name}, type {:#x}, {} bytes", note.kind, note.size)
@@ -111,6 +114,7 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
         HeaderEntry::WinDmp {
             bits,
             dump_type,
+            excludes,
             version: (major, minor),
             processors,
             directory_table_base,
@@ -130,6 +134,9 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
                 "             DirectoryTableBase {:#x}, KdDebuggerDataBlock {:#x}",
                 directory_table_base.0, kd_debugger_data_block.0
             )?;
+            if let Some(excludes) = excludes {
+                writeln!(out, "             {excludes}")?;
+            }
             let [a, b, c, d] = bugcheck_parameters.map(|Number(value)| value);
             writeln!(
                 out,

@@ -199,6 +199,14 @@ impl Source {
         }
     }
 
+    /// Why the CPUs' registers in a dump are not known.
+    pub(crate) fn unknown_registers(&self) -> Option<&str> {
+        match self {
+            Self::Vmcore(vmcore, _) => vmcore.unknown_registers(),
+            _ => None,
+        }
+    }
+
     /// What must happen before the process ends while a dump is written.
     pub(crate) fn rescue(&self) -> Option<Rescue> {
         let Self::Qemu(guest, name) = self else {

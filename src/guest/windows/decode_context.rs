@@ -4,14 +4,14 @@
 use zerocopy::FromBytes;
 
 use crate::abi::Class;
-use crate::arch::{CpuState, i386, x86_64};
+use crate::arch::{CpuState, aarch64, i386, x86_64};
 use crate::windmp::{
-    CONTEXT_AMD64, CONTEXT_CONTROL, CONTEXT_I386, CONTEXT_INTEGER, Context32, Context64, FILLER,
-    Header,
+    CONTEXT_AMD64, CONTEXT_ARM64, CONTEXT_CONTROL, CONTEXT_I386, CONTEXT_INTEGER, Context32,
+    Context64, ContextArm64, FILLER, Header, IMAGE_FILE_MACHINE_ARM64,
 };
 
-/// Returns the registers in the header's context, if it contains any. CR3 is
-/// the header's.
+/// Returns the registers in the header's context, if it contains any. On x86
+/// CR3 is the header's.
 pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
     let cr3 = header.directory_table_base();
     let selector = |selector| x86_64::Segment {
@@ -23,6 +23,18 @@ pub(crate) fn decode_context(header: &Header) -> Option<CpuState> {
         flags != FILLER && flags & all == all
     };
     match header.class() {
+        // The header has one table's address, and which of the two it is was not found in any source.
+        Class::Bits64 if header.machine_image_type() == IMAGE_FILE_MACHINE_ARM64 => {
+            let (c, _) = ContextArm64::ref_from_prefix(header.context_record()).ok()?;
+            let registers = aarch64::Registers {
+                x: c.x.map(u64::from),
+                sp: c.sp.get(),
+                pc: c.pc.get(),
+                pstate: c.cpsr.get().into(),
+                ..aarch64::Registers::default()
+            };
+            has(c.context_flags.get(), CONTEXT_ARM64).then(|| registers.into())
+        }
         Class::Bits64 => {
             let (c, _) = Context64::ref_from_prefix(header.context_record()).ok()?;
             let [r8, r9, r10, r11, r12, r13, r14, r15] = c.r8_to_r15.map(u64::from);

@@ -60,14 +60,31 @@ pub enum WinDmpError {
         "there is no Windows dump header: the guest's driver (virtio-win fwcfg) has left no note; start it in the guest, or give a header"
     )]
     NoHeader,
-    /// No CPU's registers lead to page tables.
+    /// There are no registers, and a scan of memory finds no Windows kernel.
     #[error(
-        "no Windows kernel found: no vCPU has registers with page tables; give the registers, or the dump's header"
+        "no CPU registers: no Windows kernel found, because no vCPU's registers are given and a scan of the guest's memory finds no page tables of one; give the registers, or the dump's header"
+    )]
+    NoCpuRegisters,
+    /// No CPU's registers lead to page tables, and a scan of memory finds no
+    /// Windows kernel.
+    #[error(
+        "no Windows kernel found: no vCPU has registers with page tables, and a scan of the guest's memory finds none; give the registers, or the dump's header"
     )]
     NoPageTables,
+    /// A scan of memory finds page tables of different Windows kernels.
+    #[error(
+        "two Windows kernels found: the page tables at {:#x} lead to one at virtual address {:#x}, those at {:#x} to one at {:#x}; give the registers, or the dump's header",
+        .roots[0], .bases[0], .roots[1], .bases[1]
+    )]
+    TwoKernels {
+        /// CR3 of both.
+        roots: [u64; 2],
+        /// Guest-virtual addresses of both kernels' images.
+        bases: [u64; 2],
+    },
     /// The CPUs' registers lead to no Windows kernel.
     #[error(
-        "no Windows kernel found: neither the IDTs nor a scan of {address_spaces} address spaces lead to an image of ntoskrnl.exe; give the dump's header"
+        "no Windows kernel found: neither the IDTs, nor a scan of {address_spaces} address spaces, nor one of the guest's memory for page tables lead to an image of ntoskrnl.exe; give the dump's header"
     )]
     NoKernel {
         /// Number of scanned address spaces. Each maps the page that Windows
@@ -238,7 +255,9 @@ impl WinDmpError {
         matches!(
             self,
             Self::NoHeader
+                | Self::NoCpuRegisters
                 | Self::NoPageTables
+                | Self::TwoKernels { .. }
                 | Self::NoKernel { .. }
                 | Self::NoKdbg { .. }
                 | Self::TooMuchWork { .. }

@@ -99,13 +99,19 @@ fn from_any(
     let no_note = match from_note(guest, search) {
         Ok(found) => return Ok(found),
         Err(WindowsError::Fault(Fault::Cancelled)) => return Err(Fault::Cancelled.into()),
+        // Without a driver there is no note, and the guest's error says what is lacking.
+        Err(WindowsError::WinDmp(WinDmpError::NoHeader)) => {
+            return from_guest(guest, search, cpus);
+        }
         Err(error) => error,
     };
     from_guest(guest, search, cpus).map_err(|error| match error {
         // The guest gave no starting point, so the note's error says more.
-        WindowsError::WinDmp(WinDmpError::NoPageTables | WinDmpError::WrongMachine { .. }) => {
-            no_note
-        }
+        WindowsError::WinDmp(
+            WinDmpError::NoCpuRegisters
+            | WinDmpError::NoPageTables
+            | WinDmpError::WrongMachine { .. },
+        ) => no_note,
         other => other,
     })
 }

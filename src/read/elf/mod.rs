@@ -6,17 +6,19 @@ pub(crate) mod headers;
 mod memory;
 mod overlap;
 mod sections;
+mod virtualbox;
 
 use std::io;
 
 use crate::abi::Encoding;
-use crate::arch::Machine;
+use crate::arch::{CpuState, Machine};
 use crate::dump::FormatOptions;
 use crate::elf::note::{CORE, NT_AUXV, NT_FILE};
 use crate::elf::{
     DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, Notes, PT_NOTE, ProgramHeader,
 };
 use crate::guest::GuestInfo;
+use crate::guest::windows::WindowsInfo;
 use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::excluded::Excluded;
@@ -24,6 +26,7 @@ use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
 use crate::read::elf::sections::{are_cut_off, read_section, read_sections};
+use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus, without_devices};
 use crate::read::stored::StoredMemory;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::workers::Progress;
@@ -38,6 +41,8 @@ pub(crate) struct ElfDump {
     memory: StoredMemory,
     coverage: Coverage,
     overlaps: Vec<Overlap>,
+    /// The CPUs in a core of VirtualBox, or why they are not known.
+    virtualbox: Option<Result<VirtualBoxCpus, String>>,
 }
 
 impl ElfDump {
@@ -57,7 +62,11 @@ impl ElfDump {
         if is_of_process(Notes::new(&notes, header.encoding.order)) {
             return Err(VmcoreError::ProcessCore);
         }
-        let found = physical_memory(input, &program_headers)?;
+        let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
+        let found = match &virtualbox {
+            Some(_) => physical_memory(input, &without_devices(&program_headers))?,
+            None => physical_memory(input, &program_headers)?,
+        };
         let mut lacks = found.lacks;
         lacks.extend(input.cut());
         if header.flags & DUMP_ELF_INCOMPLETE != 0 {
@@ -88,7 +97,12 @@ impl ElfDump {
                 lacks,
             },
             overlaps: found.overlaps,
+            virtualbox,
         }))
+    }
+
+    fn virtualbox(&self) -> Option<&VirtualBoxCpus> {
+        self.virtualbox.as_ref()?.as_ref().ok()
     }
 }
 
@@ -116,6 +130,9 @@ impl Dump for ElfDump {
     }
 
     fn machine(&self) -> Option<Machine> {
+        if let Some(machine) = self.virtualbox().and_then(|cpus| cpus.machine) {
+            return Some(machine);
+        }
         let number = self.header.machine;
         // A dump of riscv32 with memory above 4 GiB has 64-bit headers.
         Machine::from_notes(self.encoding(), self.notes())
@@ -155,7 +172,24 @@ impl Dump for ElfDump {
                 .flags(self.header.flags & !DUMP_ELF_INCOMPLETE)
                 .mappings(virtual_addresses(&self.program_headers));
         }
-        guest
+        match self.virtualbox() {
+            None => guest,
+            Some(cpus) => guest
+                .cpus(cpus.registers.iter().cloned())
+                .windows(WindowsInfo::new().extra_state(cpus.extra.iter().copied())),
+        }
+    }
+
+    fn registers(&self) -> Vec<CpuState> {
+        match self.virtualbox() {
+            Some(cpus) => cpus.registers.clone(),
+            None => self.registers_in_notes(),
+        }
+    }
+
+    fn unknown_registers(&self) -> Option<&str> {
+        let virtualbox = self.virtualbox.as_ref()?;
+        virtualbox.as_ref().err().map(String::as_str)
     }
 
     fn ranges(&self) -> Vec<MemoryRange> {

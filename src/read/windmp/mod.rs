@@ -1,6 +1,7 @@
-//! Reading a Windows dump of type 1, 5 or 6, whichever program wrote it.
+//! Reading a Windows dump of type 1, 5, 6, 8, 9 or 10, whichever program wrote it.
 #![forbid(unsafe_code)]
 
+mod ranges;
 mod runs;
 
 use std::io;
@@ -14,11 +15,14 @@ use crate::guest::windows::{HeaderSource, decode_context};
 use crate::memory::{Coverage, Lack, MemoryRange, difference, union};
 use crate::read::dump::{Dump, Headers};
 use crate::read::stored::StoredMemory;
+use crate::read::windmp::ranges::runs_of_ranges;
 use crate::read::windmp::runs::{runs_of_bitmap, runs_of_header};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::windmp::{
-    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL, Header,
-    PAGE_SIZE, SIGNATURE,
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_COMPLETE_MEMORY,
+    DUMP_TYPE_FULL, DUMP_TYPE_KERNEL_AND_USER_MEMORY, DUMP_TYPE_KERNEL_MEMORY, Header,
+    IMAGE_FILE_MACHINE_AMD64, IMAGE_FILE_MACHINE_ARM64, IMAGE_FILE_MACHINE_I386, PAGE_SIZE,
+    SIGNATURE,
 };
 use crate::workers::Progress;
 
@@ -54,7 +58,7 @@ impl WinDmp {
         bytes[..SIGNATURE.len()].copy_from_slice(&SIGNATURE);
         let header =
             Header::decode(&bytes).map_err(|error| VmcoreError::damaged(0, error.to_string()))?;
-        if header.machine_image_type() != header.expected_machine() {
+        if machine_of(&header).is_none() {
             if !complete {
                 return Ok(None);
             }
@@ -69,9 +73,17 @@ impl WinDmp {
                 let (memory, bitmap) = runs_of_bitmap(input, size)?;
                 (memory, Some(bitmap))
             }
+            DUMP_TYPE_KERNEL_MEMORY
+            | DUMP_TYPE_KERNEL_AND_USER_MEMORY
+            | DUMP_TYPE_COMPLETE_MEMORY
+                if class == Class::Bits64 =>
+            {
+                (runs_of_ranges(input, size, header.dump_type())?, None)
+            }
             other => {
                 return Err(VmcoreError::Unsupported(format!(
-                    "it is a Windows dump of type {other}"
+                    "it is a {}-bit Windows dump of type {other}; types 1, 5 and 6 are read, and of 64 bits 8, 9 and 10",
+                    header.bits()
                 )));
             }
         };
@@ -80,7 +92,7 @@ impl WinDmp {
         if !complete {
             lacks.push(Lack::Marked);
         }
-        let mut absent = not_in_bitmap(&header, bitmap.as_ref(), &memory, input);
+        let mut absent = not_in_dump(&header, &memory, input);
         if let Some(cut) = cut {
             lacks.push(cut.lack);
             absent = union([absent, cut.lost].concat());
@@ -98,15 +110,13 @@ impl WinDmp {
     }
 }
 
-/// Returns the RAM by the header's runs that a bitmap dump does not contain. A header whose runs cannot be used
-/// states none.
-fn not_in_bitmap(
-    header: &Header,
-    bitmap: Option<&BitmapHeader>,
-    memory: &StoredMemory,
-    input: &Input,
-) -> Vec<MemoryRange> {
-    let Some(ram) = bitmap.and_then(|_| runs_of_header(header).ok()) else {
+/// Returns the RAM by the header's runs that a dump with a bitmap or a list of ranges does not contain. A
+/// header whose runs cannot be used states none.
+fn not_in_dump(header: &Header, memory: &StoredMemory, input: &Input) -> Vec<MemoryRange> {
+    if header.dump_type() == DUMP_TYPE_FULL {
+        return Vec::new();
+    }
+    let Ok(ram) = runs_of_header(header) else {
         return Vec::new();
     };
     if ram.size() > input.largest_claim() {
@@ -115,6 +125,16 @@ fn not_in_bitmap(
     let ram: Vec<_> = ram.ranges().collect();
     let present: Vec<_> = memory.ranges().collect();
     difference(&ram, &present)
+}
+
+/// Returns the machine that the header names, if a header of its size can.
+fn machine_of(header: &Header) -> Option<Machine> {
+    match (header.machine_image_type(), header.class()) {
+        (IMAGE_FILE_MACHINE_I386, Class::Bits32) => Some(Machine::I386),
+        (IMAGE_FILE_MACHINE_AMD64, Class::Bits64) => Some(Machine::X86_64),
+        (IMAGE_FILE_MACHINE_ARM64, Class::Bits64) => Some(Machine::Aarch64),
+        _ => None,
+    }
 }
 
 impl Dump for WinDmp {
@@ -137,10 +157,7 @@ impl Dump for WinDmp {
     }
 
     fn machine(&self) -> Option<Machine> {
-        Some(match self.header.class() {
-            Class::Bits32 => Machine::I386,
-            Class::Bits64 => Machine::X86_64,
-        })
+        machine_of(&self.header)
     }
 
     fn page_size(&self) -> Option<u64> {
@@ -155,7 +172,13 @@ impl Dump for WinDmp {
         let guest = guest.vmcoreinfo(VmcoreinfoSource::None);
         if let FormatOptions::Windows(options) = format {
             // A Windows dump keeps the header's context as it is.
-            let header = HeaderSource::Given(self.header.as_bytes().to_vec());
+            let mut header = self.header.clone();
+            // The header lists all memory of the guest, of which this dump may have a part. A new dump
+            // lists its own.
+            if !matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL) {
+                let _ = header.set_runs(&[], 0);
+            }
+            let header = HeaderSource::Given(header.as_bytes().to_vec());
             *options = options.clone().header(header);
             guest
         } else {

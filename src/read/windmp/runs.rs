@@ -38,19 +38,20 @@ pub(super) fn runs_of_header(header: &Header) -> Result<StoredMemory, VmcoreErro
         offset += run.range.size();
         runs.push(run);
     }
+    in_order(runs).ok_or_else(|| damaged("runs of memory overlap".into()))
+}
+
+/// Sorts runs by address. `None` if some overlap.
+pub(super) fn in_order(mut runs: Vec<Extent>) -> Option<StoredMemory> {
     runs.sort_by_key(|run| run.range.start());
-    if runs
-        .windows(2)
-        .any(|pair| pair[0].range.end() > pair[1].range.start())
-    {
-        return Err(damaged("runs of memory overlap".into()));
-    }
-    Ok(StoredMemory::new(runs))
+    let mut pairs = runs.windows(2);
+    let overlap = pairs.any(|pair| pair[0].range.end() > pair[1].range.start());
+    (!overlap).then(|| StoredMemory::new(runs))
 }
 
 /// Returns a run of pages; `None` if it leaves the address space, or its offset
 /// is not one of a file.
-fn stored(base_page: u64, page_count: u64, offset: u64) -> Option<Extent> {
+pub(super) fn stored(base_page: u64, page_count: u64, offset: u64) -> Option<Extent> {
     let start = base_page.checked_mul(PAGE_SIZE)?;
     let size = page_count.checked_mul(PAGE_SIZE)?;
     i64::try_from(offset.checked_add(size)?).ok()?;

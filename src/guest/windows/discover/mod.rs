@@ -3,7 +3,7 @@
 //! 64-bit.
 //!
 //! The search goes from a CPU's registers to the page tables and the kernel's
-//! image (`kernel`). In the image it finds KDBG (`kdbg`), which leads to
+//! image (`kernel`). Without registers a scan finds the page tables (`roots`). In the image it finds KDBG (`kdbg`), which leads to
 //! everything else. All reads go through the guest's page tables. The guest's
 //! data is checked, counted and limited:
 //!
@@ -23,6 +23,7 @@ mod kdbg;
 mod kernel;
 mod lists;
 mod memory;
+mod roots;
 mod view;
 pub(crate) mod width;
 
@@ -63,8 +64,10 @@ pub(crate) struct Findings {
 /// # Errors
 ///
 /// - [`WinDmpError::NotX86`] for a guest that is not x86;
-/// - [`WinDmpError::NoPageTables`] if no CPU has page tables;
-/// - [`WinDmpError::NoKernel`] if no Windows kernel is found;
+/// - [`WinDmpError::NoCpuRegisters`], [`WinDmpError::NoPageTables`] and
+///   [`WinDmpError::NoKernel`] if neither the registers nor a scan lead to a
+///   Windows kernel;
+/// - [`WinDmpError::TwoKernels`] if a scan finds two;
 /// - [`WinDmpError::NoKdbg`] if the kernel has no known KDBG;
 /// - [`WinDmpError::TooMuchWork`] if the guest makes the search too long;
 /// - [`WinDmpError::Header`] if a value does not fit into the header;

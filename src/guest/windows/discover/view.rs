@@ -12,6 +12,7 @@ use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover::kernel;
 use crate::guest::windows::discover::kernel::Kernel;
 use crate::guest::windows::discover::memory::{VirtualMemory, Work};
+use crate::guest::windows::discover::roots;
 use crate::guest::windows::discover::width::Width;
 use crate::windmp::Header;
 use crate::workers::Progress;
@@ -61,8 +62,31 @@ fn kernel_cr3(memory: &VirtualMemory<'_>, r: &x86_64::Registers) -> Option<u64> 
 }
 
 /// Finds the kernel, and returns the memory through the page tables that map
-/// it.
+/// it. If the registers do not lead to it, a scan may.
 pub(crate) fn find_kernel<'a>(
+    guest: Guest<'a>,
+    cpus: &[CpuState],
+    work: &'a Work,
+    progress: &Progress,
+) -> Result<(VirtualMemory<'a>, Kernel), WindowsError> {
+    let error = match by_registers(guest, cpus, work, progress) {
+        Err(WindowsError::WinDmp(error)) => error,
+        other => return other,
+    };
+    if work.is_used_up() {
+        return Err(error.into());
+    }
+    // Registers with page tables are those of a system that runs, whose own are in low memory.
+    let extent = match error {
+        WinDmpError::NoKernel { .. } => roots::Extent::Low,
+        _ => roots::Extent::All,
+    };
+    let found = roots::find(guest, extent, work, progress)?;
+    found.ok_or(error.into())
+}
+
+/// Finds the kernel by the registers of the CPUs.
+fn by_registers<'a>(
     guest: Guest<'a>,
     cpus: &[CpuState],
     work: &'a Work,
@@ -85,6 +109,9 @@ pub(crate) fn find_kernel<'a>(
                 views.push((view(X86 { cr3, ..tables }), r.idt));
             }
         }
+    }
+    if cpus.is_empty() {
+        return Err(WinDmpError::NoCpuRegisters.into());
     }
     if views.is_empty() {
         return Err(WinDmpError::NoPageTables.into());

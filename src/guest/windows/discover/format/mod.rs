@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod kdbg;
+pub(crate) mod low_stub;
 pub(crate) mod pe;
 mod shared;
 
