@@ -8,7 +8,7 @@ use super::ppc64::Ppc64Radix;
 use super::riscv::Riscv;
 use super::s390x::S390x;
 use super::x86::{X86, X86Mode};
-use crate::arch::{CpuState, Machine, s390x};
+use crate::arch::{CpuState, Machine, s390x, x86_64};
 use crate::elf::note::Notes;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -90,7 +90,10 @@ pub(crate) fn of_kernel(
     match machine {
         Machine::X86_64 => {
             let physical = |vaddr| machine.kernel_image_to_physical(vaddr, info);
-            X86::of_kernel(info, physical).map(AddressSpace::X86)
+            match X86::of_kernel(info, physical) {
+                Some(space) => Some(AddressSpace::X86(space)),
+                None => of_old_x86_64(info, read),
+            }
         }
         Machine::Aarch64 | Machine::Aarch64Be => {
             Aarch64::of_kernel(info, machine.encoding().order).map(AddressSpace::Aarch64)
@@ -114,6 +117,23 @@ pub(crate) fn of_kernel(
         }
         _ => None,
     }
+}
+
+/// The tables of an x86_64 kernel before Linux 4.13, whose VMCOREINFO contains
+/// `SYMBOL(init_level4_pgt)` (`arch_crash_save_vmcoreinfo` in Linux 3.0
+/// `arch/x86/kernel/machine_kexec_64.c`). Before 4.10 it does not contain
+/// `phys_base`: the kernel is then at the address for which it was linked, if
+/// its tables agree.
+fn of_old_x86_64(info: &Vmcoreinfo, read: &ReadPhysical<'_>) -> Option<AddressSpace> {
+    let vaddr = info.symbol("init_level4_pgt")?;
+    let root = Machine::X86_64
+        .kernel_image_to_physical(vaddr, info)
+        .or_else(|| vaddr.checked_sub(x86_64::START_KERNEL_MAP))?;
+    let space = AddressSpace::X86(X86 {
+        cr3: root,
+        mode: X86Mode::FourLevel,
+    });
+    maps(space, vaddr, root, read)
 }
 
 /// The kernel's first table: its guest-virtual and guest-physical address.
@@ -180,7 +200,7 @@ mod tests {
     use super::super::tree::Tree;
     use super::*;
     use crate::abi::ByteOrder;
-    use crate::arch::{aarch64, i386, riscv, x86_64};
+    use crate::arch::{aarch64, i386, riscv};
 
     fn info(text: &str) -> Vmcoreinfo {
         Vmcoreinfo::parse(format!("OSRELEASE=6.1.0\n{text}").as_bytes()).unwrap()
@@ -209,6 +229,34 @@ mod tests {
         assert_eq!(of(&five), root(X86Mode::FiveLevel));
         assert_eq!(of("NUMBER(phys_base)=0\n"), None);
         assert_eq!(of("SYMBOL(init_top_pgt)=ffffffffa1410000\n"), None);
+    }
+
+    #[test]
+    fn old_kernel_of_x86_64_has_the_tables_that_agree() {
+        // The table at 16 MiB, where the kernel's image is mapped.
+        let tables = [
+            (0x100_0ff8, 0x100_1063),
+            (0x100_1ff0, 0x100_2063),
+            (0x100_2040, 0x100_01e3),
+        ];
+        let read = |gpa: u64, buf: &mut [u8]| {
+            buf.fill(0);
+            let found = tables.iter().find(|(at, _)| *at == gpa);
+            found.map_or(Ok(()), |(_, entry)| {
+                buf.copy_from_slice(&u64::to_le_bytes(*entry)[..buf.len()]);
+                Ok(())
+            })
+        };
+        let of = |text: &str| of_kernel(Machine::X86_64, &info(text), &read);
+        let root = Some(AddressSpace::X86(X86 {
+            cr3: 0x100_0000,
+            mode: X86Mode::FourLevel,
+        }));
+        let pgt = "SYMBOL(init_level4_pgt)=ffffffff81000000\n";
+        assert_eq!(of(pgt), root);
+        assert_eq!(of(&format!("{pgt}NUMBER(phys_base)=0\n")), root);
+        assert_eq!(of(&format!("{pgt}NUMBER(phys_base)=4096\n")), None);
+        assert_eq!(of("SYMBOL(init_level4_pgt)=ffffffff82000000\n"), None);
     }
 
     #[test]
