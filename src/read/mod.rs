@@ -1,7 +1,7 @@
 //! Reading dumps as guest memory again, whichever program wrote them.
 //!
-//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, and full and bitmap
-//! dumps of Windows. The commands `guestdump info` and `guestdump check` and
+//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, full and bitmap
+//! dumps of Windows, and Xen's dump-core. The commands `guestdump info` and `guestdump check` and
 //! the source `vmcore:` use it too. The dump may lie in a file, in memory or
 //! in any other [`ReadAt`].
 //!
@@ -47,6 +47,7 @@ mod stored;
 mod unpack;
 mod vmcore;
 mod windmp;
+mod xen;
 
 pub use check::CheckReport;
 pub use dump::Headers;

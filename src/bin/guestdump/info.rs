@@ -85,6 +85,9 @@ fn codec(headers: &Headers<'_>) -> Option<Codec> {
 /// has no name there, one of the same kind.
 fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
     let kdump = matches!(headers, Headers::Kdump { .. });
+    if let Headers::Xen { .. } = headers {
+        return "xen-core".to_owned();
+    }
     if let Headers::WinDmp { bitmap, .. } = headers {
         let format = match bitmap {
             Some(_) => Format::WIN_DMP_BITMAP,
@@ -138,6 +141,13 @@ fn header(headers: &Headers<'_>) -> HeaderEntry {
             system_time: header.system_time(),
             product_type: header.product_type(),
         },
+        Headers::Xen { header, core, cpus } => HeaderEntry::Xen {
+            elf_machine: header.machine,
+            paravirtualized: core.is_paravirtualized(),
+            vcpus: core.nr_vcpus,
+            listed_pages: core.nr_pages,
+            registers: !cpus.is_empty(),
+        },
         _ => HeaderEntry::Other {},
     }
 }
@@ -168,20 +178,29 @@ fn vmcoreinfo(info: &Vmcoreinfo) -> VmcoreinfoEntry {
 }
 
 fn cpus(vmcore: &Vmcore) -> Vec<Cpu> {
+    if let Headers::Xen { cpus, .. } = vmcore.headers() {
+        return cpus.iter().map(|state| cpu(None, state.clone())).collect();
+    }
     let Some(machine) = vmcore.machine() else {
         return (0..vmcore.cpus()).map(|_| Cpu::default()).collect();
     };
     let notes = vmcore.notes().flatten().map(|(_, note)| note);
     let statuses = notes.filter(|note| note.is(CORE, NT_PRSTATUS));
-    let cpu = |(status, registers): (Note<'_>, CpuState)| Cpu {
-        pid: machine.prstatus_pid(status.desc),
+    let of_note = |(status, registers): (Note<'_>, CpuState)| {
+        cpu(machine.prstatus_pid(status.desc), registers)
+    };
+    let registers = machine.decode_notes(vmcore.notes());
+    statuses.zip(registers).map(of_note).collect()
+}
+
+fn cpu(pid: Option<u32>, registers: CpuState) -> Cpu {
+    Cpu {
+        pid,
         program_counter: Some(Number(registers.program_counter())),
         stack_pointer: Some(Number(registers.stack_pointer())),
         page_table_root: registers.page_table_root().map(Number),
         registers: Some(registers),
-    };
-    let registers = machine.decode_notes(vmcore.notes());
-    statuses.zip(registers).map(cpu).collect()
+    }
 }
 
 fn notes(vmcore: &Vmcore) -> Vec<NoteEntry> {

@@ -137,6 +137,28 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
                 bugcheck_code.0
             )
         }
+        HeaderEntry::Xen {
+            elf_machine,
+            paravirtualized,
+            vcpus,
+            listed_pages,
+            registers,
+        } => {
+            let kind = if *paravirtualized {
+                "paravirtualized"
+            } else {
+                "fully virtualized"
+            };
+            let registers = if *registers {
+                ""
+            } else {
+                " (registers not understood)"
+            };
+            writeln!(
+                out,
+                "header:      Xen dump-core, machine {elf_machine}, {kind}, {vcpus} vCPUs{registers}, {listed_pages} pages listed"
+            )
+        }
         HeaderEntry::Other {} => Ok(()),
     }
 }
