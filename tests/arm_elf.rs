@@ -33,15 +33,15 @@ impl Guest {
         if index >= 4096 {
             let page = gpa.checked_sub(RAM + 0x8000)? / 4;
             // A page of the vmalloc area.
-            return (page < 256).then_some(u64::from(page == 1) * (RAM + 0x12_3000 | 0x2));
+            return (page < 256).then_some(u64::from(page == 1) * ((RAM + 0x12_3000) | 0x2));
         }
         let section = index
             .checked_sub(0xc00)
             .filter(|section| *section < self.low);
         if let Some(section) = section {
-            return Some(RAM + section * MIB | 0xc0e);
+            return Some((RAM + section * MIB) | 0xc0e);
         }
-        Some(u64::from(index == VMALLOC >> 20) * (RAM + 0x8000 | 1))
+        Some(u64::from(index == VMALLOC >> 20) * ((RAM + 0x8000) | 1))
     }
 
     fn long_entry(&self, gpa: u64) -> Option<u64> {
@@ -49,17 +49,18 @@ impl Guest {
         let table = offset / 4096;
         let index = offset % 4096 / 8;
         match table {
-            0 => Some(u64::from(index == 3) * (RAM + 0x4000 | 3)),
-            1 if index * 2 < self.low => Some(RAM + index * 2 * MIB | 0x701),
+            0 => Some(u64::from(index == 3) * ((RAM + 0x4000) | 3)),
+            1 if index * 2 < self.low => Some((RAM + index * 2 * MIB) | 0x701),
             1 => Some(0),
             _ => None,
         }
     }
 
     fn info(&self) -> VmcoreinfoSource {
-        let (swapper, lpae) = match self.lpae {
-            true => ("c0003000", "CONFIG_ARM_LPAE=y\n"),
-            false => ("c0004000", ""),
+        let (swapper, lpae) = if self.lpae {
+            ("c0003000", "CONFIG_ARM_LPAE=y\n")
+        } else {
+            ("c0004000", "")
         };
         let text = format!(
             "OSRELEASE=6.1.0-test\nPAGESIZE=4096\nSYMBOL(_stext)=c0100000\n\
@@ -181,4 +182,14 @@ fn high_memory_of_i386_does_not_take_the_kernels_addresses() {
     let low = (0xc000_0000, 0, 896 * MIB);
     let high = (u32::MAX.into(), 896 * MIB, 2688 * MIB);
     assert_eq!(loads(&Vmcore::open(sink).unwrap()), [low, high]);
+}
+
+#[test]
+fn loongarch_has_the_addresses_of_its_window() {
+    let text = b"OSRELEASE=6.6\nPAGESIZE=16384\n".to_vec();
+    let guest = GuestInfo::new(Machine::Loongarch64).vmcoreinfo(VmcoreinfoSource::Bytes(text));
+    let mut sink = BufferSink::new();
+    dump(&Pc, &mut sink, &DumpOptions::new(guest, Format::Elf)).unwrap();
+    let expected = (0x9000_0000_0000_0000, 0, 3584 * MIB);
+    assert_eq!(loads(&Vmcore::open(sink).unwrap()), [expected]);
 }

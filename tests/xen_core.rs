@@ -125,15 +125,17 @@ fn file(machine: u16, sections: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut contents: Vec<u8> = Vec::new();
     let at = (64 + 64 * (2 + sections.len())).next_multiple_of(4096);
     for (name, bytes) in sections {
-        let mut header = SectionHeader::default();
-        header.name = names.len() as u32;
-        header.kind = if name.starts_with(".note") {
-            SHT_NOTE
-        } else {
-            SHT_PROGBITS
+        let header = SectionHeader {
+            name: names.len() as u32,
+            kind: if name.starts_with(".note") {
+                SHT_NOTE
+            } else {
+                SHT_PROGBITS
+            },
+            offset: (at + contents.len()) as u64,
+            size: bytes.len() as u64,
+            ..SectionHeader::default()
         };
-        header.offset = (at + contents.len()) as u64;
-        header.size = bytes.len() as u64;
         headers.push(header);
         names.extend(name.bytes());
         names.push(0);

@@ -201,9 +201,18 @@ fn ranges_of(core: &Vmcore) -> Vec<MemoryRange> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io::{IoSliceMut, Write};
+    use std::mem::MaybeUninit;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
     use super::*;
+    use crate::abi::{ByteOrder, Class, Encoding};
+    use crate::elf::{ET_CORE, FileHeader};
     use crate::qemu::flat_view::pieces;
     use crate::qemu::include::Include;
+    use crate::workers::Progress;
 
     const MIB: u64 = 1 << 20;
 
@@ -294,6 +303,87 @@ mod tests {
         ] {
             let found = MemoryDevices::of_answer(&json!([device]));
             assert!(matches!(found, Err(QemuError::Answer { .. })), "{device}");
+        }
+    }
+
+    /// Plays QEMU: writes the headers of a dump of `blocks` blocks of 2 MiB, and memory until the
+    /// file is full. Returns how often it was asked for a dump.
+    fn serve(listener: &UnixListener, blocks: u64) -> usize {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut fd: Option<File> = None;
+        let mut dumps = 0;
+        stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut buf = [0; 4096];
+            let mut parts = [IoSliceMut::new(&mut buf)];
+            let received = recvmsg(&stream, &mut parts, &mut control, RecvFlags::empty());
+            let len = received.map_or(0, |received| received.bytes);
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    fd = fds.map(File::from).last();
+                }
+            }
+            if len == 0 {
+                return dumps;
+            }
+            let request: Value = serde_json::from_slice(&buf[..len]).unwrap();
+            let mut answer = json!({ "return": {}, "id": request["id"] });
+            if request["execute"] == "dump-guest-memory" {
+                dumps += 1;
+                let written = fd.take().unwrap().write_all(&dump_of(blocks));
+                assert!(written.is_err());
+                let error =
+                    json!({ "class": "GenericError", "desc": "dump: failed to save memory" });
+                answer = json!({ "error": error, "id": request["id"] });
+            }
+            stream.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    }
+
+    /// The headers of QEMU's dump of every other 2 MiB from 4 GiB on, and 1 MiB of memory.
+    fn dump_of(blocks: u64) -> Vec<u8> {
+        let encoding = Encoding {
+            class: Class::Bits64,
+            order: ByteOrder::Little,
+        };
+        let size = ProgramHeader::size(encoding.class) as u64;
+        let mut header = FileHeader::new(encoding, ET_CORE, 62);
+        header.phoff = header.ehsize.into();
+        header.phnum = blocks as u16;
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes).unwrap();
+        let memory_at = header.phoff + blocks * size;
+        for block in 0..blocks {
+            let load = ProgramHeader {
+                kind: PT_LOAD,
+                offset: memory_at + block * 2 * MIB,
+                paddr: (1 << 32) + block * 4 * MIB,
+                filesz: 2 * MIB,
+                memsz: 2 * MIB,
+                ..ProgramHeader::default()
+            };
+            load.encode(encoding, &mut bytes).unwrap();
+        }
+        bytes.resize(bytes.len() + MIB as usize, 7);
+        bytes
+    }
+
+    #[test]
+    fn the_list_comes_from_the_headers_of_a_dump_that_cannot_be_written() {
+        // The headers of 5000 blocks are longer than the file at first.
+        for (blocks, dumps) in [(3, 1), (5000, 2)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("qmp");
+            let listener = UnixListener::bind(&path).unwrap();
+            let server = std::thread::spawn(move || serve(&listener, blocks));
+            let mut qmp = Qmp::connect(&path, Progress::new()).unwrap();
+            let found = dumped_ranges(&mut qmp).unwrap();
+            drop(qmp);
+            let expected = (0..blocks).map(|n| range((1 << 32) + n * 4 * MIB, 2 * MIB));
+            assert_eq!(found, expected.collect::<Vec<_>>());
+            assert_eq!(server.join().unwrap(), dumps);
         }
     }
 }

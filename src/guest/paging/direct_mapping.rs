@@ -75,7 +75,7 @@ mod tests {
                 let mut entry = 0;
                 if index < 4096 && section < mapped {
                     let elsewhere = u64::from(moved && section + 1 == mapped);
-                    entry = RAM + (section + elsewhere) * MIB | 2;
+                    entry = (RAM + (section + elsewhere) * MIB) | 2;
                 }
                 bytes.copy_from_slice(&(entry as u32).to_le_bytes()[..bytes.len()]);
             }

@@ -26,13 +26,17 @@ pub(super) fn decode(machine: Machine, paravirtualized: bool, bytes: &[u8]) -> O
 fn of_64(c: &Context64, paravirtualized: bool) -> x86_64::Registers {
     let kernel = c.gs_base_kernel.get();
     let user = c.gs_base_user.get();
-    let (gs_base, kernel_gs_base) = match c.is_in_kernel(paravirtualized) {
-        true => (kernel, user),
-        false => (user, kernel),
+    let (gs_base, kernel_gs_base) = if c.is_in_kernel(paravirtualized) {
+        (kernel, user)
+    } else {
+        (user, kernel)
     };
-    let control = |index: usize| match paravirtualized {
-        true => 0,
-        false => c.ctrlreg[index].get(),
+    let control = |index: usize| {
+        if paravirtualized {
+            0
+        } else {
+            c.ctrlreg[index].get()
+        }
     };
     x86_64::Registers {
         rax: c.rax.get(),

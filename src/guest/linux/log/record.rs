@@ -83,9 +83,10 @@ struct Lines<'a> {
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = self.record.time;
-        let mut prefix = match self.record.is_formatted {
-            true => String::new(),
-            false => format!("[{:5}.{:06}] ", time.as_secs(), time.subsec_micros()),
+        let mut prefix = if self.record.is_formatted {
+            String::new()
+        } else {
+            format!("[{:5}.{:06}] ", time.as_secs(), time.subsec_micros())
         };
         if let Some(caller) = self.caller {
             prefix.push_str(&format!("[{caller:>6}] "));
