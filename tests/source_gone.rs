@@ -184,7 +184,7 @@ impl GuestMemory for High {
 fn a_buffer_is_read_in_place_without_its_holes() {
     for format in [Format::Elf, Format::KDUMP_RAW_ZLIB] {
         let mut sink = BufferSink::new();
-        let gpa = 1 << 36;
+        let gpa = 1 << 46;
         dump(&High(gpa), &mut sink, &options(format, OnReadError::Fail)).unwrap();
         let size = sink.size();
         let vmcore = Vmcore::open(sink).unwrap();
