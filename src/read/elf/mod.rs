@@ -109,6 +109,9 @@ fn is_of_process(notes: Notes<'_>) -> bool {
 /// are its memory, and this crate does not know how.
 fn refuse_memory_in_sections(input: &Input, header: &FileHeader) -> Result<(), VmcoreError> {
     let sections = sections(input, header);
+    if let Some(names) = sections.get(usize::from(header.shstrndx)) {
+        input.require("the names of the sections", names.offset, names.size)?;
+    }
     let own = |section: &&Section| section.kind == SHT_PROGBITS && section.size > 0;
     match sections.iter().find(own) {
         None => Ok(()),
