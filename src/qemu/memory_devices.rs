@@ -166,7 +166,7 @@ fn dumped_ranges(qmp: &mut Qmp) -> Result<Vec<MemoryRange>, QemuError> {
         match (Vmcore::open(file), refused) {
             (Ok(core), _) => return Ok(ranges_of(&core)),
             // QEMU did not begin.
-            (Err(VmcoreError::NotADump), Some(refused)) => return Err(refused),
+            (Err(VmcoreError::NotADump(_)), Some(refused)) => return Err(refused),
             (Err(VmcoreError::Truncated { .. }), _) if size < MOST => size = MOST.min(size * 16),
             (Err(error), _) => return Err(error.into()),
         }
