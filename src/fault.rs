@@ -20,6 +20,18 @@ pub enum Fault {
         /// The error that the memory reported.
         source: io::Error,
     },
+    /// The guest memory gave bytes in place, but not as many as were asked for.
+    #[error(
+        "the guest memory gave {got} bytes in place of the {len} at guest-physical address {gpa:#x}; GuestMemory::as_slice must return the whole range"
+    )]
+    SliceLength {
+        /// The guest-physical address.
+        gpa: u64,
+        /// How many bytes were asked for.
+        len: u64,
+        /// How many bytes the memory gave.
+        got: u64,
+    },
     /// The sink does not accept bytes.
     #[error("cannot write {len} bytes at offset {offset} of the dump")]
     Write {

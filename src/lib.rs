@@ -197,6 +197,7 @@ pub mod vmcoreinfo;
 pub mod windmp;
 mod workers;
 pub mod write;
+pub mod xen;
 
 pub use abi::{ByteOrder, Class, Encoding};
 pub use arch::{CpuState, Machine};

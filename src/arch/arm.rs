@@ -12,11 +12,11 @@
 use std::slice::from_mut;
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
-use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
+use crate::arch::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, LINUX, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -49,6 +49,7 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     // VMCOREINFO does not contain it.
     phys_base: |_| None,
     kernel_image_to_physical: |_, _| None,
+    // The page tables tell it.
     direct_mapping: |_| None,
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes,
@@ -151,13 +152,43 @@ fn decode_vfp(desc: &[u8]) -> Option<Vfp> {
 /// Translates like [`Architecture::kernel_image_to_physical`], for RAM that
 /// begins at `ram_start`.
 ///
-/// The linear map begins at `ram_start`, and the image lies in it. VMCOREINFO
-/// does not state where the linear map begins in guest-virtual memory. The
-/// image begins in its first 4 MiB, so `_stext` rounded down gives that
-/// address; makedumpfile finds it in the same way.
+/// The linear map begins at `ram_start`, and the image lies in it.
 pub(super) fn linear_to_physical(vaddr: u64, info: &Vmcoreinfo, ram_start: u64) -> Option<u64> {
-    let page_offset = info.symbol("_stext")? & 0xffc0_0000;
+    let page_offset = page_offset(info.symbol("_stext")?)?;
     vaddr.checked_sub(page_offset)?.checked_add(ram_start)
+}
+
+/// `PAGE_OFFSET` of each `VMSPLIT` in Linux `arch/arm/Kconfig`: where the linear
+/// map begins.
+pub(crate) const PAGE_OFFSETS: [u64; 4] = [0xc000_0000, 0xb000_0000, 0x8000_0000, 0x4000_0000];
+
+/// The most bytes of the linear map before the kernel's code. Linux has 32 KiB
+/// and `textofs-y` of `arch/arm/Makefile`, less than 33 MiB. A kernel that runs
+/// in flash memory has its code elsewhere.
+const MAX_BEFORE_TEXT: u64 = 64 << 20;
+
+/// Returns `PAGE_OFFSET` of the kernel whose code begins at the guest-virtual
+/// address `stext`. VMCOREINFO does not contain it. crash and drgn find it in a
+/// similar way.
+fn page_offset(stext: u64) -> Option<u64> {
+    let found = PAGE_OFFSETS.into_iter().find(|offset| *offset <= stext)?;
+    (stext - found < MAX_BEFORE_TEXT).then_some(found)
+}
+
+/// The end of low memory by the default of `vmalloc=`: 240 MiB and a gap of
+/// 8 MiB before `VMALLOC_END`, 0xff000000 in older kernels (`vmalloc_min` in
+/// `arch/arm/mm/mmu.c`).
+const DEFAULT_LOW_MEMORY_END: u64 = 0xef80_0000;
+
+/// Returns the linear map of a kernel whose page tables are not known, for RAM
+/// that begins at `start`.
+pub(crate) fn default_mapping(info: &Vmcoreinfo, start: u64) -> Option<DirectMapping> {
+    let vaddr = page_offset(info.symbol("_stext")?)?;
+    Some(DirectMapping {
+        vaddr,
+        start,
+        end: start.checked_add(DEFAULT_LOW_MEMORY_END - vaddr)?,
+    })
 }
 
 #[cfg(test)]
@@ -232,5 +263,9 @@ mod tests {
         assert_eq!(physical(0xc100_1234), Some(0x4100_1234));
         assert_eq!(physical(0xbfff_ffff), None);
         assert_eq!(linear_to_physical(u64::MAX, &info, u64::MAX), None);
+        // VMSPLIT_3G_OPT, and code in flash memory.
+        assert_eq!(page_offset(0xb020_8000), Some(0xb000_0000));
+        assert_eq!(page_offset(0xbf08_0000), None);
+        assert_eq!(page_offset(0x3fff_ffff), None);
     }
 }

@@ -307,6 +307,7 @@ fn direct_mapping(info: &Vmcoreinfo) -> Option<DirectMapping> {
     let vaddr = page_offset(info.symbol("_stext")?)?;
     Some(DirectMapping {
         vaddr,
+        start: 0,
         end: (1 << 32) - VMALLOC_RESERVE - vaddr,
     })
 }

@@ -13,11 +13,11 @@
 #![forbid(unsafe_code)]
 
 use crate::abi::{ByteOrder, Class, Encoding, FieldOverflow, U64Align};
-use crate::arch::Architecture;
 use crate::arch::json::json_struct;
 use crate::arch::prstatus::{
     CpuNotes, decode_prstatus, encode_prstatus_fpvalid, prstatus_size, read_words, words,
 };
+use crate::arch::{Architecture, DirectMapping};
 use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -48,7 +48,14 @@ pub(super) static ARCHITECTURE: Architecture = Architecture {
     // makedumpfile assumes 0, whatever VMCOREINFO contains.
     phys_base: |_| None,
     kernel_image_to_physical,
-    direct_mapping: |_| None,
+    // The page tables have no entries for it.
+    direct_mapping: |_| {
+        Some(DirectMapping {
+            vaddr: CACHE_BASE,
+            start: 0,
+            end: TO_PHYS_MASK + 1,
+        })
+    },
     encode_notes: |cpus, out| encode_notes(&Registers::of(cpus), out),
     decode_notes: |notes| decode_notes(notes).into_iter().map(Into::into).collect(),
 };
@@ -160,6 +167,8 @@ fn decode_fp(desc: &[u8], registers: &mut Registers) -> Option<()> {
 /// address.
 const WINDOWS: std::ops::Range<u64> = 0x8000_0000_0000_0000..0xc000_0000_0000_0000;
 const TO_PHYS_MASK: u64 = (1 << 48) - 1;
+/// The window in which the kernel uses RAM (`CACHE_BASE`, which is `PAGE_OFFSET`).
+const CACHE_BASE: u64 = 0x9000_0000_0000_0000;
 
 fn kernel_image_to_physical(vaddr: u64, _: &Vmcoreinfo) -> Option<u64> {
     WINDOWS.contains(&vaddr).then_some(vaddr & TO_PHYS_MASK)

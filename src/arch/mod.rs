@@ -253,7 +253,8 @@ impl Machine {
     }
 
     /// Returns where the kernel maps physical memory, for an ELF dump's program
-    /// headers. It is `None` where no reader needs to know it from there.
+    /// headers. It is `None` where no reader needs to know it from there, and for
+    /// 32-bit Arm, whose page tables tell it.
     pub(crate) fn direct_mapping(self, info: &Vmcoreinfo) -> Option<DirectMapping> {
         (self.architecture().direct_mapping)(info)
     }
@@ -268,11 +269,13 @@ impl Machine {
 }
 
 /// The kernel's direct mapping: guest-virtual addresses from `vaddr` on map
-/// guest-physical memory from address 0 to `end`.
+/// guest-physical memory from `start` to `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DirectMapping {
-    /// Guest-virtual address of guest-physical address 0.
+    /// Guest-virtual address of the guest-physical address `start`.
     pub(crate) vaddr: u64,
+    /// The guest-physical address at which the mapping begins.
+    pub(crate) start: u64,
     /// The guest-physical address at which the mapping ends; page-aligned.
     pub(crate) end: u64,
 }

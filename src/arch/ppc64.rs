@@ -59,6 +59,7 @@ const BIG: Architecture = Architecture {
     direct_mapping: |_| {
         Some(DirectMapping {
             vaddr: PAGE_OFFSET,
+            start: 0,
             end: PAGE_OFFSET,
         })
     },

@@ -188,7 +188,7 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
 }
 
 /// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
-const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+pub(crate) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// `NUMBER(phys_base)`, decimal, possibly negative.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {

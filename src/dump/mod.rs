@@ -95,6 +95,11 @@ pub fn dump(
         }
         Err(error) => return Err(error),
     };
+    // An earlier dump of the same name is better than one of which no page was read.
+    if let Some((range, source)) = log.nothing_read() {
+        let (gpa, len) = (range.start(), range.size());
+        return Err(Fault::Read { gpa, len, source }.into());
+    }
     catch_panics(|| sink.finish().map_err(Error::Finish))?;
     Ok(Summary {
         format: plan.format,

@@ -7,11 +7,11 @@ use super::error::{Error, Result};
 use super::exclusion::{ExclusionSummary, exclude};
 use super::virtual_addresses;
 use super::{DumpOptions, Format, FormatOptions, KdumpOptions, Refusal};
-use crate::arch::Machine;
+use crate::arch::{DirectMapping, Machine};
 use crate::codec::Codec;
 use crate::guest::GuestInfo;
 use crate::guest::linux::DumpLevel;
-use crate::guest::paging::{Mapping, Mappings};
+use crate::guest::paging::{Mapping, Mappings, direct_mapping};
 use crate::guest::reader::{Guest, HeaderFacts, read_utsname, utsname_for_header};
 use crate::guest::vmcoreinfo::{Located, locate};
 use crate::memory::{
@@ -44,6 +44,8 @@ pub(super) struct Plan {
     pub(super) mappings: Option<Mappings>,
     /// Guest-virtual addresses that the caller gave, if there are no `mappings`.
     own_mappings: Vec<Mapping>,
+    /// The kernel's direct mapping, for an ELF dump.
+    direct_mapping: Option<DirectMapping>,
     notes: NoteSegment,
     pub(super) vmcoreinfo: Option<Located>,
     facts: HeaderFacts,
@@ -100,9 +102,16 @@ impl Plan {
                 .transpose()?,
             _ => None,
         };
+        let direct_mapping = match (&options.format, info) {
+            (FormatOptions::Elf(_), Some(info)) => {
+                let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
+                direct_mapping(guest.machine, info, guest.ranges, &read)
+            }
+            _ => None,
+        };
         let own_mappings = match (&options.format, &mappings) {
             (FormatOptions::Elf(elf), None) => {
-                virtual_addresses::given(elf, about.machine, info, &selection)
+                virtual_addresses::given(elf, direct_mapping, &selection)
             }
             _ => Vec::new(),
         };
@@ -128,6 +137,7 @@ impl Plan {
             excluded,
             mappings,
             own_mappings,
+            direct_mapping,
             notes,
             vmcoreinfo,
             facts,
@@ -175,10 +185,7 @@ impl Plan {
                     flags: elf.flags,
                     incomplete: !self.coverage.is_complete(),
                     machine: options.guest.machine,
-                    direct_mapping: self
-                        .vmcoreinfo
-                        .as_ref()
-                        .and_then(|located| options.guest.machine.direct_mapping(&located.info)),
+                    direct_mapping: self.direct_mapping,
                 };
                 self.write_elf(contents, output)
             }

@@ -3,7 +3,7 @@
 
 use super::error::Result;
 use super::{DumpOptions, ElfOptions};
-use crate::arch::{DirectMapping, Machine};
+use crate::arch::DirectMapping;
 use crate::guest::paging::{Budget, Mapping, Mappings, address_spaces, mappings};
 use crate::guest::reader::Guest;
 use crate::memory::MemoryRange;
@@ -20,7 +20,14 @@ pub(super) fn find(
 ) -> Result<Mappings> {
     let DumpOptions { guest: about, .. } = options;
     let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-    let spaces = address_spaces(guest.machine, &about.cpus, &about.notes, info, &read)?;
+    let spaces = address_spaces(
+        guest.machine,
+        &about.cpus,
+        &about.notes,
+        info,
+        guest.ram_start(),
+        &read,
+    )?;
     let progress = options.workers.handle();
     Ok(mappings(
         &spaces,
@@ -35,14 +42,13 @@ pub(super) fn find(
 /// already, by the kernel's direct mapping, are omitted.
 pub(super) fn given(
     options: &ElfOptions,
-    machine: Machine,
-    info: Option<&Vmcoreinfo>,
+    direct: Option<DirectMapping>,
     selection: &Selection,
 ) -> Vec<Mapping> {
-    let direct = info.and_then(|info| machine.direct_mapping(info));
     let is_direct = |m: &&Mapping| {
-        let inside = |d: DirectMapping| m.gpa.saturating_add(m.size) <= d.end;
-        direct.is_some_and(|d| inside(d) && m.vaddr.wrapping_sub(m.gpa) == d.vaddr)
+        let inside = |d: DirectMapping| m.gpa >= d.start && m.gpa.saturating_add(m.size) <= d.end;
+        let vaddr = |d: DirectMapping| d.vaddr.wrapping_add(m.gpa - d.start);
+        direct.is_some_and(|d| inside(d) && m.vaddr == vaddr(d))
     };
     let others = options.mappings.iter().filter(|m| !is_direct(m));
     mappings_in(others, &runs(selection))

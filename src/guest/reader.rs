@@ -32,6 +32,11 @@ pub(crate) struct Guest<'a> {
 }
 
 impl Guest<'_> {
+    /// Returns the guest-physical address at which RAM begins; 0 if there is none.
+    pub(crate) fn ram_start(&self) -> u64 {
+        self.ranges.first().map_or(0, MemoryRange::start)
+    }
+
     /// Fills `buf` from `gpa` on. Unpopulated memory gives zeroes and is not read, because the
     /// guest may have chosen the address.
     ///

@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::fault::Fault;
 use crate::memory::{Coverage, MIN_PAGE_SIZE, MemoryRange};
 
 /// A guest's physical memory, as a dump reads it.
@@ -31,7 +32,9 @@ pub trait GuestMemory: Send + Sync {
     ///
     /// If not every byte can be read. An implementation must not fill the rest with other
     /// bytes: they would be in the dump as guest memory.
-    /// [`OnReadError`](crate::OnReadError) decides how the dump continues.
+    /// [`OnReadError`](crate::OnReadError) decides how the dump continues. The error of a
+    /// source that is gone, a process that ended for example, should be the system's:
+    /// [`OnReadError`](crate::OnReadError) lists the errors that no policy tolerates.
     ///
     /// A plain copy out of a mapping is SIGBUS if the mapped file is truncated or a page
     /// is poisoned. `FileMemory` and `MappedMemory` return an error instead.
@@ -60,6 +63,9 @@ pub trait GuestMemory: Send + Sync {
     /// Memory that a virtual CPU, a device or another process can write to does not
     /// qualify, even if the guest is paused. A mapping of a file that can be truncated
     /// does not qualify either. The default implementation returns `None`.
+    ///
+    /// The slice must be exactly as long as `range`. A dump fails with
+    /// [`Fault::SliceLength`](crate::Fault::SliceLength) if it is not.
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
         let _ = range;
         None
@@ -135,6 +141,23 @@ pub(crate) fn read_populated(
         rest = part.starting_at(extent.end());
     }
     Ok(())
+}
+
+/// Returns the bytes of `range` in place, if the memory can give them.
+///
+/// # Errors
+///
+/// [`Fault::SliceLength`] if the memory gives too few bytes or too many.
+pub(crate) fn slice(memory: &dyn GuestMemory, range: MemoryRange) -> Result<Option<&[u8]>, Fault> {
+    let Some(bytes) = memory.as_slice(range) else {
+        return Ok(None);
+    };
+    let (got, len) = (bytes.len() as u64, range.size());
+    if got != len {
+        let gpa = range.start();
+        return Err(Fault::SliceLength { gpa, len, got });
+    }
+    Ok(Some(bytes))
 }
 
 /// Makes the error that `read` returns for addresses outside the memory's ranges.

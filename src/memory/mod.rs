@@ -43,7 +43,7 @@ pub use file::{FileMemory, FileMemoryError, FileRegion};
 #[cfg(any(feature = "vm-memory", feature = "vm-memory-0-17"))]
 pub(crate) use file_extents::search_file;
 pub use guest_memory::GuestMemory;
-pub(crate) use guest_memory::{not_ram, read_populated};
+pub(crate) use guest_memory::{not_ram, read_populated, slice};
 #[cfg(feature = "mapped")]
 pub use mapped::MappedMemory;
 pub use overlay::OverlayError;

@@ -11,6 +11,15 @@ use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 
 /// The action of a dump when guest memory cannot be read, because of a poisoned page or a
 /// truncated file for example.
+///
+/// The dump fails under every policy if its source is gone, or if no page at all can be read.
+/// The source is gone if a read fails with one of these errors, or with an error that one of
+/// these caused:
+///
+/// - `EPERM`, `ESRCH`, `ENXIO`, `EBADF`, `ENODEV` of the system;
+/// - the kinds `BrokenPipe`, `ConnectionAborted`, `ConnectionRefused`, `ConnectionReset`,
+///   `HostUnreachable`, `NetworkDown`, `NetworkUnreachable`, `NotConnected` and
+///   `StaleNetworkFileHandle` of [`io::ErrorKind`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnReadError {
@@ -37,6 +46,43 @@ impl OnReadError {
             Self::Skip => "skip",
         }
     }
+}
+
+/// Errors of a process, a descriptor or a device that is gone: `EPERM`, `ESRCH`, `ENXIO`,
+/// `EBADF`, `ENODEV`. `EIO`, `EFAULT` and `EHWPOISON` are about a page.
+///
+/// Source: Linux `include/uapi/asm-generic/errno-base.h`; other Unix systems have the same
+/// numbers.
+const GONE: [i32; 5] = [1, 3, 6, 9, 19];
+
+/// Whether `error` says that the source of the memory is gone, so that it says nothing about
+/// the page. The causes of `error` count too.
+pub(crate) fn is_source_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let kind = matches!(
+        error.kind(),
+        Kind::BrokenPipe
+            | Kind::ConnectionAborted
+            | Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::HostUnreachable
+            | Kind::NetworkDown
+            | Kind::NetworkUnreachable
+            | Kind::NotConnected
+            | Kind::StaleNetworkFileHandle
+    );
+    let number = error.raw_os_error();
+    let number = cfg!(unix) && number.is_some_and(|number| GONE.contains(&number));
+    kind || number
+        || error
+            .get_ref()
+            .is_some_and(|error| is_caused_by_gone(error))
+}
+
+/// Whether `error` or one of its causes is an [`io::Error`] of a source that is gone.
+fn is_caused_by_gone(error: &(dyn std::error::Error + 'static)) -> bool {
+    let own = error.downcast_ref::<io::Error>();
+    own.is_some_and(is_source_gone) || error.source().is_some_and(is_caused_by_gone)
 }
 
 /// A summary of the memory that could not be read. The dump contains zeroes for it, or
@@ -69,6 +115,8 @@ pub(crate) struct UnreadableLog {
     /// zeroed.
     unit: u64,
     any: AtomicBool,
+    /// Whether any bytes were read.
+    any_read: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -89,6 +137,7 @@ impl UnreadableLog {
                 OnReadError::Fail | OnReadError::Zero => MIN_PAGE_SIZE,
             },
             any: AtomicBool::new(false),
+            any_read: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -115,6 +164,25 @@ impl UnreadableLog {
         }
         state.runs.insert(start, end);
         self.any.store(true, Relaxed);
+    }
+
+    /// Records that some bytes were read.
+    fn add_read(&self) {
+        // A thread that only looks leaves the cache line with the others.
+        if !self.any_read.load(Relaxed) {
+            self.any_read.store(true, Relaxed);
+        }
+    }
+
+    /// Returns the first run, and the error, of memory of which no page could be read.
+    pub(crate) fn nothing_read(&self) -> Option<(MemoryRange, io::Error)> {
+        if !self.any.load(Relaxed) || self.any_read.load(Relaxed) {
+            return None;
+        }
+        let first = self.ranges().next()?;
+        let error = &self.lock().first_error;
+        let text = format!("no page of the guest's memory can be read: {error}");
+        Some((first, io::Error::other(text)))
     }
 
     /// Whether the dump omits the page at `gpa`, which the calling thread has read.
@@ -159,7 +227,8 @@ impl UnreadableLog {
     }
 }
 
-/// Guest memory in which unreadable bytes are zeroes. They are recorded in a log.
+/// Guest memory in which unreadable bytes are zeroes. They are recorded in a log. Reading
+/// fails if the source of the memory is gone.
 pub(crate) struct Tolerant<'a> {
     pub(crate) memory: &'a dyn GuestMemory,
     pub(crate) log: &'a UnreadableLog,
@@ -171,16 +240,25 @@ impl GuestMemory for Tolerant<'_> {
     }
 
     fn read(&self, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        if self.memory.read(gpa, buf).is_ok() {
-            return Ok(());
+        match self.memory.read(gpa, buf) {
+            Ok(()) => {
+                self.log.add_read();
+                return Ok(());
+            }
+            Err(error) if is_source_gone(&error) => return Err(error),
+            Err(_) => {}
         }
         let (mut gpa, mut rest) = (gpa, buf);
         while !rest.is_empty() {
             let to_next_page = (MIN_PAGE_SIZE - gpa % MIN_PAGE_SIZE) as usize;
             let (here, after) = rest.split_at_mut(to_next_page.min(rest.len()));
-            if let Err(error) = self.memory.read(gpa, here) {
-                here.fill(0);
-                self.log.add(gpa, here.len() as u64, &error);
+            match self.memory.read(gpa, here) {
+                Ok(()) => self.log.add_read(),
+                Err(error) if is_source_gone(&error) => return Err(error),
+                Err(error) => {
+                    here.fill(0);
+                    self.log.add(gpa, here.len() as u64, &error);
+                }
             }
             gpa = gpa.wrapping_add(here.len() as u64);
             rest = after;
@@ -191,11 +269,18 @@ impl GuestMemory for Tolerant<'_> {
     /// Finds the first populated extent. Everything is populated if the memory cannot tell,
     /// because reading then decides.
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        self.memory.next_populated(range).or(Ok(Some(range)))
+        match self.memory.next_populated(range) {
+            Err(error) if !is_source_gone(&error) => Ok(Some(range)),
+            result => result,
+        }
     }
 
     fn as_slice(&self, range: MemoryRange) -> Option<&[u8]> {
-        self.memory.as_slice(range)
+        let bytes = self.memory.as_slice(range);
+        if bytes.is_some() {
+            self.log.add_read();
+        }
+        bytes
     }
 
     fn coverage(&self) -> Coverage {

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::fault::Fault;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, read_populated, slice};
 
 /// A piece of one run of page frames. It consists of whole pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,18 @@ pub(crate) struct Part {
 
 impl Part {
     /// The bytes in place, if the memory can give them.
-    pub(crate) fn in_place<'m>(&self, memory: &'m dyn GuestMemory) -> Option<&'m [u8]> {
-        memory.as_slice(self.known.filter(|known| *known == self.range)?)
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::SliceLength`] if the memory gives too few or too many.
+    pub(crate) fn in_place<'m>(
+        &self,
+        memory: &'m dyn GuestMemory,
+    ) -> Result<Option<&'m [u8]>, Fault> {
+        match self.known {
+            Some(known) if known == self.range => slice(memory, known),
+            _ => Ok(None),
+        }
     }
 
     /// The part in pieces of `size` bytes, whole pages, and what is left over.

@@ -108,6 +108,18 @@ pub enum QemuError {
         /// The guest-physical address.
         gpa: u64,
     },
+    /// QEMU's two answers about the plugged memory of a virtio-mem device differ.
+    #[error(
+        "the virtio-mem device {id:?} has {plugged} bytes plugged, but QEMU's own dump would contain {listed}; QEMU before 6.2 does not know which blocks are plugged"
+    )]
+    Plugged {
+        /// The device's id.
+        id: String,
+        /// How many bytes are plugged.
+        plugged: u64,
+        /// How many bytes of the device a dump by QEMU contains.
+        listed: u64,
+    },
     /// A file with guest memory cannot be used.
     #[error("the file behind the guest's memory cannot be used")]
     Backing(#[from] FileMemoryError),

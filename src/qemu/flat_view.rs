@@ -12,6 +12,9 @@ pub(super) struct RamPiece {
     region: String,
     /// Offset of the piece in its region, in bytes.
     offset: u64,
+    /// Guest-physical address at which the memory begins from which this piece was cut. Both are
+    /// contiguous in QEMU's process.
+    pub(super) from: u64,
 }
 
 /// Returns the pieces of the address space `memory` that belong in a dump, in ascending order.
@@ -35,7 +38,8 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
             "ram" | "rom" if is_ram => true,
             "ram" => include.vram,
             "rom" | "romd" => include.rom,
-            // These are registers of devices, memory of host devices, and NVDIMMs.
+            // These are registers of devices, memory of host devices, and NVDIMMs, which are
+            // persistent memory.
             _ => false,
         };
         if !wanted {
@@ -51,6 +55,32 @@ pub(super) fn pieces(text: &str, backends: &[String], include: Include) -> Optio
 }
 
 impl RamPiece {
+    /// Returns the part of this piece that lies in `range`.
+    pub(super) fn part(&self, range: MemoryRange) -> Option<Self> {
+        let range = self.range.intersection(&range)?;
+        Some(Self {
+            range,
+            region: self.region.clone(),
+            offset: self.offset + (range.start() - self.range.start()),
+            from: self.from,
+        })
+    }
+
+    /// Returns the parts of this piece that do not lie in `range`, in ascending order.
+    pub(super) fn without(&self, range: MemoryRange) -> Vec<Self> {
+        let before = range.start().checked_sub(self.range.start());
+        let before = before.and_then(|size| MemoryRange::new(self.range.start(), size).ok());
+        let after = self.range.starting_at(range.end());
+        let parts = [before, after].into_iter().flatten();
+        parts.filter_map(|part| self.part(part)).collect()
+    }
+
+    /// Returns the offset of the piece in its region, in bytes.
+    #[cfg(test)]
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Returns this piece's range joined with that of `next`, if `next` continues in the same
     /// region.
     fn joined(&self, next: &Self) -> Option<MemoryRange> {
@@ -81,6 +111,7 @@ fn parse(line: &str) -> Option<(&str, RamPiece)> {
         range: MemoryRange::new(start, size - size % MIN_PAGE_SIZE).ok()?,
         region: region.to_owned(),
         offset: offset.checked_add(start - first)?,
+        from: start,
     };
     Some((kind, piece))
 }

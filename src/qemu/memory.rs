@@ -1,6 +1,7 @@
 //! Guest memory in files that QEMU shares and in QEMU's own memory.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
@@ -43,10 +44,11 @@ impl QemuMemory {
     pub(super) fn new(process: QemuProcess, at: &[(MemoryRange, u64)]) -> Result<Self, QemuError> {
         let ranges: Vec<_> = at.iter().map(|(range, _)| *range).collect();
         validate_ranges(&ranges)?;
-        let finder = Finder {
+        let mut finder = Finder {
             process,
             mappings: process.mappings()?,
             pagemap: Pagemap::open(process.on_host()).ok().map(Arc::new),
+            opened: None,
         };
         let mut parts = Vec::new();
         for (range, hva) in at {
@@ -114,12 +116,15 @@ struct Finder {
     process: QemuProcess,
     mappings: Vec<Mapping>,
     pagemap: Option<Arc<Pagemap>>,
+    /// The file of the mapping that was last used, by the mapping's first address. Thousands of
+    /// ranges may lie in one mapping.
+    opened: Option<(u64, Option<Arc<File>>)>,
 }
 
 impl Finder {
     /// Splits `range`, which begins at `hva`, where mappings end, and appends its parts.
     fn add(
-        &self,
+        &mut self,
         range: MemoryRange,
         hva: u64,
         parts: &mut Vec<QemuPart>,
@@ -131,14 +136,14 @@ impl Finder {
                 .mappings
                 .get(index)
                 .filter(|m| m.addresses.contains(&hva));
-            let mapping = mapping.ok_or(QemuError::NotMapped {
+            let mapping = mapping.cloned().ok_or(QemuError::NotMapped {
                 pid: self.process.pid,
                 hva,
                 gpa: range.start(),
             })?;
             let end = mapping.addresses.end;
             let (here, after) = range.split_at(end - hva);
-            let place = self.place(mapping, here, hva)?;
+            let place = self.place(&mapping, here, hva)?;
             parts.push(QemuPart {
                 range: here,
                 hva,
@@ -149,16 +154,34 @@ impl Finder {
         Ok(())
     }
 
+    /// Opens the file behind a shared mapping.
+    fn file(&mut self, mapping: &Mapping) -> Option<Arc<File>> {
+        if !mapping.shared {
+            return None;
+        }
+        let first = mapping.addresses.start;
+        if let Some((_, file)) = self.opened.as_ref().filter(|(at, _)| *at == first) {
+            return file.clone();
+        }
+        let file = self.process.on_host().open_mapped(mapping).map(Arc::new);
+        self.opened = Some((first, file.clone()));
+        file
+    }
+
     /// Finds the place of `range`, which lies in `mapping` at `hva`.
-    fn place(&self, mapping: &Mapping, range: MemoryRange, hva: u64) -> Result<Place, QemuError> {
+    fn place(
+        &mut self,
+        mapping: &Mapping,
+        range: MemoryRange,
+        hva: u64,
+    ) -> Result<Place, QemuError> {
         let process = self.process.on_host();
-        let file = mapping.shared.then(|| process.open_mapped(mapping));
-        if let Some(file) = file.flatten() {
+        if let Some(file) = self.file(mapping) {
             let offset = mapping.offset + (hva - mapping.addresses.start);
             let named = path_of(&file).map(|path| RamFile { path, offset });
             let memory = FileMemory::new(vec![FileRegion {
                 range,
-                file: Arc::new(file),
+                file,
                 offset,
             }])?;
             return Ok(Place::File(memory, named));

@@ -21,7 +21,8 @@
 //! - **Memory** is what the guest's CPUs see as RAM; [`Include`] adds more. It is read from the
 //!   shared file that backs it, if there is one, and otherwise from QEMU's process. The caller must
 //!   be root, or QEMU's user with the right to trace QEMU. Memory that the host never backed is not
-//!   read.
+//!   read. Of virtio-mem devices only plugged memory is RAM. Persistent memory (NVDIMM, virtio-pmem)
+//!   is no RAM.
 //! - **CPUs**: QEMU writes a dump of one page of memory into a file in memory. It contains the same
 //!   notes as QEMU's own dumps.
 //! - **The guest** returns to its earlier state when the dump is written, and when a [`QemuGuest`]
@@ -34,6 +35,7 @@ mod error;
 mod flat_view;
 mod include;
 mod memory;
+mod memory_devices;
 mod place;
 mod process;
 mod qmp;
@@ -65,6 +67,7 @@ pub use place::{RamFile, RamPlace};
 use control::Control;
 use flat_view::{RamPiece, host_address, pieces};
 use memory::QemuMemory;
+use memory_devices::MemoryDevices;
 use process::QemuProcess;
 use qmp::{Qmp, answer};
 
@@ -136,7 +139,8 @@ impl QemuGuest {
         let notes_file = File::from(notes_file.map_err(|e| QemuError::NotesFile(e.into()))?);
         qmp.give_fd(NOTES_FD, notes_file.as_fd())?;
         let process = QemuProcess::with_open(&notes_file, qmp.peer())?;
-        let layout = layout(&mut qmp, options.include)?;
+        let (layout, devices) = layout(&mut qmp, options.include)?;
+        let layout = devices.cut(layout);
         let memory = memory_of(&mut qmp, process, &layout)?;
         Ok(Self {
             control: Resumer::new(Control::new(qmp)),
@@ -171,7 +175,8 @@ impl QemuGuest {
         control.stop()?;
         let qmp = &mut control.qmp;
         // The guest may have changed the layout, and devices can be plugged in.
-        let layout = layout(qmp, self.include)?;
+        let (layout, devices) = layout(qmp, self.include)?;
+        let layout = devices.cut_exactly(qmp, layout)?;
         if layout != self.layout {
             self.memory = memory_of(qmp, self.process, &layout)?;
             self.layout = layout;
@@ -327,8 +332,9 @@ pub fn resume_abandoned(path: impl AsRef<Path>) -> Result<bool, QemuError> {
     Control::new(qmp).resume_abandoned()
 }
 
-/// Asks QEMU for the guest's memory as its CPUs see it.
-fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<RamPiece>, QemuError> {
+/// Asks QEMU for the guest's memory as its CPUs see it, and for the devices whose memory is not all
+/// RAM.
+fn layout(qmp: &mut Qmp, include: Include) -> Result<(Vec<RamPiece>, MemoryDevices), QemuError> {
     let backends = qmp.execute("query-memdev", json!({}))?;
     let backends: Vec<String> = backends
         .as_array()
@@ -339,7 +345,8 @@ fn layout(qmp: &mut Qmp, include: Include) -> Result<Vec<RamPiece>, QemuError> {
         .collect();
     const COMMAND: &str = "info mtree -f";
     let text = qmp.human(COMMAND)?;
-    pieces(&text, &backends, include).ok_or_else(|| answer(COMMAND, &text))
+    let pieces = pieces(&text, &backends, include).ok_or_else(|| answer(COMMAND, &text))?;
+    Ok((pieces, MemoryDevices::ask(qmp)?))
 }
 
 /// Opens the memory that `layout` describes.
@@ -349,14 +356,26 @@ fn memory_of(
     layout: &[RamPiece],
 ) -> Result<QemuMemory, QemuError> {
     let mut at = Vec::with_capacity(layout.len());
+    // A virtio-mem device may have thousands of pieces.
+    let mut known = None;
     for piece in layout {
-        let command = format!("gpa2hva {:#x}", piece.range.start());
-        let text = qmp.human(&command)?;
-        let hva = host_address(&text).filter(|hva| hva.is_multiple_of(MIN_PAGE_SIZE));
-        let hva = hva.ok_or_else(|| answer(&command, &text))?;
-        at.push((piece.range, hva));
+        let hva = match known {
+            Some((from, hva)) if from == piece.from => hva,
+            _ => host_address_of(qmp, piece.from)?,
+        };
+        known = Some((piece.from, hva));
+        let offset = piece.range.start() - piece.from;
+        at.push((piece.range, hva.wrapping_add(offset)));
     }
     QemuMemory::new(process, &at)
+}
+
+/// Asks QEMU for the address in its process of the guest-physical address `gpa`.
+fn host_address_of(qmp: &mut Qmp, gpa: u64) -> Result<u64, QemuError> {
+    let command = format!("gpa2hva {gpa:#x}");
+    let text = qmp.human(&command)?;
+    let hva = host_address(&text).filter(|hva| hva.is_multiple_of(MIN_PAGE_SIZE));
+    hva.ok_or_else(|| answer(&command, &text))
 }
 
 /// A sink that resumes the guest before it finishes.

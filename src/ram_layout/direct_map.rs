@@ -86,7 +86,15 @@ fn direct_map(
     progress: &Progress,
 ) -> Option<Vec<MemoryRange>> {
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
-    let spaces = address_spaces(guest.machine, &[], &[], Some(info), &read).ok()?;
+    let spaces = address_spaces(
+        guest.machine,
+        &[],
+        &[],
+        Some(info),
+        guest.ram_start(),
+        &read,
+    )
+    .ok()?;
     let all = [MemoryRange::new(0, PHYSICAL_END).ok()?];
     // The direct map comes first in what the budget allows.
     let found = mappings(&spaces, &read, &all, *budget, progress).ok()?;

@@ -16,6 +16,7 @@ use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::windmp::{BitmapHeader, Header};
 use crate::workers::Progress;
+use crate::xen::DumpCoreHeader;
 
 /// The kind of a dump, with its decoded headers.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,13 @@ pub enum Headers<'a> {
         header: &'a Header,
         /// The header of a bitmap dump's bitmap.
         bitmap: Option<&'a BitmapHeader>,
+    },
+    /// A dump-core of Xen.
+    Xen {
+        /// The ELF header.
+        header: &'a FileHeader,
+        /// The header note.
+        core: &'a DumpCoreHeader,
     },
 }
 

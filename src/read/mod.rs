@@ -1,7 +1,7 @@
 //! Reading dumps as guest memory again, whichever program wrote them.
 //!
-//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, and dumps of Windows
-//! of types 1, 5, 6, 8, 9 and 10. The commands `guestdump info` and `guestdump check` and
+//! [`Vmcore`] opens ELF and kdump dumps, raw or flattened, dumps of Windows of types 1, 5, 6, 8, 9
+//! and 10, and Xen's dump-core. The commands `guestdump info` and `guestdump check` and
 //! the source `vmcore:` use it too. The dump may lie in a file, in memory or
 //! in any other [`ReadAt`].
 //!
@@ -47,6 +47,7 @@ mod stored;
 mod unpack;
 mod vmcore;
 mod windmp;
+mod xen;
 
 pub use check::CheckReport;
 pub use dump::Headers;

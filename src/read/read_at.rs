@@ -6,6 +6,8 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::sink::BufferSink;
+
 /// Bytes that can be read at any position, from several threads at once.
 ///
 /// A dump may lie in a file, in memory, or in whatever the caller implements
@@ -95,6 +97,20 @@ impl ReadAt for Vec<u8> {
 
     fn len(&self) -> io::Result<u64> {
         ReadAt::len(self.as_slice())
+    }
+}
+
+impl ReadAt for BufferSink {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.lock().read(offset, buf)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.size())
+    }
+
+    fn next_data(&self, offset: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+        Ok(self.lock().next_data(offset, end))
     }
 }
 

@@ -15,6 +15,7 @@ use crate::read::dump::{Dump, Headers};
 use crate::read::elf::ElfDump;
 use crate::read::kdump::{KdumpDump, SplitDump};
 use crate::read::windmp::WinDmp;
+use crate::read::xen::XenCore;
 use crate::read::{CheckReport, FileKind, Input, ReadAt, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
@@ -254,6 +255,9 @@ impl Vmcore {
 /// Opens the input as the kind of dump that its first bytes state; `None` if
 /// they state none.
 fn open_dump(input: &Input) -> Result<Option<Box<dyn Dump>>, VmcoreError> {
+    if let Some(xen) = XenCore::open(input)? {
+        return Ok(Some(Box::new(xen)));
+    }
     if let Some(elf) = ElfDump::open(input)? {
         return Ok(Some(Box::new(elf)));
     }

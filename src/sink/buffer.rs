@@ -1,15 +1,19 @@
 //! A sink that keeps a dump in memory.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sink::extents::Extents;
 use crate::sink::{DumpSink, PositionedSink, SinkAccess};
 
-/// A positioned sink that keeps the dump in memory, for tests and for small guests. Holes take as
-/// much memory as data.
+/// A positioned sink that keeps the dump in memory, for tests and for small guests.
+///
+/// Holes take no memory: a dump of one page at a high address is long, but the buffer stores what
+/// was written and no more. [`read::Vmcore`](crate::read::Vmcore) opens the buffer as it is.
+/// [`into_bytes`](Self::into_bytes) returns one `Vec` in which holes take memory, too.
 #[derive(Debug, Default)]
 pub struct BufferSink {
-    bytes: Mutex<Vec<u8>>,
+    extents: Mutex<Extents>,
 }
 
 impl BufferSink {
@@ -19,16 +23,31 @@ impl BufferSink {
         Self::default()
     }
 
-    /// Returns the bytes that were written.
+    /// Returns the length of the dump in bytes, holes included.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner)
+    pub fn size(&self) -> u64 {
+        self.lock().len()
     }
 
-    fn with<R>(&self, f: impl FnOnce(&mut Vec<u8>) -> R) -> R {
-        f(&mut self.bytes.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Returns the dump. Holes are zeroes.
+    ///
+    /// The `Vec` is as long as the dump, so its holes take address space, and memory on a host
+    /// that does not overcommit. [`size`](Self::size) tells the length. A dump with large holes
+    /// is better read from the buffer, which implements [`read::ReadAt`](crate::read::ReadAt).
+    ///
+    /// # Panics
+    ///
+    /// If the dump is longer than a `Vec` can be.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.extents
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+            .into_bytes()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Extents> {
+        self.extents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,24 +62,12 @@ impl DumpSink for BufferSink {
 
 impl PositionedSink for BufferSink {
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<usize> {
-        let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
-        let start = usize::try_from(offset).map_err(|_| too_large())?;
-        let end = start.checked_add(buf.len()).ok_or_else(too_large)?;
-        self.with(|bytes| {
-            if bytes.len() < end {
-                bytes
-                    .try_reserve(end - bytes.len())
-                    .map_err(io::Error::other)?;
-                bytes.resize(end, 0);
-            }
-            bytes[start..end].copy_from_slice(buf);
-            Ok(buf.len())
-        })
+        self.lock().write(offset, buf)?;
+        Ok(buf.len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let len = usize::try_from(len).map_err(io::Error::other)?;
-        self.with(|bytes| bytes.resize(len, 0));
+        self.lock().set_len(len);
         Ok(())
     }
 }

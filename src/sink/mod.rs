@@ -38,6 +38,7 @@
 //! ```
 
 mod buffer;
+mod extents;
 #[cfg(feature = "file")]
 mod file;
 mod output;

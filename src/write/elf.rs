@@ -294,8 +294,10 @@ impl<'a> ElfWriter<'a> {
     fn physical_loads(&self) -> impl Iterator<Item = ProgramHeader> {
         let direct = self.contents.direct_mapping;
         self.runs_in_file().map(move |(range, offset)| {
-            let low = direct.filter(|direct| range.end() <= direct.end);
-            let vaddr = range.start() + low.map_or(0, |direct| direct.vaddr);
+            let vaddr = match direct {
+                None => range.start(),
+                Some(direct) => vaddr_of(range, direct, self.layout.class),
+            };
             load(vaddr, range.start(), range.size(), offset)
         })
     }
@@ -330,6 +332,24 @@ impl<'a> ElfWriter<'a> {
             next += range.size();
             (range, next - range.size())
         })
+    }
+}
+
+/// Returns the guest-virtual address of a run of RAM that the kernel maps where
+/// `direct` says.
+///
+/// Other runs have their physical address, unless it is an address of the
+/// kernel's: drgn takes the last PT_LOAD that has an address. They have the
+/// highest address instead.
+fn vaddr_of(range: MemoryRange, direct: DirectMapping, class: Class) -> u64 {
+    if range.start() >= direct.start && range.end() <= direct.end {
+        return range.start() - direct.start + direct.vaddr;
+    }
+    let is_kernels = range.end() > direct.vaddr && range.start() <= u32::MAX.into();
+    match class {
+        _ if !is_kernels => range.start(),
+        Class::Bits32 => u32::MAX.into(),
+        Class::Bits64 => u64::MAX,
     }
 }
 

@@ -112,7 +112,7 @@ impl<'a> Encoder for RawPages<'a, '_> {
                 block.counts.zero_pages += part.range.size() / page_size;
                 continue;
             }
-            if let Some(bytes) = part.in_place(self.memory) {
+            if let Some(bytes) = part.in_place(self.memory)? {
                 for (at, piece) in self.wanted(gpa, part_at, bytes, &mut block.counts) {
                     block.pieces.push((at, RawPiece::InPlace(&bytes[piece])));
                 }

@@ -211,29 +211,25 @@ impl GuestMemory for Gone {
 }
 
 #[test]
-fn a_dump_of_nothing_is_a_dump() {
+fn a_dump_of_nothing_fails_whatever_the_policy() {
     for format in Format::available() {
-        for policy in [OnReadError::Zero, OnReadError::Skip] {
+        for policy in OnReadError::ALL {
             if policy == OnReadError::Skip && !can_skip(format) {
                 continue;
             }
-            let (bytes, summary) = to_buffer(&Gone, &options(format).on_read_error(policy));
-            assert_eq!(summary.unreadable.unwrap().bytes, 5000 * PAGE);
-            let zero = policy == OnReadError::Zero;
-            assert_eq!(summary.pages, if zero { 5000 } else { 0 }, "{format}");
-            open(&bytes).check(&Progress::new()).unwrap();
+            let options = options(format).on_read_error(policy);
+            let error = dump(&Gone, &mut BufferSink::new(), &options).unwrap_err();
+            assert!(
+                matches!(error, Error::Failed(Fault::Read { gpa: 0, .. })),
+                "{format} {policy:?}: {error}"
+            );
         }
-        let error = dump(&Gone, &mut BufferSink::new(), &options(format)).unwrap_err();
-        assert!(
-            matches!(error, Error::Failed(Fault::Read { gpa: 0, .. })),
-            "{error}"
-        );
     }
 }
 
 #[test]
 fn a_file_that_is_cut_short_has_lost_memory_and_no_holes() {
-    for cut in [100 * PAGE, 100 * PAGE + 17, 0] {
+    for cut in [100 * PAGE, 100 * PAGE + 17, PAGE] {
         for hole in [false, true] {
             let file = tempfile::tempfile().unwrap();
             file.set_len(300 * PAGE).unwrap();

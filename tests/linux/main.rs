@@ -5,6 +5,7 @@
 
 mod guest;
 mod levels;
+mod old_logs;
 mod pages;
 mod records;
 mod ring;

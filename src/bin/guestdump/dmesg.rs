@@ -28,8 +28,9 @@ struct Entry {
 
 #[derive(Debug, Serialize)]
 struct Record {
-    /// The time since the kernel started.
-    nanoseconds: u64,
+    /// The time since the kernel started; null if it is in the text, if
+    /// anywhere.
+    nanoseconds: Option<u64>,
     /// The writer of the record: `T` and a thread id, or `C` and a CPU.
     caller: Option<String>,
     /// The record's text, in which bytes that are not UTF-8 are replaced.
@@ -110,7 +111,7 @@ fn read(
 fn show(log: LogOf, placed: Option<&Placed>, args: &DmesgArgs) -> Result<()> {
     if args.json {
         let records = log.records.iter().map(|record| Record {
-            nanoseconds: record.time.as_nanos() as u64,
+            nanoseconds: (!record.is_formatted).then_some(record.time.as_nanos() as u64),
             caller: record.caller.map(|caller| caller.to_string()),
             text: String::from_utf8_lossy(&record.text).into_owned(),
         });

@@ -87,6 +87,9 @@ fn codec(headers: &Headers<'_>) -> Option<Codec> {
 /// has no name there, one of the same kind.
 fn format_name(headers: &Headers<'_>, codec: Option<Codec>, flattened: bool) -> String {
     let kdump = matches!(headers, Headers::Kdump { .. });
+    if let Headers::Xen { .. } = headers {
+        return "xen-core".to_owned();
+    }
     if let Headers::WinDmp { header, .. } = headers {
         let dump_type = header.dump_type();
         let format = match (dump_type, header.dump_type_name()) {
@@ -144,6 +147,12 @@ fn header(headers: &Headers<'_>) -> HeaderEntry {
             bugcheck_parameters: header.bugcheck().parameters.map(Number),
             system_time: header.system_time(),
             product_type: header.product_type(),
+        },
+        Headers::Xen { header, core } => HeaderEntry::Xen {
+            elf_machine: header.machine,
+            paravirtualized: core.is_paravirtualized(),
+            vcpus: core.nr_vcpus,
+            listed_pages: core.nr_pages,
         },
         _ => HeaderEntry::Other {},
     }

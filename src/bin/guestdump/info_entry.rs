@@ -70,6 +70,13 @@ pub(crate) enum HeaderEntry {
         system_time: u64,
         product_type: u32,
     },
+    Xen {
+        elf_machine: u16,
+        paravirtualized: bool,
+        vcpus: u64,
+        /// Pages in the list, invalid ones included.
+        listed_pages: u64,
+    },
     Other {},
 }
 

@@ -144,6 +144,22 @@ fn write_header(out: &mut String, header: &HeaderEntry) -> fmt::Result {
                 bugcheck_code.0
             )
         }
+        HeaderEntry::Xen {
+            elf_machine,
+            paravirtualized,
+            vcpus,
+            listed_pages,
+        } => {
+            let kind = if *paravirtualized {
+                "paravirtualized"
+            } else {
+                "fully virtualized"
+            };
+            writeln!(
+                out,
+                "header:      Xen dump-core, machine {elf_machine}, {kind}, {vcpus} vCPUs, {listed_pages} pages listed"
+            )
+        }
         HeaderEntry::Other {} => Ok(()),
     }
 }

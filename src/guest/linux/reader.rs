@@ -48,7 +48,8 @@ impl<'a> KernelReader<'a> {
             machine,
         };
         let read = |gpa, buf: &mut [u8]| guest.read(gpa, buf);
-        let space = kernel_address_space(machine, &info, &read);
+        let ram_start = ranges.first().map_or(0, MemoryRange::start);
+        let space = kernel_address_space(machine, &info, ram_start, &read);
         Self {
             memory,
             ranges,
@@ -159,7 +160,7 @@ impl<'a> KernelReader<'a> {
         let ram_start = self.ranges.first().map_or(0, MemoryRange::start);
         let direct = || {
             let direct = self.machine.direct_mapping(&self.info)?;
-            let gpa = vaddr.checked_sub(direct.vaddr)?;
+            let gpa = vaddr.checked_sub(direct.vaddr)?.checked_add(direct.start)?;
             (gpa < direct.end).then_some(gpa)
         };
         self.machine

@@ -1,6 +1,7 @@
 //! The address space of a virtual CPU.
 
 use super::aarch64::Aarch64;
+use super::arm::Arm;
 use super::error::TranslateError;
 use super::format::Format;
 use super::physical::ReadPhysical;
@@ -20,6 +21,8 @@ pub enum AddressSpace {
     X86(X86),
     /// Page tables of AArch64, stage 1 at EL1 and EL0.
     Aarch64(Aarch64),
+    /// The kernel's page tables of 32-bit Arm.
+    Arm(Arm),
     /// Page tables of RISC-V, 32-bit or 64-bit.
     Riscv(Riscv),
     /// Page tables of z/Architecture.
@@ -63,6 +66,7 @@ impl AddressSpace {
             Self::Physical => Vec::new(),
             Self::X86(x86) => vec![x86.tree().map_format(Format::X86)],
             Self::Aarch64(aarch64) => all(aarch64.trees(), Format::Aarch64),
+            Self::Arm(arm) => vec![arm.tree().map_format(Format::Arm)],
             Self::Riscv(riscv) => all(riscv.tree(), Format::Riscv),
             Self::S390x(s390x) => all(s390x.tree(), |()| Format::S390x),
             Self::Ppc64(ppc64) => all(ppc64.tree(), Format::Ppc64),

@@ -3,13 +3,14 @@
 use super::error::TranslateError;
 use super::physical::ReadPhysical;
 use super::tree::{Entry, Level, Tree};
-use super::{aarch64, ppc64, riscv, s390x, x86};
+use super::{aarch64, arm, ppc64, riscv, s390x, x86};
 
 /// The format of the entries of a tree's tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     X86(x86::X86Mode),
     Aarch64(aarch64::Descriptors),
+    Arm(arm::Descriptors),
     Riscv(riscv::Mode),
     S390x,
     Ppc64(ppc64::Entries),
@@ -21,6 +22,7 @@ impl Format {
         match self {
             Self::X86(mode) => x86::decode(*mode, entry, level.shift),
             Self::Aarch64(descriptors) => descriptors.decode(entry, level.shift),
+            Self::Arm(descriptors) => descriptors.decode(entry, level.shift, vaddr),
             Self::Riscv(mode) => riscv::decode(*mode, entry, level.shift, vaddr),
             Self::S390x => s390x::decode(entry, level.shift),
             Self::Ppc64(entries) => entries.decode(entry, level.shift),

@@ -2,19 +2,21 @@
 
 use super::aarch64::Aarch64;
 use super::address_space::AddressSpace;
+use super::arm;
 use super::error::PagingError;
 use super::physical::ReadPhysical;
 use super::ppc64::Ppc64Radix;
 use super::riscv::Riscv;
 use super::s390x::S390x;
 use super::x86::{X86, X86Mode};
-use crate::arch::{CpuState, Machine, s390x};
+use crate::arch::{CpuState, Machine, s390x, x86_64};
 use crate::elf::note::Notes;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The address space of each CPU, by `cpus` or by the CPU notes among
-/// `notes`, and the kernel's own by VMCOREINFO; those that are known. `read`
-/// reads guest memory, which some kernels' tables must be asked for.
+/// `notes`, and the kernel's own by VMCOREINFO; those that are known. RAM begins
+/// at `ram_start`. `read` reads guest memory, which some kernels' tables must be
+/// asked for.
 ///
 /// # Errors
 ///
@@ -26,12 +28,13 @@ pub(crate) fn address_spaces(
     cpus: &[CpuState],
     notes: &[u8],
     info: Option<&Vmcoreinfo>,
+    ram_start: u64,
     read: &ReadPhysical<'_>,
 ) -> Result<Vec<AddressSpace>, PagingError> {
     if !is_known(machine) {
         return Err(PagingError::Machine(machine));
     }
-    let kernel = info.and_then(|info| of_kernel(machine, info, read));
+    let kernel = info.and_then(|info| of_kernel(machine, info, ram_start, read));
     let of_notes = machine.decode_notes(Notes::new(notes, machine.encoding().order));
     let spaces: Vec<_> = cpus
         .iter()
@@ -55,8 +58,9 @@ fn is_known(machine: Machine) -> bool {
         | Machine::Riscv32
         | Machine::Ppc64
         | Machine::Ppc64le
-        | Machine::S390x => true,
-        Machine::Arm | Machine::Loongarch64 => false,
+        | Machine::S390x
+        | Machine::Arm => true,
+        Machine::Loongarch64 => false,
     }
 }
 
@@ -80,20 +84,30 @@ fn of_registers(machine: Machine, registers: &CpuState) -> Option<AddressSpace> 
     }
 }
 
-/// The kernel's address space, by VMCOREINFO; `None` if that does not tell, or
-/// this crate does not know the architecture's page tables.
+/// The kernel's address space, by VMCOREINFO, where RAM begins at `ram_start`;
+/// `None` if that does not tell, or this crate does not know the architecture's
+/// page tables.
 pub(crate) fn of_kernel(
     machine: Machine,
     info: &Vmcoreinfo,
+    ram_start: u64,
     read: &ReadPhysical<'_>,
 ) -> Option<AddressSpace> {
     match machine {
         Machine::X86_64 => {
             let physical = |vaddr| machine.kernel_image_to_physical(vaddr, info);
-            X86::of_kernel(info, physical).map(AddressSpace::X86)
+            match X86::of_kernel(info, physical) {
+                Some(space) => Some(AddressSpace::X86(space)),
+                None => of_old_x86_64(info, read),
+            }
         }
         Machine::Aarch64 | Machine::Aarch64Be => {
             Aarch64::of_kernel(info, machine.encoding().order).map(AddressSpace::Aarch64)
+        }
+        Machine::Arm => {
+            let found = arm::Found::by(info, ram_start)?;
+            let root = found.tables.root;
+            maps(AddressSpace::Arm(found.tables), found.swapper, root, read)
         }
         Machine::Riscv64 => Riscv::of_kernel(info).map(AddressSpace::Riscv),
         Machine::S390x => {
@@ -114,6 +128,23 @@ pub(crate) fn of_kernel(
         }
         _ => None,
     }
+}
+
+/// The tables of an x86_64 kernel before Linux 4.13, whose VMCOREINFO contains
+/// `SYMBOL(init_level4_pgt)` (`arch_crash_save_vmcoreinfo` in Linux 3.0
+/// `arch/x86/kernel/machine_kexec_64.c`). Before 4.10 it does not contain
+/// `phys_base`: the kernel is then at the address for which it was linked, if
+/// its tables agree.
+fn of_old_x86_64(info: &Vmcoreinfo, read: &ReadPhysical<'_>) -> Option<AddressSpace> {
+    let vaddr = info.symbol("init_level4_pgt")?;
+    let root = Machine::X86_64
+        .kernel_image_to_physical(vaddr, info)
+        .or_else(|| vaddr.checked_sub(x86_64::START_KERNEL_MAP))?;
+    let space = AddressSpace::X86(X86 {
+        cr3: root,
+        mode: X86Mode::FourLevel,
+    });
+    maps(space, vaddr, root, read)
 }
 
 /// The kernel's first table: its guest-virtual and guest-physical address.
@@ -180,7 +211,7 @@ mod tests {
     use super::super::tree::Tree;
     use super::*;
     use crate::abi::ByteOrder;
-    use crate::arch::{aarch64, i386, riscv, x86_64};
+    use crate::arch::{aarch64, i386, riscv};
 
     fn info(text: &str) -> Vmcoreinfo {
         Vmcoreinfo::parse(format!("OSRELEASE=6.1.0\n{text}").as_bytes()).unwrap()
@@ -201,7 +232,7 @@ mod tests {
                 mode,
             }))
         };
-        let of = |text: &str| of_kernel(Machine::X86_64, &info(text), &nothing);
+        let of = |text: &str| of_kernel(Machine::X86_64, &info(text), 0, &nothing);
         assert_eq!(of(text), root(X86Mode::FourLevel));
         let four = format!("{text}NUMBER(pgtable_l5_enabled)=0\n");
         assert_eq!(of(&four), root(X86Mode::FourLevel));
@@ -212,13 +243,41 @@ mod tests {
     }
 
     #[test]
+    fn old_kernel_of_x86_64_has_the_tables_that_agree() {
+        // The table at 16 MiB, where the kernel's image is mapped.
+        let tables = [
+            (0x100_0ff8, 0x100_1063),
+            (0x100_1ff0, 0x100_2063),
+            (0x100_2040, 0x100_01e3),
+        ];
+        let read = |gpa: u64, buf: &mut [u8]| {
+            buf.fill(0);
+            let found = tables.iter().find(|(at, _)| *at == gpa);
+            found.map_or(Ok(()), |(_, entry)| {
+                buf.copy_from_slice(&u64::to_le_bytes(*entry)[..buf.len()]);
+                Ok(())
+            })
+        };
+        let of = |text: &str| of_kernel(Machine::X86_64, &info(text), 0, &read);
+        let root = Some(AddressSpace::X86(X86 {
+            cr3: 0x100_0000,
+            mode: X86Mode::FourLevel,
+        }));
+        let pgt = "SYMBOL(init_level4_pgt)=ffffffff81000000\n";
+        assert_eq!(of(pgt), root);
+        assert_eq!(of(&format!("{pgt}NUMBER(phys_base)=0\n")), root);
+        assert_eq!(of(&format!("{pgt}NUMBER(phys_base)=4096\n")), None);
+        assert_eq!(of("SYMBOL(init_level4_pgt)=ffffffff82000000\n"), None);
+    }
+
+    #[test]
     fn kernel_of_aarch64_has_the_address_space_of_vmcoreinfo() {
         let kernel = |page_size: u64, va_bits: u64, t1sz: &str| {
             let text = format!(
                 "PAGESIZE={page_size}\nSYMBOL(swapper_pg_dir)=ffff8000095d9000\n\
                  NUMBER(kimage_voffset)=0xffff7fffc8000000\nNUMBER(VA_BITS)={va_bits}\n{t1sz}"
             );
-            let space = of_kernel(Machine::Aarch64, &info(&text), &nothing);
+            let space = of_kernel(Machine::Aarch64, &info(&text), 0, &nothing);
             space.unwrap().trees()
         };
         let shape = |trees: Vec<Tree<Format>>| {
@@ -246,7 +305,7 @@ mod tests {
             (root, 52, 5, 12)
         );
         let short = info("PAGESIZE=4096\n");
-        assert_eq!(of_kernel(Machine::Aarch64, &short, &nothing), None);
+        assert_eq!(of_kernel(Machine::Aarch64, &short, 0, &nothing), None);
         let nonsense = kernel(4096, 0, "");
         assert!(nonsense.is_empty());
     }
@@ -258,7 +317,7 @@ mod tests {
                 "SYMBOL(swapper_pg_dir)=ffffffff81a00000\nNUMBER(VA_BITS)={va_bits}\n\
                  NUMBER(va_kernel_pa_offset)=0xfffffffeffe00000\n"
             );
-            of_kernel(Machine::Riscv64, &info(&text), &nothing)
+            of_kernel(Machine::Riscv64, &info(&text), 0, &nothing)
         };
         for (va_bits, mode) in [(39, 8u64), (48, 9), (57, 10)] {
             let satp = mode << 60 | 0x81c0_0000 >> 12;
@@ -286,7 +345,7 @@ mod tests {
     #[test]
     fn kernel_of_s390x_has_the_address_space_of_its_first_table() {
         let of = |text: &str, words: &[(u64, u64)]| {
-            of_kernel(Machine::S390x, &info(text), &memory(words))
+            of_kernel(Machine::S390x, &info(text), 0, &memory(words))
         };
         let expected = |asce| Some(AddressSpace::S390x(S390x { asce }));
         let text = "SYMBOL(swapper_pg_dir)=10000\n";
@@ -324,7 +383,7 @@ mod tests {
         const LEAF: u64 = 3 << 62;
         let of = |machine, lines: &str, words: &[(u64, u64)]| {
             let text = format!("PAGESIZE=65536\nSYMBOL(swapper_pg_dir)=c000000000020000\n{lines}");
-            of_kernel(machine, &info(&text), &memory(words))
+            of_kernel(machine, &info(&text), 0, &memory(words))
         };
         let radix = [
             (ROOT, 0x1_0000 | VALID | 9),
@@ -352,7 +411,7 @@ mod tests {
     #[test]
     fn registers_of_each_architecture_give_address_spaces() {
         let spaces =
-            |machine, cpus: &[CpuState]| address_spaces(machine, cpus, &[], None, &nothing);
+            |machine, cpus: &[CpuState]| address_spaces(machine, cpus, &[], None, 0, &nothing);
         let x86 = |cr3, mode| AddressSpace::X86(X86 { cr3, mode });
         let r = i386::Registers {
             cr0: 0x8000_0011,

@@ -33,6 +33,8 @@
 
 mod aarch64;
 mod address_space;
+mod arm;
+mod direct_mapping;
 mod error;
 mod format;
 mod guest;
@@ -47,6 +49,8 @@ mod x86;
 
 pub use aarch64::Aarch64;
 pub use address_space::AddressSpace;
+pub use arm::Arm;
+pub(crate) use direct_mapping::direct_mapping;
 pub(crate) use error::PagingError;
 pub use error::TranslateError;
 pub(crate) use guest::{address_spaces, of_kernel as kernel_address_space};

@@ -4,7 +4,7 @@
 use super::error::VmcoreinfoError;
 use crate::fault::Fault;
 use crate::guest::reader::Guest;
-use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{GuestMemory, MIN_PAGE_SIZE, MemoryRange, slice};
 use crate::workers::Progress;
 use crate::workers::Threads;
 
@@ -133,7 +133,7 @@ fn for_each_in(
     look: &mut dyn FnMut(u64, &PageStart),
 ) -> Result<(), VmcoreinfoError> {
     let starts = (piece.start()..).step_by(MIN_PAGE_SIZE as usize);
-    let bytes = match memory.as_slice(piece) {
+    let bytes = match slice(memory, piece)? {
         Some(bytes) => bytes,
         None => {
             buf.resize(piece.size() as usize, 0);

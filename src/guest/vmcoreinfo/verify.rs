@@ -32,12 +32,13 @@ pub(crate) fn is_in_memory(guest: Guest<'_>, info: &Vmcoreinfo) -> bool {
 /// It is true if VMCOREINFO does not lead to page tables.
 fn page_tables_agree(guest: Guest<'_>, info: &Vmcoreinfo) -> bool {
     let read = |gpa: u64, buf: &mut [u8]| guest.read(gpa, buf);
-    let Some(space) = kernel_address_space(guest.machine, info, &read) else {
+    let machine = guest.machine;
+    let ram_start = guest.ranges.first().map_or(0, |range| range.start());
+    let Some(space) = kernel_address_space(machine, info, ram_start, &read) else {
         return true;
     };
-    let machine = guest.machine;
     let place = info.symbol("init_uts_ns").and_then(|vaddr| {
-        let gpa = machine.kernel_image_to_physical(vaddr, info)?;
+        let gpa = machine.kernel_image_in_ram(vaddr, info, ram_start)?;
         Some((vaddr, gpa))
     });
     place.is_some_and(|(vaddr, gpa)| space.translate(&read, vaddr).ok() == Some(gpa))

@@ -5,7 +5,7 @@ mod excluded;
 pub(crate) mod headers;
 mod memory;
 mod overlap;
-mod sections;
+pub(crate) mod sections;
 mod virtualbox;
 
 use std::io;
@@ -15,7 +15,8 @@ use crate::arch::{CpuState, Machine};
 use crate::dump::FormatOptions;
 use crate::elf::note::{CORE, NT_AUXV, NT_FILE};
 use crate::elf::{
-    DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, Notes, PT_NOTE, ProgramHeader,
+    DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, Notes, PT_LOAD, PT_NOTE,
+    ProgramHeader, SHT_PROGBITS,
 };
 use crate::guest::GuestInfo;
 use crate::guest::windows::WindowsInfo;
@@ -25,7 +26,9 @@ use crate::read::elf::excluded::Excluded;
 use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
-use crate::read::elf::sections::{are_cut_off, read_section, read_sections};
+use crate::read::elf::sections::{
+    StoredSection as Section, are_cut_off, read_section, read_sections, sections,
+};
 use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus, without_devices};
 use crate::read::stored::StoredMemory;
 use crate::read::{CheckReport, Input, VmcoreError};
@@ -61,6 +64,9 @@ impl ElfDump {
         let notes = read_notes(input, &program_headers)?;
         if is_of_process(Notes::new(&notes, header.encoding.order)) {
             return Err(VmcoreError::ProcessCore);
+        }
+        if !program_headers.iter().any(|h| h.kind == PT_LOAD) {
+            refuse_memory_in_sections(input, &header)?;
         }
         let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
         let found = match &virtualbox {
@@ -111,6 +117,22 @@ impl ElfDump {
 fn is_of_process(notes: Notes<'_>) -> bool {
     let mut notes = notes.flatten();
     notes.any(|(_, note)| note.is(CORE, NT_AUXV) || note.is(CORE, NT_FILE))
+}
+
+/// Refuses a core without PT_LOAD that has sections of its writer's own: they
+/// are its memory, and this crate does not know how.
+fn refuse_memory_in_sections(input: &Input, header: &FileHeader) -> Result<(), VmcoreError> {
+    let sections = sections(input, header);
+    if let Some(names) = sections.get(usize::from(header.shstrndx)) {
+        input.require("the names of the sections", names.offset, names.size)?;
+    }
+    let own = |section: &&Section| section.kind == SHT_PROGBITS && section.size > 0;
+    match sections.iter().find(own) {
+        None => Ok(()),
+        Some(Section { name, .. }) => Err(VmcoreError::Unsupported(format!(
+            "it is an ELF core without PT_LOAD, whose memory is in sections that are not known, such as {name:?}"
+        ))),
+    }
 }
 
 impl Dump for ElfDump {

@@ -9,6 +9,10 @@ use crate::write::elf_sections::{MAX_SECTIONS, Section};
 /// MiB of a guest in a few bytes, and a file may consist of holes.
 const MAX_CONTENTS: u64 = 256 << 20;
 
+/// The most bytes of all names of sections, and of one.
+const MAX_NAMES: u64 = 1 << 20;
+const MAX_NAME: usize = 64;
+
 /// Reads the sections of a dump that can be written again: those with contents
 /// of their writer's own. A section that shows a segment of memory, as gdb
 /// makes them, is omitted, and so is [`ExcludedHeader::SECTION`].
@@ -84,6 +88,47 @@ impl OwnSections {
             (!name.is_empty()).then_some((name, header))
         })
     }
+}
+
+/// A section as it is in the file.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredSection {
+    /// The name; empty if it is not in the file.
+    pub(crate) name: String,
+    /// Offset of the contents in the dump.
+    pub(crate) offset: u64,
+    /// Bytes of the contents.
+    pub(crate) size: u64,
+    /// `sh_type`.
+    pub(crate) kind: u32,
+}
+
+/// Lists the sections, at most [`MAX_SECTIONS`]; none if a section header is
+/// not in the file.
+pub(crate) fn sections(input: &Input, header: &FileHeader) -> Vec<StoredSection> {
+    let headers = read_headers(input, header).unwrap_or_default();
+    let names = headers.get(usize::from(header.shstrndx));
+    let names = names.and_then(|h| {
+        input
+            .read_vec("a section", h.offset, h.size, MAX_NAMES)
+            .ok()
+    });
+    let names = names.unwrap_or_default();
+    let name = |at: u32| {
+        let name = names.get(at as usize..)?.split(|byte| *byte == 0).next()?;
+        // Every section may have the same long name.
+        let name = name.get(..MAX_NAME).unwrap_or(name);
+        Some(String::from_utf8_lossy(name).into_owned())
+    };
+    let sections = headers.iter().take(MAX_SECTIONS);
+    sections
+        .map(|header| StoredSection {
+            name: name(header.name).unwrap_or_default(),
+            offset: header.offset,
+            size: header.size,
+            kind: header.kind,
+        })
+        .collect()
 }
 
 fn read_headers(input: &Input, header: &FileHeader) -> Option<Vec<SectionHeader>> {

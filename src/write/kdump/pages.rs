@@ -164,7 +164,7 @@ impl<'a> Encoder for Pages<'a, '_> {
                 continue;
             }
             let gpa = part.range.start();
-            if let Some(bytes) = part.in_place(self.contents.memory) {
+            if let Some(bytes) = part.in_place(self.contents.memory)? {
                 let place = |at| Bytes::InPlace(&bytes[at..at + self.page_size]);
                 self.encode_pages(worker, gpa, bytes, place, encoded)?;
                 continue;

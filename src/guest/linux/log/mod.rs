@@ -1,15 +1,18 @@
 //! The kernel's log in guest memory, which `dmesg` prints.
 //!
 //! Linux 5.10 and later have a ring of descriptors and a ring of text
-//! (`ring.rs`). Older kernels have one ring of records (`records.rs`).
-//! VMCOREINFO contains the layout of either.
+//! (`ring.rs`). Linux 3.5 to 5.9 have one ring of records (`records.rs`), and
+//! older kernels a ring of text (`plain.rs`). VMCOREINFO contains the layout of
+//! each.
 
+mod plain;
 mod record;
 mod records;
 mod ring;
 
 pub use record::{Caller, LogRecord};
 
+use plain::Plain;
 use records::Records;
 use ring::Ring;
 
@@ -24,9 +27,11 @@ impl Kernel<'_> {
     /// Any [`KernelError`] if there is no log, or if a structure that leads to
     /// it cannot be read.
     pub fn log(&self) -> Result<Log<'_>, KernelError> {
-        Ok(Log(match self.vmcoreinfo().symbol("prb") {
-            Some(prb) => Kind::Ring(Ring::open(&self.reader, prb)?),
-            None => Kind::Records(Records::open(&self.reader)?),
+        let symbol = |name| self.vmcoreinfo().symbol(name);
+        Ok(Log(match (symbol("prb"), symbol("log_end")) {
+            (Some(prb), _) => Kind::Ring(Ring::open(&self.reader, prb)?),
+            (None, Some(end)) => Kind::Plain(Plain::open(&self.reader, end)?),
+            (None, None) => Kind::Records(Records::open(&self.reader)?),
         }))
     }
 }
@@ -44,6 +49,7 @@ pub struct Log<'a>(Kind<'a>);
 enum Kind<'a> {
     Ring(Ring<'a>),
     Records(Records<'a>),
+    Plain(Plain<'a>),
 }
 
 impl Iterator for Log<'_> {
@@ -53,6 +59,7 @@ impl Iterator for Log<'_> {
         match &mut self.0 {
             Kind::Ring(ring) => ring.next().transpose(),
             Kind::Records(records) => records.next().transpose(),
+            Kind::Plain(plain) => plain.next().transpose(),
         }
     }
 }

@@ -6,16 +6,21 @@ use std::time::Duration;
 /// A record of the kernel's log.
 ///
 /// `Display` prints it as `dmesg` and `makedumpfile --dump-dmesg` do, without a
-/// line break at the end. Further lines of the text are indented. Tabs and
+/// line break at the end. A line that the kernel has formatted is printed as it
+/// is. Further lines of the text are indented. Tabs and
 /// printable ASCII are printed unchanged. Any other byte is printed as `\x` and
 /// two hexadecimal digits, so that no guest can write to a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LogRecord {
-    /// When the record was written, by the kernel's clock since it started.
+    /// When the record was written, by the kernel's clock since it started. It
+    /// is 0 for a line that the kernel has formatted.
     pub time: Duration,
     /// The task or CPU that wrote the record. Linux 5.10 and later store it.
     pub caller: Option<Caller>,
+    /// Whether the text is a line that the kernel has formatted, as Linux before
+    /// 3.5 stores it. Its level and time are in the text, if anywhere.
+    pub is_formatted: bool,
     /// The record's text as the guest wrote it; it may contain any bytes.
     pub text: Vec<u8>,
 }
@@ -78,7 +83,11 @@ struct Lines<'a> {
 impl fmt::Display for Lines<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = self.record.time;
-        let mut prefix = format!("[{:5}.{:06}] ", time.as_secs(), time.subsec_micros());
+        let mut prefix = if self.record.is_formatted {
+            String::new()
+        } else {
+            format!("[{:5}.{:06}] ", time.as_secs(), time.subsec_micros())
+        };
         if let Some(caller) = self.caller {
             prefix.push_str(&format!("[{caller:>6}] "));
         }
@@ -103,6 +112,7 @@ mod tests {
         let record = |nanoseconds, text: &[u8]| LogRecord {
             time: Duration::from_nanos(nanoseconds),
             caller: Some(Caller::of_id(0x8000_0003)),
+            is_formatted: false,
             text: text.to_vec(),
         };
         assert_eq!(

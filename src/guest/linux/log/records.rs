@@ -1,7 +1,9 @@
-//! The log of kernels before 5.10: one ring of consecutive records.
+//! The log of Linux 3.5 to 5.9: one ring of consecutive records.
 //!
 //! Source: Linux 4.19 `kernel/printk/printk.c`, the comment on `struct
-//! printk_log`. VMCOREINFO contains the layout.
+//! printk_log`, and Linux 3.5 `kernel/printk.c`, `struct log` and
+//! `log_buf_kexec_setup`. The struct was renamed in Linux 3.11. VMCOREINFO
+//! contains the layout.
 
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use crate::guest::linux::error::KernelError;
 use crate::guest::linux::log::LogRecord;
 use crate::guest::linux::reader::KernelReader;
 
+/// Names of the struct of a record, the later one first.
+const NAMES: [&str; 2] = ["printk_log", "log"];
 /// Size of `struct printk_log` in bytes: its time, its three lengths, and its
 /// facility, level and flags. A kernel's may be larger.
 const MIN_HEADER: u64 = 16;
@@ -50,15 +54,18 @@ impl<'a> Records<'a> {
                 why: format!("{len} bytes, of which {first} to {next} are in use"),
             });
         }
+        let known = |name: &&str| kernel.vmcoreinfo().size(name).is_some();
+        let name = NAMES.into_iter().find(known).unwrap_or(NAMES[0]);
+        let offset = |member| kernel.offset(&format!("{name}.{member}"));
         Ok(Self {
             kernel,
             vaddr,
             len,
             header: Header {
-                size: kernel.size("printk_log")?,
-                ts_nsec: kernel.offset("printk_log.ts_nsec")?,
-                len: kernel.offset("printk_log.len")?,
-                text_len: kernel.offset("printk_log.text_len")?,
+                size: kernel.size(name)?,
+                ts_nsec: offset("ts_nsec")?,
+                len: offset("len")?,
+                text_len: offset("text_len")?,
             },
             next: (len > 0).then_some((first, next)),
             budget: len,
@@ -109,6 +116,7 @@ impl<'a> Records<'a> {
         Ok(Some(LogRecord {
             time: Duration::from_nanos(nanoseconds),
             caller: None,
+            is_formatted: false,
             text,
         }))
     }

@@ -181,6 +181,7 @@ impl<'a> Ring<'a> {
         Ok(self.text(begin, next, text_len)?.map(|text| LogRecord {
             time: Duration::from_nanos(nanoseconds),
             caller: caller.map(|id| Caller::of_id(id as u32)),
+            is_formatted: false,
             text,
         }))
     }

@@ -1,0 +1,389 @@
+//! Memory devices: which part of their memory is the guest's RAM.
+//!
+//! - virtio-mem: the blocks that are plugged.
+//! - virtio-pmem: none. It is persistent memory, as that of an NVDIMM.
+//!
+//! Sources: `query-memory-devices` in QEMU `qapi/machine.json`; the rules of QEMU's own dump are
+//! `guest_phys_blocks_region_add` in QEMU `system/memory_mapping.c`, which omits blocks that are not
+//! plugged and memory that is not volatile.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use rustix::fs::{MemfdFlags, SealFlags};
+use serde_json::{Value, json};
+
+use crate::elf::{PT_LOAD, ProgramHeader};
+use crate::memory::MemoryRange;
+use crate::qemu::error::QemuError;
+use crate::qemu::flat_view::RamPiece;
+use crate::qemu::qmp::{Qmp, answer};
+use crate::read::{Headers, Vmcore, VmcoreError};
+
+const COMMAND: &str = "query-memory-devices";
+/// The name by which QEMU knows the file for the headers of its dump.
+const HEADERS_FD: &str = "guestdump-headers";
+/// Bytes of that file, at first and at most. The headers of a dump come first in it.
+const FIRST: u64 = 64 << 10;
+const MOST: u64 = 16 << 20;
+
+/// The memory devices of a guest that are not RAM as a whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct MemoryDevices {
+    /// Memory that is no RAM.
+    absent: Vec<MemoryRange>,
+    /// virtio-mem devices that are plugged in part.
+    partial: Vec<Partial>,
+}
+
+/// A virtio-mem device, of which the guest has plugged some blocks.
+#[derive(Debug, PartialEq, Eq)]
+struct Partial {
+    id: String,
+    range: MemoryRange,
+    /// Bytes in the blocks that are plugged.
+    plugged: u64,
+}
+
+impl MemoryDevices {
+    /// Asks QEMU for the guest's memory devices.
+    pub(super) fn ask(qmp: &mut Qmp) -> Result<Self, QemuError> {
+        match qmp.execute(COMMAND, json!({})) {
+            Ok(devices) => Self::of_answer(&devices),
+            // A machine type without such devices.
+            Err(QemuError::Refused { .. }) => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of_answer(devices: &Value) -> Result<Self, QemuError> {
+        let mut found = Self::default();
+        for device in devices.as_array().into_iter().flatten() {
+            found
+                .add(device)
+                .ok_or_else(|| answer(COMMAND, &device.to_string()))?;
+        }
+        Ok(found)
+    }
+
+    /// Adds a device; `None` if its description is not understood.
+    fn add(&mut self, device: &Value) -> Option<()> {
+        let data = |name: &str| device.get("data")?.get(name)?.as_u64();
+        let range = |size: &str| MemoryRange::new(data("memaddr")?, data(size)?).ok();
+        match device.get("type")?.as_str()? {
+            "virtio-pmem" => self.absent.push(range("size")?),
+            "virtio-mem" => {
+                let (range, plugged) = (range("max-size")?, data("size")?);
+                if plugged == 0 {
+                    self.absent.push(range);
+                } else if plugged < range.size() {
+                    let id = device.pointer("/data/id").and_then(Value::as_str);
+                    self.partial.push(Partial {
+                        id: id.unwrap_or_default().to_owned(),
+                        range,
+                        plugged,
+                    });
+                }
+            }
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// Removes from `pieces` what is known to be no RAM while the guest runs. Devices that are
+    /// plugged in part stay whole.
+    pub(super) fn cut(&self, pieces: Vec<RamPiece>) -> Vec<RamPiece> {
+        self.absent.iter().fold(pieces, |pieces, absent| {
+            let parts = |piece: RamPiece| piece.without(*absent);
+            pieces.into_iter().flat_map(parts).collect()
+        })
+    }
+
+    /// Removes from `pieces` all that is no RAM. The guest must be stopped.
+    pub(super) fn cut_exactly(
+        &self,
+        qmp: &mut Qmp,
+        pieces: Vec<RamPiece>,
+    ) -> Result<Vec<RamPiece>, QemuError> {
+        let pieces = self.cut(pieces);
+        if self.partial.is_empty() {
+            return Ok(pieces);
+        }
+        self.keep_plugged(&dumped_ranges(qmp)?, pieces)
+    }
+
+    /// Keeps of each device that is plugged in part what is in `dumped`, which ascends.
+    fn keep_plugged(
+        &self,
+        dumped: &[MemoryRange],
+        mut pieces: Vec<RamPiece>,
+    ) -> Result<Vec<RamPiece>, QemuError> {
+        for Partial { id, range, plugged } in &self.partial {
+            let here = dumped
+                .iter()
+                .filter_map(|dumped| dumped.intersection(range));
+            let here: Vec<_> = here.collect();
+            let listed = here.iter().map(MemoryRange::size).sum();
+            if listed != *plugged {
+                return Err(QemuError::Plugged {
+                    id: id.clone(),
+                    plugged: *plugged,
+                    listed,
+                });
+            }
+            let parts = |piece: RamPiece| {
+                let inside = here.iter().filter_map(|part| piece.part(*part));
+                let mut parts: Vec<_> = inside.collect();
+                parts.extend(piece.without(*range));
+                parts.sort_by_key(|part| part.range.start());
+                parts
+            };
+            pieces = pieces.into_iter().flat_map(parts).collect();
+        }
+        Ok(pieces)
+    }
+}
+
+/// Returns the memory that a dump by QEMU would contain, in ascending order.
+///
+/// QEMU has no command that lists it. So QEMU begins a dump into a file that cannot grow. The
+/// headers come first, and the dump then fails.
+fn dumped_ranges(qmp: &mut Qmp) -> Result<Vec<MemoryRange>, QemuError> {
+    let mut size = FIRST;
+    loop {
+        let file = file_of(size).map_err(QemuError::NotesFile)?;
+        qmp.give_fd(HEADERS_FD, file.as_fd())?;
+        let arguments = json!({
+            "paging": false,
+            "protocol": format!("fd:{HEADERS_FD}"),
+            "format": "elf",
+        });
+        let refused = match qmp.execute("dump-guest-memory", arguments) {
+            Ok(_) => None,
+            Err(error @ QemuError::Refused { .. }) => Some(error),
+            Err(error) => return Err(error),
+        };
+        match (Vmcore::open(file), refused) {
+            (Ok(core), _) => return Ok(ranges_of(&core)),
+            // QEMU did not begin.
+            (Err(VmcoreError::NotADump(_)), Some(refused)) => return Err(refused),
+            (Err(VmcoreError::Truncated { .. }), _) if size < MOST => size = MOST.min(size * 16),
+            (Err(error), _) => return Err(error.into()),
+        }
+    }
+}
+
+/// Makes a file in memory that has `size` bytes and cannot grow.
+fn file_of(size: u64) -> std::io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(rustix::fs::memfd_create(HEADERS_FD, flags)?);
+    file.set_len(size)?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK)?;
+    Ok(file)
+}
+
+/// Returns the memory of all PT_LOADs, in ascending order. Memory that is no whole page is
+/// rounded down.
+fn ranges_of(core: &Vmcore) -> Vec<MemoryRange> {
+    let Headers::Elf {
+        program_headers, ..
+    } = core.headers()
+    else {
+        return Vec::new();
+    };
+    let range = |header: &ProgramHeader| MemoryRange::new(header.paddr, header.memsz).ok();
+    let loads = program_headers.iter().filter(|h| h.kind == PT_LOAD);
+    let mut ranges: Vec<_> = loads.filter_map(range).collect();
+    ranges.sort_by_key(MemoryRange::start);
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io::{IoSliceMut, Write};
+    use std::mem::MaybeUninit;
+    use std::os::unix::net::UnixListener;
+
+    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+    use super::*;
+    use crate::abi::{ByteOrder, Class, Encoding};
+    use crate::elf::{ET_CORE, FileHeader};
+    use crate::qemu::flat_view::pieces;
+    use crate::qemu::include::Include;
+    use crate::workers::Progress;
+
+    const MIB: u64 = 1 << 20;
+
+    fn range(start: u64, size: u64) -> MemoryRange {
+        MemoryRange::new(start, size).unwrap()
+    }
+
+    fn virtio_mem(plugged: u64) -> Value {
+        json!({ "type": "virtio-mem", "data": {
+            "id": "vm0", "memdev": "/objects/m0", "memaddr": 0x1_0000_0000u64,
+            "block-size": 2 * MIB, "size": plugged, "max-size": 16 * MIB,
+            "requested-size": 8 * MIB, "node": 0,
+        }})
+    }
+
+    fn devices(list: &[Value]) -> MemoryDevices {
+        MemoryDevices::of_answer(&Value::from(list)).unwrap()
+    }
+
+    /// 64 MiB of RAM, a virtio-mem device, and memory after it.
+    fn ram() -> Vec<RamPiece> {
+        let text = " AS \"memory\", root: system\n  \
+            0000000000000000-0000000003ffffff (prio 0, ram): pc.ram\n  \
+            0000000100000000-0000000100ffffff (prio 0, ram): m0 @0000000000001000\n  \
+            0000000101000000-0000000101ffffff (prio 0, ram): m1\n";
+        let backends = ["pc.ram", "m0", "m1"].map(str::to_owned);
+        pieces(text, &backends, Include::default()).unwrap()
+    }
+
+    fn list(pieces: &[RamPiece]) -> Vec<(u64, u64)> {
+        let of = |piece: &RamPiece| (piece.range.start(), piece.range.size() / MIB);
+        pieces.iter().map(of).collect()
+    }
+
+    #[test]
+    fn nothing_plugged_and_persistent_memory_are_no_ram() {
+        let pmem = json!({ "type": "virtio-pmem", "data": {
+            "id": "nv1", "memdev": "/objects/m1", "memaddr": 0x1_0100_0000u64, "size": 16 * MIB,
+        }});
+        let dimm = json!({ "type": "dimm", "data": { "addr": 0x1_0000_0000u64 } });
+        let (low, device, last) = ((0, 64), (1 << 32, 16), (0x1_0100_0000, 16));
+        let cut = |list_of: &[Value]| list(&devices(list_of).cut(ram()));
+        assert_eq!(cut(&[]), [low, device, last]);
+        assert_eq!(cut(&[dimm]), [low, device, last]);
+        assert_eq!(cut(&[virtio_mem(0)]), [low, last]);
+        assert_eq!(cut(&[virtio_mem(16 * MIB)]), [low, device, last]);
+        assert_eq!(cut(&[virtio_mem(0), pmem]), [low]);
+        // Until the guest is stopped.
+        assert_eq!(cut(&[virtio_mem(2 * MIB)]), [low, device, last]);
+    }
+
+    #[test]
+    fn plugged_blocks_are_those_that_qemu_would_dump() {
+        let devices = devices(&[virtio_mem(6 * MIB)]);
+        // QEMU joins what continues.
+        let dumped = [
+            range(0, 64 * MIB),
+            range((1 << 32) + 2 * MIB, 4 * MIB),
+            range((1 << 32) + 14 * MIB, 8 * MIB),
+        ];
+        let kept = devices.keep_plugged(&dumped, ram()).unwrap();
+        assert_eq!(
+            list(&kept),
+            [
+                (0, 64),
+                ((1 << 32) + 2 * MIB, 4),
+                ((1 << 32) + 14 * MIB, 2),
+                ((1 << 32) + 16 * MIB, 16),
+            ]
+        );
+        assert!(kept[1].offset() == 0x1000 + 2 * MIB && kept[2].offset() == 0x1000 + 14 * MIB);
+        // A QEMU whose dump does not know of plugged blocks.
+        let all = devices.keep_plugged(&[range(0, 8 << 30)], ram());
+        assert!(matches!(
+            all,
+            Err(QemuError::Plugged { plugged, listed, .. })
+                if plugged == 6 * MIB && listed == 16 * MIB
+        ));
+    }
+
+    #[test]
+    fn descriptions_that_are_not_understood_are_an_error() {
+        for device in [
+            json!({}),
+            json!({ "type": "virtio-mem" }),
+            json!({ "type": "virtio-pmem", "data": { "memaddr": 1, "size": 4096 } }),
+            json!({ "type": "virtio-mem", "data": { "memaddr": 0, "max-size": 0, "size": 0 } }),
+        ] {
+            let found = MemoryDevices::of_answer(&json!([device]));
+            assert!(matches!(found, Err(QemuError::Answer { .. })), "{device}");
+        }
+    }
+
+    /// Plays QEMU: writes the headers of a dump of `blocks` blocks of 2 MiB, and memory until the
+    /// file is full. Returns how often it was asked for a dump.
+    fn serve(listener: &UnixListener, blocks: u64) -> usize {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut fd: Option<File> = None;
+        let mut dumps = 0;
+        stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let mut buf = [0; 4096];
+            let mut parts = [IoSliceMut::new(&mut buf)];
+            let received = recvmsg(&stream, &mut parts, &mut control, RecvFlags::empty());
+            let len = received.map_or(0, |received| received.bytes);
+            for message in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(fds) = message {
+                    fd = fds.map(File::from).last();
+                }
+            }
+            if len == 0 {
+                return dumps;
+            }
+            let request: Value = serde_json::from_slice(&buf[..len]).unwrap();
+            let mut answer = json!({ "return": {}, "id": request["id"] });
+            if request["execute"] == "dump-guest-memory" {
+                dumps += 1;
+                let written = fd.take().unwrap().write_all(&dump_of(blocks));
+                assert!(written.is_err());
+                let error =
+                    json!({ "class": "GenericError", "desc": "dump: failed to save memory" });
+                answer = json!({ "error": error, "id": request["id"] });
+            }
+            stream.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+    }
+
+    /// The headers of QEMU's dump of every other 2 MiB from 4 GiB on, and 1 MiB of memory.
+    fn dump_of(blocks: u64) -> Vec<u8> {
+        let encoding = Encoding {
+            class: Class::Bits64,
+            order: ByteOrder::Little,
+        };
+        let size = ProgramHeader::size(encoding.class) as u64;
+        let mut header = FileHeader::new(encoding, ET_CORE, 62);
+        header.phoff = header.ehsize.into();
+        header.phnum = blocks as u16;
+        let mut bytes = Vec::new();
+        header.encode(&mut bytes).unwrap();
+        let memory_at = header.phoff + blocks * size;
+        for block in 0..blocks {
+            let load = ProgramHeader {
+                kind: PT_LOAD,
+                offset: memory_at + block * 2 * MIB,
+                paddr: (1 << 32) + block * 4 * MIB,
+                filesz: 2 * MIB,
+                memsz: 2 * MIB,
+                ..ProgramHeader::default()
+            };
+            load.encode(encoding, &mut bytes).unwrap();
+        }
+        bytes.resize(bytes.len() + MIB as usize, 7);
+        bytes
+    }
+
+    #[test]
+    fn the_list_comes_from_the_headers_of_a_dump_that_cannot_be_written() {
+        // The headers of 5000 blocks are longer than the file at first.
+        for (blocks, dumps) in [(3, 1), (5000, 2)] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("qmp");
+            let listener = UnixListener::bind(&path).unwrap();
+            let server = std::thread::spawn(move || serve(&listener, blocks));
+            let mut qmp = Qmp::connect(&path, Progress::new()).unwrap();
+            let found = dumped_ranges(&mut qmp).unwrap();
+            drop(qmp);
+            let expected = (0..blocks).map(|n| range((1 << 32) + n * 4 * MIB, 2 * MIB));
+            assert_eq!(found, expected.collect::<Vec<_>>());
+            assert_eq!(server.join().unwrap(), dumps);
+        }
+    }
+}
