@@ -10,6 +10,7 @@ mod kinds;
 mod levels;
 mod map_cmd;
 mod paging;
+mod parts;
 mod process_core;
 mod raw;
 mod raw_layout;

@@ -97,9 +97,10 @@ pub(crate) struct DumpArgs {
     /// demo-windows[:SIZE], demo-windows-i386[:SIZE],
     /// demo-windows-i386-nopae[:SIZE], raw:PATH (a file with guest RAM),
     /// process-core:CORE (a core file of the process that ran the guest) or
-    /// qmp:SOCKET (a running QEMU, whose guest is stopped meanwhile)
-    #[arg(long, value_name = "SOURCE", value_parser = source_name())]
-    pub(crate) from: SourceName,
+    /// qmp:SOCKET (a running QEMU, whose guest is stopped meanwhile). Several are
+    /// the parts of one dump that makedumpfile split
+    #[arg(long, value_name = "SOURCE", value_parser = source_name(), required = true)]
+    pub(crate) from: Vec<SourceName>,
     /// Where the dump goes: a path, file:PATH, fd:N, or - for standard output
     #[arg(long, value_name = "TARGET", value_parser = target())]
     pub(crate) to: Target,
@@ -231,9 +232,10 @@ pub(crate) enum When {
 #[derive(Debug, clap::Args)]
 pub(crate) struct FileArgs {
     /// The dump file, as PATH or vmcore:PATH: ELF or kdump, flattened or not, or
-    /// a Windows dump; or one of these compressed by gzip, zstd or xz
-    #[arg(value_parser = dump_file())]
-    pub(crate) file: PathBuf,
+    /// a Windows dump; or one of these compressed by gzip, zstd or xz. Several are
+    /// the parts of one dump that makedumpfile split
+    #[arg(value_name = "FILE", value_parser = dump_file(), required = true)]
+    pub(crate) files: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) spool: SpoolArgs,
     /// One JSON object on stdout instead of text

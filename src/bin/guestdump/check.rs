@@ -6,8 +6,7 @@ use guestdump::read::CheckReport;
 use serde::Serialize;
 
 use crate::args::FileArgs;
-use crate::input_file::open_file;
-use crate::paths::Shown;
+use crate::paths::shown;
 use crate::report::{Failure, Result, chain, escape, print, print_json};
 use crate::signals::Watch;
 use crate::vmcore_file::{self, OpenError};
@@ -35,16 +34,15 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
-    let file = open_file(&args.file)?;
     let progress = Progress::new();
     let watch = Watch::start(progress.clone(), true, None)
         .map_err(|e| Failure::because("cannot watch for signals", &e))?;
-    let result = vmcore_file::open(file, &args.spool, &progress)
+    let result = vmcore_file::open_parts(&args.files, &args.spool, &progress)?
         .and_then(|vmcore| vmcore.check(&progress).map_err(OpenError::Vmcore));
     if let Some(signal) = watch.caught() {
         return Err(signal);
     }
-    let name = Shown(&args.file).to_string();
+    let name = shown(&args.files);
     match result {
         Ok(report) => sound(name, &report, args.json),
         Err(error) => {

@@ -25,7 +25,8 @@ use crate::target::{self, Keep};
 use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
-    check_usage(args)?;
+    let from = SourceName::together(&args.from)?;
+    check_usage(args, &from)?;
     target::refuse_closed(&args.to)?;
     same_file::remember_target(&args.to);
     let progress = Progress::new();
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &DumpArgs) -> Result<()> {
         .as_deref()
         .map(read_header)
         .transpose()?;
-    let mut source = Source::open(&args.from, &settings)?;
+    let mut source = Source::open(&from, &settings)?;
 
     let is_file = matches!(args.to, Target::File(_));
     let watch = Watch::start(progress.clone(), !is_file, source.rescue())
@@ -198,27 +199,25 @@ fn report(
     Ok(())
 }
 
-fn check_usage(args: &DumpArgs) -> Result<()> {
+fn check_usage(args: &DumpArgs, from: &SourceName) -> Result<()> {
     let raw_only = [
         ("--map", args.map.is_some()),
         ("--machine", args.machine.is_some()),
         ("--page-size", args.page_size.is_some()),
     ];
     let given = raw_only.iter().find(|(_, given)| *given);
-    if args.raw_anyway && !matches!(args.from, SourceName::Raw(_)) {
+    if args.raw_anyway && !matches!(from, SourceName::Raw(_)) {
         return Err(Failure::usage(
             "--raw-anyway goes with --from raw:PATH only",
         ));
     }
     match given {
-        Some((name, _))
-            if !matches!(args.from, SourceName::Raw(_) | SourceName::ProcessCore(_)) =>
-        {
+        Some((name, _)) if !matches!(from, SourceName::Raw(_) | SourceName::ProcessCore(_)) => {
             Err(Failure::usage(format!(
                 "{name} goes with --from raw:PATH and process-core:CORE only"
             )))
         }
-        _ if !args.include.is_empty() && !matches!(args.from, SourceName::Qmp(_)) => {
+        _ if !args.include.is_empty() && !matches!(from, SourceName::Qmp(_)) => {
             Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
         }
         _ => Ok(()),

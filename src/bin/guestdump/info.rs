@@ -1,6 +1,6 @@
 //! `guestdump info`: what a dump file says about itself.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use guestdump::abi::Utsname;
 use guestdump::abi::number::Number;
@@ -18,14 +18,13 @@ use crate::info_entry::{
     Cpu, HeaderEntry, Info, NoteEntry, RangeEntry, UtsnameEntry, VmcoreinfoEntry,
 };
 use crate::info_text;
-use crate::input_file::open_file;
 use crate::lacks;
-use crate::paths::Shown;
+use crate::paths::shown;
 use crate::report::{Failure, Result, print, print_json};
 use crate::vmcore_file::{self, SpoolArgs};
 
 pub(crate) fn run(args: &FileArgs) -> Result<()> {
-    let info = collect(&args.file, &args.spool)?;
+    let info = collect(&args.files, &args.spool)?;
     if args.json {
         print_json(&info)
     } else {
@@ -33,17 +32,20 @@ pub(crate) fn run(args: &FileArgs) -> Result<()> {
     }
 }
 
-fn collect(path: &Path, spool: &SpoolArgs) -> Result<Info> {
-    let file = open_file(path)?;
-    let failed = |e: &dyn std::error::Error| Failure::because(Shown(path), e);
-    let file_size = file.metadata().map_err(|e| failed(&e))?.len();
-    let vmcore = vmcore_file::open(file, spool, &Progress::new()).map_err(|e| failed(&e))?;
+fn collect(paths: &[PathBuf], spool: &SpoolArgs) -> Result<Info> {
+    let failed = |e: &dyn std::error::Error| Failure::because(shown(paths), e);
+    let vmcore = vmcore_file::open_parts(paths, spool, &Progress::new())?;
+    let vmcore = vmcore.map_err(|e| failed(&e))?;
+    let mut file_size = 0;
+    for path in paths {
+        file_size += path.metadata().map_err(|e| failed(&e))?.len();
+    }
     let codec = codec(&vmcore.headers());
     let flattened = vmcore.is_flattened();
     let ranges = vmcore.ranges();
     let coverage = vmcore.coverage();
     Ok(Info {
-        file: Shown(path).to_string(),
+        file: shown(paths),
         format: format_name(&vmcore.headers(), codec, flattened),
         codec: codec.map(Codec::feature),
         flattened,

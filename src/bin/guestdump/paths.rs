@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A path in a message. Bytes that are not UTF-8 become escapes such as `\xff`;
 /// [`note`](crate::report::note) escapes other characters.
@@ -19,6 +19,12 @@ impl fmt::Display for Shown<'_> {
         }
         Ok(())
     }
+}
+
+/// Lists the paths of one dump for a message.
+pub(crate) fn shown(paths: &[PathBuf]) -> String {
+    let all: Vec<_> = paths.iter().map(|path| Shown(path).to_string()).collect();
+    all.join(", ")
 }
 
 /// Whether there is a file of that name.

@@ -15,7 +15,7 @@ use guestdump::{DumpOptions, DumpSink, Format, GuestInfo, GuestMemory, Machine, 
 use crate::input_file::{kind, not_a_socket, open_file, open_input, open_to_convert};
 use crate::map::{self, Backing, CoreFile, RawGuest};
 use crate::number::parse_size;
-use crate::paths::{Shown, exists};
+use crate::paths::{Shown, exists, shown};
 use crate::placed::Placed;
 use crate::raw_file;
 use crate::report::{Failure, Result};
@@ -38,6 +38,8 @@ pub(crate) enum SourceName {
     Vmcore(PathBuf),
     /// A file without the name of its kind, which must be a dump.
     Path(PathBuf),
+    /// The parts of a dump that was split.
+    Parts(Vec<PathBuf>),
     /// The socket of a running QEMU.
     Qmp(PathBuf),
 }
@@ -79,6 +81,23 @@ impl SourceName {
                 _ => Ok(Self::Path(name.into())),
             },
         }
+    }
+
+    /// Returns the source that several names mean: one name, or the parts of a split dump.
+    pub(crate) fn together(names: &[Self]) -> Result<Self> {
+        if let [name] = names {
+            return Ok(name.clone());
+        }
+        let path = |name: &Self| match name {
+            Self::Path(path) | Self::Vmcore(path) => Some(path.clone()),
+            _ => None,
+        };
+        let paths: Option<Vec<_>> = names.iter().map(path).collect();
+        paths.map(Self::Parts).ok_or_else(|| {
+            Failure::usage(
+                "several --from are the parts of one split dump; name PATH or vmcore:PATH for each",
+            )
+        })
     }
 
     /// Parses the name of a built-in guest; `None` for another name.
@@ -156,6 +175,13 @@ impl Source {
             }
             SourceName::Vmcore(path) => Self::vmcore(path, open_to_convert(path)?, settings),
             SourceName::Path(path) => Self::vmcore(path, open_dump(path)?, settings),
+            SourceName::Parts(paths) => {
+                let name = shown(paths);
+                match vmcore_file::open_parts(paths, settings.spool, &settings.progress)? {
+                    Ok(vmcore) => Ok(Self::Vmcore(vmcore, name)),
+                    Err(e) => Err(Failure::because(name, &e)),
+                }
+            }
             SourceName::Qmp(path) => {
                 let options = QemuOptions::new()
                     .include(settings.include)

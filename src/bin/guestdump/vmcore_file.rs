@@ -9,8 +9,9 @@ use guestdump::read::{UnpackError, Vmcore, VmcoreError, unpack};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::input_file::kind;
+use crate::input_file::{kind, open_file};
 use crate::paths::Shown;
+use crate::report::Failure;
 use crate::signals::make_size_limit_an_error;
 
 /// Where compressed dumps are unpacked.
@@ -73,6 +74,29 @@ pub(crate) fn open(
         Some(spooled) => Vmcore::open(spooled).map_err(OpenError::Unpacked),
         None => Vmcore::open(file).map_err(OpenError::Vmcore),
     }
+}
+
+/// Opens one dump: a file, or all parts of a split dump. The outer error is of the files themselves.
+pub(crate) fn open_parts(
+    paths: &[PathBuf],
+    spool: &SpoolArgs,
+    progress: &Progress,
+) -> Result<Result<Vmcore, OpenError>, Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        files.push(open_file(path)?);
+    }
+    if files.len() == 1 {
+        return Ok(open(files.remove(0), spool, progress));
+    }
+    let mut parts = Vec::new();
+    for file in files {
+        match unpacked(&file, spool, progress) {
+            Ok(spooled) => parts.push(spooled.unwrap_or(file)),
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Vmcore::open_parts(parts).map_err(OpenError::Vmcore))
 }
 
 /// Unpacks a compressed file; `None` if the file is not compressed.
