@@ -188,16 +188,19 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
 }
 
 /// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
-pub(crate) const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
 /// `NUMBER(phys_base)`, decimal, possibly negative.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
     Some(info.number("phys_base")? as u64)
 }
 
+/// VMCOREINFO of kernels before Linux 4.10 does not contain `phys_base`. They are taken to be at
+/// the address for which they were linked.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     let offset = vaddr.checked_sub(START_KERNEL_MAP)?;
-    Some(offset.wrapping_add(phys_base(info)?))
+    let linked = || info.symbol("init_level4_pgt").map(|_| 0);
+    Some(offset.wrapping_add(phys_base(info).or_else(linked)?))
 }
 
 #[cfg(test)]
@@ -295,6 +298,15 @@ mod tests {
             let error = serde_json::from_str::<Registers>(json).unwrap_err();
             assert!(error.to_string().contains(word), "{error}");
         }
+    }
+
+    #[test]
+    fn an_old_kernel_is_where_it_was_linked() {
+        let text = b"OSRELEASE=2.6.32\nSYMBOL(init_level4_pgt)=ffffffff81000000\n";
+        let info = Vmcoreinfo::parse(text).unwrap();
+        let physical = kernel_image_to_physical(0xffff_ffff_8123_4567, &info);
+        assert_eq!(physical, Some(0x123_4567));
+        assert_eq!(phys_base(&info), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::ppc64::Ppc64Radix;
 use super::riscv::Riscv;
 use super::s390x::S390x;
 use super::x86::{X86, X86Mode};
-use crate::arch::{CpuState, Machine, s390x, x86_64};
+use crate::arch::{CpuState, Machine, s390x};
 use crate::elf::note::Notes;
 use crate::vmcoreinfo::Vmcoreinfo;
 
@@ -137,9 +137,7 @@ pub(crate) fn of_kernel(
 /// its tables agree.
 fn of_old_x86_64(info: &Vmcoreinfo, read: &ReadPhysical<'_>) -> Option<AddressSpace> {
     let vaddr = info.symbol("init_level4_pgt")?;
-    let root = Machine::X86_64
-        .kernel_image_to_physical(vaddr, info)
-        .or_else(|| vaddr.checked_sub(x86_64::START_KERNEL_MAP))?;
+    let root = Machine::X86_64.kernel_image_to_physical(vaddr, info)?;
     let space = AddressSpace::X86(X86 {
         cr3: root,
         mode: X86Mode::FourLevel,
@@ -211,7 +209,7 @@ mod tests {
     use super::super::tree::Tree;
     use super::*;
     use crate::abi::ByteOrder;
-    use crate::arch::{aarch64, i386, riscv};
+    use crate::arch::{aarch64, i386, riscv, x86_64};
 
     fn info(text: &str) -> Vmcoreinfo {
         Vmcoreinfo::parse(format!("OSRELEASE=6.1.0\n{text}").as_bytes()).unwrap()
