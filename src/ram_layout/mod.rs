@@ -10,12 +10,12 @@
 //! ```no_run
 //! use guestdump::ram_layout;
 //! use guestdump::read::ReadAt;
-//! use guestdump::{Progress, Workers};
+//! use guestdump::{GuestMemory, Workers};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ram = std::fs::File::open("/dev/shm/vm0")?.shared();
 //! match ram_layout::find(&ram, None, None, &Workers::new())? {
-//!     Some(layout) => println!("{} {:?}", layout.machine, layout.into_memory(&ram)?),
+//!     Some(layout) => println!("{}", layout.into_memory(&ram)?.ranges().len()),
 //!     None => println!("no Linux kernel tells where this RAM lies"),
 //! }
 //! # Ok(())

@@ -93,6 +93,11 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
         0
     }
 
+    /// The number of CPUs whose registers are in the dump.
+    fn cpus(&self) -> usize {
+        self.notes().cpus()
+    }
+
     /// The registers of each CPU; empty if the dump has none, or its architecture is not known.
     fn registers(&self) -> Vec<CpuState> {
         self.registers_in_notes()

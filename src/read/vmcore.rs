@@ -162,10 +162,11 @@ impl Vmcore {
         self.dump.notes()
     }
 
-    /// How many CPUs have an `NT_PRSTATUS` note, or in a core of VirtualBox registers that are known.
+    /// How many CPUs have an `NT_PRSTATUS` note, or in a core of VirtualBox or Xen registers that are
+    /// known.
     #[must_use]
     pub fn cpus(&self) -> usize {
-        self.notes().cpus().max(self.dump.registers().len())
+        self.dump.cpus()
     }
 
     /// The registers of each CPU in the notes. The list is empty if the dump has none, or this crate does
@@ -214,7 +215,7 @@ impl Vmcore {
         let mut guest = GuestInfo::new(machine)
             .raw_notes(self.other_notes()?)
             .vmcoreinfo(match self.vmcoreinfo() {
-                Some(info) => VmcoreinfoSource::Bytes(info.text().to_vec()),
+                Some(info) => VmcoreinfoSource::Dump(info.text().to_vec()),
                 None => VmcoreinfoSource::Scan,
             });
         if let Some(uts) = self.utsname() {

@@ -43,7 +43,7 @@ fn split(folder: &Folder, at: u64) {
 #[test]
 fn one_part_is_incomplete_and_all_are_a_dump() {
     let folder = Folder::new();
-    folder.run("dump --from demo:1M --to whole").ok();
+    folder.run("dump --from demo:16M --to whole").ok();
     split(&folder, 100);
     folder
         .run("check b")

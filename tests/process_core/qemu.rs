@@ -115,8 +115,11 @@ fn the_guest_is_taken_out_of_qemus_core() {
     let file = std::fs::File::options().write(true).open(&guest.core);
     let at = rest_at(&guest.core, hva + RAM / 2);
     file.unwrap().set_len(at).unwrap();
-    let run = guest.run("--map map.json --json");
-    let missing = &run.json()["missing"];
+    guest
+        .run("--map map.json --json")
+        .fails(1, &["not in the core file", "--keep-incomplete"]);
+    let run = guest.run("--map map.json --json --keep-incomplete");
+    let missing = &run.incomplete_json()["missing"];
     assert_eq!(missing[0]["gpa"], RAM / 2);
     assert_eq!(missing[0]["size"], RAM / 2);
     assert_eq!(missing[0]["reason"], "cut_short");

@@ -27,7 +27,7 @@ use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
 use crate::read::elf::sections::{
-    StoredSection as Section, are_cut_off, read_section, read_sections, sections,
+    StoredSection as Section, cut_off, read_section, read_sections, sections,
 };
 use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus, without_devices};
 use crate::read::stored::StoredMemory;
@@ -78,13 +78,7 @@ impl ElfDump {
         if header.flags & DUMP_ELF_INCOMPLETE != 0 {
             lacks.insert(0, Lack::Marked);
         }
-        if are_cut_off(input, &header) {
-            lacks.push(Lack::CutShort {
-                what: "the section headers",
-                offset: header.shoff,
-                end: input.len(),
-            });
-        }
+        lacks.extend(cut_off(input, &header));
         let excluded = match read_section(input, &header, ExcludedHeader::SECTION) {
             Some((offset, bytes)) => {
                 excluded::decode(header.encoding.order, &bytes, &found.memory, offset)?
@@ -199,6 +193,13 @@ impl Dump for ElfDump {
             Some(cpus) => guest
                 .cpus(cpus.registers.iter().cloned())
                 .windows(WindowsInfo::new().extra_state(cpus.extra.iter().copied())),
+        }
+    }
+
+    fn cpus(&self) -> usize {
+        match self.virtualbox() {
+            Some(cpus) => cpus.registers.len(),
+            None => self.notes().cpus(),
         }
     }
 

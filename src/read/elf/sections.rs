@@ -1,7 +1,8 @@
 //! Reading the sections of an ELF dump.
 #![forbid(unsafe_code)]
 
-use crate::elf::{ExcludedHeader, FileHeader, SHT_PROGBITS, SectionHeader};
+use crate::elf::{ExcludedHeader, FileHeader, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
+use crate::memory::Lack;
 use crate::read::Input;
 use crate::write::elf_sections::{MAX_SECTIONS, Section};
 
@@ -47,10 +48,29 @@ pub(super) fn read_section(
     Some((header.offset, contents(input, header, MAX_CONTENTS)?))
 }
 
-/// Whether the dump ends before its section headers do.
-pub(super) fn are_cut_off(input: &Input, header: &FileHeader) -> bool {
+/// Finds section headers, or the contents of a section, through which the end of the dump goes. What
+/// begins past the end does not count: headers may be damaged, and a dump that ends before its sections has
+/// also lost memory, which precedes them.
+pub(super) fn cut_off(input: &Input, header: &FileHeader) -> Option<Lack> {
+    let is_cut = |offset: u64, size: u64| offset <= input.len() && !input.contains(offset, size);
+    let lack = |what, offset| {
+        Some(Lack::CutShort {
+            what,
+            offset,
+            end: input.len(),
+        })
+    };
     let size = u64::from(header.shnum) * u64::from(header.shentsize);
-    header.shoff != 0 && !input.contains(header.shoff, size)
+    if header.shoff != 0 && is_cut(header.shoff, size) {
+        return lack("the section headers", header.shoff);
+    }
+    let headers = read_headers(input, header)?;
+    let own = |h: &&SectionHeader| matches!(h.kind, SHT_PROGBITS | SHT_STRTAB) && h.flags == 0;
+    let cut = headers
+        .iter()
+        .filter(own)
+        .find(|h| is_cut(h.offset, h.size))?;
+    lack("a section", cut.offset)
 }
 
 fn contents(input: &Input, header: &SectionHeader, max: u64) -> Option<Vec<u8>> {

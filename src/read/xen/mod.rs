@@ -226,6 +226,10 @@ impl Dump for XenCore {
         }
     }
 
+    fn cpus(&self) -> usize {
+        self.cpus.len()
+    }
+
     fn registers(&self) -> Vec<CpuState> {
         self.cpus.clone()
     }
