@@ -173,8 +173,9 @@ impl Plan {
         match &options.format {
             FormatOptions::Windows(_) => self.write_windows(output),
             FormatOptions::Elf(elf) => {
-                let mut sections = elf.sections.clone();
-                sections.extend(self.excluded_section(options.guest.machine));
+                let excluded = self.excluded_section(options.guest.machine);
+                let others = elf.sections.iter().cloned();
+                let sections: Vec<_> = excluded.into_iter().chain(others).collect();
                 let mappings = self.mappings.as_ref().map(|found| &*found.list);
                 let contents = ElfContents {
                     memory,

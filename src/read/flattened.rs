@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Bound::{Excluded, Unbounded};
+use std::ops::Range;
 
 use crate::kdump::flattened::{FileHeader, RecordHeader};
 use crate::memory::Lack;
@@ -16,6 +17,9 @@ pub(crate) struct Index {
     pieces: BTreeMap<u64, RecordPiece>,
     /// Where the file ends without its end record.
     cut: Option<Lack>,
+    /// Of a file that is cut short, the offsets in the raw file that records contain, in
+    /// ascending order. Runs neither overlap nor touch.
+    covered: Vec<Range<u64>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +56,11 @@ impl Index {
             let Some((start, data_len)) =
                 data.map_err(|error| VmcoreError::damaged(at, error.to_string()))?
             else {
-                return Ok(Self { pieces, cut: None });
+                return Ok(Self {
+                    pieces,
+                    cut: None,
+                    covered: Vec::new(),
+                });
             };
             if data_len > len - data_at {
                 // The beginning of a record's data is good.
@@ -77,9 +85,17 @@ impl Index {
             offset: at,
             end: len,
         };
+        let mut covered: Vec<Range<u64>> = Vec::new();
+        for (start, piece) in &pieces {
+            match covered.last_mut() {
+                Some(last) if last.end == *start => last.end = piece.end,
+                _ => covered.push(*start..piece.end),
+            }
+        }
         Self {
             pieces,
             cut: Some(cut),
+            covered,
         }
     }
 
@@ -88,17 +104,14 @@ impl Index {
         self.cut.clone()
     }
 
-    /// Whether records contain all these bytes of the raw file.
+    /// Whether records contain all these bytes of the raw file, in a file that is cut short.
     pub(crate) fn contains(&self, offset: u64, len: u64) -> bool {
         let end = offset.saturating_add(len);
-        let mut at = offset;
-        while at < end {
-            match self.piece_at(at) {
-                Some((_, piece)) => at = piece.end,
-                None => return false,
-            }
-        }
-        true
+        let after = self.covered.partition_point(|run| run.start <= offset);
+        let run = after
+            .checked_sub(1)
+            .and_then(|index| self.covered.get(index));
+        len == 0 || run.is_some_and(|run| end <= run.end)
     }
 
     /// Length of the raw file in bytes.

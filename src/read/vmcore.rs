@@ -289,7 +289,9 @@ impl Vmcore {
         };
         progress.start(self.pages() * self.dump.counted_page_size());
         self.dump.check(&self.input, &mut report, progress)?;
-        let lacks = &self.dump.coverage().lacks;
+        let coverage = self.dump.coverage();
+        report.excluded_pages = coverage.absent_bytes() / self.dump.counted_page_size();
+        let lacks = &coverage.lacks;
         if !lacks.is_empty() {
             let lacks = lacks.clone();
             return Err(VmcoreError::Incomplete { lacks });

@@ -81,7 +81,7 @@ impl Selection {
     }
 
     /// Selects as [`new`](Self::new) from the RAM of `ranges` and `absent` together. The pages
-    /// of which `ranges` has no byte are left out. Neither list overlaps the other.
+    /// of which a byte is absent are left out. Neither list overlaps the other.
     pub(crate) fn with_absent(
         ranges: &[MemoryRange],
         absent: &[MemoryRange],
@@ -94,17 +94,11 @@ impl Selection {
         let mut all = [ranges, absent].concat();
         all.sort_by_key(MemoryRange::start);
         let mut selection = Self::new(&all, page_size, filter)?;
-        let mut present = FrameSet::new(&selection.wanted);
-        for range in ranges {
+        let mut left_out = FrameSet::new(&selection.wanted);
+        for range in absent {
             let start = range.start() / page_size;
             let count = range.end().div_ceil(page_size) - start;
-            present.insert(FrameRun { start, count });
-        }
-        let mut left_out = FrameSet::new(&selection.wanted);
-        for run in &selection.wanted {
-            for missing in present.runs_of(*run, false) {
-                left_out.insert(missing);
-            }
+            left_out.insert(FrameRun { start, count });
         }
         selection.left_out = left_out;
         Ok(selection)
@@ -217,6 +211,17 @@ mod tests {
         let left = runs(&[(0, 1), (2, 1), (0x100, 1), (0x103, 1)]);
         assert_eq!(list(&all, &missing), left);
         assert_eq!((all.pages(), all.wanted_pages()), (6, 7));
+    }
+
+    #[test]
+    fn a_page_of_which_a_part_is_absent_is_left_out() {
+        let range = |start, size| MemoryRange::new(start, size).unwrap();
+        let (ranges, absent) = ([range(0, 0x1_8000)], [range(0x1_8000, 0x2_8000)]);
+        let some = Selection::with_absent(&ranges, &absent, 65536, None).unwrap();
+        assert_eq!(some.wanted, runs(&[(0, 4)]));
+        assert_eq!(some.dumped().collect::<Vec<_>>(), runs(&[(0, 1)]));
+        let some = Selection::with_absent(&ranges, &absent, 4096, None).unwrap();
+        assert_eq!(some.dumped().collect::<Vec<_>>(), runs(&[(0, 0x18)]));
     }
 
     #[test]

@@ -68,6 +68,8 @@ struct ElfLayout {
     notes_at: u64,
     /// File offset of the first PT_LOAD's memory; the others follow.
     memory_at: u64,
+    /// File offset of the section headers. Names and contents follow them.
+    sections_at: u64,
 }
 
 impl ElfContents<'_> {
@@ -100,11 +102,15 @@ impl ElfContents<'_> {
             notes_at += SectionHeader::size(class) as u64;
         }
         let page_size = self.selection.page_size;
-        let memory_at = (notes_at + self.notes.bytes.len() as u64).next_multiple_of(page_size);
+        let notes_end = notes_at + self.notes.bytes.len() as u64;
+        let sections_size = elf_sections::size(class, self.sections);
+        let before = self.has_early_sections();
+        let early = if before { sections_size } else { 0 };
+        let memory_at = notes_end.checked_add(early)?.next_multiple_of(page_size);
         let ram_end = self.selection.max_mapnr().checked_mul(page_size)?;
         let size = self.selection.wanted_pages().checked_mul(page_size)?;
-        let behind = elf_sections::size(class, self.sections);
-        let file_end = size.checked_add(memory_at)?.checked_add(behind)?;
+        let memory_end = size.checked_add(memory_at)?;
+        let file_end = memory_end.checked_add(sections_size - early)?;
         let fits = match class {
             Class::Bits32 => {
                 let runs = self.selection.wanted.iter();
@@ -122,7 +128,13 @@ impl ElfContents<'_> {
             class,
             notes_at,
             memory_at,
+            sections_at: if before { notes_end } else { memory_end },
         })
+    }
+
+    /// Whether the sections precede the memory.
+    fn has_early_sections(&self) -> bool {
+        elf_sections::are_known(self.sections)
     }
 }
 
@@ -164,6 +176,10 @@ impl<'a> ElfWriter<'a> {
         self.write_program_headers(&output)?;
         output.write_at(self.layout.notes_at, &self.contents.notes.bytes)?;
 
+        let early = self.contents.has_early_sections();
+        if early && !self.contents.sections.is_empty() {
+            self.write_sections(&output)?;
+        }
         let memory = RawPages {
             memory: self.contents.memory,
             page_size: self.contents.selection.page_size,
@@ -176,15 +192,10 @@ impl<'a> ElfWriter<'a> {
         let (end, result) = pipeline::run(&memory, RawLayout::default(), chunks, threads, progress);
         result?;
 
-        let file_size = match self.contents.sections {
-            [] => self.memory_end(),
-            all => elf_sections::write(
-                self.encoding(),
-                all,
-                self.real_phnum(),
-                self.memory_end(),
-                &output,
-            )?,
+        let file_size = if early {
+            self.memory_end()
+        } else {
+            self.write_sections(&output)?
         };
         output.set_len(file_size)?;
         if positioned {
@@ -195,6 +206,13 @@ impl<'a> ElfWriter<'a> {
             zero_pages: end.zero_pages - selection.left_out.len(),
             file_size,
         })
+    }
+
+    /// Writes the sections. Returns the offset after them.
+    fn write_sections(&self, output: &Output<'_>) -> Result<u64, WriteError> {
+        let at = self.layout.sections_at;
+        let sections = self.contents.sections;
+        elf_sections::write(self.encoding(), sections, self.real_phnum(), at, output)
     }
 
     fn encoding(&self) -> Encoding {
@@ -228,7 +246,7 @@ impl<'a> ElfWriter<'a> {
                 (self.layout.notes_at - SectionHeader::size(class) as u64, 1)
             }
             0 => (0, 0),
-            count => (self.memory_end(), count),
+            count => (self.layout.sections_at, count),
         };
         let machine = self.contents.machine.elf_machine();
         let header = FileHeader {

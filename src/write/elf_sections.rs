@@ -3,11 +3,12 @@
 //! puts the metadata of its encrypted memory into the section `pv_mem_meta`. It
 //! puts the key material into `pv_compl`.
 //!
-//! After the memory follow the section headers, the names and the contents.
-//! Section header 0 is empty or contains the number of program headers. The
-//! last section header describes the names. QEMU uses the same order of
-//! sections. But QEMU puts the headers before the memory, and writes one of
-//! them in the host's byte order.
+//! The section headers, the names and the contents precede the memory, so that
+//! a dump that is cut short keeps them. They follow it if the contents of a
+//! section are known only then. Section header 0 is empty or contains the
+//! number of program headers. The last section header describes the names.
+//! QEMU uses the same order of sections. But QEMU puts the contents after the
+//! memory, and writes one header in the host's byte order.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -100,8 +101,8 @@ pub enum SectionsError {
 }
 
 /// The most sections that the caller may give. All section numbers are below
-/// `SHN_LORESERVE`.
-pub(crate) const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 2;
+/// `SHN_LORESERVE`: section 0, the names and the excluded pages take one each.
+pub(crate) const MAX_SECTIONS: usize = SHN_LORESERVE as usize - 3;
 
 /// Name of the section that contains the names.
 const SHSTRTAB: &str = ".shstrtab";
@@ -115,6 +116,12 @@ pub(crate) fn check(sections: &[Section]) -> Result<(), SectionsError> {
         Some(section) => Err(SectionsError::Name(section.name.clone())),
         None => Ok(()),
     }
+}
+
+/// Whether all contents are known before the memory is written.
+pub(crate) fn are_known(sections: &[Section]) -> bool {
+    let is_known = |section: &Section| matches!(section.contents, Contents::Given(_));
+    sections.iter().all(is_known)
 }
 
 /// Makes the section with the excluded pages of `selection`, which tells them from zero pages.
@@ -148,9 +155,12 @@ pub(crate) fn header_count(sections: &[Section]) -> usize {
     }
 }
 
-/// Returns the number of bytes that `sections` occupy after the memory, without
-/// the contents of late ones.
+/// Returns the number of bytes that `sections` occupy, without the contents of
+/// late ones.
 pub(crate) fn size(class: Class, sections: &[Section]) -> u64 {
+    if sections.is_empty() {
+        return 0;
+    }
     let known = |section: &Section| match &section.contents {
         Contents::Given(bytes) => bytes.len(),
         Contents::Late(_) => 0,

@@ -69,6 +69,38 @@ fn every_dump_that_is_cut_in_its_pages_is_incomplete_and_has_what_is_left() {
 }
 
 #[test]
+fn a_filtered_elf_that_is_cut_short_keeps_its_level_and_its_excluded_pages() {
+    let page = |n: u8| {
+        if n % 2 == 0 {
+            Page::Absent
+        } else {
+            Page::Filled(n)
+        }
+    };
+    let source = Source {
+        ram: vec![(1, (1..=64).map(page).collect())],
+        level: 31,
+        ..Source::default()
+    };
+    let options = DumpOptions::new(Source::guest(), Format::Elf);
+    let whole = bytes(&source, &options);
+    for lost in [1, 5 * PAGE as usize, 30 * PAGE as usize + 7] {
+        let vmcore = Vmcore::open(whole[..whole.len() - lost].to_vec()).unwrap();
+        for memory in [&vmcore, &converted(&vmcore, Format::KDUMP_ZLIB)] {
+            assert!(!memory.is_complete());
+            assert_eq!(memory.coverage().dump_level, 31);
+            let there = frames(memory);
+            assert!(!there.is_empty());
+            assert!(there.iter().all(|frame| frame % 2 == 1), "{there:?}");
+            assert_eq!(
+                there.len() as u64 + memory.coverage().absent_bytes() / PAGE,
+                64
+            );
+        }
+    }
+}
+
+#[test]
 fn a_hole_at_the_end_of_a_cut_elf_is_not_zeroes() {
     let source = Source {
         ram: vec![(0, [vec![Page::Filled(1)], vec![Page::Hole; 15]].concat())],

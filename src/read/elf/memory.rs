@@ -5,6 +5,7 @@
 //! names memory that was not dumped.
 #![forbid(unsafe_code)]
 
+use crate::abi::Class;
 use crate::elf::{PT_LOAD, ProgramHeader};
 use crate::guest::paging::Mapping;
 use crate::memory::{Lack, MIN_PAGE_SIZE, MemoryRange, difference, union};
@@ -35,6 +36,7 @@ pub(super) struct PhysicalMemory {
 pub(super) fn physical_memory(
     input: &Input,
     headers: &[ProgramHeader],
+    class: Class,
 ) -> Result<PhysicalMemory, VmcoreError> {
     let mut stored = Vec::new();
     let mut zeroes = Vec::new();
@@ -43,7 +45,7 @@ pub(super) fn physical_memory(
     let mut unplaced = Unplaced::default();
     for header in headers.iter().filter(|header| header.kind == PT_LOAD) {
         let size = header.filesz.max(header.memsz);
-        if size == 0 {
+        if size == 0 || is_no_ram(header, class) {
             continue;
         }
         if !has_address(header.paddr, size) {
@@ -139,6 +141,20 @@ impl Unplaced {
     }
 }
 
+/// Whether the PT_LOAD maps what is no RAM, such as the memory of a device. QEMU gives it an offset of
+/// -1 and no bytes. Source: QEMU `dump/dump.c`, `get_offset_range`.
+fn is_no_ram(header: &ProgramHeader, class: Class) -> bool {
+    header.filesz == 0 && header.offset == all_ones(class)
+}
+
+/// Returns the largest number in a header's address or offset.
+fn all_ones(class: Class) -> u64 {
+    match class {
+        Class::Bits32 => u32::MAX.into(),
+        Class::Bits64 => u64::MAX,
+    }
+}
+
 /// Whether `size` bytes fit below the last page of the address space.
 fn has_address(paddr: u64, size: u64) -> bool {
     let end = paddr.checked_add(size);
@@ -179,18 +195,24 @@ fn add_zeroes(placed: &mut Vec<Piece>, mut zeroes: Vec<Piece>) {
     }
 }
 
-/// Returns the guest-virtual addresses that PT_LOADs state. One that is 0 or repeats the physical
-/// address states none.
-pub(super) fn virtual_addresses(headers: &[ProgramHeader]) -> Vec<Mapping> {
+/// Returns the guest-virtual addresses that PT_LOADs of `class` state. One that is 0 or repeats the
+/// physical address states none, and neither does -1, which kexec-tools gives high memory of 32-bit
+/// kernels (`crashdump-elf.c`).
+pub(super) fn virtual_addresses(headers: &[ProgramHeader], class: Class) -> Vec<Mapping> {
     let loads = headers.iter().filter(|header| header.kind == PT_LOAD);
+    let max = all_ones(class);
     loads
-        .filter(|load| load.vaddr != 0 && load.vaddr != load.paddr)
-        .filter(|load| load.filesz > 0 && has_address(load.paddr, load.filesz))
-        .filter(|load| load.vaddr.checked_add(load.filesz - 1).is_some())
+        .filter(|load| load.vaddr != 0 && load.vaddr != load.paddr && load.vaddr != max)
+        .filter(|load| load.filesz > 0)
         .map(|load| Mapping {
             vaddr: load.vaddr,
             gpa: load.paddr,
-            size: load.filesz,
+            size: load.filesz.max(load.memsz),
+        })
+        .filter(|mapping| has_address(mapping.gpa, mapping.size))
+        .filter(|mapping| {
+            let last = mapping.vaddr.checked_add(mapping.size - 1);
+            last.is_some_and(|last| last <= max)
         })
         .collect()
 }

@@ -27,7 +27,7 @@ use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
 use crate::read::elf::overlap::Overlap;
 use crate::read::elf::sections::{
-    StoredSection as Section, cut_off, read_section, read_sections, sections,
+    StoredSection as Section, cut_off, find_section, read_sections, sections,
 };
 use crate::read::elf::virtualbox::{VirtualBoxCpus, read_cpus, without_devices};
 use crate::read::stored::StoredMemory;
@@ -69,9 +69,10 @@ impl ElfDump {
             refuse_memory_in_sections(input, &header)?;
         }
         let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
+        let class = header.encoding.class;
         let found = match &virtualbox {
-            Some(_) => physical_memory(input, &without_devices(&program_headers))?,
-            None => physical_memory(input, &program_headers)?,
+            Some(_) => physical_memory(input, &without_devices(&program_headers), class)?,
+            None => physical_memory(input, &program_headers, class)?,
         };
         let mut lacks = found.lacks;
         lacks.extend(input.cut());
@@ -79,9 +80,10 @@ impl ElfDump {
             lacks.insert(0, Lack::Marked);
         }
         lacks.extend(cut_off(input, &header));
-        let excluded = match read_section(input, &header, ExcludedHeader::SECTION) {
-            Some((offset, bytes)) => {
-                excluded::decode(header.encoding.order, &bytes, &found.memory, offset)?
+        let excluded = match find_section(input, &header, ExcludedHeader::SECTION) {
+            Some(section) => {
+                let ram = union(found.memory.ranges().chain(found.absent.clone()).collect());
+                excluded::read(input, header.encoding.order, section, &ram)?
             }
             None => Excluded::default(),
         };
@@ -186,7 +188,10 @@ impl Dump for ElfDump {
             *options = std::mem::take(options)
                 .sections(sections)
                 .flags(self.header.flags & !DUMP_ELF_INCOMPLETE)
-                .mappings(virtual_addresses(&self.program_headers));
+                .mappings(virtual_addresses(
+                    &self.program_headers,
+                    self.header.encoding.class,
+                ));
         }
         match self.virtualbox() {
             None => guest,

@@ -22,6 +22,9 @@ const SAMPLES: u64 = 64;
 /// Pages of all overlaps together that are compared when a dump is opened.
 const ALL_SAMPLES: u64 = 16 << 10;
 
+/// How many times the length of the file its overlaps may have together.
+const OVERLAPPING: u64 = 8;
+
 /// The most bytes that are compared at once.
 const AT_ONCE: u64 = 64 << 10;
 
@@ -31,6 +34,7 @@ const AT_ONCE: u64 = 64 << 10;
 /// # Errors
 ///
 /// - [`VmcoreError::Conflict`] if two pieces have different bytes of the same memory;
+/// - [`VmcoreError::Damaged`] if they overlap far more than any writer's;
 /// - [`VmcoreError::Read`] if the input cannot be read.
 pub(super) fn place(
     input: &Input,
@@ -39,10 +43,14 @@ pub(super) fn place(
     let mut placed: Vec<Piece> = Vec::new();
     let mut overlaps = Vec::new();
     let mut samples = ALL_SAMPLES;
+    let (most, mut bytes) = (4 * pieces.len() + 64, 0u64);
     for piece in joined(pieces) {
         let mut at = piece.paddr;
         let first = placed.partition_point(|before| before.end() <= at);
         for before in &placed[first..] {
+            if at >= piece.end() {
+                break;
+            }
             let end = before.end().min(piece.end());
             let overlap = Overlap {
                 piece: before.part(at, end),
@@ -50,6 +58,12 @@ pub(super) fn place(
             };
             samples -= overlap.compare_some(input, samples)?;
             overlaps.push(overlap);
+            bytes = bytes.saturating_add(end - at);
+            // Each piece overlaps all others: no writer makes such a file, and comparing takes long.
+            if overlaps.len() > most || bytes > input.stored().saturating_mul(OVERLAPPING) {
+                let what = "its PT_LOADs contain the same memory again and again";
+                return Err(VmcoreError::damaged(0, what));
+            }
             at = end;
         }
         if at < piece.end() {
@@ -170,6 +184,26 @@ mod tests {
             panic!("{error}");
         };
         assert_eq!((gpa, offsets), (0x1123, [0x1123, 0x5123]));
+    }
+
+    #[test]
+    fn a_piece_inside_an_overlap_is_compared_once() {
+        let pieces = vec![
+            piece(0, 0x3000, 0),
+            piece(0x1000, 0x5000, 0x2000),
+            piece(0x1000, 0x1000, 0x7000),
+        ];
+        let (placed, overlaps) = place(&input(None), pieces).unwrap();
+        assert_eq!(placed, [piece(0, 0x3000, 0), piece(0x3000, 0x3000, 0x4000)]);
+        assert_eq!(overlaps.len(), 2);
+    }
+
+    #[test]
+    fn memory_that_is_there_again_and_again_is_damage() {
+        let page = 0x1000;
+        let pieces = (0..2000u64).map(|n| piece(n * page, 7 * page, 7 - n % 8));
+        let error = place(&input(None), pieces.collect()).unwrap_err();
+        assert!(matches!(error, VmcoreError::Damaged { .. }), "{error}");
     }
 
     #[test]

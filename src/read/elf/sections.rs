@@ -1,6 +1,8 @@
 //! Reading the sections of an ELF dump.
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
+
 use crate::elf::{ExcludedHeader, FileHeader, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
 use crate::memory::Lack;
 use crate::read::Input;
@@ -36,16 +38,11 @@ pub(crate) fn read_sections(input: &Input, header: &FileHeader) -> Vec<Section> 
         .collect()
 }
 
-/// Reads the section with this name. Returns the offset in the dump and the
-/// contents.
-pub(super) fn read_section(
-    input: &Input,
-    header: &FileHeader,
-    name: &str,
-) -> Option<(u64, Vec<u8>)> {
+/// Finds the section with this name. Returns its place in the dump.
+pub(super) fn find_section(input: &Input, header: &FileHeader, name: &str) -> Option<Range<u64>> {
     let sections = OwnSections::read(input, header);
     let (_, header) = sections.list().find(|(found, _)| *found == name)?;
-    Some((header.offset, contents(input, header, MAX_CONTENTS)?))
+    Some(header.offset..header.offset.checked_add(header.size)?)
 }
 
 /// Finds section headers, or the contents of a section, through which the end of the dump goes. What

@@ -36,13 +36,15 @@ pub(super) fn find(
     if is_cut || !headers.is_complete() {
         pages.exclude_missing(input)?;
     }
-    let written = headers.main.written_blocks.into();
+    let (written, found) = (headers.main.written_blocks.into(), pages.count());
+    // The largest number stands for that many or more.
+    let differs = match headers.main.written_blocks {
+        u32::MAX => found < written,
+        _ => found != written,
+    };
     // A writer that does not count leaves 0. A part of a split dump has the count of all.
-    if written != 0 && written != pages.count() && headers.sub.split == 0 && !is_cut {
-        lacks.push(Lack::FewerPages {
-            written,
-            found: pages.count(),
-        });
+    if written != 0 && differs && headers.sub.split == 0 && !is_cut {
+        lacks.push(Lack::FewerPages { written, found });
     }
     let ram = bitmaps.ram(input, first_frame(headers), page_size(headers))?;
     let present: Vec<_> = pages.ranges().collect();

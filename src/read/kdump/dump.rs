@@ -9,7 +9,7 @@ use crate::arch::Machine;
 use crate::dump::FormatOptions;
 use crate::guest::GuestInfo;
 use crate::kdump::DumpHeaders;
-use crate::memory::{Coverage, MemoryRange, not_ram};
+use crate::memory::{Coverage, Lack, MemoryRange, not_ram};
 use crate::read::dump::{Dump, Headers};
 use crate::read::kdump::bitmaps::Bitmaps;
 use crate::read::kdump::coverage;
@@ -50,13 +50,17 @@ impl KdumpDump {
         )?;
         let bitmaps = Bitmaps::find(input, &headers)?;
         let mut pages = Pages::find(input, &headers, &bitmaps)?;
-        let coverage = coverage::find(input, &headers, &bitmaps, &mut pages)?;
-        let erase_info = input.read_vec(
-            "makedumpfile's erase information",
-            sub.offset_eraseinfo,
-            sub.size_eraseinfo,
-            MAX_NOTES,
-        )?;
+        let mut coverage = coverage::find(input, &headers, &bitmaps, &mut pages)?;
+        // makedumpfile writes it after the pages, so a dump that is cut short has lost it.
+        let what = "makedumpfile's erase information";
+        let (offset, len) = (sub.offset_eraseinfo, sub.size_eraseinfo);
+        let erase_info = if input.holds(offset, len) {
+            input.read_vec(what, offset, len, MAX_NOTES)?
+        } else {
+            let end = input.len();
+            coverage.lacks.push(Lack::CutShort { what, offset, end });
+            Vec::new()
+        };
         Ok(Some(Self {
             headers,
             coverage,
@@ -162,7 +166,7 @@ impl Dump for KdumpDump {
         report: &mut CheckReport,
         progress: &Progress,
     ) -> Result<(), VmcoreError> {
-        report.excluded_pages = self.bitmaps.check(input)?;
+        self.bitmaps.check(input)?;
         self.pages.check(input, report, progress)
     }
 }

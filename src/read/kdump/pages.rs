@@ -126,6 +126,7 @@ impl Pages {
         self.for_each(input, |number, gpa, descriptor| {
             let size = PageDescriptor::SIZE as u64;
             if descriptor.offset != 0
+                && u64::from(descriptor.size) <= self.page_size
                 && input.holds(self.descriptor_offset(number), size)
                 && input.holds(descriptor.offset, descriptor.size.into())
             {

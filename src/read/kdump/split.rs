@@ -188,7 +188,6 @@ impl Dump for SplitDump {
         for (input, part) in &self.parts {
             part.check(input, report, progress)?;
         }
-        report.excluded_pages = self.coverage.absent_bytes() / self.counted_page_size();
         Ok(())
     }
 }
