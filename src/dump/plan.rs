@@ -34,8 +34,9 @@ const MAX_PAGE_SIZE: u64 = 64 << 10;
 /// The contents of a dump, checked as far as is possible without the sink.
 pub(super) struct Plan {
     pub(super) format: Format,
-    /// The guest's RAM, if it does not consist of whole pages.
-    partial_pages: Option<Vec<MemoryRange>>,
+    /// The memory's ranges, if they are not all RAM in whole pages: a page may be RAM in part, or
+    /// absent from the source.
+    gaps: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
     /// What the source lacks.
     pub(super) coverage: Coverage,
@@ -131,7 +132,7 @@ impl Plan {
         )?;
         Ok(Self {
             format,
-            partial_pages: (!whole_pages).then_some(ranges),
+            gaps: (!whole_pages || !coverage.absent.is_empty()).then_some(ranges),
             selection,
             coverage,
             excluded,
@@ -163,6 +164,11 @@ impl Plan {
         options: &'s DumpOptions,
         threads: Threads<'_>,
     ) -> Result<Written> {
+        let whole_pages = self.gaps.as_ref().map(|ram| WholePages::new(memory, ram));
+        let memory = match (&whole_pages, self.format) {
+            (Some(whole_pages), format) if !format.is_windows() => whole_pages,
+            _ => memory,
+        };
         let output = Writing {
             memory,
             unreadable,
@@ -221,14 +227,8 @@ impl Plan {
         guest: &GuestInfo,
         output: Writing<'_, '_>,
     ) -> Result<Written> {
-        let whole_pages = self
-            .partial_pages
-            .as_ref()
-            .map(|ranges| WholePages::new(output.memory, ranges));
         let writer = KdumpWriter::new(KdumpContents {
-            memory: whole_pages
-                .as_ref()
-                .map_or(output.memory, |memory| memory as &dyn GuestMemory),
+            memory: output.memory,
             unreadable: output.unreadable,
             selection: &self.selection,
             notes: &self.notes,

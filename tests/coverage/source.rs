@@ -111,7 +111,17 @@ impl GuestMemory for Source {
 
     fn next_populated(&self, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
         let filled = self.runs(|page| matches!(page, Page::Filled(_)));
-        Ok(filled.iter().find_map(|run| run.intersection(&range)))
+        let found = filled.iter().find_map(|run| run.intersection(&range));
+        // As most memories, it cannot tell of pages that it does not contain.
+        let asked = range.start()..found.map_or(range.end(), |found| found.start());
+        let absent = self.runs(|page| page == Page::Absent);
+        if absent
+            .iter()
+            .any(|run| run.start() < asked.end && asked.start < run.end())
+        {
+            return Err(io::Error::other("not in the source"));
+        }
+        Ok(found)
     }
 
     fn coverage(&self) -> Coverage {

@@ -45,7 +45,8 @@ impl SplitDump {
             if part.headers.sub.split == 0 {
                 return bad("one of them is a dump by itself".into());
             }
-            if identity(part) != identity(first) {
+            let apart = time(part).abs_diff(time(first));
+            if identity(part) != identity(first) || apart > LONGEST_WRITE {
                 return bad("their headers differ".into());
             }
         }
@@ -101,16 +102,23 @@ impl SplitDump {
     }
 }
 
+/// How far apart the times of one dump's parts may be, in seconds. makedumpfile gives all the same
+/// time; other writers that of each part.
+const LONGEST_WRITE: u64 = 60;
+
+/// The time in a part's header, in seconds since 1970.
+fn time(part: &KdumpDump) -> u64 {
+    part.headers.main.timestamp_sec
+}
+
 /// What all parts of one dump have in common.
 fn identity(part: &KdumpDump) -> impl PartialEq {
     let headers = &part.headers;
     let main = &headers.main;
-    let time = (main.timestamp_sec, main.timestamp_usec);
     (
         headers.abi,
         main.utsname,
         main.block_size,
-        time,
         headers.max_mapnr(),
         headers.sub.dump_level,
     )
