@@ -24,6 +24,14 @@ use crate::elf::note::{CORE, NT_PRFPREG, NT_PRSTATUS, Note};
 /// `e_machine` of 64-bit PowerPC in ELF files.
 pub const EM_PPC64: u16 = 21;
 
+/// Whether `e_flags` have the version of the ABI of function calls, which is 1 for kernels of
+/// big-endian ppc64.
+///
+/// Source: Linux `arch/powerpc/kernel/fadump.c`, `fadump_init_elfcore_header`.
+pub(crate) fn has_abi_in_flags(elf_machine: u16, order: ByteOrder) -> bool {
+    elf_machine == EM_PPC64 && order == ByteOrder::Big
+}
+
 /// `NT_PPC_VMX`: the vector registers.
 pub const NT_PPC_VMX: u32 = 0x100;
 /// `NT_PPC_SPE`: the signal processing engine's registers.

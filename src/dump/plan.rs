@@ -95,7 +95,7 @@ impl Plan {
         }
         let windows = plan_windows(guest, options, &mut selection)?;
 
-        let notes = plan_notes(about, info, format)?;
+        let notes = plan_notes(about, info, &coverage, format)?;
         let mappings = match &options.format {
             FormatOptions::Elf(elf) => elf
                 .paging
@@ -239,6 +239,7 @@ impl Plan {
                 output.unreadable.may_leave_out(),
             ),
             incomplete: !self.coverage.is_complete(),
+            vmemmap_excluded: self.coverage.vmemmap_excluded,
             engine: options.engine,
             machine: guest.machine,
             level: self.level(),
@@ -356,7 +357,12 @@ fn find_vmcoreinfo(
 }
 
 /// Encodes the notes. ELF has a note for what kdump has in its headers.
-fn plan_notes(about: &GuestInfo, info: Option<&Vmcoreinfo>, format: Format) -> Result<NoteSegment> {
+fn plan_notes(
+    about: &GuestInfo,
+    info: Option<&Vmcoreinfo>,
+    coverage: &Coverage,
+    format: Format,
+) -> Result<NoteSegment> {
     let too_large = |len| Refusal::NotesTooLarge {
         len,
         max: MAX_NOTES,
@@ -365,7 +371,7 @@ fn plan_notes(about: &GuestInfo, info: Option<&Vmcoreinfo>, format: Format) -> R
         .map_err(|error| too_large(error.value))?;
     if format == Format::Elf {
         notes
-            .add_kdump_facts(about)
+            .add_kdump_facts(about, coverage)
             .map_err(|error| too_large(error.value))?;
     }
     let len = notes.bytes.len() as u64 + about.erase_info.len() as u64;

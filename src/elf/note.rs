@@ -120,23 +120,69 @@ pub struct NoteError {
 }
 
 /// The notes of a note segment, each with the offset of its descriptor. The iterator ends after the
-/// first error.
+/// first error, and at zeroes that fill the segment.
+///
+/// Source of the filling: Linux `fs/proc/vmcore.c`, `update_note_header_size_elf64`, ends at a name
+/// of no bytes.
 #[derive(Debug, Clone)]
 pub struct Notes<'a> {
     segment: &'a [u8],
     order: ByteOrder,
     offset: usize,
+    /// Where the segment has but zeroes up to its end.
+    end: usize,
+    /// What names and descriptors are padded to.
+    align: usize,
 }
 
 impl<'a> Notes<'a> {
     /// The notes in `segment`.
     #[must_use]
     pub fn new(segment: &'a [u8], order: ByteOrder) -> Self {
+        let used = segment.iter().rposition(|byte| *byte != 0);
         Self {
             segment,
             order,
             offset: 0,
+            end: used.map_or(0, |last| last + 1),
+            align: 4,
         }
+    }
+
+    /// Returns notes that are padded to eight bytes with padding to four; `None` if they are not
+    /// padded to eight, as far as their names tell.
+    ///
+    /// Source: readelf (binutils `include/elf/common.h`, `ELF_NOTE_DESC_OFFSET`) and drgn pad to
+    /// eight where `p_align` is 8. Linux and QEMU pad to four whatever it is.
+    pub(crate) fn repadded(segment: &'a [u8], order: ByteOrder) -> Option<Vec<u8>> {
+        let by_four = Self::new(segment, order);
+        let by_eight = Self {
+            align: 8,
+            ..by_four.clone()
+        };
+        if by_four.are_sound() || !by_eight.clone().are_sound() {
+            return None;
+        }
+        let mut out = Vec::new();
+        for (_, note) in by_eight.flatten() {
+            note.encode(order, &mut out).ok()?;
+        }
+        Some(out)
+    }
+
+    /// Returns the length of the notes in bytes, without the zeroes that fill the segment.
+    pub(crate) fn used(mut self) -> usize {
+        while self.next().is_some() {}
+        self.offset
+    }
+
+    /// Whether the notes add up and have names that people read.
+    fn are_sound(mut self) -> bool {
+        self.all(|note| {
+            note.is_ok_and(|(_, note)| {
+                !note.name.is_empty() && note.name.iter().all(u8::is_ascii_graphic)
+            })
+        })
     }
 
     /// How many CPUs the notes describe: those named `CORE` of type
@@ -155,13 +201,15 @@ impl<'a> Notes<'a> {
             (h.n_namesz.get() as usize, h.n_descsz.get() as usize, h.n_type.get())
         });
         let name_at = self.offset + HEADER_SIZE;
-        let desc_at = name_at.checked_add(name_len.checked_next_multiple_of(4)?)?;
+        let name_end = name_at.checked_add(name_len)?;
+        let desc_at = name_end.checked_next_multiple_of(self.align)?;
         let end = desc_at.checked_add(desc_len)?;
-        let name = self.segment.get(name_at..name_at.checked_add(name_len)?)?;
+        let name = self.segment.get(name_at..name_end)?;
         let desc = self.segment.get(desc_at..end)?;
         let name = name.strip_suffix(&[0]).unwrap_or(name);
         // The last note may lack its padding.
-        let next = end.checked_next_multiple_of(4)?.min(self.segment.len());
+        let next = end.checked_next_multiple_of(self.align)?;
+        let next = next.min(self.segment.len());
         Some((desc_at, Note { name, kind, desc }, next))
     }
 }
@@ -170,7 +218,7 @@ impl<'a> Iterator for Notes<'a> {
     type Item = Result<(usize, Note<'a>), NoteError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.offset >= self.segment.len() {
+        if self.offset >= self.end {
             return None;
         }
         let Some((desc_at, note, next)) = self.parse() else {
@@ -225,8 +273,26 @@ mod tests {
             assert_eq!(notes.next(), Some(Err(NoteError { offset: 0 })));
             assert_eq!(notes.next(), None);
         }
-        let mut cut = Notes::new(&[0; 11], ByteOrder::Little);
+        let mut cut = Notes::new(&[1; 11], ByteOrder::Little);
         assert!(matches!(cut.next(), Some(Err(_))));
+    }
+
+    #[test]
+    fn zeroes_behind_the_notes_are_no_notes() {
+        let note = Note {
+            name: CORE,
+            kind: 1,
+            desc: b"abcd",
+        };
+        let mut bytes = Vec::new();
+        note.encode(ByteOrder::Little, &mut bytes).unwrap();
+        for more in [0, 1, 11, 12, 24, 4096] {
+            let mut padded = bytes.clone();
+            padded.resize(bytes.len() + more, 0);
+            let notes: Vec<_> = Notes::new(&padded, ByteOrder::Little).collect();
+            assert_eq!(notes, [Ok((20, note))], "{more} zeroes");
+        }
+        assert_eq!(Notes::new(&[0; 11], ByteOrder::Little).next(), None);
     }
 
     proptest! {

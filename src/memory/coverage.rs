@@ -13,6 +13,7 @@ use crate::memory::MemoryRange;
 ///
 /// - [`absent`](Self::absent) pages are RAM that the new dump excludes too;
 /// - [`dump_level`](Self::dump_level) becomes a part of the new dump's level;
+/// - [`vmemmap_excluded`](Self::vmemmap_excluded) becomes a mark in the new dump;
 /// - a source with [`lacks`](Self::lacks) is refused, or makes a dump that says that it is
 ///   incomplete, as [`DumpOptions::keep_incomplete`](crate::DumpOptions::keep_incomplete) asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +24,9 @@ pub struct Coverage {
     pub absent: Vec<MemoryRange>,
     /// The dump level by which pages were excluded: the sum of bits of `makedumpfile -d`.
     pub dump_level: u32,
+    /// Whether the kernel's page structures of excluded pages are excluded too, as by
+    /// `makedumpfile -e`.
+    pub vmemmap_excluded: bool,
     /// The reasons why the memory is less than its writer meant it to be. Empty if it is whole.
     pub lacks: Vec<Lack>,
 }
@@ -91,6 +95,11 @@ pub enum Lack {
         /// Pages in the dump.
         found: u64,
     },
+    /// The notes do not add up, so CPUs or VMCOREINFO may be lost.
+    DamagedNotes {
+        /// Offset of the first damaged note in the dump.
+        offset: u64,
+    },
     /// A core file of a process lacks RAM of the guest.
     NotInCore {
         /// The missing RAM in bytes.
@@ -111,6 +120,7 @@ impl Lack {
             Self::MissingPart { .. } => "missing-part",
             Self::NoAddress { .. } => "no-address",
             Self::FewerPages { .. } => "fewer-pages",
+            Self::DamagedNotes { .. } => "damaged-notes",
             Self::NotInCore { .. } => "not-in-core",
         }
     }
@@ -142,6 +152,10 @@ impl fmt::Display for Lack {
                     "its header counts {written} pages, and {found} are there"
                 )
             }
+            Self::DamagedNotes { offset } => write!(
+                f,
+                "the note at offset {offset} is damaged, and what follows it is lost"
+            ),
             Self::NotInCore { bytes, first } => write!(
                 f,
                 "{bytes} bytes of the guest's RAM are not in the core file, first {first}"

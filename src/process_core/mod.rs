@@ -145,7 +145,7 @@ impl ProcessCore {
         let headers = read_program_headers(input, header)?;
         // gdb writes the notes after the memory, so a file that is cut short
         // loses them first. They serve as hints only.
-        let notes = read_notes(input, &headers).unwrap_or_default();
+        let notes = read_notes(input, &headers, header.encoding.order).unwrap_or_default();
         Ok(Self {
             bytes: Arc::clone(bytes),
             encoding: header.encoding,

@@ -6,12 +6,12 @@ use std::io;
 
 use crate::abi::{Abi, Encoding, Utsname};
 use crate::arch::{CpuState, Machine};
-use crate::dump::FormatOptions;
+use crate::dump::{Format, FormatOptions};
 use crate::elf::note::{Notes, VMCOREINFO};
 use crate::elf::{FileHeader, ProgramHeader};
 use crate::guest::GuestInfo;
 use crate::kdump::{MainHeader, SubHeader};
-use crate::memory::{Coverage, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::windmp::{BitmapHeader, Header};
@@ -124,6 +124,11 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Fails if a format has no place for something without which the dump's memory is of no use.
+    fn allows(&self, _: &Input, _: Format) -> Result<(), VmcoreError> {
+        Ok(())
+    }
+
     /// Adds to `guest`, and to the options of the `format` that is written, what
     /// only this kind of dump states.
     fn add_to(&self, input: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo;
@@ -164,4 +169,12 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
             .and_then(|(_, note)| Vmcoreinfo::parse(note.desc).ok())
             .or_else(|| Vmcoreinfo::parse(self.vmcoreinfo_bytes()).ok())
     }
+}
+
+/// Tells notes that do not add up; `at` is their offset in the dump.
+pub(crate) fn damaged_notes(mut notes: Notes<'_>, at: u64) -> Option<Lack> {
+    let error = notes.find_map(Result::err)?;
+    Some(Lack::DamagedNotes {
+        offset: at + error.offset as u64,
+    })
 }

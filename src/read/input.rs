@@ -163,12 +163,16 @@ impl Input {
         max: u64,
     ) -> Result<Vec<u8>, VmcoreError> {
         self.require(what, offset, len)?;
-        let max = max.min(self.stored);
-        if len > max {
+        if len > self.stored {
             return Err(VmcoreError::damaged(
                 offset,
-                format!("{what} of {len} bytes, more than {max}"),
+                format!("{what} of {len} bytes, more than {}", self.stored),
             ));
+        }
+        if len > max {
+            return Err(VmcoreError::Unsupported(format!(
+                "{what} at offset {offset} have {len} bytes; at most {max} are read"
+            )));
         }
         let mut bytes = vec![0; len as usize];
         self.read_at(offset, &mut bytes)?;

@@ -207,8 +207,10 @@ impl Vmcore {
     /// # Errors
     ///
     /// [`VmcoreError::Unsupported`] if this crate does not know the guest's
-    /// architecture.
+    /// architecture, or the guest's memory is encrypted and the format cannot
+    /// contain what decrypts it.
     pub fn options(&self, format: Format) -> Result<DumpOptions, VmcoreError> {
+        self.dump.allows(&self.input, format)?;
         let machine = self
             .machine()
             .ok_or_else(|| VmcoreError::Unsupported("its architecture is not known".into()))?;

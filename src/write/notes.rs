@@ -4,10 +4,12 @@
 use std::ops::Range;
 
 use crate::abi::FieldOverflow;
+use crate::arch::ppc64::has_abi_in_flags;
 use crate::arch::{CpuState, Machine, encode_cpu_notes};
 use crate::elf::GuestdumpNote;
 use crate::elf::note::{ERASEINFO, GUESTDUMP, NT_GUESTDUMP, Note, Notes, VMCOREINFO};
 use crate::guest::GuestInfo;
+use crate::memory::Coverage;
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// The most bytes of notes that a dump may have, whether it is written or read.
@@ -63,12 +65,16 @@ impl NoteSegment {
     }
 
     /// Adds notes with what an ELF dump has in no header and kdump has in its headers: what
-    /// makedumpfile erased, and CPUs that the notes do not tell.
+    /// makedumpfile erased, CPUs that the notes do not tell, and marks of the source.
     ///
     /// # Errors
     ///
     /// [`FieldOverflow`] for a note of 4 GiB or more.
-    pub(crate) fn add_kdump_facts(&mut self, guest: &GuestInfo) -> Result<(), FieldOverflow> {
+    pub(crate) fn add_kdump_facts(
+        &mut self,
+        guest: &GuestInfo,
+        coverage: &Coverage,
+    ) -> Result<(), FieldOverflow> {
         let order = guest.machine.encoding().order;
         if !guest.erase_info.is_empty() {
             let note = Note {
@@ -78,13 +84,22 @@ impl NoteSegment {
             };
             note.encode(order, &mut self.bytes)?;
         }
-        if let Some((nr_cpus, current_cpu)) = guest.kdump_cpus
-            && (nr_cpus as usize != self.cpus.max(1) || current_cpu != 0)
-        {
-            let facts = GuestdumpNote {
-                nr_cpus,
-                current_cpu,
-            };
+        let counted = (self.cpus.max(1) as u32, 0);
+        let (nr_cpus, current_cpu) = guest.kdump_cpus.unwrap_or(counted);
+        let facts = GuestdumpNote {
+            nr_cpus,
+            current_cpu,
+            vmemmap_excluded: coverage.vmemmap_excluded,
+            incomplete: !coverage.is_complete()
+                && has_abi_in_flags(guest.machine.elf_machine(), order),
+        };
+        let (nr_cpus, current_cpu) = counted;
+        let known = GuestdumpNote {
+            nr_cpus,
+            current_cpu,
+            ..GuestdumpNote::default()
+        };
+        if facts != known {
             let text = facts.to_text();
             let note = Note {
                 name: GUESTDUMP,

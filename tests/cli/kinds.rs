@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use testkit::{Folder, Run};
 
 /// First bytes of files that people hold instead of dumps, and words of the message.
-const KINDS: [(&str, &[u8], [&str; 2]); 16] = [
+const KINDS: [(&str, &[u8], [&str; 2]); 17] = [
     (
         "save",
         b"LibvirtQemudSave\x02\0\0\0",
@@ -24,6 +24,7 @@ const KINDS: [(&str, &[u8], [&str; 2]); 16] = [
         ["QEMU migration stream", "--memory-only"],
     ),
     ("lime", b"EMiL\x01\0\0\0", ["LiME", "map"]),
+    ("zdmp", b"ZDMP\x01\0\0\0", ["DumpIt", "z2dmp"]),
     ("avml", b"AVML\x02\0\0\0", ["AVML", "avml-convert"]),
     ("vmss", b"\xd2\xbe\xd2\xbe\x08\0\0\0", ["VMware", ".vmem"]),
     ("vmrs", b"\x14\x20\x28\x01", ["Hyper-V", "MemProcFS"]),

@@ -155,7 +155,8 @@ fn notes_that_claim_the_world_are_refused() {
         let bytes = head(headers.len() as u32, &headers);
         let (result, cost) = open(&meter, "notes that claim much", &bytes, 1 << 41);
         let error = result.unwrap_err();
-        assert!(error.offset().is_some(), "{error}");
+        let is_limit = matches!(error, VmcoreError::Unsupported(_));
+        assert!(is_limit || error.offset().is_some(), "{error}");
         assert!(cost.heap < limit, "{cost:?}");
     }
 }
@@ -223,7 +224,8 @@ fn as_many_notes_as_fit_take_bounded_memory() {
         ..ProgramHeader::default()
     };
     let mut bytes = head(1, &[header]);
-    bytes.resize(bytes.len() + 12 * COUNT, 0);
+    // A name and a descriptor of no bytes, and type 1.
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0].repeat(COUNT));
     let given = bytes.len() as u64;
     let (result, cost) = open(&meter, "200,000 empty notes", &bytes, 0);
     let vmcore = result.unwrap();

@@ -52,6 +52,7 @@ fn collect(paths: &[PathBuf], spool: &SpoolArgs) -> Result<Info> {
         complete: coverage.is_complete(),
         lacks: lacks::entries(&coverage),
         dump_level: coverage.dump_level,
+        vmemmap_excluded: coverage.vmemmap_excluded,
         absent_bytes: coverage.absent_bytes(),
         machine: vmcore.machine().map(Machine::name),
         page_size: vmcore.page_size(),

@@ -22,6 +22,8 @@ pub(crate) struct Info {
     pub(crate) pages: u64,
     pub(crate) bytes_total: u64,
     pub(crate) dump_level: u32,
+    /// Whether the kernel's page structures of excluded pages are excluded too.
+    pub(crate) vmemmap_excluded: bool,
     /// RAM that is not in the dump.
     pub(crate) absent_bytes: u64,
     pub(crate) header: HeaderEntry,

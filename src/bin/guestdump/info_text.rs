@@ -52,12 +52,17 @@ fn write(out: &mut String, info: &Info) -> fmt::Result {
         human(info.bytes_total),
         info.pages
     )?;
-    if info.absent_bytes > 0 || info.dump_level > 0 {
+    if info.absent_bytes > 0 || info.dump_level > 0 || info.vmemmap_excluded {
         writeln!(
             out,
-            "excluded:    {} of RAM, dump level {}",
+            "excluded:    {} of RAM, dump level {}{}",
             human(info.absent_bytes),
-            info.dump_level
+            info.dump_level,
+            if info.vmemmap_excluded {
+                ", with the page structures of excluded pages"
+            } else {
+                ""
+            }
         )?;
     }
     write_header(out, &info.header)?;

@@ -4,7 +4,8 @@
 //! `e_ehsize` is ignored, because QEMU's dumps state a wrong one.
 #![forbid(unsafe_code)]
 
-use crate::elf::{FileHeader, PT_NOTE, PT_NULL, ProgramHeader, SectionHeader};
+use crate::abi::ByteOrder;
+use crate::elf::{FileHeader, Notes, PT_NOTE, PT_NULL, ProgramHeader, SectionHeader};
 use crate::read::{Input, VmcoreError};
 use crate::write::notes::MAX_NOTES;
 
@@ -73,14 +74,25 @@ pub(crate) fn read_program_headers(
     Ok(headers)
 }
 
-/// Reads the PT_NOTE segments, one after the other.
-pub(crate) fn read_notes(input: &Input, headers: &[ProgramHeader]) -> Result<Vec<u8>, VmcoreError> {
+/// Reads the PT_NOTE segments, one after the other, with each note padded to four bytes.
+pub(crate) fn read_notes(
+    input: &Input,
+    headers: &[ProgramHeader],
+    order: ByteOrder,
+) -> Result<Vec<u8>, VmcoreError> {
     let mut notes: Vec<u8> = Vec::new();
+    let mut room = MAX_NOTES;
     for header in headers.iter().filter(|header| header.kind == PT_NOTE) {
-        let room = MAX_NOTES - notes.len() as u64;
-        let segment = input.read_vec("the notes", header.offset, header.filesz, room)?;
+        let mut segment = input.read_vec("the notes", header.offset, header.filesz, room)?;
+        room -= header.filesz;
+        if header.align == 8
+            && let Some(repadded) = Notes::repadded(&segment, order)
+        {
+            segment = repadded;
+        }
+        let used = Notes::new(&segment, order).used();
+        segment.truncate(used);
         notes.extend_from_slice(&segment);
-        // MAX_NOTES is a multiple of 4.
         notes.resize(notes.len().next_multiple_of(4), 0);
     }
     Ok(notes)

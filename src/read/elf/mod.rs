@@ -11,17 +11,19 @@ mod virtualbox;
 use std::io;
 
 use crate::abi::Encoding;
+use crate::arch::ppc64::has_abi_in_flags;
+use crate::arch::s390x::EM_S390;
 use crate::arch::{CpuState, Machine};
-use crate::dump::FormatOptions;
-use crate::elf::note::{CORE, NT_AUXV, NT_FILE};
+use crate::dump::{Format, FormatOptions};
+use crate::elf::note::{CORE, GUESTDUMP, NT_AUXV, NT_FILE, NT_GUESTDUMP};
 use crate::elf::{
-    DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, Notes, PT_LOAD, PT_NOTE,
-    ProgramHeader, SHT_PROGBITS,
+    DUMP_ELF_INCOMPLETE, ET_CORE, ExcludedHeader, FileHeader, GuestdumpNote, Notes, PT_LOAD,
+    PT_NOTE, ProgramHeader, SHT_PROGBITS,
 };
 use crate::guest::GuestInfo;
 use crate::guest::windows::WindowsInfo;
 use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union};
-use crate::read::dump::{Dump, Headers};
+use crate::read::dump::{Dump, Headers, damaged_notes};
 use crate::read::elf::excluded::Excluded;
 use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
 use crate::read::elf::memory::{physical_memory, virtual_addresses};
@@ -61,7 +63,8 @@ impl ElfDump {
             )));
         }
         let program_headers = read_program_headers(input, &header)?;
-        let notes = read_notes(input, &program_headers)?;
+        let order = header.encoding.order;
+        let notes = read_notes(input, &program_headers, order)?;
         if is_of_process(Notes::new(&notes, header.encoding.order)) {
             return Err(VmcoreError::ProcessCore);
         }
@@ -76,10 +79,13 @@ impl ElfDump {
         };
         let mut lacks = found.lacks;
         lacks.extend(input.cut());
-        if header.flags & DUMP_ELF_INCOMPLETE != 0 {
+        let facts = own_facts(Notes::new(&notes, order));
+        if facts.incomplete || is_marked(&header, program_headers.len(), !lacks.is_empty()) {
             lacks.insert(0, Lack::Marked);
         }
         lacks.extend(cut_off(input, &header));
+        let notes_at = offset_of_notes(&program_headers);
+        lacks.extend(damaged_notes(Notes::new(&notes, order), notes_at));
         let excluded = match find_section(input, &header, ExcludedHeader::SECTION) {
             Some(section) => {
                 let ram = union(found.memory.ranges().chain(found.absent.clone()).collect());
@@ -96,6 +102,7 @@ impl ElfDump {
             coverage: Coverage {
                 absent: union([found.absent, excluded.ranges].concat()),
                 dump_level: excluded.dump_level,
+                vmemmap_excluded: facts.vmemmap_excluded,
                 lacks,
             },
             overlaps: found.overlaps,
@@ -106,6 +113,30 @@ impl ElfDump {
     fn virtualbox(&self) -> Option<&VirtualBoxCpus> {
         self.virtualbox.as_ref()?.as_ref().ok()
     }
+}
+
+/// Whether `e_flags` says that the dump is incomplete. Big-endian ppc64 has the version of its
+/// function calls there, which is 1 too. makedumpfile leaves unused program headers when it stops,
+/// and this crate has a note for it.
+///
+/// Source: makedumpfile `makedumpfile.c`, `write_elf_pages_cyclic`.
+fn is_marked(header: &FileHeader, used_headers: usize, is_cut: bool) -> bool {
+    let is_abi = has_abi_in_flags(header.machine, header.encoding.order);
+    let unused = used_headers < usize::from(header.phnum);
+    header.flags & DUMP_ELF_INCOMPLETE != 0 && (!is_abi || is_cut || unused)
+}
+
+/// Returns what this crate's note says.
+fn own_facts(notes: Notes<'_>) -> GuestdumpNote {
+    let mut notes = notes.flatten().map(|(_, note)| note);
+    let own = notes.find(|note| note.is(GUESTDUMP, NT_GUESTDUMP));
+    own.and_then(|note| GuestdumpNote::decode(note.desc))
+        .unwrap_or_default()
+}
+
+fn offset_of_notes(headers: &[ProgramHeader]) -> u64 {
+    let first = headers.iter().find(|header| header.kind == PT_NOTE);
+    first.map_or(0, |header| header.offset)
 }
 
 /// Whether the notes are those of a process's core: they have its auxiliary vector or the list of
@@ -129,6 +160,15 @@ fn refuse_memory_in_sections(input: &Input, header: &FileHeader) -> Result<(), V
             "it is an ELF core without PT_LOAD, whose memory is in sections that are not known, such as {name:?}"
         ))),
     }
+}
+
+/// Whether this is a dump of a protected guest of s390x, whose memory is encrypted. QEMU adds two
+/// sections that `zgetdump` needs, beside the owner's key, to decrypt it.
+///
+/// Source: QEMU `target/s390x/arch_dump.c`, `sections`; zgetdump(8), option `--key`.
+fn is_encrypted(input: &Input, header: &FileHeader) -> bool {
+    let is_key = |section: &Section| matches!(&*section.name, "pv_mem_meta" | "pv_compl");
+    header.machine == EM_S390 && sections(input, header).iter().any(is_key)
 }
 
 impl Dump for ElfDump {
@@ -178,8 +218,18 @@ impl Dump for ElfDump {
     }
 
     fn note_offset(&self) -> u64 {
-        let first = self.program_headers.iter().find(|h| h.kind == PT_NOTE);
-        first.map_or(0, |header| header.offset)
+        offset_of_notes(&self.program_headers)
+    }
+
+    /// Refuses formats without the sections by which an encrypted guest is decrypted.
+    fn allows(&self, input: &Input, format: Format) -> Result<(), VmcoreError> {
+        if format == Format::Elf || !is_encrypted(input, &self.header) {
+            return Ok(());
+        }
+        Err(VmcoreError::Unsupported(format!(
+            "it is the dump of a protected s390x guest, whose memory is encrypted, and {format} has no place \
+             for what decrypts it; decrypt it with `zgetdump -k KEY -f elf FILE > OUT`, and convert that"
+        )))
     }
 
     fn add_to(&self, input: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo {

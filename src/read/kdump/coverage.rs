@@ -1,7 +1,7 @@
 //! What a kdump-compressed dump knows about memory that it does not contain.
 #![forbid(unsafe_code)]
 
-use crate::kdump::DumpHeaders;
+use crate::kdump::{DUMP_DH_EXCLUDED_VMEMMAP, DumpHeaders};
 use crate::memory::{Coverage, Lack, difference};
 use crate::read::kdump::bitmaps::Bitmaps;
 use crate::read::kdump::headers::{first_frame, page_size};
@@ -51,6 +51,7 @@ pub(super) fn find(
     Ok(Coverage {
         absent: difference(&ram, &present),
         dump_level: headers.sub.dump_level,
+        vmemmap_excluded: headers.main.status & DUMP_DH_EXCLUDED_VMEMMAP != 0,
         lacks,
     })
 }

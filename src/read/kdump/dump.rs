@@ -7,14 +7,15 @@ use std::time::Duration;
 use crate::abi::{Encoding, Utsname};
 use crate::arch::Machine;
 use crate::dump::FormatOptions;
+use crate::elf::Notes;
 use crate::guest::GuestInfo;
 use crate::kdump::DumpHeaders;
 use crate::memory::{Coverage, Lack, MemoryRange, not_ram};
-use crate::read::dump::{Dump, Headers};
+use crate::read::dump::{Dump, Headers, damaged_notes};
 use crate::read::kdump::bitmaps::Bitmaps;
-use crate::read::kdump::coverage;
 use crate::read::kdump::headers::{page_size, read_headers};
 use crate::read::kdump::pages::Pages;
+use crate::read::kdump::{coverage, headers};
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo;
 use crate::workers::Progress;
@@ -51,6 +52,8 @@ impl KdumpDump {
         let bitmaps = Bitmaps::find(input, &headers)?;
         let mut pages = Pages::find(input, &headers, &bitmaps)?;
         let mut coverage = coverage::find(input, &headers, &bitmaps, &mut pages)?;
+        let found = Notes::new(&notes, headers.abi.order);
+        coverage.lacks.extend(damaged_notes(found, sub.offset_note));
         // makedumpfile writes it after the pages, so a dump that is cut short has lost it.
         let what = "makedumpfile's erase information";
         let (offset, len) = (sub.offset_eraseinfo, sub.size_eraseinfo);
@@ -91,14 +94,7 @@ impl Dump for KdumpDump {
     }
 
     fn machine(&self) -> Option<Machine> {
-        let name = Utsname::text(&self.headers.main.utsname.machine);
-        let named: Option<Machine> = name.parse().ok();
-        let named = named.filter(|m| m.encoding() == self.encoding());
-        named.or_else(|| {
-            let unknown = name.is_empty() || name.eq_ignore_ascii_case("unknown");
-            let guess = Machine::from_notes(self.encoding(), self.notes());
-            guess.filter(|_| unknown)
-        })
+        headers::machine(&self.headers, self.notes())
     }
 
     fn page_size(&self) -> Option<u64> {

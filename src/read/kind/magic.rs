@@ -19,6 +19,7 @@
 //!   (`SIGNATURE_STORAGE_HEADER`);
 //! - Firecracker `src/vmm/src/snapshot/mod.rs` (`SNAPSHOT_MAGIC_ID`);
 //! - volatility3 `layers/lime.py`, `layers/avml.py`;
+//! - DumpIt: z2dmp (github.com/MagnetForensics/z2dmp-rust);
 //! - sadump: makedumpfile `sadump_mod.h` (`SADUMP_SIGNATURE1`, `…2`);
 //! - LKCD `dump.h` (`DUMP_MAGIC_NUMBER`, `DUMP_MAGIC_LIVE`), s390-tools
 //!   `zdump/df_s390.h` (`DF_S390_MAGIC`, `DF_S390_MAGIC_EXT`);
@@ -122,6 +123,7 @@ pub(super) const FIXED: &[Magic] = {
         magic(0, b"\x14\x20\x28\x01", HyperVState),
         magic(0, b"EMiL", Lime),
         magic(0, b"AVML", Avml),
+        magic(0, b"ZDMP", Zdmp),
         magic(0, b"sadump\0\0", Sadump),
         // A medium's own header comes before the dump's, in a block of 4 KiB.
         magic(4096, b"sadump\0\0", Sadump),

@@ -141,6 +141,8 @@ kinds! {
     Lime, Other, "a LiME image", "guestdump does not read it; each range of memory follows a header of 32 bytes: write the ranges into a map for raw:PATH --map (docs/map.md), or convert it with `avml-convert --source-format lime --format raw`";
     /// An AVML image.
     Avml, Other, "an AVML image (compressed LiME)", "guestdump does not read it; convert it with `avml-convert --format raw`, and open the result as raw:PATH";
+    /// A Windows dump that DumpIt compressed.
+    Zdmp, Other, "a Windows dump compressed by DumpIt (.zdmp)", "guestdump does not read it; decompress it with DumpIt's z2dmp, and open the result as vmcore:PATH";
     /// A sadump dump.
     Sadump, Other, "a sadump dump (Fujitsu stand-alone dump)", "guestdump does not read it; write a kdump with `makedumpfile -d 0 -c -x VMLINUX FILE OUT`, and open that";
     /// An LKCD dump.

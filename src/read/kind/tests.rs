@@ -59,6 +59,7 @@ fn kinds_are_recognised_by_their_first_bytes() {
         (b"\x14\x20\x28\x01", HyperVState),
         (b"EMiL\x01\0\0\0", Lime),
         (b"AVML\x02\0\0\0", Avml),
+        (b"ZDMP\x01\0\0\0", Zdmp),
         (b"sadump\0\0", Sadump),
         (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", Lkcd),
         (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", S390),

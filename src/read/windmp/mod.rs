@@ -26,6 +26,9 @@ use crate::windmp::{
 };
 use crate::workers::Progress;
 
+/// `DumpType` of a small memory dump. Source: Microsoft, "Small Memory Dump".
+const DUMP_TYPE_TRIAGE: u32 = 4;
+
 /// A decoded Windows dump.
 #[derive(Debug)]
 pub(crate) struct WinDmp {
@@ -79,6 +82,13 @@ impl WinDmp {
                 if class == Class::Bits64 =>
             {
                 (runs_of_ranges(input, size, header.dump_type())?, None)
+            }
+            DUMP_TYPE_TRIAGE => {
+                return Err(VmcoreError::Unsupported(
+                    "it is a small memory dump of Windows (type 4), which has no memory of the guest \
+                     but a few stacks; look for MEMORY.DMP"
+                        .into(),
+                ));
             }
             other => {
                 return Err(VmcoreError::Unsupported(format!(

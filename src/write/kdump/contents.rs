@@ -21,6 +21,8 @@ pub(crate) struct KdumpContents<'a> {
     pub(crate) completion: Completion,
     /// Whether the dump says that it is incomplete, because its source is.
     pub(crate) incomplete: bool,
+    /// Whether the source excludes the kernel's page structures of excluded pages.
+    pub(crate) vmemmap_excluded: bool,
     pub(crate) engine: Engine,
     pub(crate) machine: Machine,
     /// The level by which `selection` excludes pages, as a number.

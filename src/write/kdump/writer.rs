@@ -18,8 +18,8 @@ use crate::fault::Fault;
 use crate::guest::reader::HeaderFacts;
 use crate::kdump::layout::Layout;
 use crate::kdump::{
-    DUMP_DH_COMPRESSED_INCOMPLETE, HEADER_VERSION, MainHeader, PageDescriptor, SubHeader,
-    codec_flag,
+    DUMP_DH_COMPRESSED_INCOMPLETE, DUMP_DH_EXCLUDED_VMEMMAP, HEADER_VERSION, MainHeader,
+    PageDescriptor, SubHeader, codec_flag,
 };
 use crate::pipeline;
 use crate::pipeline::{Chunks, LeftOut, Written};
@@ -85,7 +85,12 @@ impl<'a> KdumpWriter<'a> {
                 Class::Bits64 => facts.timestamp.as_secs(),
             },
             timestamp_usec: facts.timestamp.subsec_micros().into(),
-            status: codec_flag(engine.codec()),
+            status: codec_flag(engine.codec())
+                | if contents.vmemmap_excluded {
+                    DUMP_DH_EXCLUDED_VMEMMAP
+                } else {
+                    0
+                },
             block_size: capped(layout.block_size),
             sub_hdr_size: capped(layout.sub_hdr_blocks),
             bitmap_blocks: capped(layout.bitmap_blocks()),
