@@ -138,6 +138,18 @@ fn a_full_list_ends_before_the_first_page() {
 }
 
 #[test]
+fn a_range_at_page_frame_0_ends_the_list_whatever_its_count() {
+    let ranges = [(1, 3), (0x10, 1), (0, 7), (0x20, 1)];
+    let bytes = make(8, &ranges);
+    let (_, theirs) = pages_of_kdmp_parser(bytes.clone());
+    let ours = pages(&Vmcore::open(bytes).unwrap());
+    assert!(ours == theirs);
+    assert!(ours.keys().eq(&[0x1000, 0x2000, 0x3000, 0x1_0000]));
+    // A dump of type 10 states how many pages there are.
+    refused(make(10, &ranges), "their header says 0xc");
+}
+
+#[test]
 fn other_formats_have_the_same_pages() {
     for number in [8, 9, 10] {
         let vmcore = Vmcore::open(make(number, &RANGES)).unwrap();
@@ -173,7 +185,6 @@ fn hostile_lists_are_refused() {
     refused(with(0x2018, 0), "which do not match");
     refused(with(LIST + 8, u64::MAX), "leaves the address space");
     refused(with(LIST, u64::MAX / PAGE), "leaves the address space");
-    refused(with(LIST, 0), "where page frame 0 is its end");
     refused(with(LIST, 0x10), "page ranges overlap");
     // A list that is said to be longer than the dump.
     let mut bytes = with(0x2018, 1 << 40);
