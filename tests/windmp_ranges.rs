@@ -8,7 +8,7 @@ use std::io::Cursor;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::windmp::{Header, RdmpHeader, Run};
-use guestdump::{Class, Format, GuestMemory, Progress, dump};
+use guestdump::{Class, Error, Format, GuestMemory, Progress, Refusal, dump};
 use kdmp_parser::gxa::Gxa;
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;
@@ -161,6 +161,83 @@ fn other_formats_have_the_same_pages() {
             assert!(pages(&again) == pages(&vmcore), "{number} {format}");
         }
     }
+}
+
+fn written(vmcore: &Vmcore, format: Format) -> Vmcore {
+    let mut sink = BufferSink::new();
+    dump(vmcore, &mut sink, &vmcore.options(format).unwrap()).unwrap();
+    Vmcore::open(sink).unwrap()
+}
+
+fn header_of(vmcore: &Vmcore) -> (&Header, [u8; 4]) {
+    let Headers::WinDmp { header, bitmap } = vmcore.headers() else {
+        panic!("no Windows dump");
+    };
+    (header, bitmap.unwrap().signature)
+}
+
+#[test]
+fn a_bitmap_dump_shows_what_its_source_does_not_contain() {
+    for (number, written_as, signature) in [(8, 6, b"SDMP"), (9, 5, b"FDMP"), (10, 5, b"FDMP")] {
+        let source = Vmcore::open(make(number, &RANGES)).unwrap();
+        let first = written(&source, Format::WIN_DMP_BITMAP);
+        // What was written is a source again.
+        let second = written(&first, Format::WIN_DMP_BITMAP);
+        for dump in [first, second] {
+            assert!(pages(&dump) == pages(&source), "type {number}");
+            assert_eq!(dump.coverage(), source.coverage(), "type {number}");
+            let (header, found) = header_of(&dump);
+            assert_eq!(
+                (header.dump_type(), &found),
+                (written_as, signature),
+                "type {number}"
+            );
+            let ram: u64 = header.runs().map(|run| run.page_count).sum();
+            assert_eq!(ram, 0x2ff);
+            dump.check(&Progress::new()).unwrap();
+        }
+    }
+    // Nothing is absent, so the dump has all memory.
+    let whole = make(8, &[(1, 0x1ff), (0x10_0000, 0x100)]);
+    let whole = written(&Vmcore::open(whole).unwrap(), Format::WIN_DMP_BITMAP);
+    assert_eq!(header_of(&whole).0.dump_type(), 5);
+}
+
+#[test]
+fn a_full_dump_of_a_part_of_the_memory_is_refused() {
+    for number in [8, 9, 10] {
+        let source = Vmcore::open(make(number, &RANGES)).unwrap();
+        let bitmap = written(&source, Format::WIN_DMP_BITMAP);
+        for source in [source, bitmap] {
+            let options = source.options(Format::WIN_DMP).unwrap();
+            let error = dump(&source, &mut BufferSink::new(), &options).unwrap_err();
+            let Error::Refused(Refusal::AbsentRam { bytes, instead, .. }) = error else {
+                panic!("{error}");
+            };
+            assert_eq!((bytes, instead), (0x2f7 * PAGE, Format::WIN_DMP_BITMAP));
+        }
+    }
+}
+
+#[test]
+fn absent_ram_in_more_pieces_than_a_header_has_is_refused() {
+    // Pages apart from each other: 42 pieces, and one that is absent.
+    let mut ranges: Vec<_> = (1..42).map(|n| (2 * n, 1)).collect();
+    ranges.push((0x1ad, 1));
+    let mut bytes = make(8, &ranges);
+    let mut header = Header::decode(&bytes[..0x2000]).unwrap();
+    header.set_runs(&[0x200..0x201], 1).unwrap();
+    bytes[..0x2000].copy_from_slice(header.as_bytes());
+    let source = Vmcore::open(bytes).unwrap();
+    let options = source.options(Format::WIN_DMP_BITMAP).unwrap();
+    let error = dump(&source, &mut BufferSink::new(), &options).unwrap_err();
+    let refused = Refusal::AbsentRam {
+        format: Format::WIN_DMP_BITMAP,
+        bytes: PAGE,
+        instead: Format::Elf,
+    };
+    assert_eq!(error.to_string(), Error::Refused(refused).to_string());
+    assert_eq!(written(&source, Format::Elf).coverage(), source.coverage());
 }
 
 #[track_caller]

@@ -184,8 +184,9 @@ impl Dump for WinDmp {
             // A Windows dump keeps the header's context as it is.
             let mut header = self.header.clone();
             // The header lists all memory of the guest, of which this dump may have a part. A new dump
-            // lists its own.
-            if !matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL) {
+            // makes the list of this memory and of what is absent.
+            let is_whole = self.coverage.absent.is_empty();
+            if !(is_whole && matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL)) {
                 let _ = header.set_runs(&[], 0);
             }
             let header = HeaderSource::Given(header.as_bytes().to_vec());
