@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use guestdump::memory::Lack;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::windmp::{Header, RdmpHeader, Run};
@@ -238,6 +239,34 @@ fn absent_ram_in_more_pieces_than_a_header_has_is_refused() {
     };
     assert_eq!(error.to_string(), Error::Refused(refused).to_string());
     assert_eq!(written(&source, Format::Elf).coverage(), source.coverage());
+}
+
+#[test]
+fn a_part_of_the_memory_without_a_list_of_all_is_incomplete() {
+    for number in [8, 9, 10] {
+        for runs in [0u32, 0x4547_4150] {
+            let mut bytes = make(number, &RANGES);
+            bytes[0x88..0x8c].copy_from_slice(&runs.to_le_bytes());
+            let vmcore = Vmcore::open(bytes).unwrap();
+            assert_eq!(vmcore.coverage().absent, []);
+            let names: Vec<_> = vmcore.coverage().lacks.iter().map(Lack::name).collect();
+            if number == 10 {
+                assert!(names.is_empty(), "{names:?}");
+                continue;
+            }
+            assert_eq!(names, ["excludes"]);
+            let error = vmcore.check(&Progress::new()).unwrap_err().to_string();
+            assert!(error.contains("memory only: pages"), "{error}");
+            for format in [Format::Elf, Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
+                let options = vmcore.options(format).unwrap();
+                dump(&vmcore, &mut BufferSink::new(), &options).unwrap_err();
+            }
+            let options = vmcore.options(Format::Elf).unwrap().keep_incomplete(true);
+            let mut sink = BufferSink::new();
+            dump(&vmcore, &mut sink, &options).unwrap();
+            assert!(!Vmcore::open(sink).unwrap().coverage().is_complete());
+        }
+    }
 }
 
 #[track_caller]
