@@ -227,7 +227,9 @@ fn absent_ram_in_more_pieces_than_a_header_has_is_refused() {
     ranges.push((0x1ad, 1));
     let mut bytes = make(8, &ranges);
     let mut header = Header::decode(&bytes[..0x2000]).unwrap();
-    header.set_runs(&[0x200..0x201], 1).unwrap();
+    header
+        .set_runs(std::slice::from_ref(&(0x200..0x201)), 1)
+        .unwrap();
     bytes[..0x2000].copy_from_slice(header.as_bytes());
     let source = Vmcore::open(bytes).unwrap();
     let options = source.options(Format::WIN_DMP_BITMAP).unwrap();
