@@ -68,10 +68,12 @@ struct Wrapped(#[source] io::Error);
 
 #[test]
 fn a_source_that_is_gone_fails_under_every_policy() {
-    let errors: [fn() -> io::Error; 6] = [
+    let errors: [fn() -> io::Error; 7] = [
         || io::Error::from_raw_os_error(3),
         || io::Error::from_raw_os_error(9),
-        || io::Error::from_raw_os_error(1),
+        // ENOMEM, EACCES.
+        || io::Error::from_raw_os_error(12),
+        || io::Error::from_raw_os_error(13),
         || io::ErrorKind::BrokenPipe.into(),
         || io::ErrorKind::ConnectionReset.into(),
         || io::Error::other(Wrapped(io::Error::from_raw_os_error(3))),
@@ -99,8 +101,9 @@ fn pairs() -> impl Iterator<Item = (Format, OnReadError)> {
 #[test]
 fn bad_pages_are_tolerated_if_any_page_can_be_read() {
     for (format, policy) in pairs() {
-        // EIO, EFAULT, EHWPOISON, a truncated file.
-        let errors: [fn() -> io::Error; 4] = [
+        // EPERM as /dev/mem gives it, EIO, EFAULT, EHWPOISON, a truncated file.
+        let errors: [fn() -> io::Error; 5] = [
+            || io::Error::from_raw_os_error(1),
             || io::Error::from_raw_os_error(5),
             || io::Error::from_raw_os_error(14),
             || io::Error::from_raw_os_error(133),

@@ -311,6 +311,30 @@ fn cpus_before_their_guest_runs() {
     assert_eq!(summary.windows.unwrap().header, HeaderOrigin::Guest);
 }
 
+#[test]
+fn a_core_of_an_arm_host_has_no_x86_registers() {
+    let guest = WindowsGuest::new(SIZE).unwrap();
+    let mut cpu = vec![0; 1208];
+    cpu[..288].fill(0x5a);
+    let notes = [
+        note(b"VBCORE", 0xb00, &descriptor(0x1_0006, 1)),
+        note(b"VBCPU", 0xb01, &cpu),
+    ]
+    .concat();
+    let mut core = core_of(&guest, &notes);
+    core[18..20].copy_from_slice(&183u16.to_le_bytes());
+    let vmcore = Vmcore::open(core).unwrap();
+    assert_eq!(vmcore.machine(), Some(Machine::Aarch64));
+    assert_eq!((vmcore.cpus(), vmcore.registers().len()), (0, 0));
+    let why = vmcore.unknown_registers().unwrap();
+    assert!(
+        why.contains("another architecture: e_machine is 183"),
+        "{why}"
+    );
+    let (elf, _) = convert(&vmcore, Format::Elf).unwrap();
+    assert_eq!((elf.pages(), elf.cpus()), (vmcore.pages(), 0));
+}
+
 #[cfg(feature = "cli")]
 fn run(folder: &std::path::Path, args: &str) -> (bool, String) {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_guestdump"))

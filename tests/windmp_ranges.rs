@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 
+use guestdump::memory::Lack;
 use guestdump::read::{Headers, Vmcore};
 use guestdump::sink::BufferSink;
 use guestdump::windmp::{Header, RdmpHeader, Run};
-use guestdump::{Class, Format, GuestMemory, Progress, dump};
+use guestdump::{Class, Error, Format, GuestMemory, Progress, Refusal, dump};
 use kdmp_parser::gxa::Gxa;
 use kdmp_parser::parse::KernelDumpParser;
 use kdmp_parser::phys;
@@ -138,6 +139,18 @@ fn a_full_list_ends_before_the_first_page() {
 }
 
 #[test]
+fn a_range_at_page_frame_0_ends_the_list_whatever_its_count() {
+    let ranges = [(1, 3), (0x10, 1), (0, 7), (0x20, 1)];
+    let bytes = make(8, &ranges);
+    let (_, theirs) = pages_of_kdmp_parser(bytes.clone());
+    let ours = pages(&Vmcore::open(bytes).unwrap());
+    assert!(ours == theirs);
+    assert!(ours.keys().eq(&[0x1000, 0x2000, 0x3000, 0x1_0000]));
+    // A dump of type 10 states how many pages there are.
+    refused(make(10, &ranges), "their header says 0xc");
+}
+
+#[test]
 fn other_formats_have_the_same_pages() {
     for number in [8, 9, 10] {
         let vmcore = Vmcore::open(make(number, &RANGES)).unwrap();
@@ -147,6 +160,113 @@ fn other_formats_have_the_same_pages() {
             dump(&vmcore, &mut sink, &options).unwrap();
             let again = Vmcore::open(sink.into_bytes()).unwrap();
             assert!(pages(&again) == pages(&vmcore), "{number} {format}");
+        }
+    }
+}
+
+fn written(vmcore: &Vmcore, format: Format) -> Vmcore {
+    let mut sink = BufferSink::new();
+    dump(vmcore, &mut sink, &vmcore.options(format).unwrap()).unwrap();
+    Vmcore::open(sink).unwrap()
+}
+
+fn header_of(vmcore: &Vmcore) -> (&Header, [u8; 4]) {
+    let Headers::WinDmp { header, bitmap } = vmcore.headers() else {
+        panic!("no Windows dump");
+    };
+    (header, bitmap.unwrap().signature)
+}
+
+#[test]
+fn a_bitmap_dump_shows_what_its_source_does_not_contain() {
+    for (number, written_as, signature) in [(8, 6, b"SDMP"), (9, 5, b"FDMP"), (10, 5, b"FDMP")] {
+        let source = Vmcore::open(make(number, &RANGES)).unwrap();
+        let first = written(&source, Format::WIN_DMP_BITMAP);
+        // What was written is a source again.
+        let second = written(&first, Format::WIN_DMP_BITMAP);
+        for dump in [first, second] {
+            assert!(pages(&dump) == pages(&source), "type {number}");
+            assert_eq!(dump.coverage(), source.coverage(), "type {number}");
+            let (header, found) = header_of(&dump);
+            assert_eq!(
+                (header.dump_type(), &found),
+                (written_as, signature),
+                "type {number}"
+            );
+            let ram: u64 = header.runs().map(|run| run.page_count).sum();
+            assert_eq!(ram, 0x2ff);
+            dump.check(&Progress::new()).unwrap();
+        }
+    }
+    // Nothing is absent, so the dump has all memory.
+    let whole = make(8, &[(1, 0x1ff), (0x10_0000, 0x100)]);
+    let whole = written(&Vmcore::open(whole).unwrap(), Format::WIN_DMP_BITMAP);
+    assert_eq!(header_of(&whole).0.dump_type(), 5);
+}
+
+#[test]
+fn a_full_dump_of_a_part_of_the_memory_is_refused() {
+    for number in [8, 9, 10] {
+        let source = Vmcore::open(make(number, &RANGES)).unwrap();
+        let bitmap = written(&source, Format::WIN_DMP_BITMAP);
+        for source in [source, bitmap] {
+            let options = source.options(Format::WIN_DMP).unwrap();
+            let error = dump(&source, &mut BufferSink::new(), &options).unwrap_err();
+            let Error::Refused(Refusal::AbsentRam { bytes, instead, .. }) = error else {
+                panic!("{error}");
+            };
+            assert_eq!((bytes, instead), (0x2f7 * PAGE, Format::WIN_DMP_BITMAP));
+        }
+    }
+}
+
+#[test]
+fn absent_ram_in_more_pieces_than_a_header_has_is_refused() {
+    // Pages apart from each other: 42 pieces, and one that is absent.
+    let mut ranges: Vec<_> = (1..42).map(|n| (2 * n, 1)).collect();
+    ranges.push((0x1ad, 1));
+    let mut bytes = make(8, &ranges);
+    let mut header = Header::decode(&bytes[..0x2000]).unwrap();
+    header
+        .set_runs(std::slice::from_ref(&(0x200..0x201)), 1)
+        .unwrap();
+    bytes[..0x2000].copy_from_slice(header.as_bytes());
+    let source = Vmcore::open(bytes).unwrap();
+    let options = source.options(Format::WIN_DMP_BITMAP).unwrap();
+    let error = dump(&source, &mut BufferSink::new(), &options).unwrap_err();
+    let refused = Refusal::AbsentRam {
+        format: Format::WIN_DMP_BITMAP,
+        bytes: PAGE,
+        instead: Format::Elf,
+    };
+    assert_eq!(error.to_string(), Error::Refused(refused).to_string());
+    assert_eq!(written(&source, Format::Elf).coverage(), source.coverage());
+}
+
+#[test]
+fn a_part_of_the_memory_without_a_list_of_all_is_incomplete() {
+    for number in [8, 9, 10] {
+        for runs in [0u32, 0x4547_4150] {
+            let mut bytes = make(number, &RANGES);
+            bytes[0x88..0x8c].copy_from_slice(&runs.to_le_bytes());
+            let vmcore = Vmcore::open(bytes).unwrap();
+            assert_eq!(vmcore.coverage().absent, []);
+            let names: Vec<_> = vmcore.coverage().lacks.iter().map(Lack::name).collect();
+            if number == 10 {
+                assert!(names.is_empty(), "{names:?}");
+                continue;
+            }
+            assert_eq!(names, ["excludes"]);
+            let error = vmcore.check(&Progress::new()).unwrap_err().to_string();
+            assert!(error.contains("memory only: pages"), "{error}");
+            for format in [Format::Elf, Format::WIN_DMP, Format::WIN_DMP_BITMAP] {
+                let options = vmcore.options(format).unwrap();
+                dump(&vmcore, &mut BufferSink::new(), &options).unwrap_err();
+            }
+            let options = vmcore.options(Format::Elf).unwrap().keep_incomplete(true);
+            let mut sink = BufferSink::new();
+            dump(&vmcore, &mut sink, &options).unwrap();
+            assert!(!Vmcore::open(sink).unwrap().coverage().is_complete());
         }
     }
 }
@@ -173,7 +293,6 @@ fn hostile_lists_are_refused() {
     refused(with(0x2018, 0), "which do not match");
     refused(with(LIST + 8, u64::MAX), "leaves the address space");
     refused(with(LIST, u64::MAX / PAGE), "leaves the address space");
-    refused(with(LIST, 0), "where page frame 0 is its end");
     refused(with(LIST, 0x10), "page ranges overlap");
     // A list that is said to be longer than the dump.
     let mut bytes = with(0x2018, 1 << 40);

@@ -5,6 +5,7 @@
 use std::io;
 
 use guestdump::elf::{ET_CORE, FileHeader, Note, SHT_PROGBITS, SHT_STRTAB, SectionHeader};
+use guestdump::memory::MemoryRange;
 use guestdump::read::{Headers, ReadAt, Vmcore, VmcoreError};
 use guestdump::sink::BufferSink;
 use guestdump::{
@@ -236,6 +237,44 @@ fn invalid_pages_are_absent() {
 }
 
 #[test]
+fn pages_are_listed_in_any_order() {
+    for magic in [PV, HVM] {
+        let core = Core {
+            magic,
+            list: [0x10_0001, 9, 8, 0, 1].map(|pfn| (pfn, pfn + 77)).to_vec(),
+            ..Core::default()
+        };
+        let vmcore = core.open().unwrap();
+        good(&vmcore);
+        let starts: Vec<_> = vmcore.ranges().iter().map(MemoryRange::start).collect();
+        assert!(starts.is_sorted(), "{starts:x?}");
+    }
+}
+
+#[test]
+fn pages_after_the_end_are_absent_in_any_order() {
+    let core = Core {
+        list: [5, 0, 2, 1].map(|pfn| (pfn, pfn)).to_vec(),
+        ..Core::default()
+    };
+    let mut bytes = core.bytes();
+    // The section with the pages moves to the end of the file, which has two of the four.
+    let at = 64 + 64 * 4 + 24;
+    let offset = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+    let two = bytes[offset..offset + 2 * 4096].to_vec();
+    bytes.resize(bytes.len().next_multiple_of(4096), 0);
+    let end = bytes.len() as u64;
+    bytes[at..at + 8].copy_from_slice(&end.to_le_bytes());
+    bytes.extend(two);
+    let vmcore = Vmcore::open(bytes).unwrap();
+    assert_eq!(read(&vmcore, 0x5000).unwrap(), "PFN00000005");
+    assert_eq!(read(&vmcore, 0).unwrap(), "PFN00000000");
+    let coverage = vmcore.coverage();
+    let absent: Vec<_> = coverage.absent.iter().map(MemoryRange::start).collect();
+    assert_eq!(absent, [0x1000, 0x2000]);
+}
+
+#[test]
 fn pages_of_64_kib() {
     let core = Core {
         page_size: 65536,
@@ -332,13 +371,117 @@ fn registers_of_32_bits_and_of_unknown_sizes() {
     }
 }
 
+/// A context of a paravirtualized 32-bit guest in the union of both sizes, as every toolstack writes it.
+fn compat_in_union() -> Vec<u8> {
+    let mut context: Vec<u8> = (0..2800 / 4u32)
+        .flat_map(|n| u32::to_le_bytes(n * 4))
+        .collect();
+    for (at, word) in [(552, 0xe019u32), (556, 0x246), (564, 0xe021)] {
+        context[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    context.resize(5168, 0);
+    context
+}
+
+#[test]
+fn a_paravirtualized_guest_of_32_bits_under_any_toolstack() {
+    for machine in [62, 3] {
+        let core = Core {
+            magic: PV,
+            machine,
+            nr_vcpus: 2,
+            contexts: [compat_in_union(), compat_in_union()].concat(),
+            ..Core::default()
+        };
+        let vmcore = core.open().unwrap();
+        assert_eq!(vmcore.machine(), Some(Machine::I386));
+        let cpus = vmcore.registers();
+        let [CpuState::I386(r), CpuState::I386(_)] = &cpus[..] else {
+            panic!("{cpus:?}");
+        };
+        assert_eq!((r.ebx, r.eip, r.esp), (516, 548, 560));
+        assert_eq!((r.cs.selector, r.cr3), (0xe019, 0));
+        let options = vmcore.options(Format::Elf).unwrap();
+        let mut sink = BufferSink::new();
+        dump(&vmcore, &mut sink, &options).unwrap();
+        let written = Vmcore::open(sink).unwrap();
+        assert_eq!(written.machine(), Some(Machine::I386));
+        assert_eq!(written.cpus(), 2);
+    }
+    // A 64-bit guest under a toolstack of 32 bits.
+    let wide = Core {
+        magic: PV,
+        machine: 3,
+        ..Core::default()
+    };
+    assert_eq!(wide.open().unwrap().machine(), Some(Machine::X86_64));
+    assert!(matches!(registers(&wide)[..], [CpuState::X86_64(_)]));
+}
+
+#[test]
+fn contexts_that_may_be_of_either_width_are_unknown() {
+    let without = |at: usize| {
+        let mut context = compat_in_union();
+        context[at..at + 4].fill(0);
+        context
+    };
+    let mixed = [compat_in_union(), context_64()].concat();
+    let zero = vec![0; 5168];
+    for contexts in [
+        without(548),
+        without(552),
+        without(556),
+        without(564),
+        zero,
+        mixed,
+    ] {
+        let core = Core {
+            magic: PV,
+            nr_vcpus: contexts.len() as u64 / 5168,
+            contexts,
+            ..Core::default()
+        };
+        assert_eq!(registers(&core), []);
+    }
+}
+
+#[test]
+fn a_fully_virtualized_guest_with_paging_but_without_pae_has_32_bits() {
+    let with = |cr0: u64, cr4: u64| {
+        let mut context = context_64();
+        context[4984..4992].copy_from_slice(&cr0.to_le_bytes());
+        context[5016..5024].copy_from_slice(&cr4.to_le_bytes());
+        context
+    };
+    let (narrow, off, wide) = (with(0x8000_0011, 0), with(0x10, 0), with(0x8000_0011, 0x20));
+    for (contexts, machine) in [
+        (vec![narrow.clone(); 2], Machine::I386),
+        (vec![narrow, wide], Machine::X86_64),
+        (vec![off], Machine::X86_64),
+    ] {
+        let core = Core {
+            nr_vcpus: contexts.len() as u64,
+            contexts: contexts.concat(),
+            ..Core::default()
+        };
+        let vmcore = core.open().unwrap();
+        assert_eq!(vmcore.machine(), Some(machine));
+        let cpus = vmcore.registers();
+        assert_eq!(cpus.len() as u64, core.nr_vcpus);
+        assert!(cpus.iter().all(|cpu| cpu.fit(machine)));
+        if let CpuState::I386(r) = &cpus[0] {
+            assert_eq!((r.eip, r.cr0, r.cr3), (648, 0x8000_0011, 5008));
+        }
+    }
+}
+
 #[test]
 fn damage_is_refused() {
     let base = Core::default;
-    let unsorted = [(1, 1), (0, 0), (3, 3)];
+    let twice = [(1, 1), (0, 0), (1, 2)];
     let damaged = [
         Core {
-            list: unsorted.to_vec(),
+            list: twice.to_vec(),
             ..base()
         },
         Core {

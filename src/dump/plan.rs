@@ -21,6 +21,7 @@ use crate::pipeline::Written;
 use crate::selection::Selection;
 use crate::sink::SinkAccess;
 use crate::vmcoreinfo::Vmcoreinfo;
+use crate::windmp::DumpKind;
 use crate::workers::{Progress, Threads, Workers};
 use crate::write::elf::{ElfContents, ElfWriter};
 use crate::write::kdump::{Completion, KdumpContents, KdumpWriter};
@@ -85,11 +86,8 @@ impl Plan {
             Format::Elf if !whole_pages => MIN_PAGE_SIZE,
             _ => page_size,
         };
-        let mut selection = if format.is_windows() {
-            Selection::new(&ranges, page_size, options.filter)?
-        } else {
-            Selection::with_absent(&ranges, &coverage.absent, page_size, options.filter)?
-        };
+        let mut selection =
+            Selection::with_absent(&ranges, &coverage.absent, page_size, options.filter)?;
         if selection.pages() == 0 {
             return Err(Refusal::NothingPresent.into());
         }
@@ -399,6 +397,15 @@ fn plan_windows(
     plan.map(Some).map_err(|error| match error {
         PlanError::Windows(error) => error.into(),
         PlanError::TooHigh(TooHigh { end }) => too_high(Format::Windows(windows.kind), end),
+        PlanError::Absent { bytes } => Refusal::AbsentRam {
+            format: Format::Windows(windows.kind),
+            bytes,
+            instead: match windows.kind {
+                DumpKind::Full => Format::WIN_DMP_BITMAP,
+                DumpKind::Bitmap => Format::Elf,
+            },
+        }
+        .into(),
     })
 }
 

@@ -38,6 +38,18 @@ pub enum Refusal {
         /// What the source lacks.
         lacks: Vec<Lack>,
     },
+    /// The source does not contain all of the guest's RAM, and a dump of this format would not show that.
+    #[error(
+        "{bytes} bytes of the guest's RAM are not in the source, and {format} cannot say so for this guest; use {instead} instead"
+    )]
+    AbsentRam {
+        /// The requested format.
+        format: Format,
+        /// The RAM that is not in the source, in bytes.
+        bytes: u64,
+        /// A format that says so.
+        instead: Format,
+    },
     /// The source contains none of the RAM that was asked for, although it knows of it.
     #[error("the source contains no page of the guest memory that was asked for")]
     NothingPresent,

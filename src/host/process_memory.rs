@@ -3,6 +3,7 @@
 
 use std::io::{self, IoSliceMut};
 
+use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
@@ -37,7 +38,8 @@ impl Process {
                 pid,
                 &mut [IoSliceMut::new(buf)],
                 &[RemoteIoVec { base, len }],
-            )?;
+            )
+            .map_err(|errno| self.error(errno))?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -45,6 +47,18 @@ impl Process {
             buf = &mut buf[n..];
         }
         Ok(())
+    }
+
+    /// Makes an error of `errno`. `EPERM` of another process is no matter of a page: all of its memory
+    /// may no longer be read.
+    fn error(self, errno: Errno) -> io::Error {
+        match self {
+            #[cfg(feature = "qemu")]
+            Self::Other(_) if errno == Errno::EPERM => {
+                io::Error::new(io::ErrorKind::NotConnected, io::Error::from(errno))
+            }
+            _ => errno.into(),
+        }
     }
 }
 
@@ -61,5 +75,19 @@ mod tests {
         Process::Own.read(address, &mut read).unwrap();
         assert_eq!(read, bytes);
         assert!(Process::Own.read(0x1000, &mut [0; 2]).is_err());
+    }
+
+    #[test]
+    #[cfg(feature = "qemu")]
+    fn a_process_that_may_not_be_read_is_gone() {
+        let error = Process::Other(1).error(Errno::EPERM);
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected);
+        assert!(error.to_string().contains("not permitted"), "{error}");
+        for (process, errno) in [
+            (Process::Other(1), Errno::EFAULT),
+            (Process::Own, Errno::EPERM),
+        ] {
+            assert_eq!(process.error(errno).raw_os_error(), Some(errno as i32));
+        }
     }
 }

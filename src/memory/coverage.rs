@@ -88,6 +88,11 @@ pub enum Lack {
         /// Their memory in bytes.
         bytes: u64,
     },
+    /// The dump excludes memory on purpose, and nothing says which.
+    Excludes {
+        /// What the dump excludes, in words.
+        what: &'static str,
+    },
     /// The header counts more pages than the dump has.
     FewerPages {
         /// Pages that the header counts.
@@ -119,6 +124,7 @@ impl Lack {
             Self::Part { .. } => "part",
             Self::MissingPart { .. } => "missing-part",
             Self::NoAddress { .. } => "no-address",
+            Self::Excludes { .. } => "excludes",
             Self::FewerPages { .. } => "fewer-pages",
             Self::DamagedNotes { .. } => "damaged-notes",
             Self::NotInCore { .. } => "not-in-core",
@@ -146,6 +152,9 @@ impl fmt::Display for Lack {
                 f,
                 "{segments} of its segments, with {bytes} bytes, state no guest-physical address"
             ),
+            Self::Excludes { what } => {
+                write!(f, "it has {what}, and its header does not say which")
+            }
             Self::FewerPages { written, found } => {
                 write!(
                     f,

@@ -16,10 +16,14 @@ use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 /// The source is gone if a read fails with one of these errors, or with an error that one of
 /// these caused:
 ///
-/// - `EPERM`, `ESRCH`, `ENXIO`, `EBADF`, `ENODEV` of the system;
+/// - `ESRCH`, `ENXIO`, `EBADF`, `ENOMEM`, `EACCES`, `ENODEV` of the system, and on Linux
+///   `ETIMEDOUT`, `EHOSTDOWN`, `EREMOTEIO`, `ENOMEDIUM`;
 /// - the kinds `BrokenPipe`, `ConnectionAborted`, `ConnectionRefused`, `ConnectionReset`,
-///   `HostUnreachable`, `NetworkDown`, `NetworkUnreachable`, `NotConnected` and
-///   `StaleNetworkFileHandle` of [`io::ErrorKind`].
+///   `HostUnreachable`, `NetworkDown`, `NetworkUnreachable`, `NotConnected`,
+///   `StaleNetworkFileHandle` and `TimedOut` of [`io::ErrorKind`].
+///
+/// `EPERM` is about a page: `/dev/mem` gives it page by page. A process whose memory may no longer
+/// be read is gone all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnReadError {
@@ -48,12 +52,17 @@ impl OnReadError {
     }
 }
 
-/// Errors of a process, a descriptor or a device that is gone: `EPERM`, `ESRCH`, `ENXIO`,
-/// `EBADF`, `ENODEV`. `EIO`, `EFAULT` and `EHWPOISON` are about a page.
+/// Errors of a process, a descriptor or a device that is gone, or of a host without memory: `ESRCH`,
+/// `ENXIO`, `EBADF`, `ENOMEM`, `EACCES`, `ENODEV`. `EIO`, `EFAULT` and `EHWPOISON` are about a page.
 ///
 /// Source: Linux `include/uapi/asm-generic/errno-base.h`; other Unix systems have the same
 /// numbers.
-const GONE: [i32; 5] = [1, 3, 6, 9, 19];
+const GONE: [i32; 6] = [3, 6, 9, 12, 13, 19];
+/// Errors of a device or a host that is gone, whose numbers are Linux's: `ETIMEDOUT`, `EHOSTDOWN`,
+/// `EREMOTEIO`, `ENOMEDIUM`.
+///
+/// Source: Linux `include/uapi/asm-generic/errno.h`.
+const GONE_ON_LINUX: [i32; 4] = [110, 112, 121, 123];
 
 /// Whether `error` says that the source of the memory is gone, so that it says nothing about
 /// the page. The causes of `error` count too.
@@ -70,9 +79,12 @@ pub(crate) fn is_source_gone(error: &io::Error) -> bool {
             | Kind::NetworkUnreachable
             | Kind::NotConnected
             | Kind::StaleNetworkFileHandle
+            | Kind::TimedOut
     );
-    let number = error.raw_os_error();
-    let number = cfg!(unix) && number.is_some_and(|number| GONE.contains(&number));
+    let number = error.raw_os_error().is_some_and(|number| {
+        (cfg!(unix) && GONE.contains(&number))
+            || (cfg!(target_os = "linux") && GONE_ON_LINUX.contains(&number))
+    });
     kind || number
         || error
             .get_ref()
@@ -321,6 +333,17 @@ mod tests {
         assert_eq!(summary.first_error, "bad");
         assert!(!found.leaves_out(0x1000));
         assert_eq!(log(OnReadError::Zero, 0x1000, &[]).summary(), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn hosts_and_devices_that_are_gone_are_no_bad_pages() {
+        let is_gone = |number| is_source_gone(&io::Error::from_raw_os_error(number));
+        // ENOMEM, EACCES, ETIMEDOUT, EHOSTDOWN, EREMOTEIO, ENOMEDIUM.
+        assert!([12, 13, 110, 112, 121, 123].into_iter().all(is_gone));
+        // EPERM, EIO, EFAULT, EHWPOISON.
+        assert!(![1, 5, 14, 133].into_iter().any(is_gone));
+        assert!(is_source_gone(&io::ErrorKind::TimedOut.into()));
     }
 
     #[test]

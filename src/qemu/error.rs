@@ -54,6 +54,8 @@ pub enum QemuError {
     Refused {
         /// The command.
         command: String,
+        /// QEMU's class of the error, such as `CommandNotFound`.
+        class: String,
         /// QEMU's message.
         message: String,
     },

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::host::pagemap::Pagemap;
@@ -118,7 +119,14 @@ struct Finder {
     pagemap: Option<Arc<Pagemap>>,
     /// The file of the mapping that was last used, by the mapping's first address. Thousands of
     /// ranges may lie in one mapping.
-    opened: Option<(u64, Option<Arc<File>>)>,
+    opened: Option<(u64, Option<Opened>)>,
+}
+
+/// A file behind a mapping, and its name if it has one.
+#[derive(Clone)]
+struct Opened {
+    file: Arc<File>,
+    path: Option<PathBuf>,
 }
 
 impl Finder {
@@ -155,7 +163,7 @@ impl Finder {
     }
 
     /// Opens the file behind a shared mapping.
-    fn file(&mut self, mapping: &Mapping) -> Option<Arc<File>> {
+    fn file(&mut self, mapping: &Mapping) -> Option<Opened> {
         if !mapping.shared {
             return None;
         }
@@ -163,7 +171,11 @@ impl Finder {
         if let Some((_, file)) = self.opened.as_ref().filter(|(at, _)| *at == first) {
             return file.clone();
         }
-        let file = self.process.on_host().open_mapped(mapping).map(Arc::new);
+        let file = self.process.on_host().open_mapped(mapping);
+        let file = file.map(|file| Opened {
+            path: path_of(&file),
+            file: Arc::new(file),
+        });
         self.opened = Some((first, file.clone()));
         file
     }
@@ -176,9 +188,9 @@ impl Finder {
         hva: u64,
     ) -> Result<Place, QemuError> {
         let process = self.process.on_host();
-        if let Some(file) = self.file(mapping) {
+        if let Some(Opened { file, path }) = self.file(mapping) {
             let offset = mapping.offset + (hva - mapping.addresses.start);
-            let named = path_of(&file).map(|path| RamFile { path, offset });
+            let named = path.map(|path| RamFile { path, offset });
             let memory = FileMemory::new(vec![FileRegion {
                 range,
                 file,

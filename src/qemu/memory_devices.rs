@@ -1,7 +1,8 @@
 //! Memory devices: which part of their memory is the guest's RAM.
 //!
 //! - virtio-mem: the blocks that are plugged.
-//! - virtio-pmem: none. It is persistent memory, as that of an NVDIMM.
+//! - virtio-pmem and nvdimm: none. It is persistent memory.
+//! - sgx-epc: none. It cannot be read.
 //!
 //! Sources: `query-memory-devices` in QEMU `qapi/machine.json`; the rules of QEMU's own dump are
 //! `guest_phys_blocks_region_add` in QEMU `system/memory_mapping.c`, which omits blocks that are not
@@ -9,6 +10,7 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde_json::{Value, json};
@@ -18,7 +20,8 @@ use crate::memory::MemoryRange;
 use crate::qemu::error::QemuError;
 use crate::qemu::flat_view::RamPiece;
 use crate::qemu::qmp::{Qmp, answer};
-use crate::read::{Headers, Vmcore, VmcoreError};
+use crate::read::elf::headers::{read_header, read_program_headers};
+use crate::read::{Input, VmcoreError};
 
 const COMMAND: &str = "query-memory-devices";
 /// The name by which QEMU knows the file for the headers of its dump.
@@ -50,8 +53,10 @@ impl MemoryDevices {
     pub(super) fn ask(qmp: &mut Qmp) -> Result<Self, QemuError> {
         match qmp.execute(COMMAND, json!({})) {
             Ok(devices) => Self::of_answer(&devices),
-            // A machine type without such devices.
-            Err(QemuError::Refused { .. }) => Ok(Self::default()),
+            // A QEMU from before 2.1, which has no such devices.
+            Err(QemuError::Refused { class, .. }) if class == "CommandNotFound" => {
+                Ok(Self::default())
+            }
             Err(error) => Err(error),
         }
     }
@@ -71,7 +76,13 @@ impl MemoryDevices {
         let data = |name: &str| device.get("data")?.get(name)?.as_u64();
         let range = |size: &str| MemoryRange::new(data("memaddr")?, data(size)?).ok();
         match device.get("type")?.as_str()? {
-            "virtio-pmem" => self.absent.push(range("size")?),
+            // The processor encrypts the memory of SGX, and does not let others read it.
+            "virtio-pmem" | "sgx-epc" => self.absent.push(range("size")?),
+            // Old versions of QEMU show it as RAM.
+            "nvdimm" => {
+                let range = MemoryRange::new(data("addr")?, data("size")?);
+                self.absent.push(range.ok()?);
+            }
             "virtio-mem" => {
                 let (range, plugged) = (range("max-size")?, data("size")?);
                 if plugged == 0 {
@@ -119,9 +130,8 @@ impl MemoryDevices {
         mut pieces: Vec<RamPiece>,
     ) -> Result<Vec<RamPiece>, QemuError> {
         for Partial { id, range, plugged } in &self.partial {
-            let here = dumped
-                .iter()
-                .filter_map(|dumped| dumped.intersection(range));
+            let here = overlapping(dumped, range);
+            let here = here.filter_map(|dumped| dumped.intersection(range));
             let here: Vec<_> = here.collect();
             let listed = here.iter().map(MemoryRange::size).sum();
             if listed != *plugged {
@@ -132,7 +142,11 @@ impl MemoryDevices {
                 });
             }
             let parts = |piece: RamPiece| {
-                let inside = here.iter().filter_map(|part| piece.part(*part));
+                if piece.range.intersection(range).is_none() {
+                    return vec![piece];
+                }
+                let inside = overlapping(&here, &piece.range);
+                let inside = inside.filter_map(|part| piece.part(*part));
                 let mut parts: Vec<_> = inside.collect();
                 parts.extend(piece.without(*range));
                 parts.sort_by_key(|part| part.range.start());
@@ -142,6 +156,16 @@ impl MemoryDevices {
         }
         Ok(pieces)
     }
+}
+
+/// Returns those of `all`, which ascend and do not overlap, that overlap `range`.
+fn overlapping<'a>(
+    all: &'a [MemoryRange],
+    range: &MemoryRange,
+) -> impl Iterator<Item = &'a MemoryRange> {
+    let (start, end) = (range.start(), range.end());
+    let first = all.partition_point(|one| one.end() <= start);
+    all[first..].iter().take_while(move |one| one.start() < end)
 }
 
 /// Returns the memory that a dump by QEMU would contain, in ascending order.
@@ -163,10 +187,11 @@ fn dumped_ranges(qmp: &mut Qmp) -> Result<Vec<MemoryRange>, QemuError> {
             Err(error @ QemuError::Refused { .. }) => Some(error),
             Err(error) => return Err(error),
         };
-        match (Vmcore::open(file), refused) {
-            (Ok(core), _) => return Ok(ranges_of(&core)),
+        match (ranges_in(file), refused) {
+            (Ok(Some(ranges)), _) => return Ok(ranges),
             // QEMU did not begin.
-            (Err(VmcoreError::NotADump(_)), Some(refused)) => return Err(refused),
+            (Ok(None), Some(refused)) => return Err(refused),
+            (Ok(None), None) => return Err(VmcoreError::NotADump(None).into()),
             (Err(VmcoreError::Truncated { .. }), _) if size < MOST => size = MOST.min(size * 16),
             (Err(error), _) => return Err(error.into()),
         }
@@ -182,26 +207,27 @@ fn file_of(size: u64) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// Returns the memory of all PT_LOADs, in ascending order. Memory that is no whole page is
-/// rounded down.
-fn ranges_of(core: &Vmcore) -> Vec<MemoryRange> {
-    let Headers::Elf {
-        program_headers, ..
-    } = core.headers()
-    else {
-        return Vec::new();
+/// Returns the memory of all PT_LOADs in the headers of `file`, in ascending order. `None` if it has no
+/// ELF header. Memory that is no whole page is rounded down.
+///
+/// The memory itself is not in the file, and may be far more than a dump of this length may state.
+fn ranges_in(file: File) -> Result<Option<Vec<MemoryRange>>, VmcoreError> {
+    let input = Input::open(Arc::new(file))?;
+    let Some(header) = read_header(&input)? else {
+        return Ok(None);
     };
+    let headers = read_program_headers(&input, &header)?;
     let range = |header: &ProgramHeader| MemoryRange::new(header.paddr, header.memsz).ok();
-    let loads = program_headers.iter().filter(|h| h.kind == PT_LOAD);
+    let loads = headers.iter().filter(|h| h.kind == PT_LOAD);
     let mut ranges: Vec<_> = loads.filter_map(range).collect();
     ranges.sort_by_key(MemoryRange::start);
-    ranges
+    Ok(Some(ranges))
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::io::{IoSliceMut, Write};
+    use std::io::{BufRead, BufReader, IoSliceMut, Write};
     use std::mem::MaybeUninit;
     use std::os::unix::net::UnixListener;
 
@@ -260,6 +286,15 @@ mod tests {
         assert_eq!(cut(&[virtio_mem(0)]), [low, last]);
         assert_eq!(cut(&[virtio_mem(16 * MIB)]), [low, device, last]);
         assert_eq!(cut(&[virtio_mem(0), pmem]), [low]);
+        let nvdimm = json!({ "type": "nvdimm", "data": {
+            "id": "n", "addr": 0x1_0100_0000u64, "size": 16 * MIB, "slot": 0, "node": 0,
+            "memdev": "/objects/m1", "hotpluggable": true, "hotplugged": false,
+        }});
+        assert_eq!(cut(&[nvdimm]), [low, device]);
+        let epc = json!({ "type": "sgx-epc", "data": {
+            "memaddr": 0x1_0000_0000u64, "size": 16 * MIB, "node": 0, "memdev": "/objects/m0",
+        }});
+        assert_eq!(cut(&[epc]), [low, last]);
         // Until the guest is stopped.
         assert_eq!(cut(&[virtio_mem(2 * MIB)]), [low, device, last]);
     }
@@ -298,6 +333,8 @@ mod tests {
         for device in [
             json!({}),
             json!({ "type": "virtio-mem" }),
+            json!({ "type": "nvdimm", "data": { "memaddr": 4096, "size": 4096 } }),
+            json!({ "type": "sgx-epc" }),
             json!({ "type": "virtio-pmem", "data": { "memaddr": 1, "size": 4096 } }),
             json!({ "type": "virtio-mem", "data": { "memaddr": 0, "max-size": 0, "size": 0 } }),
         ] {
@@ -306,9 +343,67 @@ mod tests {
         }
     }
 
-    /// Plays QEMU: writes the headers of a dump of `blocks` blocks of 2 MiB, and memory until the
-    /// file is full. Returns how often it was asked for a dump.
-    fn serve(listener: &UnixListener, blocks: u64) -> usize {
+    /// Asks a QEMU that refuses with an error of this class.
+    fn refused(class: &'static str) -> Result<MemoryDevices, QemuError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qmp");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"{\"QMP\": {}}\n").unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while let Some(Ok(line)) = lines.next() {
+                let request: Value = serde_json::from_str(&line).unwrap();
+                let mut answer = json!({ "return": {}, "id": request["id"] });
+                if request["execute"] == COMMAND {
+                    let error = json!({ "class": class, "desc": "no" });
+                    answer = json!({ "error": error, "id": request["id"] });
+                }
+                stream.write_all(format!("{answer}\n").as_bytes()).unwrap();
+            }
+        });
+        let mut qmp = Qmp::connect(&path, Progress::new()).unwrap();
+        let result = MemoryDevices::ask(&mut qmp);
+        drop(qmp);
+        server.join().unwrap();
+        result
+    }
+
+    #[test]
+    fn only_a_qemu_without_the_command_has_no_devices() {
+        assert_eq!(
+            refused("CommandNotFound").unwrap(),
+            MemoryDevices::default()
+        );
+        let error = refused("GenericError").unwrap_err();
+        assert!(matches!(error, QemuError::Refused { class, .. } if class == "GenericError"));
+    }
+
+    #[test]
+    fn many_plugged_blocks_take_little_time() {
+        // 128 GiB in blocks of 2 MiB, of which every other one is plugged, in as many pieces.
+        let blocks = 1 << 16;
+        let at = |n: u64| (1u64 << 32) + n * 2 * MIB;
+        let mut text = String::from(" AS \"memory\", root: system\n");
+        for n in 0..blocks {
+            let (start, last, offset) = (at(n), at(n + 1) - 1, (blocks - n) * 2 * MIB);
+            text += &format!("  {start:016x}-{last:016x} (prio 0, ram): m0 @{offset:016x}\n");
+        }
+        let pieces = pieces(&text, &["m0".to_owned()], Include::default()).unwrap();
+        assert_eq!(pieces.len() as u64, blocks);
+        let dumped: Vec<_> = (0..blocks / 2).map(|n| range(at(2 * n), 2 * MIB)).collect();
+        let devices = devices(&[json!({ "type": "virtio-mem", "data": {
+            "id": "vm0", "memaddr": 1u64 << 32, "size": blocks * MIB, "max-size": blocks * 2 * MIB,
+        }})]);
+        let start = std::time::Instant::now();
+        let kept = devices.keep_plugged(&dumped, pieces).unwrap();
+        assert_eq!(kept.len(), dumped.len());
+        // Each piece with each block took minutes.
+        assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    }
+
+    /// Plays QEMU: writes `dump` until the file is full. Returns how often it was asked for a dump.
+    fn serve(listener: &UnixListener, dump: &[u8]) -> usize {
         let (mut stream, _) = listener.accept().unwrap();
         let mut fd: Option<File> = None;
         let mut dumps = 0;
@@ -332,7 +427,7 @@ mod tests {
             let mut answer = json!({ "return": {}, "id": request["id"] });
             if request["execute"] == "dump-guest-memory" {
                 dumps += 1;
-                let written = fd.take().unwrap().write_all(&dump_of(blocks));
+                let written = fd.take().unwrap().write_all(dump);
                 assert!(written.is_err());
                 let error =
                     json!({ "class": "GenericError", "desc": "dump: failed to save memory" });
@@ -342,8 +437,9 @@ mod tests {
         }
     }
 
-    /// The headers of QEMU's dump of every other 2 MiB from 4 GiB on, and 1 MiB of memory.
-    fn dump_of(blocks: u64) -> Vec<u8> {
+    /// The headers of QEMU's dump of every other block of `block_size` from 4 GiB on, and 1 MiB of
+    /// memory.
+    fn dump_of(blocks: u64, block_size: u64) -> Vec<u8> {
         let encoding = Encoding {
             class: Class::Bits64,
             order: ByteOrder::Little,
@@ -358,10 +454,10 @@ mod tests {
         for block in 0..blocks {
             let load = ProgramHeader {
                 kind: PT_LOAD,
-                offset: memory_at + block * 2 * MIB,
-                paddr: (1 << 32) + block * 4 * MIB,
-                filesz: 2 * MIB,
-                memsz: 2 * MIB,
+                offset: memory_at + block * block_size,
+                paddr: (1 << 32) + block * 2 * block_size,
+                filesz: block_size,
+                memsz: block_size,
                 ..ProgramHeader::default()
             };
             load.encode(encoding, &mut bytes).unwrap();
@@ -370,20 +466,30 @@ mod tests {
         bytes
     }
 
+    /// Asks for the ranges that `dump_of` has. Returns how many dumps that took.
+    fn asked(blocks: u64, block_size: u64) -> usize {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qmp");
+        let listener = UnixListener::bind(&path).unwrap();
+        let dump = dump_of(blocks, block_size);
+        let server = std::thread::spawn(move || serve(&listener, &dump));
+        let mut qmp = Qmp::connect(&path, Progress::new()).unwrap();
+        let found = dumped_ranges(&mut qmp).unwrap();
+        drop(qmp);
+        let expected = (0..blocks).map(|n| range((1 << 32) + n * 2 * block_size, block_size));
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        server.join().unwrap()
+    }
+
     #[test]
     fn the_list_comes_from_the_headers_of_a_dump_that_cannot_be_written() {
+        assert_eq!(asked(3, 2 * MIB), 1);
         // The headers of 5000 blocks are longer than the file at first.
-        for (blocks, dumps) in [(3, 1), (5000, 2)] {
-            let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("qmp");
-            let listener = UnixListener::bind(&path).unwrap();
-            let server = std::thread::spawn(move || serve(&listener, blocks));
-            let mut qmp = Qmp::connect(&path, Progress::new()).unwrap();
-            let found = dumped_ranges(&mut qmp).unwrap();
-            drop(qmp);
-            let expected = (0..blocks).map(|n| range((1 << 32) + n * 4 * MIB, 2 * MIB));
-            assert_eq!(found, expected.collect::<Vec<_>>());
-            assert_eq!(server.join().unwrap(), dumps);
-        }
+        assert_eq!(asked(5000, 2 * MIB), 2);
+    }
+
+    #[test]
+    fn the_list_may_have_far_more_memory_than_the_file_has_bytes() {
+        assert_eq!(asked(2, 100 << 30), 1);
     }
 }

@@ -145,11 +145,12 @@ impl Qmp {
             if let Some(value) = message.get_mut("return") {
                 return Ok(value.take());
             }
-            let text = message.pointer("/error/desc").and_then(Value::as_str);
-            return Err(match text {
-                Some(text) => QemuError::Refused {
+            let text = |name: &str| message.pointer(name).and_then(Value::as_str);
+            return Err(match text("/error/desc") {
+                Some(text_of_error) => QemuError::Refused {
                     command: command.to_owned(),
-                    message: excerpt(text),
+                    class: excerpt(text("/error/class").unwrap_or_default()),
+                    message: excerpt(text_of_error),
                 },
                 None => answer(command, &message.to_string()),
             });

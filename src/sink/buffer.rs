@@ -37,13 +37,27 @@ impl BufferSink {
     ///
     /// # Panics
     ///
-    /// If the dump is longer than a `Vec` can be.
+    /// If there is no memory for a `Vec` of that length. [`try_into_bytes`](Self::try_into_bytes)
+    /// returns an error instead.
     #[must_use]
     pub fn into_bytes(self) -> Vec<u8> {
+        let len = self.size();
+        match self.try_into_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => panic!("a dump of {len} bytes as one Vec: {error}"),
+        }
+    }
+
+    /// Returns the dump, as [`into_bytes`](Self::into_bytes) does.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if there is no memory for a `Vec` of that length.
+    pub fn try_into_bytes(self) -> io::Result<Vec<u8>> {
         self.extents
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner)
-            .into_bytes()
+            .try_into_bytes()
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Extents> {

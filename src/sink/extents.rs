@@ -107,21 +107,37 @@ impl Extents {
     }
 
     /// Returns all bytes. Holes are zeroes.
-    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
-        if self.written.len() == 1
-            && let Some(first) = self.written.first_entry()
-            && *first.key() == 0
-            && first.get().len() as u64 == self.len
-        {
-            return first.remove();
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`](io::ErrorKind::OutOfMemory) if they are more than a `Vec` can have here.
+    pub(crate) fn try_into_bytes(mut self) -> io::Result<Vec<u8>> {
+        let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let len = usize::try_from(self.len).map_err(|_| too_long())?;
+        let mut end = 0;
+        let mut all = self.written.iter();
+        let has_holes = !all.all(|(start, bytes)| {
+            std::mem::replace(&mut end, start + bytes.len() as u64) == *start
+        }) || end != self.len;
+        if has_holes {
+            // An allocator gives zeroes without touching them, but a failure would end the process.
+            Vec::<u8>::new()
+                .try_reserve_exact(len)
+                .map_err(|_| too_long())?;
+            let mut all = vec![0; len];
+            for (start, bytes) in self.written {
+                let start = start as usize;
+                all[start..start + bytes.len()].copy_from_slice(&bytes);
+            }
+            return Ok(all);
         }
-        // An allocator gives zeroes without touching them.
-        let mut all = vec![0; usize::try_from(self.len).unwrap_or(usize::MAX)];
-        for (start, bytes) in self.written {
-            let start = start as usize;
-            all[start..start + bytes.len()].copy_from_slice(&bytes);
+        let mut all = self.written.remove(&0).unwrap_or_default();
+        all.try_reserve_exact(len - all.len())
+            .map_err(|_| too_long())?;
+        while let Some((_, bytes)) = self.written.pop_first() {
+            all.extend_from_slice(&bytes);
         }
-        all
+        Ok(all)
     }
 }
 
@@ -171,7 +187,7 @@ mod tests {
             let expected = compare(&pieces, len);
             let mut bytes = vec![0; len as usize];
             expected.read(0, &mut bytes).unwrap();
-            assert_eq!(expected.into_bytes(), bytes);
+            assert_eq!(expected.try_into_bytes().unwrap(), bytes);
         }
     }
 
@@ -187,6 +203,27 @@ mod tests {
         assert_eq!(read[10..], [0; 90]);
         assert_eq!(extents.next_data(0, 100), Some(0..10));
         assert_eq!(extents.next_data(10, 100), None);
+    }
+
+    #[test]
+    fn bytes_that_are_too_many_are_an_error_and_extents_without_holes_grow() {
+        let mut extents = Extents::default();
+        extents.write(1 << 60, &[1]).unwrap();
+        let error = extents.try_into_bytes().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+
+        let mut extents = Extents::default();
+        let mut first = Vec::with_capacity(1 << 16);
+        first.resize(100, 1);
+        let at = first.as_ptr();
+        extents.written.insert(0, first);
+        extents.written.insert(100, vec![2; 50]);
+        extents.len = 150;
+        let bytes = extents.try_into_bytes().unwrap();
+        assert_eq!(bytes, [vec![1; 100], vec![2; 50]].concat());
+        // The first extent is not copied.
+        assert_eq!(bytes.as_ptr(), at);
+        assert!(Extents::default().try_into_bytes().unwrap().is_empty());
     }
 
     #[test]

@@ -117,7 +117,34 @@ const _: () = assert!(offset_of!(Context32, gs) == 580);
 const _: () = assert!(offset_of!(Context32, ctrlreg) == 2716);
 const _: () = assert!(size_of::<Context32>() == 2800);
 
+impl Context32 {
+    /// Bit 1 of EFLAGS, which is always set (Intel SDM volume 1, "EFLAGS Register").
+    const ALWAYS_SET: u32 = 1 << 1;
+
+    /// Whether the context can be that of a vCPU that runs: its code and its stack have one privilege
+    /// level. Xen lets no guest have level 0.
+    pub(crate) fn is_plausible(&self) -> bool {
+        let (cs, ss) = (self.cs.selector.get(), self.ss.selector.get());
+        let level = cs & 3;
+        cs > 3
+            && ss > 3
+            && level != 0
+            && ss & 3 == level
+            && self.eip.get() != 0
+            && self.eflags.get() & Self::ALWAYS_SET != 0
+    }
+}
+
 impl Context64 {
+    /// Paging, in CR0, and physical address extension, in CR4. The 64-bit mode needs both.
+    const PG: u64 = 1 << 31;
+    const PAE: u64 = 1 << 5;
+
+    /// Whether the CPU has paging, and cannot be in 64-bit mode.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.ctrlreg[0].get() & Self::PG != 0 && self.ctrlreg[4].get() & Self::PAE == 0
+    }
+
     /// `VGCF_in_kernel`: a paravirtualized guest's kernel was running.
     const IN_KERNEL: u64 = 1 << 2;
 

@@ -5,7 +5,7 @@ use super::guest::of_kernel;
 use super::physical::ReadPhysical;
 use super::recent::RecentPages;
 use crate::arch::{DirectMapping, Machine, arm};
-use crate::memory::MemoryRange;
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::vmcoreinfo::Vmcoreinfo;
 
 /// Returns where the kernel maps physical memory, for an ELF dump's program
@@ -38,15 +38,23 @@ fn of_arm(
     let read = |gpa: u64, buf: &mut [u8]| tables.read(gpa, buf);
     let space = of_kernel(Machine::Arm, info, start, &read)?;
     let mut end = start;
-    'ranges: for range in ranges {
+    // Addresses of 32 bits end the mapping at the latest.
+    let limit = start.saturating_add((1 << 32) - found.page_offset.min(1 << 32));
+    for range in ranges {
         let mut gpa = range.start();
-        while gpa < range.end() {
+        while gpa < range.end().min(limit) {
             let vaddr = found.page_offset + (gpa - start);
             match space.extent(&read, vaddr) {
-                Ok((at, size)) if at == gpa => gpa = gpa.saturating_add(size),
-                _ => break 'ranges,
+                Ok((at, size)) => {
+                    let is_linear = at == gpa;
+                    gpa = gpa.saturating_add(size);
+                    if is_linear {
+                        end = gpa.min(range.end());
+                    }
+                }
+                // Memory that the kernel does not map (`no-map` in a device tree) is a hole.
+                Err(_) => gpa += MIN_PAGE_SIZE,
             }
-            end = gpa.min(range.end());
         }
     }
     (end > start).then_some(DirectMapping {
@@ -67,13 +75,18 @@ mod tests {
     /// Sections of 1 MiB that map `mapped` MiB from `PAGE_OFFSET` on; the last
     /// one elsewhere if `moved`.
     fn found(text: &str, mapped: u64, moved: bool) -> Option<DirectMapping> {
+        found_with_hole(text, mapped, moved, u64::MAX)
+    }
+
+    /// The same, without a mapping of the MiB `hole`.
+    fn found_with_hole(text: &str, mapped: u64, moved: bool, hole: u64) -> Option<DirectMapping> {
         let info = Vmcoreinfo::parse(format!("OSRELEASE=6.1\n{text}").as_bytes()).unwrap();
         let read = |gpa: u64, buf: &mut [u8]| {
             for (at, bytes) in (gpa..).step_by(4).zip(buf.chunks_mut(4)) {
                 let index = at.wrapping_sub(RAM + 0x4000) / 4;
                 let section = index.wrapping_sub(0xc00);
                 let mut entry = 0;
-                if index < 4096 && section < mapped {
+                if index < 4096 && section < mapped && section != hole {
                     let elsewhere = u64::from(moved && section + 1 == mapped);
                     entry = (RAM + (section + elsewhere) * MIB) | 2;
                 }
@@ -105,6 +118,15 @@ mod tests {
         assert_eq!(found(text, 0, false), None);
         let other = "SYMBOL(_stext)=c0100000\nSYMBOL(swapper_pg_dir)=80004000\n";
         assert_eq!(found(other, 760, false), None);
+    }
+
+    #[test]
+    fn the_linear_map_of_arm_goes_on_after_a_hole() {
+        let text = "SYMBOL(_stext)=c0100000\nSYMBOL(swapper_pg_dir)=c0004000\n";
+        for hole in [20, 99, 300] {
+            let found = found_with_hole(text, 760, false, hole).unwrap();
+            assert_eq!(found.end, RAM + 760 * MIB, "{hole}");
+        }
     }
 
     #[test]

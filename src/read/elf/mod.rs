@@ -71,7 +71,7 @@ impl ElfDump {
         if !program_headers.iter().any(|h| h.kind == PT_LOAD) {
             refuse_memory_in_sections(input, &header)?;
         }
-        let virtualbox = read_cpus(Notes::new(&notes, header.encoding.order));
+        let virtualbox = read_cpus(header.machine, Notes::new(&notes, header.encoding.order));
         let class = header.encoding.class;
         let found = match &virtualbox {
             Some(_) => physical_memory(input, &without_devices(&program_headers), class)?,

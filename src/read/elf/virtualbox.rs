@@ -3,6 +3,8 @@
 
 use zerocopy::FromBytes;
 
+use crate::arch::i386::EM_386;
+use crate::arch::x86_64::EM_X86_64;
 use crate::arch::x86_64::{DescriptorTable, Registers, Segment, SegmentAttributes};
 use crate::arch::{CpuState, Machine, i386};
 use crate::elf::ProgramHeader;
@@ -27,13 +29,13 @@ pub(super) struct VirtualBoxCpus {
     pub(super) extra: Vec<ExtraState>,
 }
 
-/// Reads the registers. `None` if `notes` are not VirtualBox's, or are those of a conversion, which has
+/// Reads the registers. `host` is `e_machine`, which names the host's machine. `None` if `notes` are not VirtualBox's, or are those of a conversion, which has
 /// `NT_PRSTATUS` as well.
 ///
 /// # Errors
 ///
 /// The reason why the registers are not known.
-pub(super) fn read_cpus(notes: Notes<'_>) -> Option<Result<VirtualBoxCpus, String>> {
+pub(super) fn read_cpus(host: u16, notes: Notes<'_>) -> Option<Result<VirtualBoxCpus, String>> {
     let find = |name, kind| {
         notes
             .clone()
@@ -43,7 +45,7 @@ pub(super) fn read_cpus(notes: Notes<'_>) -> Option<Result<VirtualBoxCpus, Strin
     let (_, descriptor) = find(VBCORE, NT_VBOXCORE).next()?;
     (notes.clone().cpus() == 0).then_some(())?;
     let cpus: Vec<Note<'_>> = find(VBCPU, NT_VBOXCPU).map(|(_, note)| note).collect();
-    Some(decode(descriptor, &cpus))
+    Some(decode(host, descriptor, &cpus))
 }
 
 /// Returns the program headers without those of devices' memory, which have no bytes in the file. Source:
@@ -53,7 +55,7 @@ pub(super) fn without_devices(headers: &[ProgramHeader]) -> Vec<ProgramHeader> {
     all.filter(|header| header.filesz > 0).cloned().collect()
 }
 
-fn decode(descriptor: Note<'_>, cpus: &[Note<'_>]) -> Result<VirtualBoxCpus, String> {
+fn decode(host: u16, descriptor: Note<'_>, cpus: &[Note<'_>]) -> Result<VirtualBoxCpus, String> {
     let descriptor = CoreDescriptor::read_from_prefix(descriptor.desc).map(|(d, _)| d);
     let descriptor = descriptor
         .ok()
@@ -85,6 +87,12 @@ fn decode(descriptor: Note<'_>, cpus: &[Note<'_>]) -> Result<VirtualBoxCpus, Str
         ));
     }
     let machine = machine_of(&states);
+    // VirtualBox of an Arm host runs Arm guests, and writes the same notes.
+    if machine.is_none() && ![EM_386, EM_X86_64].contains(&host) {
+        return Err(format!(
+            "registers of another architecture: e_machine is {host}, and no CPU has paging as x86 has it"
+        ));
+    }
     let registers = states.iter().map(registers);
     Ok(VirtualBoxCpus {
         machine,

@@ -102,7 +102,11 @@ impl WinDmp {
         if !complete {
             lacks.push(Lack::Marked);
         }
-        let mut absent = not_in_dump(&header, &memory, input);
+        let absent = not_in_dump(&header, &memory, input);
+        if let (None, Some(what)) = (&absent, header.excludes()) {
+            lacks.push(Lack::Excludes { what });
+        }
+        let mut absent = absent.unwrap_or_default();
         if let Some(cut) = cut {
             lacks.push(cut.lack);
             absent = union([absent, cut.lost].concat());
@@ -120,21 +124,19 @@ impl WinDmp {
     }
 }
 
-/// Returns the RAM by the header's runs that a dump with a bitmap or a list of ranges does not contain. A
-/// header whose runs cannot be used states none.
-fn not_in_dump(header: &Header, memory: &StoredMemory, input: &Input) -> Vec<MemoryRange> {
+/// Returns the RAM by the header's runs that a dump with a bitmap or a list of ranges does not contain.
+/// `None` if the header's runs cannot be used.
+fn not_in_dump(header: &Header, memory: &StoredMemory, input: &Input) -> Option<Vec<MemoryRange>> {
     if header.dump_type() == DUMP_TYPE_FULL {
-        return Vec::new();
+        return Some(Vec::new());
     }
-    let Ok(ram) = runs_of_header(header) else {
-        return Vec::new();
-    };
-    if ram.size() > input.largest_claim() {
-        return Vec::new();
+    let ram = runs_of_header(header).ok()?;
+    if ram.size() == 0 || ram.size() > input.largest_claim() {
+        return None;
     }
     let ram: Vec<_> = ram.ranges().collect();
     let present: Vec<_> = memory.ranges().collect();
-    difference(&ram, &present)
+    Some(difference(&ram, &present))
 }
 
 /// Returns the machine that the header names, if a header of its size can.
@@ -184,8 +186,9 @@ impl Dump for WinDmp {
             // A Windows dump keeps the header's context as it is.
             let mut header = self.header.clone();
             // The header lists all memory of the guest, of which this dump may have a part. A new dump
-            // lists its own.
-            if !matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL) {
+            // makes the list of this memory and of what is absent.
+            let is_whole = self.coverage.absent.is_empty();
+            if !(is_whole && matches!(header.dump_type(), DUMP_TYPE_FULL | DUMP_TYPE_BITMAP_FULL)) {
                 let _ = header.set_runs(&[], 0);
             }
             let header = HeaderSource::Given(header.as_bytes().to_vec());

@@ -40,9 +40,9 @@ impl PageList {
     /// Reads the list. A page with an invalid number is not in the memory. Returns
     /// also the pages that are listed, and after the end of the file.
     ///
-    /// The numbers must ascend, as the format wants. So a list in a hole of the
-    /// file, which has page frame 0 again and again, is refused at once, and
-    /// the extents are in proportion to the bytes that are in the file.
+    /// The list has any order ("There is no rule about the order", Xen `docs/misc/dump-core-format.txt`).
+    /// A list in a hole of the file has page frame 0 again and again. It is refused at once, and the
+    /// extents are in proportion to the bytes that are in the file.
     pub(super) fn memory(
         &self,
         input: &Input,
@@ -51,6 +51,7 @@ impl PageList {
         let entry_size = 8 * self.numbers;
         let mut extents: Vec<Extent> = Vec::new();
         let mut absent: Vec<Extent> = Vec::new();
+        let mut last = None;
         let mut buf = Vec::new();
         let mut index = 0;
         while index < self.count {
@@ -62,17 +63,35 @@ impl PageList {
                 let is_invalid = |number: &[u8]| order.number(number) == INVALID_FRAME;
                 if !entry.chunks_exact(8).any(is_invalid) {
                     let page = self.page(order.number(&entry[..8]), index, at)?;
-                    // The pages ascend in the file too, so those after its end come last.
-                    let last = absent.last().or_else(|| extents.last());
-                    check_order(last, page, at)?;
+                    if last.replace(page.range) == Some(page.range) {
+                        return Err(twice(page.range.start(), at));
+                    }
                     let is_there = input.holds(page.offset, self.page_size);
                     add(if is_there { &mut extents } else { &mut absent }, page);
                 }
                 index += 1;
             }
         }
+        extents.sort_unstable_by_key(start);
+        absent.sort_unstable_by_key(start);
+        self.check_distinct(&extents, &absent)?;
         let absent = absent.iter().map(|extent| extent.range).collect();
         Ok((StoredMemory::new(extents), absent))
+    }
+
+    /// Refuses a page that is listed twice. Both lists ascend by address.
+    fn check_distinct(&self, extents: &[Extent], absent: &[Extent]) -> Result<(), VmcoreError> {
+        let mut all = [extents, absent].concat();
+        all.sort_by_key(start);
+        let mut pairs = all.iter().zip(all.iter().skip(1));
+        match pairs.find(|(one, next)| one.range.end() > next.range.start()) {
+            None => Ok(()),
+            Some((_, next)) => {
+                let index = (next.offset - self.pages_at) / self.page_size;
+                let at = self.at + index * 8 * self.numbers as u64;
+                Err(twice(next.range.start(), at))
+            }
+        }
     }
 
     /// The page `index`, whose page frame number `pfn` is at `at`.
@@ -90,20 +109,13 @@ impl PageList {
     }
 }
 
-/// Refuses a page, whose number is at `at`, that does not come after the `last`
-/// one.
-fn check_order(last: Option<&Extent>, page: Extent, at: u64) -> Result<(), VmcoreError> {
-    let (start, end) = (page.range.start(), last.map_or(0, |last| last.range.end()));
-    if start >= end {
-        return Ok(());
-    }
-    Err(VmcoreError::damaged(
-        at,
-        format!(
-            "the page at {start:#x} is listed after one at {:#x}",
-            end - 1
-        ),
-    ))
+/// The error for a page whose number is at `at` for the second time.
+fn twice(gpa: u64, at: u64) -> VmcoreError {
+    VmcoreError::damaged(at, format!("the page at {gpa:#x} is listed twice"))
+}
+
+fn start(extent: &Extent) -> u64 {
+    extent.range.start()
 }
 
 /// Appends a page, to the last extent if it continues that.

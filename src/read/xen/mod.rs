@@ -11,6 +11,7 @@ mod registers;
 use std::io;
 
 use crate::abi::Encoding;
+use crate::arch::Machine::{I386, X86_64};
 use crate::arch::{CpuState, Machine};
 use crate::dump::FormatOptions;
 use crate::elf::{ET_CORE, FileHeader};
@@ -21,6 +22,7 @@ use crate::read::elf::headers::read_header;
 use crate::read::elf::sections::{StoredSection, sections};
 use crate::read::stored::StoredMemory;
 use crate::read::xen::frames::PageList;
+use crate::read::xen::registers::Layout;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::workers::Progress;
 use crate::xen::{
@@ -46,6 +48,8 @@ pub(crate) struct XenCore {
     notes_at: u64,
     memory: StoredMemory,
     coverage: Coverage,
+    /// The guest's machine. The ELF header may name the toolstack's.
+    machine: Option<Machine>,
     /// The registers of each vCPU; empty if their contexts are not understood.
     cpus: Vec<CpuState>,
 }
@@ -91,7 +95,11 @@ impl XenCore {
         }
         let cpus = match find(PRSTATUS) {
             Some(section) => read_registers(input, &elf, &header, section)?,
-            None => Vec::new(),
+            None => None,
+        };
+        let (machine, cpus) = match cpus {
+            Some((machine, cpus)) => (Some(machine), cpus),
+            None => (machine_of(&elf), Vec::new()),
         };
         Ok(Some(Self {
             elf,
@@ -100,6 +108,7 @@ impl XenCore {
             notes_at,
             memory,
             coverage,
+            machine,
             cpus,
         }))
     }
@@ -189,33 +198,39 @@ fn page_list(
     Ok(found)
 }
 
-/// Decodes the registers of all vCPUs; none if the contexts are of a kind that
-/// this crate does not know.
+/// Decodes the registers of all vCPUs, and tells the guest's machine by them. `None` if the contexts are
+/// of a kind that this crate does not know.
 fn read_registers(
     input: &Input,
     elf: &FileHeader,
     header: &DumpCoreHeader,
     section: &StoredSection,
-) -> Result<Vec<CpuState>, VmcoreError> {
+) -> Result<Option<(Machine, Vec<CpuState>)>, VmcoreError> {
     let count = header.nr_vcpus;
     let (Some(machine), Some(0)) = (machine_of(elf), section.size.checked_rem(count)) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let size = section.size / count;
-    if count > MAX_VCPUS || size > MAX_CONTEXT {
-        return Ok(Vec::new());
+    if count > MAX_VCPUS || size > MAX_CONTEXT || !matches!(machine, X86_64 | I386) {
+        return Ok(None);
     }
     input.require("the section .xen_prstatus", section.offset, section.size)?;
+    let paravirtualized = header.is_paravirtualized();
     let mut context = vec![0; size as usize];
+    let mut layouts = Vec::new();
+    for index in 0..count {
+        input.read_at(section.offset + index * size, &mut context)?;
+        layouts.push(Layout::of(machine, paravirtualized, &context));
+    }
+    let Some(layout) = Layout::of_guest(machine, paravirtualized, &layouts) else {
+        return Ok(None);
+    };
     let mut cpus = Vec::new();
     for index in 0..count {
         input.read_at(section.offset + index * size, &mut context)?;
-        match registers::decode(machine, header.is_paravirtualized(), &context) {
-            Some(registers) => cpus.push(registers),
-            None => return Ok(Vec::new()),
-        }
+        cpus.extend(layout.decode(paravirtualized, &context));
     }
-    Ok(cpus)
+    Ok(Some((layout.machine(), cpus)))
 }
 
 impl Dump for XenCore {
@@ -248,7 +263,7 @@ impl Dump for XenCore {
     }
 
     fn machine(&self) -> Option<Machine> {
-        machine_of(&self.elf)
+        self.machine
     }
 
     fn page_size(&self) -> Option<u64> {

@@ -7,19 +7,81 @@ use crate::arch::x86_64::Segment;
 use crate::arch::{CpuState, Machine, i386, x86_64};
 use crate::xen::{Context32, Context64};
 
-/// Decodes the registers of a vCPU, whose context is all of `bytes`. Returns
-/// `None` if this crate does not know a context of this size and machine.
+/// How the bytes of a context are laid out.
 ///
-/// The control registers of a paravirtualized guest are omitted: its page
-/// tables contain machine frame numbers, which lead nowhere in the dump.
-pub(super) fn decode(machine: Machine, paravirtualized: bool, bytes: &[u8]) -> Option<CpuState> {
-    match machine {
-        Machine::X86_64 => {
-            let context = Context64::read_from_bytes(bytes).ok()?;
-            Some(of_64(&context, paravirtualized).into())
+/// A toolstack writes `vcpu_guest_context_any_t`, a union, for every x86 guest: Xen `xg_core.c` writes
+/// `sizeof(*ctxt)` of it. Its size and `e_machine` tell the toolstack's word size, not the guest's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `Context64` of a 64-bit guest.
+    Wide,
+    /// `Context64` of a fully virtualized guest of 32 bits.
+    Narrow,
+    /// `Context32`, the beginning of the bytes.
+    Compat,
+}
+
+impl Layout {
+    /// Returns the layout of all contexts of a guest, whose ELF header names `machine`. `None` if it is
+    /// not certain.
+    pub(super) fn of_guest(
+        machine: Machine,
+        paravirtualized: bool,
+        contexts: &[Option<Self>],
+    ) -> Option<Self> {
+        let (first, rest) = contexts.split_first()?;
+        let same = rest.iter().all(|layout| layout == first);
+        match (*first, same) {
+            // One CPU in 64-bit mode is enough, and others may not have begun.
+            (Some(_), false) if !paravirtualized => {
+                (machine == Machine::X86_64 && !contexts.contains(&None)).then_some(Self::Wide)
+            }
+            // A toolstack of 32 bits does not tell whether a guest with PAE has 64.
+            (Some(Self::Wide), true) if !paravirtualized && machine == Machine::I386 => None,
+            (first, same) => first.filter(|_| same),
         }
-        Machine::I386 => Some(of_32(&Context32::read_from_bytes(bytes).ok()?).into()),
-        _ => None,
+    }
+
+    /// Returns the layout of a vCPU's context, which is all of `bytes`. `None` if it is not certain.
+    pub(super) fn of(machine: Machine, paravirtualized: bool, bytes: &[u8]) -> Option<Self> {
+        if machine == Machine::I386 && bytes.len() == size_of::<Context32>() {
+            return Some(Self::Compat);
+        }
+        let wide = Context64::read_from_bytes(bytes).ok()?;
+        if !paravirtualized {
+            return Some(if wide.is_narrow() {
+                Self::Narrow
+            } else {
+                Self::Wide
+            });
+        }
+        // The rest of a 64-bit context has CR3, which is never 0.
+        let (compat, rest) = Context32::read_from_prefix(bytes).ok()?;
+        if rest.iter().any(|byte| *byte != 0) {
+            return Some(Self::Wide);
+        }
+        compat.is_plausible().then_some(Self::Compat)
+    }
+
+    /// Returns the machine of a guest with such contexts.
+    pub(super) fn machine(self) -> Machine {
+        match self {
+            Self::Wide => Machine::X86_64,
+            Self::Narrow | Self::Compat => Machine::I386,
+        }
+    }
+
+    /// Decodes the registers of a vCPU. Returns `None` if `bytes` are too few.
+    ///
+    /// The control registers of a paravirtualized guest are omitted: its page tables contain machine
+    /// frame numbers, which lead nowhere in the dump.
+    pub(super) fn decode(self, paravirtualized: bool, bytes: &[u8]) -> Option<CpuState> {
+        let wide = || Context64::read_from_prefix(bytes).ok();
+        Some(match self {
+            Self::Wide => of_64(&wide()?.0, paravirtualized).into(),
+            Self::Narrow => i386::Registers::from(&of_64(&wide()?.0, paravirtualized)).into(),
+            Self::Compat => of_32(&Context32::read_from_prefix(bytes).ok()?.0).into(),
+        })
     }
 }
 

@@ -20,8 +20,8 @@ use crate::memory::{MemoryRange, Patch, Patches};
 use crate::selection::{FrameRun, Selection};
 use crate::windmp::DumpKind;
 use crate::windmp::{
-    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_FULL, FILLER, FULL_BITMAP, Header, PAGE_SIZE,
-    fit_runs,
+    BitmapHeader, DUMP_TYPE_BITMAP_FULL, DUMP_TYPE_BITMAP_KERNEL, DUMP_TYPE_FULL,
+    DUMP_TYPE_KERNEL_MEMORY, FILLER, FULL_BITMAP, Header, KERNEL_BITMAP, PAGE_SIZE, fit_runs,
 };
 use crate::workers::Workers;
 use crate::write::TooHigh;
@@ -69,6 +69,10 @@ pub(crate) struct WinDmpLayout {
 pub(crate) enum PlanError {
     Windows(WindowsError),
     TooHigh(TooHigh),
+    /// RAM is not in the source, and the dump would not show that.
+    Absent {
+        bytes: u64,
+    },
 }
 
 impl<E: Into<WindowsError>> From<E> for PlanError {
@@ -89,6 +93,9 @@ pub(crate) struct WinDmpRequest<'a> {
 impl WinDmpPlan {
     /// Plans a dump of the pages in `selection`. For a full dump it extends the
     /// selection to all pages in the dump's runs.
+    ///
+    /// A bitmap dump's runs are all RAM, those pages included that the source does not contain. So a
+    /// reader finds that they are absent. A dump of kernel memory stays one.
     pub(crate) fn new(
         guest: Guest<'_>,
         info: &GuestInfo,
@@ -98,6 +105,14 @@ impl WinDmpPlan {
     ) -> Result<Self, PlanError> {
         if selection.page_size != PAGE_SIZE {
             return Err(WinDmpError::PageSize(selection.page_size).into());
+        }
+        let full = request.kind == DumpKind::Full;
+        let absent = PlanError::Absent {
+            bytes: selection.left_out.len() * PAGE_SIZE,
+        };
+        let is_partial = selection.left_out.len() > 0;
+        if full && is_partial {
+            return Err(absent);
         }
         let windows = &info.windows;
         let cpus = &registers(info);
@@ -112,7 +127,10 @@ impl WinDmpPlan {
             origin,
             findings,
         } = find_header(guest, search, cpus)?;
-        let full = request.kind == DumpKind::Full;
+        // The runs are all RAM, of which the bitmap has a part.
+        if is_partial && selection.wanted.len() > header.max_runs() {
+            return Err(absent);
+        }
         if full {
             let fitting = fit_runs(&page_frames(selection), header.max_runs());
             let fitting = fitting.map_err(WinDmpError::from)?.into_iter();
@@ -128,7 +146,14 @@ impl WinDmpPlan {
                 end: selection.max_mapnr().saturating_mul(PAGE_SIZE),
             })
         };
-        let layout = WinDmpLayout::new(&header, selection, full).ok_or_else(too_high)?;
+        let dump_type = match header.dump_type() {
+            _ if full => DUMP_TYPE_FULL,
+            DUMP_TYPE_KERNEL_MEMORY | DUMP_TYPE_BITMAP_KERNEL if is_partial => {
+                DUMP_TYPE_BITMAP_KERNEL
+            }
+            _ => DUMP_TYPE_BITMAP_FULL,
+        };
+        let layout = WinDmpLayout::new(&header, selection, dump_type).ok_or_else(too_high)?;
         let places = match &windows.contexts[..] {
             [] => &findings.contexts,
             given => given,
@@ -137,15 +162,10 @@ impl WinDmpPlan {
         patches.extend(findings.patches);
         let patches = Patches::new(guest.ranges, patches).map_err(WinDmpError::from)?;
 
-        let dump_type = if full {
-            DUMP_TYPE_FULL
-        } else {
-            DUMP_TYPE_BITMAP_FULL
-        };
         header.set_dump_type(dump_type);
         header.set_required_dump_space(layout.file_size);
         header
-            .set_runs(&page_frames(selection), selection.pages())
+            .set_runs(&page_frames(selection), selection.wanted_pages())
             .map_err(|_| too_high())?;
         let bugcheck = request.bugcheck.or(findings.bugcheck);
         let bugcheck = bugcheck.or(windows.crash_registers);
@@ -194,7 +214,7 @@ impl WinDmpPlan {
 impl WinDmpLayout {
     /// Computes the layout. It returns `None` if a number does not fit into its
     /// field.
-    fn new(header: &Header, selection: &Selection, full: bool) -> Option<Self> {
+    fn new(header: &Header, selection: &Selection, dump_type: u32) -> Option<Self> {
         let pages = selection.pages();
         let frames = selection.max_mapnr();
         if header.class() == Class::Bits32 && frames > u32::MAX.into() {
@@ -203,14 +223,17 @@ impl WinDmpLayout {
         let behind_header = header.as_bytes().len() as u64;
         let mut memory = behind_header;
         let mut bitmap = None;
-        if !full {
+        if dump_type != DUMP_TYPE_FULL {
             // LeechCore reads only whole words of 64 bits.
             let bits = frames.checked_next_multiple_of(64)?;
             memory = behind_header
                 .checked_add(BitmapHeader::SIZE as u64 + bits / 8)?
                 .checked_next_multiple_of(PAGE_SIZE)?;
             let header = BitmapHeader {
-                signature: FULL_BITMAP,
+                signature: match dump_type {
+                    DUMP_TYPE_BITMAP_KERNEL => KERNEL_BITMAP,
+                    _ => FULL_BITMAP,
+                },
                 first_page: memory,
                 total_present_pages: pages,
                 pages: bits,

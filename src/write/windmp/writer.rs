@@ -13,7 +13,7 @@ use crate::pipeline;
 use crate::pipeline::{Chunks, LeftOut, Written};
 use crate::selection::{FrameRun, Selection};
 use crate::sink::{Output, SinkAccess};
-use crate::windmp::{BitmapHeader, DUMP_TYPE_BITMAP_FULL, PAGE_SIZE};
+use crate::windmp::{BitmapHeader, PAGE_SIZE};
 use crate::workers::Progress;
 use crate::workers::Threads;
 use crate::write::raw::{RawLayout, RawPages};
@@ -68,7 +68,6 @@ impl WinDmpPlan {
         let mut file_size = self.layout.file_size;
         if let (Some((at, mut bitmap)), 1..) = (self.layout.bitmap, end.left_out) {
             file_size -= end.left_out * PAGE_SIZE;
-            header.set_dump_type(DUMP_TYPE_BITMAP_FULL);
             header.set_required_dump_space(file_size);
             let present = selection.pages() - end.left_out;
             bitmap.total_present_pages = present;

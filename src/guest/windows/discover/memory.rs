@@ -29,10 +29,33 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) const fn new() -> Self {
+        Self::of(MAX_READS, MAX_BYTES)
+    }
+
+    /// Returns work of so many reads, of so many bytes together.
+    pub(crate) const fn of(reads: u64, bytes: u64) -> Self {
         Self {
-            reads: Cell::new(MAX_READS),
-            bytes: Cell::new(MAX_BYTES),
+            reads: Cell::new(reads),
+            bytes: Cell::new(bytes),
         }
+    }
+
+    /// Gives `search` at most `reads` reads of `bytes` bytes of this work. `None` if nothing remains.
+    /// The second result says whether that was too little.
+    pub(crate) fn lend<T>(
+        &self,
+        reads: u64,
+        bytes: u64,
+        search: impl FnOnce(&Self) -> T,
+    ) -> Option<(T, bool)> {
+        let reads = reads.min(self.reads.get());
+        let bytes = bytes.min(self.bytes.get());
+        (reads > 0).then_some(())?;
+        let part = Self::of(reads, bytes);
+        let result = search(&part);
+        self.reads.set(self.reads.get() - reads + part.reads.get());
+        self.bytes.set(self.bytes.get() - bytes + part.bytes.get());
+        Some((result, part.is_used_up()))
     }
 
     /// Subtracts a read of `len` bytes. It returns `false` if too little work

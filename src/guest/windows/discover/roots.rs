@@ -23,8 +23,8 @@ use crate::guest::windows::WinDmpError;
 use crate::guest::windows::WindowsError;
 use crate::guest::windows::discover::format::low_stub::LowStub;
 use crate::guest::windows::discover::kernel::Kernel;
-use crate::guest::windows::discover::memory::{VirtualMemory, Work};
-use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
+use crate::guest::windows::discover::memory::{MAX_BYTES, MAX_READS, VirtualMemory, Work};
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange, is_ram};
 use crate::workers::Progress;
 
 /// The end of the memory that is scanned first. MemProcFS scans 16 MiB, volatility3 16 MiB from 0x30000 on.
@@ -35,8 +35,15 @@ const STUB_END: u64 = 0xa_0000;
 const MOST_BYTES: u64 = 4 << 30;
 /// Bytes that are read at once.
 const PIECE: u64 = 64 << 10;
-/// The most candidates of one scan that are tried.
-const MOST_CANDIDATES: usize = 1024;
+/// The most candidates of each kind in one scan that are tried.
+const MOST_CANDIDATES: usize = 512;
+/// The most page directory pointer tables of one scan whose directories are read.
+const MOST_PDPTS: u64 = 1 << 20;
+/// The work for each candidate, as a part of that of a search: a right shift. A candidate for which it is
+/// too little comes again. So a few expensive candidates leave work for the others.
+const ROUNDS: [u32; 3] = [6, 3, 0];
+/// The work for all candidates of a scan, as a multiple of that of a search.
+const ALL_CANDIDATES: u64 = 16;
 
 const PAGE: usize = MIN_PAGE_SIZE as usize;
 /// `P`, bit 0 of an entry.
@@ -51,7 +58,17 @@ const SELF_32: usize = 0x300;
 /// The length of a page directory pointer table with PAE, in bytes.
 const PDPT: usize = 32;
 
+/// What leads to page tables.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    LowStub,
+    SelfMapped64,
+    SelfMapped32,
+    Pdpt,
+}
+
 /// Page tables that may be the kernel's.
+#[derive(Clone, Copy)]
 struct Root {
     tables: X86,
     /// Guest-virtual address in the kernel's image, if the low stub tells one.
@@ -87,6 +104,8 @@ pub(super) fn find<'a>(
         let mut scan = Scan {
             guest,
             roots: Vec::new(),
+            counts: [0; 4],
+            pdpts: 0,
             is_narrow: guest.machine == Machine::I386,
         };
         for range in guest.ranges {
@@ -102,70 +121,95 @@ pub(super) fn find<'a>(
     Ok(None)
 }
 
-/// Returns the kernel to which the first good candidate leads. The others must lead to the same.
+/// Returns the kernel to which the first good candidate leads. The others must lead to the same, as far as
+/// the next round of work tells.
 fn check<'a>(
     guest: Guest<'a>,
-    roots: Vec<Root>,
+    mut roots: Vec<Root>,
     work: &'a Work,
     progress: &Progress,
 ) -> Result<Option<Found<'a>>, WindowsError> {
+    let (reads, bytes) = (MAX_READS * ALL_CANDIDATES, MAX_BYTES * ALL_CANDIDATES);
+    let all = Work::of(reads, bytes);
     let mut found: Option<Found<'a>> = None;
-    for Root { tables, entry } in roots {
-        let memory = VirtualMemory {
-            guest,
-            tables,
-            work,
-        };
-        if !maps_itself(&memory) || memory.translate(memory.width().shared_data()).is_none() {
-            continue;
-        }
-        // Each process maps the kernel, so most candidates need no search.
-        let is_same = |(first, kernel): &Found<'_>| {
-            let place = first.translate(kernel.base);
-            first.width() == memory.width() && memory.translate(kernel.base) == place
-        };
-        if found.as_ref().is_some_and(is_same) {
-            continue;
-        }
-        let below = entry.and_then(|entry| Kernel::below(&memory, entry));
-        let kernel = match below {
-            None => Kernel::by_scan(&memory, progress)?,
-            below => below,
-        };
-        match (&found, kernel) {
-            (_, None) => {}
-            (None, Some(kernel)) => found = Some((memory, kernel)),
-            (Some((first, kernel)), Some(other)) => {
-                return Err(WinDmpError::TwoKernels {
-                    roots: [first.tables.cr3, tables.cr3],
-                    bases: [kernel.base, other.base],
+    for shift in ROUNDS {
+        let is_last = found.is_some();
+        let mut again = Vec::new();
+        for root in roots {
+            let Root { tables, .. } = root;
+            let memory = VirtualMemory {
+                guest,
+                tables,
+                work,
+            };
+            let tried = all.lend(MAX_READS >> shift, MAX_BYTES >> shift, |work| {
+                kernel_of(
+                    root,
+                    VirtualMemory { work, ..memory },
+                    found.as_ref(),
+                    progress,
+                )
+            });
+            let kernel = match tried {
+                Some((kernel, false)) => kernel?,
+                Some((kernel, true)) => {
+                    let kernel = kernel?;
+                    if kernel.is_none() {
+                        again.push(root);
+                    }
+                    kernel
                 }
-                .into());
+                None => {
+                    again.push(root);
+                    continue;
+                }
+            };
+            match (&found, kernel) {
+                (_, None) => {}
+                (None, Some(kernel)) => found = Some((memory, kernel)),
+                (Some((first, kernel)), Some(other)) => {
+                    return Err(WinDmpError::TwoKernels {
+                        roots: [first.tables.cr3, tables.cr3],
+                        bases: [kernel.base, other.base],
+                    }
+                    .into());
+                }
             }
         }
+        roots = again;
+        if is_last || roots.is_empty() {
+            break;
+        }
+    }
+    if found.is_none() && !roots.is_empty() {
+        return Err(WinDmpError::TooMuchWork { reads, bytes }.into());
     }
     Ok(found)
 }
 
-/// Whether tables with PAE map themselves: the first four entries of the last directory lead to all four.
-/// The other kinds were found by that.
-fn maps_itself(memory: &VirtualMemory<'_>) -> bool {
-    if memory.tables.mode != X86Mode::Pae {
-        return true;
+/// Returns the kernel that the tables of `root` map. `None` if it is the `found` one, as each process maps
+/// the kernel, or if there is none.
+fn kernel_of(
+    root: Root,
+    memory: VirtualMemory<'_>,
+    found: Option<&Found<'_>>,
+    progress: &Progress,
+) -> Result<Option<Kernel>, WindowsError> {
+    if memory.translate(memory.width().shared_data()).is_none() {
+        return Ok(None);
     }
-    let read = |gpa| {
-        let mut bytes = [0; PDPT];
-        memory.read_physical(gpa, &mut bytes).ok()?;
-        Some(words(&bytes))
+    let is_same = |(first, kernel): &Found<'_>| {
+        let place = first.translate(kernel.base);
+        first.width() == memory.width() && memory.translate(kernel.base) == place
     };
-    let directories = read(memory.tables.cr3).map(|entries| entries.map(|entry| entry & ADDRESS));
-    let Some(directories @ [.., last]) = directories else {
-        return false;
-    };
-    read(last).is_some_and(|entries| {
-        let is_table = |entry: &u64| entry & TABLE_MASK == TABLE;
-        entries.iter().all(is_table) && entries.map(|entry| entry & ADDRESS) == directories
-    })
+    if found.is_some_and(is_same) {
+        return Ok(None);
+    }
+    let below = root.entry.and_then(|entry| Kernel::below(&memory, entry));
+    match below {
+        None => Kernel::by_scan(&memory, progress),
+        below => Ok(below),
+    }
 }
 
 fn words(bytes: &[u8; PDPT]) -> [u64; 4] {
@@ -177,6 +221,10 @@ fn words(bytes: &[u8; PDPT]) -> [u64; 4] {
 struct Scan<'a> {
     guest: Guest<'a>,
     roots: Vec<Root>,
+    /// The number of roots of each kind.
+    counts: [usize; 4],
+    /// The number of page directory pointer tables whose directories were read.
+    pdpts: u64,
     /// Whether the guest's CPUs have no 64-bit mode.
     is_narrow: bool,
 }
@@ -195,7 +243,7 @@ impl Scan<'_> {
         };
         let end = end - end % MIN_PAGE_SIZE;
         let mut buf = vec![0; PIECE as usize];
-        while at < end && *budget > 0 && self.roots.len() < MOST_CANDIDATES {
+        while at < end && *budget > 0 {
             if progress.is_cancelled() {
                 return Err(Fault::Cancelled);
             }
@@ -240,18 +288,14 @@ impl Scan<'_> {
 
     /// Adds the page tables to which the page at `gpa` leads, or whose root it is.
     fn page(&mut self, gpa: u64, page: &[u8; PAGE]) {
-        let mut add = |cr3, mode, entry| {
-            let tables = X86 { cr3, mode };
-            self.roots.push(Root { tables, entry });
-        };
         if !self.is_narrow {
             let stub = Some(page).filter(|_| gpa < STUB_END);
             if let Some(stub) = stub.and_then(|page| LowStub::decode(page)) {
-                add(stub.cr3, stub.mode(), Some(stub.entry));
+                self.add(Kind::LowStub, stub.cr3, stub.mode(), Some(stub.entry));
             }
             if is_self_mapped_64(gpa, page) {
-                add(gpa, X86Mode::FourLevel, None);
-                add(gpa, X86Mode::FiveLevel, None);
+                self.add(Kind::SelfMapped64, gpa, X86Mode::FourLevel, None);
+                self.add(Kind::SelfMapped64, gpa, X86Mode::FiveLevel, None);
             }
         }
         // CR3 has 32 bits without 64-bit mode.
@@ -261,14 +305,44 @@ impl Scan<'_> {
         let (entries, _) = page.as_chunks::<4>();
         let own = u64::from(u32::from_le_bytes(entries[SELF_32]));
         if own & TABLE_MASK == TABLE && own & ADDRESS == gpa && gpa != 0 {
-            add(gpa, X86Mode::TwoLevel { pse: true }, None);
+            let mode = X86Mode::TwoLevel { pse: true };
+            self.add(Kind::SelfMapped32, gpa, mode, None);
         }
         let (tables, _) = page.as_chunks::<PDPT>();
         for (cr3, table) in (gpa..).step_by(PDPT).zip(tables) {
-            if is_pdpt(table) {
-                add(cr3, X86Mode::Pae, None);
+            if is_pdpt(table) && self.maps_itself(table) {
+                self.add(Kind::Pdpt, cr3, X86Mode::Pae, None);
             }
         }
+    }
+
+    fn add(&mut self, kind: Kind, cr3: u64, mode: X86Mode, entry: Option<u64>) {
+        let count = &mut self.counts[kind as usize];
+        if *count < MOST_CANDIDATES {
+            *count += 1;
+            let tables = X86 { cr3, mode };
+            self.roots.push(Root { tables, entry });
+        }
+    }
+
+    /// Whether a page directory pointer table maps itself: the first four entries of the last directory
+    /// lead to all four.
+    fn maps_itself(&mut self, table: &[u8; PDPT]) -> bool {
+        self.pdpts += 1;
+        if self.pdpts > MOST_PDPTS {
+            return false;
+        }
+        let directories = words(table).map(|entry| entry & ADDRESS);
+        let mut bytes = [0; PDPT];
+        let [.., last] = directories;
+        if !is_ram(self.guest.ranges, last, PDPT as u64)
+            || self.guest.read(last, &mut bytes).is_err()
+        {
+            return false;
+        }
+        let entries = words(&bytes);
+        let is_table = |entry: &u64| entry & TABLE_MASK == TABLE;
+        entries.iter().all(is_table) && entries.map(|entry| entry & ADDRESS) == directories
     }
 }
 
