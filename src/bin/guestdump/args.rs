@@ -12,7 +12,7 @@ use crate::choice::by_name;
 use crate::exclude::ExcludeArgs;
 use crate::names::{dump_file, source_name, target};
 use crate::number::parse_size;
-use crate::report::{Failure, Result, print};
+use crate::report::{Failure, Result, print_or_drop};
 use crate::source::SourceName;
 use crate::usage_error;
 use crate::vmcore_file::SpoolArgs;
@@ -350,7 +350,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
     };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print(&error.to_string())?;
+            print_or_drop(&error.to_string())?;
             Ok(None)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
