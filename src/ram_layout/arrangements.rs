@@ -21,7 +21,7 @@
 //! `xen/include/public/hvm/e820.h`), Hyper-V 128 MiB.
 
 use crate::arch::Machine;
-use crate::memory::MemoryRange;
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::ram_layout::RamPiece;
 
 const GIB: u64 = 1 << 30;
@@ -38,6 +38,9 @@ const PC_SPLITS: [u64; 8] = [
     MAX_PC_SPLIT,
 ];
 const MAX_PC_SPLIT: u64 = 0xf800_0000;
+/// Below this size no machine of QEMU splits a PC's RAM unless it is told to: q35 does from here on
+/// (`pc_q35_init` in `hw/i386/pc_q35.c`), `pc` later.
+pub(super) const UNSPLIT: u64 = 0xb000_0000;
 /// Where the RAM of a LoongArch guest may continue after the first 256 MiB.
 const LOONGARCH_HIGH: [u64; 2] = [0x8000_0000, 0x9000_0000];
 /// A PC's window of video memory, which hides the RAM at the same addresses.
@@ -63,6 +66,23 @@ pub(crate) fn layouts(machine: Machine, size: u64) -> Vec<Vec<RamPiece>> {
         Machine::Loongarch64 => vec![place(&[(0, 0, u64::MAX)])],
         Machine::S390x | Machine::Ppc64 | Machine::Ppc64le => vec![place(&[(0, 0, u64::MAX)])],
     }
+}
+
+/// Returns where a machine's RAM of `size` bytes lies if nothing in it tells, as an address that is
+/// usual for the machine. `None` if there are several, or `size` is not whole pages.
+///
+/// A PC's RAM of up to 2.75 GiB lies from address 0 on. QEMU splits more RAM in several ways.
+#[must_use]
+pub fn usual(machine: Machine, size: u64) -> Option<Vec<RamPiece>> {
+    if !size.is_multiple_of(MIN_PAGE_SIZE) {
+        return None;
+    }
+    if matches!(machine, Machine::X86_64 | Machine::I386) {
+        return (size < UNSPLIT).then(|| contiguous(0, size));
+    }
+    let mut all = layouts(machine, size);
+    let first = all.pop();
+    first.filter(|pieces| all.is_empty() && !pieces.is_empty())
 }
 
 /// Returns the arrangements of RAM in an image of `size` bytes (whole pages) whose file offsets are
@@ -165,6 +185,19 @@ mod tests {
         // Between the splits it may be one piece, too.
         assert_eq!(ends(5 * GIB / 2).len(), 3);
         assert_eq!(ends(5 * GIB / 2)[2], [low, (0xc_0000, 5 * GIB / 2)]);
+    }
+
+    #[test]
+    fn usual_ram_lies_in_one_way_only() {
+        let start = |machine, size| usual(machine, size).map(|pieces| pieces[0].range.start());
+        assert_eq!(start(Machine::X86_64, GIB), Some(0));
+        assert_eq!(start(Machine::X86_64, 5 * GIB), None);
+        assert_eq!(start(Machine::X86_64, 5000), None);
+        assert_eq!(start(Machine::Aarch64, 5 * GIB), Some(GIB));
+        assert_eq!(start(Machine::Riscv64, 5 * GIB), Some(2 * GIB));
+        assert_eq!(start(Machine::S390x, 5 * GIB), Some(0));
+        assert_eq!(start(Machine::Loongarch64, GIB / 4), Some(0));
+        assert_eq!(start(Machine::Loongarch64, GIB), None);
     }
 
     #[test]

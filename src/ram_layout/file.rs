@@ -11,17 +11,13 @@ use crate::arch::Machine;
 use crate::fault::Fault;
 use crate::guest::vmcoreinfo::{VmcoreinfoError, from_bytes};
 use crate::memory::MIN_PAGE_SIZE;
-use crate::ram_layout::arrangements::{contiguous, image_layouts};
+use crate::ram_layout::arrangements::{UNSPLIT, contiguous, image_layouts};
 use crate::ram_layout::{
     Proof, RamLayout, RamPiece, Verdict, layouts, memory, vmcoreinfo_anywhere,
 };
 use crate::read::ReadAt;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Workers;
-
-/// Below this size no machine of QEMU splits a PC's RAM unless it is told to: q35 does from here on
-/// (`pc_q35_init` in `hw/i386/pc_q35.c`), `pc` later.
-const UNSPLIT: u64 = 0xb000_0000;
 
 /// The alignment of where RAM begins in any known VMM for arm64.
 const BASE_ALIGN: u64 = 2 << 20;

@@ -35,6 +35,7 @@ use crate::memory::MemoryRange;
 use crate::read::{ReadAt, Region, RegionError, RegionMemory};
 
 pub(crate) use arrangements::layouts;
+pub use arrangements::usual;
 pub use file::{LayoutError, find};
 pub(crate) use proof::{Proof, Verdict, vmcoreinfo_anywhere};
 

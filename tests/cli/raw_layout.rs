@@ -100,7 +100,13 @@ fn the_ram_of_an_arm64_guest_begins_at_1_gib() {
 fn ram_with_a_kernel_may_begin_like_another_file() {
     let folder = Folder::new();
     let mut load = arm64_guest();
-    for page in [vec![b'x'; 4096], b"\x7fELF\x02\x01\x01".to_vec()] {
+    for page in [
+        vec![b'x'; 4096],
+        b"\x7fELF\x02\x01\x01".to_vec(),
+        b"\x1f\x8b\x08\x08".to_vec(),
+        b"MDMP".to_vec(),
+        b"EMiL\x01\0\0\0".to_vec(),
+    ] {
         load.data.push((0, page));
         write_ram(&folder, &load);
         let json = folder
@@ -108,6 +114,19 @@ fn ram_with_a_kernel_may_begin_like_another_file() {
             .json();
         assert_eq!(json["ram"]["by"], "usual");
     }
+}
+
+/// Both the kind of the file and the reason why its kernel does not tell are named.
+#[test]
+fn a_doubt_does_not_hide_why_the_place_is_unknown() {
+    let folder = Folder::new();
+    let mut ram = vec![0; 8192];
+    ram[..8].copy_from_slice(b"EMiL\x01\0\0\0");
+    ram[4096..][..VMCOREINFO.len()].copy_from_slice(VMCOREINFO.as_bytes());
+    folder.write("ram", ram);
+    folder
+        .run("dump --from raw:ram --to x")
+        .fails(1, &["LiME", "6.1.0-test", "--map", "--raw-anyway"]);
 }
 
 #[test]
@@ -120,8 +139,19 @@ fn what_is_assumed_is_named() {
     assert!(run.stderr().contains(words), "{}", run.stderr());
     let run = folder.run("dump --from raw:ram --to y --machine s390x");
     run.ok();
-    let words = "assumed RAM from address 0 on";
+    let words = "assumed RAM of s390x at 0x0";
     assert!(run.stderr().contains(words), "{}", run.stderr());
+    let run = folder.run("dump --from raw:ram --to arm --machine aarch64 --json");
+    assert_eq!(run.json()["ram"]["regions"][0]["gpa"], GIB);
+    let words = "assumed RAM of aarch64 at 0x40000000";
+    assert!(run.stderr().contains(words), "{}", run.stderr());
+    // A PC has a hole below 4 GiB.
+    let file = File::create(folder.path("large")).unwrap();
+    file.set_len(5 * GIB).unwrap();
+    file.write_all_at(&[1], 0).unwrap();
+    folder
+        .run("dump --from raw:large --to x --force")
+        .fails(1, &["large", "x86_64", "several places", "--map"]);
     // A map says it.
     folder.write(
         "map",

@@ -114,8 +114,8 @@ pub(crate) struct DumpArgs {
     pub(crate) compressor: Option<Engine>,
     /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
     /// docs/map.md); without it, the guest's kernel tells where RAM lies;
-    /// if raw:PATH has no Linux kernel, RAM from address 0 on is assumed, with a
-    /// warning
+    /// if raw:PATH has no Linux kernel, the machine's usual place is assumed, with
+    /// a warning
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
     /// Take raw:PATH for RAM even if it is a known kind of dump or container, or

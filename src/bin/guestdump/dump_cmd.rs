@@ -8,12 +8,15 @@ use guestdump::guest::windows::HeaderSource;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::windmp::Header;
-use guestdump::{DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Summary};
+use guestdump::{
+    DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Refusal, Summary,
+};
 
 use crate::args::{DumpArgs, Included};
 use crate::input_file::read_at_most;
 use crate::lacks;
 use crate::missing;
+use crate::placed::Placed;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
 use crate::same_file;
@@ -135,12 +138,21 @@ fn write(
         Err(_) => Keep::Impossible,
     };
     source.dump(sink, &options).map_err(|error| {
+        let is_misplaced = matches!(error, Error::Refused(Refusal::WinDmp(_)))
+            && source.placed().is_some_and(Placed::is_assumed);
         let failure = match error {
             Error::Failed(ref fault @ Fault::Write { .. }) => {
                 let written = progress.snapshot().written;
                 target::not_written(&args.to, fault, written, keep)
             }
             error => target::failure(&args.to, error),
+        };
+        let failure = if is_misplaced {
+            failure.and(&Failure::new(
+                "where the RAM lies was only assumed; --map says it",
+            ))
+        } else {
+            failure
         };
         match source.unknown_registers().filter(|_| format.is_windows()) {
             Some(why) => failure.and(&Failure::new(format!("the dump has {why}"))),

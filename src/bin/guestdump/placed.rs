@@ -27,6 +27,11 @@ pub(crate) enum By {
 }
 
 impl Placed {
+    /// Whether nothing proves that the RAM lies there.
+    pub(crate) fn is_assumed(&self) -> bool {
+        self.by != By::Kernel
+    }
+
     /// Says for people who placed the RAM; a warning if nobody did.
     pub(crate) fn line(&self) -> String {
         let machine = self.machine;
@@ -40,7 +45,9 @@ impl Placed {
                  but is not asked whether this is all RAM; --map says otherwise"
             ),
             By::AssumedPlace => {
-                format!("warning: assumed RAM from address 0 on: {none}; --map says otherwise")
+                format!(
+                    "warning: assumed RAM of {machine} at {ranges}: {none}; --map says otherwise"
+                )
             }
             By::Assumed => format!(
                 "warning: assumed {machine}, RAM from address 0 on: {none}; --machine and --map say \
