@@ -169,10 +169,17 @@ fn fitting(
             is_proven: verdict == Verdict::Proven,
         })
     };
-    let mut found: Vec<_> = blocks(ram, machine, size, infos)
+    let mut found: Vec<_> = layouts(machine, size)
         .into_iter()
         .filter_map(&mut fits)
         .collect();
+    if found.is_empty() {
+        found.extend(
+            others(ram, machine, size, infos)
+                .into_iter()
+                .filter_map(&mut fits),
+        );
+    }
     if let Some(image) = image_layouts(machine, size).into_iter().find_map(&mut fits) {
         // RAM from 0 on gives the kernel the same place. The image is the usual one.
         let from_zero = contiguous(0, size);
@@ -182,16 +189,15 @@ fn fitting(
     (found, has_other)
 }
 
-/// Returns the arrangements of one block of RAM: QEMU's, and from where the kernel says that RAM
-/// begins, as other VMMs have other places for it.
-fn blocks(
+/// Returns the arrangements of one block of RAM from where the kernel says that RAM begins: other
+/// VMMs than QEMU have other places for it.
+fn others(
     ram: &Arc<dyn ReadAt>,
     machine: Machine,
     size: u64,
     infos: &[Vmcoreinfo],
 ) -> Vec<Vec<RamPiece>> {
-    let mut all = layouts(machine, size);
-    let bases: Vec<u64> = match machine {
+    let mut bases: Vec<u64> = match machine {
         // With KASLR, `PHYS_OFFSET` is not where RAM begins.
         Machine::Aarch64 | Machine::Aarch64Be => {
             let bases = infos
@@ -206,13 +212,13 @@ fn blocks(
             .filter_map(|info| machine.phys_base(info))
             .collect(),
     };
-    for base in bases {
-        let pieces = contiguous(base, size);
-        if base.is_multiple_of(MIN_PAGE_SIZE) && !pieces.is_empty() && !all.contains(&pieces) {
-            all.push(pieces);
-        }
-    }
-    all
+    bases.sort_unstable();
+    bases.dedup();
+    let bases = bases
+        .into_iter()
+        .filter(|base| base.is_multiple_of(MIN_PAGE_SIZE));
+    let pieces = bases.map(|base| contiguous(base, size));
+    pieces.filter(|pieces| !pieces.is_empty()).collect()
 }
 
 /// Returns where a block of RAM can begin so that the kernel's `init_uts_ns` is in its place: that is

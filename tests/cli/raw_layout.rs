@@ -95,6 +95,35 @@ fn the_ram_of_an_arm64_guest_begins_at_1_gib() {
     assert_eq!(folder.names(), ["ram", "x"]);
 }
 
+/// A guest that crashed and was rebooted may have both kernels in memory.
+#[test]
+fn another_kernel_in_place_is_named() {
+    let folder = Folder::new();
+    let mut load = arm64_guest();
+    let text = |at: usize| String::from_utf8(load.data[at].1.clone()).unwrap();
+    // The first one moved by 8 MiB.
+    let moved = text(1)
+        .replace("ffff800008100000", "ffff800008900000")
+        .replace('\0', "KERNELOFFSET=800000\nCRASHTIME=1700000000\n\0");
+    let uts = load.data[0].1.clone();
+    load.data.push((9 * MIB, uts));
+    load.data.push((10 * MIB, moved.into_bytes()));
+    write_ram(&folder, &load);
+    let run = folder.run("dump --from raw:ram --to x");
+    run.ok();
+    for words in [
+        "another kernel, 6.1.0-arm64",
+        "6.1.0-arm64 (KERNELOFFSET 0x800000, CRASHTIME 1700000000)",
+        "--vmcoreinfo 0x40200000",
+    ] {
+        assert!(run.stderr().contains(words), "{}", run.stderr());
+    }
+    let line = "dump --from raw:ram --to y --vmcoreinfo 0x40200000";
+    let run = folder.run(line);
+    run.ok();
+    assert!(!run.stderr().contains("another"), "{}", run.stderr());
+}
+
 /// The first page of RAM may be one of a file that the guest has read.
 #[test]
 fn ram_with_a_kernel_may_begin_like_another_file() {
