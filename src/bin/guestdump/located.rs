@@ -1,5 +1,6 @@
 //! Reports where VMCOREINFO was found, and whether it is that of the kernel in guest memory.
 
+use guestdump::Machine;
 use guestdump::guest::vmcoreinfo::{Candidate, Located, Origin, Rejected};
 use guestdump::vmcoreinfo::Vmcoreinfo;
 use serde::Serialize;
@@ -112,9 +113,14 @@ pub(crate) fn warnings(located: &Located) -> Vec<String> {
     if located.verified {
         return other_kernels(located, &chosen);
     }
+    // Whatever the machine, only x86_64 kernels have this symbol.
+    let why = if Machine::X86_64.is_only_linked(&located.info) {
+        "it does not tell where such an old kernel is, and the kernel is not where it was linked"
+    } else {
+        "guest memory has no such kernel where it says, so it may be of another boot or another guest"
+    };
     let mut lines = vec![format!(
-        "warning: VMCOREINFO of {chosen} ({}) is not verified: guest memory has no such kernel where \
-         it says, so it may be of another boot or another guest",
+        "warning: VMCOREINFO of {chosen} ({}) is not verified: {why}",
         located.origin
     )];
     let is_other = |c: &&Candidate| Some(c.gpa) != located.origin.gpa();
