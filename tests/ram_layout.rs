@@ -176,10 +176,19 @@ fn the_machine_and_the_beginning_of_ram_are_the_kernels() {
         ),
         (Machine::Ppc64le, "ppc64le", 0xc000_0000_0010_0000, "", 0),
         (Machine::Ppc64, "ppc64", 0xc000_0000_0010_0000, "", 0),
+        // With KASLR, PHYS_OFFSET is moved.
+        (
+            Machine::Aarch64,
+            "aarch64",
+            0xffff_8000_0810_0000,
+            "NUMBER(kimage_voffset)=0xffff7fff88000000\nNUMBER(PHYS_OFFSET)=0xffffe00080000000\n",
+            2 * GIB,
+        ),
     ] {
         let file = || other_architecture(uname, init_uts_ns, more);
         let layout = file().find(None).unwrap().unwrap();
-        assert_eq!((layout.machine, layout.is_proven), (machine, true));
+        // How much RAM there is, these kernels are not asked.
+        assert_eq!((layout.machine, layout.is_proven), (machine, false));
         assert_eq!(pieces(&layout), [(start, 64 * MIB, 0)]);
         assert_eq!(file().find(Some(machine)).unwrap(), Some(layout));
         let error = file().find(Some(Machine::X86_64)).unwrap_err();
@@ -203,6 +212,21 @@ fn what_is_not_proven_is_said_or_refused() {
     assert_eq!(layout.pieces.last().unwrap().range.end(), 2 * GIB);
     let error = i386(5 * GIB).find(None).unwrap_err();
     assert!(matches!(error, LayoutError::Ambiguous { .. }), "{error}");
+    // QEMU has had two places for the RAM above 256 MiB.
+    let loongarch = Sparse {
+        len: GIB,
+        ..other_architecture("loongarch64", 0x9000_0000_0010_0000, "")
+    };
+    let error = loongarch.find(None).unwrap_err();
+    assert!(matches!(error, LayoutError::Ambiguous { .. }), "{error}");
+    // The direct map of a kernel whose RAM is cut short.
+    let guest = large_demo();
+    let file = Sparse {
+        len: 6 * GIB,
+        ..Sparse::default()
+    };
+    let error = file.with(&guest, MIB, 7 * MIB, MIB).find(None).unwrap_err();
+    assert!(matches!(error, LayoutError::OtherRam { .. }), "{error}");
     // A kernel that is elsewhere.
     let mut file = other_architecture("aarch64", 0xffff_8000_0810_0000, "");
     let error = file.find(None).unwrap_err();
@@ -232,6 +256,23 @@ fn vmcoreinfo_of_the_caller_tells_as_well() {
     // It may be of another guest.
     let other = b"OSRELEASE=5.10.0\n";
     assert_eq!(find(&file, None, Some(other), &workers).unwrap(), None);
+}
+
+/// The kernel has the same place if RAM begins at 0 and if the file is an image.
+#[test]
+fn an_image_of_an_arm64_guest_is_not_ram_from_0_on() {
+    let file = |at: u64| {
+        let voffset = 0xffff_8000_0810_0000 - at;
+        let more = format!("NUMBER(kimage_voffset)={voffset:#x}\n");
+        let mut file = other_architecture("aarch64", 0xffff_8000_0810_0000, &more);
+        file.len = 2 * GIB;
+        for (offset, _) in &mut file.data {
+            *offset += at - MIB;
+        }
+        file.find(None).unwrap().unwrap()
+    };
+    assert_eq!(pieces(&file(GIB + MIB)), [(GIB, GIB, GIB)]);
+    assert_eq!(pieces(&file(MIB)), [(0, 2 * GIB, 0)]);
 }
 
 #[test]

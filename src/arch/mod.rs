@@ -211,6 +211,13 @@ impl Machine {
         (self.architecture().phys_base)(info)
     }
 
+    /// Returns whether VMCOREINFO does not tell where the kernel is, so that its
+    /// addresses are only those for which it was linked: x86_64 before Linux 4.10.
+    #[must_use]
+    pub fn is_only_linked(self, info: &Vmcoreinfo) -> bool {
+        self == Self::X86_64 && x86_64::is_only_linked(info)
+    }
+
     /// Translates the guest-virtual address `vaddr` in the kernel's image to
     /// its guest-physical address. It covers static data only.
     #[must_use]

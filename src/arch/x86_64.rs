@@ -190,17 +190,29 @@ pub fn decode_prstatus(desc: &[u8]) -> Option<(u32, Registers)> {
 /// Where the kernel's image is mapped, less `phys_base`: `__START_KERNEL_map`.
 const START_KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
 
-/// `NUMBER(phys_base)`, decimal, possibly negative.
+/// `NUMBER(phys_base)`, decimal, possibly negative; or what another source than VMCOREINFO gave.
 fn phys_base(info: &Vmcoreinfo) -> Option<u64> {
-    Some(info.number("phys_base")? as u64)
+    let number = info.number("phys_base").map(|base| base as u64);
+    number.or(info.given_phys_base())
 }
 
-/// VMCOREINFO of kernels before Linux 4.10 does not contain `phys_base`. They are taken to be at
-/// the address for which they were linked.
+/// VMCOREINFO of kernels before Linux 4.10 does not contain `phys_base`. If no other source gives
+/// it, they are taken to be at the address for which they were linked.
 fn kernel_image_to_physical(vaddr: u64, info: &Vmcoreinfo) -> Option<u64> {
     let offset = vaddr.checked_sub(START_KERNEL_MAP)?;
-    let linked = || info.symbol("init_level4_pgt").map(|_| 0);
+    let linked = || is_only_linked(info).then_some(0);
     Some(offset.wrapping_add(phys_base(info).or_else(linked)?))
+}
+
+/// Whether nothing tells where an old kernel is, so that it is only taken to be where it was linked.
+pub(super) fn is_only_linked(info: &Vmcoreinfo) -> bool {
+    phys_base(info).is_none() && info.symbol("init_level4_pgt").is_some()
+}
+
+/// Returns the `phys_base` of a kernel whose image has the guest-virtual address `vaddr` at the
+/// guest-physical address `gpa`.
+pub(crate) fn phys_base_of(vaddr: u64, gpa: u64) -> Option<u64> {
+    Some(gpa.wrapping_sub(vaddr.checked_sub(START_KERNEL_MAP)?))
 }
 
 #[cfg(test)]
@@ -307,6 +319,13 @@ mod tests {
         let physical = kernel_image_to_physical(0xffff_ffff_8123_4567, &info);
         assert_eq!(physical, Some(0x123_4567));
         assert_eq!(phys_base(&info), None);
+        assert!(is_only_linked(&info));
+        // Another source may tell that it was relocated.
+        let info = info.with_phys_base(phys_base_of(0xffff_ffff_8100_0000, 0x1100_0000));
+        let physical = kernel_image_to_physical(0xffff_ffff_8123_4567, &info);
+        assert_eq!(physical, Some(0x1123_4567));
+        assert_eq!(phys_base(&info), Some(0x1000_0000));
+        assert!(!is_only_linked(&info));
     }
 
     #[test]

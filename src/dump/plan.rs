@@ -349,6 +349,7 @@ fn find_vmcoreinfo(
     Ok(locate(
         guest,
         &options.guest.vmcoreinfo,
+        options.guest.phys_base,
         options.workers.as_threads(),
         options.workers.handle(),
     )?)

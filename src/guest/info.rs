@@ -94,7 +94,8 @@ impl GuestInfo {
         self
     }
 
-    /// Sets the `phys_base` of kdump's header, which is used if VMCOREINFO does not contain it.
+    /// Sets the `phys_base` of kdump's header, which is used if VMCOREINFO does not contain it. It
+    /// also tells where an x86_64 kernel before Linux 4.10 is in memory.
     #[must_use]
     pub fn phys_base(mut self, phys_base: u64) -> Self {
         self.phys_base = Some(phys_base);

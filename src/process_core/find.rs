@@ -12,7 +12,7 @@ use crate::process_core::blocks::MIN_BLOCK;
 use crate::process_core::{
     Extracted, ProcessCore, ProcessCoreError, RamBlock, SearchError, Segment,
 };
-use crate::ram_layout::{Proof, layouts, vmcoreinfo_anywhere};
+use crate::ram_layout::{Proof, Verdict, layouts, vmcoreinfo_anywhere};
 use crate::read::RegionMemory;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Progress;
@@ -182,7 +182,8 @@ impl ProcessCore {
                     })
                     .collect();
                 let memory = self.memory(&blocks);
-                if memory.is_some_and(|memory| proof.holds(&memory, machine, &pieces, infos)) {
+                let verdict = memory.map(|memory| proof.verdict(&memory, machine, &pieces, infos));
+                if verdict >= Some(Verdict::InPlace) {
                     found.push(QemuRam { machine, blocks });
                 }
             }

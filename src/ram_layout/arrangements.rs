@@ -12,17 +12,37 @@
 //! - s390x and ppc64 begin RAM at 0: `hw/s390x/s390-virtio-ccw.c`,
 //!   `hw/ppc/spapr.c`.
 //! - LoongArch: `VIRT_LOWMEM_SIZE` and `VIRT_HIGHMEM_BASE` in
-//!   `include/hw/loongarch/virt.h`.
+//!   `include/hw/loongarch/virt.h`. The latter was 0x90000000 at first and is
+//!   0x80000000 now.
+//!
+//! Other VMMs continue a PC's RAM at 4 GiB as well, from another split:
+//! Firecracker, crosvm and kvmtool leave 768 MiB (`MEM_32BIT_GAP_SIZE`,
+//! `KVM_32BIT_GAP_SIZE`), Xen 256 MiB (`HVM_BELOW_4G_RAM_END` in
+//! `xen/include/public/hvm/e820.h`), Hyper-V 128 MiB.
 
 use crate::arch::Machine;
-use crate::memory::MemoryRange;
+use crate::memory::{MIN_PAGE_SIZE, MemoryRange};
 use crate::ram_layout::RamPiece;
 
 const GIB: u64 = 1 << 30;
 /// Addresses at which a PC's RAM below 4 GiB may end: `max-ram-below-4g=1G`, q35,
-/// q35 with less RAM, `pc`, old `pc` machines.
-const PC_SPLITS: [u64; 5] = [GIB, 2 * GIB, 0xb000_0000, 3 * GIB, MAX_PC_SPLIT];
-const MAX_PC_SPLIT: u64 = 0xe000_0000;
+/// q35 with less RAM, `pc`, Firecracker, old `pc` machines, Xen, Hyper-V.
+const PC_SPLITS: [u64; 8] = [
+    GIB,
+    2 * GIB,
+    0xb000_0000,
+    3 * GIB,
+    0xd000_0000,
+    0xe000_0000,
+    0xf000_0000,
+    MAX_PC_SPLIT,
+];
+const MAX_PC_SPLIT: u64 = 0xf800_0000;
+/// Below this size no machine of QEMU splits a PC's RAM unless it is told to: q35 does from here on
+/// (`pc_q35_init` in `hw/i386/pc_q35.c`), `pc` later.
+pub(super) const UNSPLIT: u64 = 0xb000_0000;
+/// Where the RAM of a LoongArch guest may continue after the first 256 MiB.
+const LOONGARCH_HIGH: [u64; 2] = [0x8000_0000, 0x9000_0000];
 /// A PC's window of video memory, which hides the RAM at the same addresses.
 const VGA_WINDOW: (u64, u64) = (0xa_0000, 0xc_0000);
 
@@ -39,9 +59,30 @@ pub(crate) fn layouts(machine: Machine, size: u64) -> Vec<Vec<RamPiece>> {
             .collect(),
         Machine::Aarch64 | Machine::Aarch64Be | Machine::Arm => vec![place(&[(0, GIB, u64::MAX)])],
         Machine::Riscv64 | Machine::Riscv32 => vec![place(&[(0, 2 * GIB, u64::MAX)])],
-        Machine::Loongarch64 => vec![place(&[(0, 0, GIB / 4), (GIB / 4, 2 * GIB, u64::MAX)])],
+        Machine::Loongarch64 if size > GIB / 4 => LOONGARCH_HIGH
+            .iter()
+            .map(|high| place(&[(0, 0, GIB / 4), (GIB / 4, *high, u64::MAX)]))
+            .collect(),
+        Machine::Loongarch64 => vec![place(&[(0, 0, u64::MAX)])],
         Machine::S390x | Machine::Ppc64 | Machine::Ppc64le => vec![place(&[(0, 0, u64::MAX)])],
     }
+}
+
+/// Returns where a machine's RAM of `size` bytes lies if nothing in it tells, as an address that is
+/// usual for the machine. `None` if there are several, or `size` is not whole pages.
+///
+/// A PC's RAM of up to 2.75 GiB lies from address 0 on. QEMU splits more RAM in several ways.
+#[must_use]
+pub fn usual(machine: Machine, size: u64) -> Option<Vec<RamPiece>> {
+    if !size.is_multiple_of(MIN_PAGE_SIZE) {
+        return None;
+    }
+    if matches!(machine, Machine::X86_64 | Machine::I386) {
+        return (size < UNSPLIT).then(|| contiguous(0, size));
+    }
+    let mut all = layouts(machine, size);
+    let first = all.pop();
+    first.filter(|pieces| all.is_empty() && !pieces.is_empty())
 }
 
 /// Returns the arrangements of RAM in an image of `size` bytes (whole pages) whose file offsets are
@@ -132,9 +173,44 @@ mod tests {
             vec![low, (0xc_0000, split), high]
         };
         assert_eq!(ends(5 * GIB), PC_SPLITS.map(of));
+        // Firecracker's split.
+        let last = |layout: &Vec<(u64, u64)>| layout[2];
+        let firecracker = (4 * GIB, 4 * GIB + 5 * GIB - 0xd000_0000);
+        assert!(
+            ends(5 * GIB)
+                .iter()
+                .map(last)
+                .any(|high| high == firecracker)
+        );
         // Between the splits it may be one piece, too.
         assert_eq!(ends(5 * GIB / 2).len(), 3);
         assert_eq!(ends(5 * GIB / 2)[2], [low, (0xc_0000, 5 * GIB / 2)]);
+    }
+
+    #[test]
+    fn usual_ram_lies_in_one_way_only() {
+        let start = |machine, size| usual(machine, size).map(|pieces| pieces[0].range.start());
+        assert_eq!(start(Machine::X86_64, GIB), Some(0));
+        assert_eq!(start(Machine::X86_64, 5 * GIB), None);
+        assert_eq!(start(Machine::X86_64, 5000), None);
+        assert_eq!(start(Machine::Aarch64, 5 * GIB), Some(GIB));
+        assert_eq!(start(Machine::Riscv64, 5 * GIB), Some(2 * GIB));
+        assert_eq!(start(Machine::S390x, 5 * GIB), Some(0));
+        assert_eq!(start(Machine::Loongarch64, GIB / 4), Some(0));
+        assert_eq!(start(Machine::Loongarch64, GIB), None);
+    }
+
+    #[test]
+    fn a_large_loongarch_guest_has_two_arrangements() {
+        let starts = |size| {
+            let all = layouts(Machine::Loongarch64, size);
+            let last = all
+                .iter()
+                .map(|layout| layout.last().unwrap().range.start());
+            last.collect::<Vec<_>>()
+        };
+        assert_eq!(starts(GIB / 4), [0]);
+        assert_eq!(starts(GIB), LOONGARCH_HIGH);
     }
 
     #[test]

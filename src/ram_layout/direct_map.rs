@@ -27,6 +27,8 @@ pub(super) const BUDGET: Budget = Budget {
 };
 /// An address at which every PC has RAM.
 const ONE_MIB: u64 = 1 << 20;
+/// The size of a large page, of which at least a part has to be mapped.
+const NEAR: u64 = 2 << 20;
 /// The address at which RAM continues after the PCI hole.
 const HIGH: u64 = 4 << 30;
 
@@ -34,7 +36,7 @@ const HIGH: u64 = 4 << 30;
 /// the RAM in `pieces`: it reaches their end and maps nothing else.
 ///
 /// `guest` may lack parts of the pieces. RAM above 4 GiB must be mapped to its
-/// last page. Firmware may reserve the end of the RAM below 4 GiB.
+/// last 2 MiB. Firmware may reserve the end of the RAM below 4 GiB.
 ///
 /// The answer is no if a table cannot be read, or if `budget` is too small for
 /// the walk. The tables that are read are subtracted from `budget`.
@@ -56,17 +58,21 @@ fn check(
     progress: &Progress,
 ) -> Option<bool> {
     let mapped = direct_map(guest, info, budget, progress)?;
-    let maps = |gpa: u64| {
-        mapped
-            .iter()
-            .any(|range| range.contains(gpa, MIN_PAGE_SIZE))
+    // Single pages may be taken out of the direct map (poisoned ones, KFENCE, `memfd_secret`).
+    let maps_near = |gpa: u64| {
+        let near = MemoryRange::new(gpa / NEAR * NEAR, NEAR).ok();
+        near.is_some_and(|near| {
+            mapped
+                .iter()
+                .any(|range| near.intersection(range).is_some())
+        })
     };
     let mut ends = pieces.iter().map(|piece| piece.range.end());
     let low_end = ends.rfind(|end| *end <= HIGH)?;
     let end = pieces.last()?.range.end();
-    let covered = maps(ONE_MIB)
-        && maps(low_end / 4 * 3 / MIN_PAGE_SIZE * MIN_PAGE_SIZE)
-        && (end <= HIGH || (maps(HIGH) && maps(end - MIN_PAGE_SIZE)));
+    let covered = maps_near(ONE_MIB)
+        && maps_near(low_end / 4 * 3)
+        && (end <= HIGH || (maps_near(HIGH) && maps_near(end - MIN_PAGE_SIZE)));
     let gap = MemoryRange::new(low_end, HIGH - low_end).ok();
     let high_end = end.max(HIGH);
     let rest = MemoryRange::new(high_end, PHYSICAL_END.checked_sub(high_end)?).ok();
@@ -114,4 +120,61 @@ fn direct_map(
             .filter_map(|m| MemoryRange::new(m.gpa, m.size).ok())
             .collect(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::arch::Machine;
+    use crate::memory::{GuestMemory, SliceMemory};
+
+    const MIB: u64 = 1 << 20;
+    const SIZE: u64 = 16 * MIB;
+
+    /// Whether a direct map of 16 MiB proves its RAM, if neither the pages of 4 KiB in `small` nor
+    /// the large page at `large` are mapped.
+    fn is_proven(small: &[u64], large: Option<u64>) -> bool {
+        const TOP: u64 = 0x10_0000;
+        const LARGE: u64 = 0x83;
+        let mut ram = vec![0; SIZE as usize];
+        let mut put = |at: u64, entry: u64| {
+            ram[at as usize..][..8].copy_from_slice(&entry.to_le_bytes());
+        };
+        // The entry of 0xffff888000000000.
+        put(TOP + 273 * 8, (TOP + 0x1000) | 3);
+        put(TOP + 0x1000, (TOP + 0x2000) | 3);
+        put(TOP + 0x2000, (TOP + 0x3000) | 3);
+        for gpa in (NEAR..SIZE).step_by(NEAR as usize) {
+            let entry = if large == Some(gpa) { 0 } else { gpa | LARGE };
+            put(TOP + 0x2000 + gpa / NEAR * 8, entry);
+        }
+        for gpa in (0..NEAR).step_by(4096) {
+            let entry = if small.contains(&gpa) { 0 } else { gpa | 3 };
+            put(TOP + 0x3000 + gpa / 4096 * 8, entry);
+        }
+        let memory = SliceMemory::new([(0, &ram[..])]).unwrap();
+        let ranges = memory.ranges();
+        let guest = Guest {
+            memory: &memory,
+            ranges: &ranges,
+            machine: Machine::X86_64,
+        };
+        let text = b"OSRELEASE=6.1\nSYMBOL(init_top_pgt)=ffffffff80100000\nNUMBER(phys_base)=0\n";
+        let pieces = ranges.iter().map(|range| RamPiece {
+            range: *range,
+            offset: 0,
+        });
+        let pieces: Vec<_> = pieces.collect();
+        let info = Vmcoreinfo::parse(text).unwrap();
+        confirms(guest, &pieces, &info, &mut BUDGET.clone(), &Progress::new())
+    }
+
+    #[test]
+    fn single_pages_may_be_missing_and_large_ones_not() {
+        assert!(is_proven(&[], None));
+        assert!(is_proven(&[MIB, MIB + 4096], None));
+        assert!(is_proven(&[], Some(4 * MIB)));
+        assert!(!is_proven(&[], Some(12 * MIB)));
+    }
 }

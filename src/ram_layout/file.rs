@@ -4,19 +4,25 @@
 use std::io;
 use std::sync::Arc;
 
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::abi::Utsname;
 use crate::arch::Machine;
 use crate::fault::Fault;
 use crate::guest::vmcoreinfo::{VmcoreinfoError, from_bytes};
 use crate::memory::MIN_PAGE_SIZE;
-use crate::ram_layout::arrangements::{contiguous, image_layouts};
-use crate::ram_layout::{Proof, RamLayout, RamPiece, layouts, memory, vmcoreinfo_anywhere};
+use crate::ram_layout::arrangements::{UNSPLIT, contiguous, image_layouts};
+use crate::ram_layout::{
+    Proof, RamLayout, RamPiece, Verdict, layouts, memory, vmcoreinfo_anywhere,
+};
 use crate::read::ReadAt;
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::Workers;
 
-/// Below this size no machine of QEMU splits a PC's RAM unless it is told to: q35 does from here on
-/// (`pc_q35_init` in `hw/i386/pc_q35.c`), `pc` later.
-const UNSPLIT: u64 = 0xb000_0000;
+/// The alignment of where RAM begins in any known VMM for arm64.
+const BASE_ALIGN: u64 = 2 << 20;
+/// The most beginnings of RAM that are tried for one kernel. A guest can pretend to have more.
+const MAX_BASES: usize = 4;
 
 /// Why the arrangement of RAM is not known although a Linux kernel is in it.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +41,16 @@ pub enum LayoutError {
         osrelease: String,
         /// The architecture that the caller gave.
         machine: Option<Machine>,
+    },
+    /// The kernel is where its VMCOREINFO says, but its direct map is of other RAM.
+    #[error(
+        "the kernel {osrelease} is in its place, but its direct map does not end where RAM does in any known arrangement of {machine} guests, or cannot be read; the file may be cut short"
+    )]
+    OtherRam {
+        /// The kernel's release.
+        osrelease: String,
+        /// The kernel's architecture.
+        machine: Machine,
     },
     /// Several arrangements fit.
     #[error("several arrangements of RAM fit the kernel {osrelease}: {arrangements}")]
@@ -62,8 +78,8 @@ pub enum LayoutError {
 ///
 /// # Errors
 ///
-/// - [`LayoutError::NotVerified`], [`LayoutError::Ambiguous`] if `ram` contains VMCOREINFO that does
-///   not prove one arrangement;
+/// - [`LayoutError::NotVerified`], [`LayoutError::OtherRam`], [`LayoutError::Ambiguous`] if `ram`
+///   contains VMCOREINFO that does not prove one arrangement;
 /// - [`LayoutError::Length`], [`LayoutError::Scan`] if `ram` cannot be read;
 /// - [`LayoutError::Cancelled`] if the handle of `workers` was cancelled.
 pub fn find(
@@ -94,17 +110,21 @@ pub fn find(
     };
     let mut proof = Proof::new(progress);
     let mut found = Vec::new();
+    let mut of_other_ram = None;
     for &machine in machines {
-        found.extend(fitting(ram, size, machine, &infos, &mut proof));
+        let (fits, has_other) = fitting(ram, size, machine, &infos, &mut proof);
+        found.extend(fits);
+        of_other_ram = of_other_ram.or(has_other.then_some(machine));
     }
     if proof.is_cancelled() {
         return Err(LayoutError::Cancelled);
     }
     match found.len() {
-        0 => match osrelease {
-            Some(osrelease) => Err(LayoutError::NotVerified { osrelease, machine }),
+        0 => match (osrelease, of_other_ram) {
+            (Some(osrelease), Some(machine)) => Err(LayoutError::OtherRam { osrelease, machine }),
+            (Some(osrelease), None) => Err(LayoutError::NotVerified { osrelease, machine }),
             // The caller's alone may be of another guest.
-            None => Ok(None),
+            (None, _) => Ok(None),
         },
         1 => Ok(found.pop()),
         _ => match found.iter().find(|layout| is_usual(layout, size)) {
@@ -129,48 +149,103 @@ fn parse(bytes: &[u8]) -> Option<Vmcoreinfo> {
     parsed.find_map(Result::ok)
 }
 
-/// Returns the arrangements of a machine's RAM in which the kernel lies in its place.
+/// Returns the arrangements of a machine's RAM in which the kernel lies in its place, and whether
+/// there is one where it does, but its direct map is of other RAM.
 fn fitting(
     ram: &Arc<dyn ReadAt>,
     size: u64,
     machine: Machine,
     infos: &[Vmcoreinfo],
     proof: &mut Proof<'_>,
-) -> Vec<RamLayout> {
-    let mut fits = |pieces: &Vec<RamPiece>| {
-        memory(ram, pieces).is_ok_and(|memory| proof.holds(&memory, machine, pieces, infos))
+) -> (Vec<RamLayout>, bool) {
+    let mut has_other = false;
+    let mut fits = |pieces: Vec<RamPiece>| {
+        let memory = memory(ram, &pieces).ok()?;
+        let verdict = proof.verdict(&memory, machine, &pieces, infos);
+        has_other |= verdict == Verdict::OtherRam;
+        (verdict >= Verdict::InPlace).then_some(RamLayout {
+            machine,
+            pieces,
+            is_proven: verdict == Verdict::Proven,
+        })
     };
-    let mut found: Vec<_> = blocks(machine, size, infos)
+    let mut found: Vec<_> = layouts(machine, size)
         .into_iter()
-        .filter(|pieces| fits(pieces))
+        .filter_map(&mut fits)
         .collect();
-    let image = image_layouts(machine, size)
-        .into_iter()
-        .find(|pieces| fits(pieces));
-    found.extend(image);
-    let layout = |pieces| RamLayout {
-        machine,
-        pieces,
-        // The place of an arm kernel is counted from where RAM begins.
-        is_proven: machine != Machine::Arm,
-    };
-    found.into_iter().map(layout).collect()
+    if found.is_empty() {
+        found.extend(
+            others(ram, machine, size, infos)
+                .into_iter()
+                .filter_map(&mut fits),
+        );
+    }
+    if let Some(image) = image_layouts(machine, size).into_iter().find_map(&mut fits) {
+        // RAM from 0 on gives the kernel the same place. The image is the usual one.
+        let from_zero = contiguous(0, size);
+        found.retain(|other| other.pieces != from_zero);
+        found.push(image);
+    }
+    (found, has_other)
 }
 
-/// Returns the arrangements of one block of RAM: QEMU's, and from where the kernel says that RAM
-/// begins, as other VMMs have other places for it.
-fn blocks(machine: Machine, size: u64, infos: &[Vmcoreinfo]) -> Vec<Vec<RamPiece>> {
-    let mut all = layouts(machine, size);
-    if !machine.frames_from_phys_base() && !matches!(machine, Machine::X86_64 | Machine::I386) {
-        let bases = infos.iter().filter_map(|info| machine.phys_base(info));
-        for base in bases.filter(|base| base.is_multiple_of(MIN_PAGE_SIZE)) {
-            let pieces = contiguous(base, size);
-            if !pieces.is_empty() && !all.contains(&pieces) {
-                all.push(pieces);
-            }
+/// Returns the arrangements of one block of RAM from where the kernel says that RAM begins: other
+/// VMMs than QEMU have other places for it.
+fn others(
+    ram: &Arc<dyn ReadAt>,
+    machine: Machine,
+    size: u64,
+    infos: &[Vmcoreinfo],
+) -> Vec<Vec<RamPiece>> {
+    let mut bases: Vec<u64> = match machine {
+        // With KASLR, `PHYS_OFFSET` is not where RAM begins.
+        Machine::Aarch64 | Machine::Aarch64Be => {
+            let bases = infos
+                .iter()
+                .flat_map(|info| bases_by_uts(ram, machine, size, info));
+            bases.collect()
         }
+        Machine::X86_64 | Machine::I386 => Vec::new(),
+        _ if machine.frames_from_phys_base() => Vec::new(),
+        _ => infos
+            .iter()
+            .filter_map(|info| machine.phys_base(info))
+            .collect(),
+    };
+    bases.sort_unstable();
+    bases.dedup();
+    let bases = bases
+        .into_iter()
+        .filter(|base| base.is_multiple_of(MIN_PAGE_SIZE));
+    let pieces = bases.map(|base| contiguous(base, size));
+    pieces.filter(|pieces| !pieces.is_empty()).collect()
+}
+
+/// Returns where a block of RAM can begin so that the kernel's `init_uts_ns` is in its place: that is
+/// its guest-physical address, less its offset in the file.
+fn bases_by_uts(ram: &Arc<dyn ReadAt>, machine: Machine, size: u64, info: &Vmcoreinfo) -> Vec<u64> {
+    let place = || {
+        let vaddr = info.symbol("init_uts_ns")?;
+        let vaddr = vaddr.checked_add(info.offset("uts_namespace.name")?)?;
+        machine.kernel_image_to_physical(vaddr, info)
+    };
+    let Some(gpa) = place() else {
+        return Vec::new();
+    };
+    let release = info.osrelease();
+    let mut bases = Vec::new();
+    let mut offset = gpa % BASE_ALIGN;
+    while offset < size.min(gpa + 1) && bases.len() < MAX_BASES {
+        let mut uts = Utsname::new_zeroed();
+        let is_kernel = ram.read_at(offset, uts.as_mut_bytes()).is_ok()
+            && Utsname::text(&uts.sysname) == "Linux"
+            && Utsname::text(&uts.release) == release;
+        if is_kernel {
+            bases.push(gpa - offset);
+        }
+        offset += BASE_ALIGN;
     }
-    all
+    bases
 }
 
 /// Returns whether this is how QEMU arranges a PC's RAM unless it is told otherwise.

@@ -35,8 +35,9 @@ use crate::memory::MemoryRange;
 use crate::read::{ReadAt, Region, RegionError, RegionMemory};
 
 pub(crate) use arrangements::layouts;
+pub use arrangements::usual;
 pub use file::{LayoutError, find};
-pub(crate) use proof::{Proof, vmcoreinfo_anywhere};
+pub(crate) use proof::{Proof, Verdict, vmcoreinfo_anywhere};
 
 /// A piece of guest RAM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,8 +56,9 @@ pub struct RamLayout {
     pub machine: Machine,
     /// The RAM, in ascending order of guest-physical address.
     pub pieces: Vec<RamPiece>,
-    /// Whether the kernel proves that this is all RAM and where it lies. Otherwise the kernel is in
-    /// its place, and the rest is what QEMU's machines do unless told otherwise.
+    /// Whether the kernel proves that this is all RAM and where it lies: the direct map of an
+    /// x86_64 kernel was compared. Otherwise the kernel is in its place, and the rest is what QEMU's
+    /// machines do unless told otherwise.
     pub is_proven: bool,
 }
 

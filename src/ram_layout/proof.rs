@@ -11,6 +11,19 @@ use crate::ram_layout::{RamPiece, direct_map};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::workers::{Progress, Threads};
 
+/// What a kernel says about an arrangement of RAM; the better, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// No kernel is in its place.
+    Elsewhere,
+    /// A kernel is in its place, but its direct map is not that of this RAM, or cannot be read.
+    OtherRam,
+    /// A kernel is in its place. It was not asked how much RAM there is.
+    InPlace,
+    /// A kernel is in its place, and its direct map is that of this RAM.
+    Proven,
+}
+
 /// Checks arrangements of RAM, all within one budget for page tables.
 pub(crate) struct Proof<'a> {
     budget: Budget,
@@ -25,27 +38,38 @@ impl<'a> Proof<'a> {
         }
     }
 
-    /// Returns whether one of the kernels that `infos` describe lies in `memory`, which is the RAM
-    /// in `pieces`. The direct map of an x86_64 kernel also has to agree that these are all RAM;
-    /// other kernels' is not consulted.
-    pub(crate) fn holds(
+    /// Returns what the kernels that `infos` describe say about `memory`, which is the RAM in
+    /// `pieces`. Only an x86_64 kernel is asked for its direct map.
+    pub(crate) fn verdict(
         &mut self,
         memory: &dyn GuestMemory,
         machine: Machine,
         pieces: &[RamPiece],
         infos: &[Vmcoreinfo],
-    ) -> bool {
+    ) -> Verdict {
         let ranges = memory.ranges();
         let guest = Guest {
             memory,
             ranges: &ranges,
             machine,
         };
-        infos.iter().any(|info| {
-            is_in_memory(guest, info)
-                && (machine != Machine::X86_64
-                    || direct_map::confirms(guest, pieces, info, &mut self.budget, self.progress))
-        })
+        let mut best = Verdict::Elsewhere;
+        for info in infos {
+            let verdict = if !is_in_memory(guest, info) {
+                Verdict::Elsewhere
+            } else if machine != Machine::X86_64 {
+                Verdict::InPlace
+            } else if direct_map::confirms(guest, pieces, info, &mut self.budget, self.progress) {
+                Verdict::Proven
+            } else {
+                Verdict::OtherRam
+            };
+            best = best.max(verdict);
+            if best >= Verdict::InPlace {
+                break;
+            }
+        }
+        best
     }
 
     /// Returns whether the search was cancelled, so that a proof may have failed for this reason.

@@ -36,6 +36,8 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod flattened;
+#[cfg(feature = "zlib")]
+mod gzip;
 mod input;
 mod kdump;
 mod kind;

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use crate::read::FileKind;
+#[cfg(feature = "zlib")]
+use crate::read::gzip;
 use crate::workers::Progress;
 
 /// Bytes that are unpacked at once.
@@ -37,6 +39,17 @@ pub enum UnpackError {
         /// Number of bytes that were unpacked before.
         unpacked: u64,
         /// The error of the file or of the decompressor.
+        source: io::Error,
+    },
+    /// The stream needs more memory than unpacking may take.
+    #[error(
+        "the file is {kind}, and needs more than 128 MiB of memory to unpack; run `{}` first",
+        if *.kind == FileKind::Zstd { "zstd -d --long=31" } else { "xz -d" }
+    )]
+    Memory {
+        /// The compressor.
+        kind: FileKind,
+        /// The error of the decompressor.
         source: io::Error,
     },
     /// The spool cannot be written.
@@ -74,7 +87,8 @@ pub enum UnpackError {
 ///
 /// - [`UnpackError::NotSupported`] for any other kind, before anything is read;
 /// - [`UnpackError::Read`] if the input is damaged, ends early, or has other
-///   bytes after its end;
+///   bytes after its end; zeroes after a gzip stream are padding;
+/// - [`UnpackError::Memory`] if the stream needs more than 128 MiB of memory;
 /// - [`UnpackError::Write`], [`UnpackError::TooLarge`] if the spool cannot take
 ///   the bytes.
 ///
@@ -89,7 +103,7 @@ pub fn unpack(
     match kind {
         #[cfg(feature = "zlib")]
         FileKind::Gzip => {
-            let input = flate2::read::MultiGzDecoder::new(input);
+            let input = gzip::Members::new(io::BufReader::with_capacity(BUFFER, input));
             copy(kind, input, spool, limit, progress)
         }
         #[cfg(feature = "zstd")]
@@ -130,10 +144,15 @@ fn copy(
         if progress.is_cancelled() {
             return Err(UnpackError::Cancelled);
         }
-        let len = fill(&mut input, &mut buffer).map_err(|source| UnpackError::Read {
-            kind,
-            unpacked,
-            source,
+        let len = fill(&mut input, &mut buffer).map_err(|source| {
+            if wants_memory(&source) {
+                return UnpackError::Memory { kind, source };
+            }
+            UnpackError::Read {
+                kind,
+                unpacked,
+                source,
+            }
         })?;
         for block in buffer[..len].chunks(BLOCK) {
             if block.iter().any(|byte| *byte != 0) {
@@ -155,6 +174,21 @@ fn copy(
             return Ok(unpacked);
         }
     }
+}
+
+/// Whether a decompressor refused a stream for the memory that it needs: zstd has a text for that,
+/// xz a kind of error.
+#[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
+fn wants_memory(error: &io::Error) -> bool {
+    #[cfg(feature = "zstd")]
+    {
+        use zstd::zstd_safe::{get_error_name, zstd_sys::ZSTD_ErrorCode};
+        let code = ZSTD_ErrorCode::ZSTD_error_frameParameter_windowTooLarge as usize;
+        if error.to_string() == get_error_name(code.wrapping_neg()) {
+            return true;
+        }
+    }
+    error.kind() == io::ErrorKind::OutOfMemory
 }
 
 #[cfg(any(feature = "zlib", feature = "zstd", feature = "xz"))]
@@ -297,6 +331,48 @@ mod tests {
         let at = damaged.len() - 6;
         damaged[at] ^= 1;
         assert!(unpacked(FileKind::Gzip, &damaged, 1 << 30).is_err());
+    }
+
+    #[test]
+    fn a_gzip_stream_may_end_in_zeroes() {
+        let plain = sample();
+        let unpack =
+            |rest: &[u8]| unpacked(FileKind::Gzip, &[&gzip(&plain)[..], rest].concat(), 1 << 20);
+        // A tape or a block device pads to its block size.
+        for padding in [1, 10_240, 1 << 20] {
+            assert!(bytes(&unpack(&vec![0; padding]).unwrap()) == plain);
+        }
+        let error = unpack(&[&[0; 10_240][..], b"x"].concat()).unwrap_err();
+        let text = crate::fault::error_chain(&error);
+        assert!(text.contains("other bytes follow the stream"), "{text}");
+        assert!(unpack(b"\x1f").is_err());
+    }
+
+    /// The frame of `zstd --long=31`, with a window of 2 GiB (RFC 8878, 3.1.1.1.2).
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn a_zstd_stream_with_a_large_window_is_not_called_damaged() {
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 0x01, 0, 0];
+        let error = unpacked(FileKind::Zstd, &frame, 1 << 20).unwrap_err();
+        assert!(matches!(error, UnpackError::Memory { .. }), "{error}");
+        assert!(error.to_string().contains("`zstd -d --long=31` first"));
+    }
+
+    #[cfg(feature = "xz")]
+    #[test]
+    fn an_xz_stream_with_a_large_dictionary_is_not_called_damaged() {
+        // The size of the dictionary is in the block's header, which has a CRC.
+        let mut large = XZ.to_vec();
+        large[16] = 34; // 512 MiB
+        let crc = !large[12..20].iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+                crc >> 1 ^ 0xedb8_8320 & (crc & 1).wrapping_neg()
+            })
+        });
+        large[20..24].copy_from_slice(&crc.to_le_bytes());
+        let error = unpacked(FileKind::Xz, &large, 1 << 20).unwrap_err();
+        assert!(matches!(error, UnpackError::Memory { .. }), "{error}");
+        assert!(error.to_string().contains("`xz -d` first"));
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct NotVmcoreinfo;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Vmcoreinfo {
     text: Vec<u8>,
+    /// The `phys_base` of an x86_64 kernel whose text does not contain it.
+    phys_base: Option<u64>,
 }
 
 impl Vmcoreinfo {
@@ -49,11 +51,22 @@ impl Vmcoreinfo {
         let len = text.iter().position(|b| *b == 0).unwrap_or(text.len());
         let info = Self {
             text: text[..len.min(MAX_SIZE + 1)].to_vec(),
+            phys_base: None,
         };
         if len > MAX_SIZE || info.value("OSRELEASE").is_none_or(<[u8]>::is_empty) {
             return Err(NotVmcoreinfo);
         }
         Ok(info)
+    }
+
+    /// Sets `phys_base` by another source. Kernels before Linux 4.10 do not tell it.
+    pub(crate) fn with_phys_base(self, phys_base: Option<u64>) -> Self {
+        Self { phys_base, ..self }
+    }
+
+    /// Returns the `phys_base` that another source gave.
+    pub(crate) fn given_phys_base(&self) -> Option<u64> {
+        self.phys_base
     }
 
     /// Returns the text as the kernel wrote it.

@@ -9,6 +9,7 @@ mod files;
 mod kinds;
 mod levels;
 mod map_cmd;
+mod old_kernel;
 mod paging;
 mod parts;
 mod process_core;

@@ -80,7 +80,12 @@ fn the_ram_of_an_arm64_guest_begins_at_1_gib() {
     write_ram(&folder, &arm64_guest());
     let json = folder.run("dump --from raw:ram --to x --json").json();
     assert_eq!(json["machine"], "aarch64");
-    assert_eq!(json["ram"]["by"], "kernel");
+    // The file may be cut short: the kernel is not asked.
+    assert_eq!(json["ram"]["by"], "usual");
+    let run = folder.run("map raw:ram");
+    run.ok();
+    let words = "warning: assumed RAM of aarch64 at 0x40000000";
+    assert!(run.stderr().contains(words), "{}", run.stderr());
     let info = folder.run("info x --json").json();
     assert_eq!(info["ranges"], json!([{"gpa": GIB, "size": 64 * MIB}]));
     // What the user says and what the kernel says is not the same.
@@ -90,19 +95,67 @@ fn the_ram_of_an_arm64_guest_begins_at_1_gib() {
     assert_eq!(folder.names(), ["ram", "x"]);
 }
 
+/// A guest that crashed and was rebooted may have both kernels in memory.
+#[test]
+fn another_kernel_in_place_is_named() {
+    let folder = Folder::new();
+    let mut load = arm64_guest();
+    let text = |at: usize| String::from_utf8(load.data[at].1.clone()).unwrap();
+    // The first one moved by 8 MiB.
+    let moved = text(1)
+        .replace("ffff800008100000", "ffff800008900000")
+        .replace('\0', "KERNELOFFSET=800000\nCRASHTIME=1700000000\n\0");
+    let uts = load.data[0].1.clone();
+    load.data.push((9 * MIB, uts));
+    load.data.push((10 * MIB, moved.into_bytes()));
+    write_ram(&folder, &load);
+    let run = folder.run("dump --from raw:ram --to x");
+    run.ok();
+    for words in [
+        "another kernel, 6.1.0-arm64",
+        "6.1.0-arm64 (KERNELOFFSET 0x800000, CRASHTIME 1700000000)",
+        "--vmcoreinfo 0x40200000",
+    ] {
+        assert!(run.stderr().contains(words), "{}", run.stderr());
+    }
+    let line = "dump --from raw:ram --to y --vmcoreinfo 0x40200000";
+    let run = folder.run(line);
+    run.ok();
+    assert!(!run.stderr().contains("another"), "{}", run.stderr());
+}
+
 /// The first page of RAM may be one of a file that the guest has read.
 #[test]
 fn ram_with_a_kernel_may_begin_like_another_file() {
     let folder = Folder::new();
     let mut load = arm64_guest();
-    for page in [vec![b'x'; 4096], b"\x7fELF\x02\x01\x01".to_vec()] {
+    for page in [
+        vec![b'x'; 4096],
+        b"\x7fELF\x02\x01\x01".to_vec(),
+        b"\x1f\x8b\x08\x08".to_vec(),
+        b"MDMP".to_vec(),
+        b"EMiL\x01\0\0\0".to_vec(),
+    ] {
         load.data.push((0, page));
         write_ram(&folder, &load);
         let json = folder
             .run("dump --from raw:ram --to x --force --json")
             .json();
-        assert_eq!(json["ram"]["by"], "kernel");
+        assert_eq!(json["ram"]["by"], "usual");
     }
+}
+
+/// Both the kind of the file and the reason why its kernel does not tell are named.
+#[test]
+fn a_doubt_does_not_hide_why_the_place_is_unknown() {
+    let folder = Folder::new();
+    let mut ram = vec![0; 8192];
+    ram[..8].copy_from_slice(b"EMiL\x01\0\0\0");
+    ram[4096..][..VMCOREINFO.len()].copy_from_slice(VMCOREINFO.as_bytes());
+    folder.write("ram", ram);
+    folder
+        .run("dump --from raw:ram --to x")
+        .fails(1, &["LiME", "6.1.0-test", "--map", "--raw-anyway"]);
 }
 
 #[test]
@@ -115,8 +168,19 @@ fn what_is_assumed_is_named() {
     assert!(run.stderr().contains(words), "{}", run.stderr());
     let run = folder.run("dump --from raw:ram --to y --machine s390x");
     run.ok();
-    let words = "assumed RAM from address 0 on";
+    let words = "assumed RAM of s390x at 0x0";
     assert!(run.stderr().contains(words), "{}", run.stderr());
+    let run = folder.run("dump --from raw:ram --to arm --machine aarch64 --json");
+    assert_eq!(run.json()["ram"]["regions"][0]["gpa"], GIB);
+    let words = "assumed RAM of aarch64 at 0x40000000";
+    assert!(run.stderr().contains(words), "{}", run.stderr());
+    // A PC has a hole below 4 GiB.
+    let file = File::create(folder.path("large")).unwrap();
+    file.set_len(5 * GIB).unwrap();
+    file.write_all_at(&[1], 0).unwrap();
+    folder
+        .run("dump --from raw:large --to x --force")
+        .fails(1, &["large", "x86_64", "several places", "--map"]);
     // A map says it.
     folder.write(
         "map",

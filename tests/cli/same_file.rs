@@ -38,6 +38,12 @@ fn a_target_that_is_an_input_is_refused_and_stays() {
         "guestdump dump --from vmcore:d --to fd:7 7>>d",
         "guestdump dump --from raw:r --to - --format elf 1<>r",
         "guestdump dump --from raw:r --to fd:1 --format elf >>r",
+        "guestdump map raw:r --to r --force",
+        "guestdump map raw:r --to hard --force",
+        "guestdump map raw:r --to fd:7 7<>r",
+        "guestdump map raw:r --to - 1<>r",
+        "guestdump map raw:r >>r",
+        "guestdump map process-core:r --to r --force",
         "guestdump rearrange flat flat --force",
         "guestdump rearrange - flat --force <flat",
     ] {
@@ -69,6 +75,7 @@ fn a_closed_output_gets_no_dump_and_dev_null_does() {
             .shell(&format!("guestdump dump --from demo:16M {line}"))
             .fails(1, &[name, "is closed", "> /dev/null"]);
     }
+    std::fs::remove_file(folder.path("x")).unwrap();
     for line in [
         "--to - > /dev/null",
         "--to - >> /dev/null",
@@ -78,8 +85,24 @@ fn a_closed_output_gets_no_dump_and_dev_null_does() {
             .shell(&format!("guestdump dump --from demo:16M {line}"))
             .ok();
     }
-    // Text is not a dump.
-    folder.shell("guestdump formats >&-").ok();
+    folder.run("dump --from demo:16M --to x").ok();
+    folder.write("ram", [1; 4096]);
+    for line in [
+        "formats",
+        "info x",
+        "info x --json",
+        "dump --from demo:16M --to y --json",
+        "map raw:ram",
+    ] {
+        folder
+            .shell(&format!("guestdump {line} >&-"))
+            .fails(1, &["standard output", "is closed", "> /dev/null"]);
+        folder.shell(&format!("guestdump {line} >/dev/null")).ok();
+    }
+    assert_eq!(folder.names(), ["ram", "x", "y"]);
+    // The exit code tells all, as a parent that passes /dev/null both ways wants it.
+    folder.shell("guestdump check x >&-").ok();
+    folder.shell("guestdump --version 1<>/dev/null").ok();
 }
 
 #[test]

@@ -199,3 +199,29 @@ fn a_format_without_its_feature_is_refused_by_name() {
         .fails(1, &["kdump-snappy", "feature 'snappy'"]);
     assert!(folder.names().is_empty());
 }
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let folder = Folder::new();
+    for (line, words) in [
+        ("dmesg vmcore:x --map m", &["--map", "raw:PATH"][..]),
+        ("dmesg vmcore:x --machine arm", &["--machine", "raw:PATH"]),
+        ("dmesg vmcore:x --raw-anyway", &["--raw-anyway", "raw:PATH"]),
+        ("map qmp:x --machine arm", &["--machine", "raw:PATH"]),
+        ("map qmp:x --raw-anyway", &["--raw-anyway", "raw:PATH"]),
+        (
+            "map process-core:x --raw-anyway",
+            &["--raw-anyway", "raw:PATH"],
+        ),
+        (
+            "dump --from demo --to x --format elf --windows-header h",
+            &["--windows-header", "win-dmp"],
+        ),
+        (
+            "dump --from demo --to x --windows-damaged",
+            &["--windows-damaged", "win-dmp"],
+        ),
+    ] {
+        folder.run(line).fails(2, words);
+    }
+}

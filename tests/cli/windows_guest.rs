@@ -162,5 +162,10 @@ fn a_guest_without_windows_is_told_what_to_give() {
     folder
         .run(line)
         .fails(1, &["no CPU registers", "--windows-header FILE"]);
+    // Without a map the place may be wrong.
+    folder.write("ones", vec![1; 1 << 20]);
+    folder
+        .run("dump --from raw:ones --to x --format win-dmp")
+        .fails(1, &["only assumed", "--map"]);
     assert!(!folder.names().contains(&"x".to_owned()));
 }

@@ -12,7 +12,7 @@ use crate::choice::by_name;
 use crate::exclude::ExcludeArgs;
 use crate::names::{dump_file, source_name, target};
 use crate::number::parse_size;
-use crate::report::{Failure, Result, print};
+use crate::report::{Failure, Result, print_or_drop};
 use crate::source::SourceName;
 use crate::usage_error;
 use crate::vmcore_file::SpoolArgs;
@@ -114,8 +114,8 @@ pub(crate) struct DumpArgs {
     pub(crate) compressor: Option<Engine>,
     /// What lies where in raw:PATH or process-core:CORE, and the CPUs (see
     /// docs/map.md); without it, the guest's kernel tells where RAM lies;
-    /// if raw:PATH has no Linux kernel, RAM from address 0 on is assumed, with a
-    /// warning
+    /// if raw:PATH has no Linux kernel, the machine's usual place is assumed, with
+    /// a warning
     #[arg(long, value_name = "MAP.json")]
     pub(crate) map: Option<PathBuf>,
     /// Take raw:PATH for RAM even if it is a known kind of dump or container, or
@@ -350,7 +350,7 @@ pub(crate) fn parse() -> Result<Option<Command>> {
     };
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            print(&error.to_string())?;
+            print_or_drop(&error.to_string())?;
             Ok(None)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {

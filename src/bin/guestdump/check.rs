@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::FileArgs;
 use crate::paths::shown;
-use crate::report::{Failure, Result, chain, escape, print, print_json};
+use crate::report::{Failure, Result, chain, escape, print_json, print_or_drop};
 use crate::signals::Watch;
 use crate::vmcore_file::{self, OpenError};
 
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &FileArgs) -> Result<()> {
 fn sound(file: String, report: &CheckReport, json: bool) -> Result<()> {
     let counts = Counts::from(report);
     if !json {
-        return print(&format!("{}: {}\n", escape(&file), text(report)));
+        return print_or_drop(&format!("{}: {}\n", escape(&file), text(report)));
     }
     print_json(&Verdict {
         file,

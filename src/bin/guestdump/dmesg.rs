@@ -13,6 +13,7 @@ use crate::report::{Failure, Result, note, print, print_json};
 use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::Source;
+use crate::usage::RawOptions;
 use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 #[derive(Debug, Serialize)]
@@ -46,6 +47,13 @@ struct LogOf {
 }
 
 pub(crate) fn run(args: &DmesgArgs) -> Result<()> {
+    let raw = RawOptions {
+        map: args.map.is_some(),
+        machine: args.machine.is_some(),
+        page_size: false,
+        raw_anyway: args.raw_anyway,
+    };
+    raw.check(&args.from, "")?;
     let progress = Progress::new();
     let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
     let vmcoreinfo = vmcoreinfo.transpose()?;

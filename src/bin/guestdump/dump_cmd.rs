@@ -8,12 +8,15 @@ use guestdump::guest::windows::HeaderSource;
 use guestdump::qemu::{Include, Standstill};
 use guestdump::sink::{FileSinkOptions, SinkAccess, Target};
 use guestdump::windmp::Header;
-use guestdump::{DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Summary};
+use guestdump::{
+    DumpSink, Error, Fault, Format, FormatOptions, NotInFormat, Progress, Refusal, Summary,
+};
 
 use crate::args::{DumpArgs, Included};
 use crate::input_file::read_at_most;
 use crate::lacks;
 use crate::missing;
+use crate::placed::Placed;
 use crate::progress::Ticker;
 use crate::report::{Failure, Result, note, print_json, print_json_to_stderr};
 use crate::same_file;
@@ -22,12 +25,16 @@ use crate::signals::Watch;
 use crate::source::{Source, SourceName};
 use crate::summary::{self, SummaryEntry};
 use crate::target::{self, Keep};
+use crate::usage::RawOptions;
 use crate::vmcoreinfo_arg::VmcoreinfoArg;
 
 pub(crate) fn run(args: &DumpArgs) -> Result<()> {
     let from = SourceName::together(&args.from)?;
     check_usage(args, &from)?;
     target::refuse_closed(&args.to)?;
+    if args.json && !target::is_stdout(&args.to) {
+        target::refuse_closed(&Target::Stdout)?;
+    }
     same_file::remember_target(&args.to);
     let progress = Progress::new();
     let vmcoreinfo = args.vmcoreinfo.as_ref().map(VmcoreinfoArg::source);
@@ -131,12 +138,21 @@ fn write(
         Err(_) => Keep::Impossible,
     };
     source.dump(sink, &options).map_err(|error| {
+        let is_misplaced = matches!(error, Error::Refused(Refusal::WinDmp(_)))
+            && source.placed().is_some_and(Placed::is_assumed);
         let failure = match error {
             Error::Failed(ref fault @ Fault::Write { .. }) => {
                 let written = progress.snapshot().written;
                 target::not_written(&args.to, fault, written, keep)
             }
             error => target::failure(&args.to, error),
+        };
+        let failure = if is_misplaced {
+            failure.and(&Failure::new(
+                "where the RAM lies was only assumed; --map says it",
+            ))
+        } else {
+            failure
         };
         match source.unknown_registers().filter(|_| format.is_windows()) {
             Some(why) => failure.and(&Failure::new(format!("the dump has {why}"))),
@@ -200,26 +216,24 @@ fn report(
 }
 
 fn check_usage(args: &DumpArgs, from: &SourceName) -> Result<()> {
-    let raw_only = [
-        ("--map", args.map.is_some()),
-        ("--machine", args.machine.is_some()),
-        ("--page-size", args.page_size.is_some()),
-    ];
-    let given = raw_only.iter().find(|(_, given)| *given);
-    if args.raw_anyway && !matches!(from, SourceName::Raw(_)) {
-        return Err(Failure::usage(
-            "--raw-anyway goes with --from raw:PATH only",
-        ));
+    let raw = RawOptions {
+        map: args.map.is_some(),
+        machine: args.machine.is_some(),
+        page_size: args.page_size.is_some(),
+        raw_anyway: args.raw_anyway,
+    };
+    raw.check(from, "--from ")?;
+    if !args.include.is_empty() && !matches!(from, SourceName::Qmp(_)) {
+        return Err(Failure::usage("--include goes with --from qmp:SOCKET only"));
     }
-    match given {
-        Some((name, _)) if !matches!(from, SourceName::Raw(_) | SourceName::ProcessCore(_)) => {
-            Err(Failure::usage(format!(
-                "{name} goes with --from raw:PATH and process-core:CORE only"
-            )))
-        }
-        _ if !args.include.is_empty() && !matches!(from, SourceName::Qmp(_)) => {
-            Err(Failure::usage("--include goes with --from qmp:SOCKET only"))
-        }
+    let windows_only = [
+        ("--windows-header", args.windows_header.is_some()),
+        ("--windows-damaged", args.windows_damaged),
+    ];
+    match windows_only.iter().find(|(_, given)| *given) {
+        Some((name, _)) if !args.format.is_some_and(Format::is_windows) => Err(Failure::usage(
+            format!("{name} goes with --format win-dmp and win-dmp-bitmap only"),
+        )),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! Reports where VMCOREINFO was found, and whether it is that of the kernel in guest memory.
 
+use guestdump::Machine;
 use guestdump::guest::vmcoreinfo::{Candidate, Located, Origin, Rejected};
 use guestdump::vmcoreinfo::Vmcoreinfo;
 use serde::Serialize;
@@ -36,6 +37,7 @@ struct CandidateEntry {
     address: u64,
     osrelease: String,
     crash_time: Option<u64>,
+    kernel_offset: Option<u64>,
     verified: bool,
 }
 
@@ -74,6 +76,7 @@ impl From<&Candidate> for CandidateEntry {
             address: candidate.gpa,
             osrelease: candidate.osrelease.clone(),
             crash_time: candidate.crash_time,
+            kernel_offset: candidate.kernel_offset,
             verified: candidate.verified,
         }
     }
@@ -108,11 +111,16 @@ pub(crate) fn warnings(located: &Located) -> Vec<String> {
         )];
     }
     if located.verified {
-        return Vec::new();
+        return other_kernels(located, &chosen);
     }
+    // Whatever the machine, only x86_64 kernels have this symbol.
+    let why = if Machine::X86_64.is_only_linked(&located.info) {
+        "it does not tell where such an old kernel is, and the kernel is not where it was linked"
+    } else {
+        "guest memory has no such kernel where it says, so it may be of another boot or another guest"
+    };
     let mut lines = vec![format!(
-        "warning: VMCOREINFO of {chosen} ({}) is not verified: guest memory has no such kernel where \
-         it says, so it may be of another boot or another guest",
+        "warning: VMCOREINFO of {chosen} ({}) is not verified: {why}",
         located.origin
     )];
     let is_other = |c: &&Candidate| Some(c.gpa) != located.origin.gpa();
@@ -132,22 +140,50 @@ pub(crate) fn warnings(located: &Located) -> Vec<String> {
     lines
 }
 
+/// Names the other kernels that are in memory as well, such as that of an earlier boot.
+fn other_kernels(located: &Located, chosen: &str) -> Vec<String> {
+    let release = located.info.osrelease();
+    let offset = located.info.kernel_offset();
+    // A kernel has its text twice, and appends the time of a crash to only one of them at first.
+    let is_other = |c: &&Candidate| {
+        c.verified
+            && Some(c.gpa) != located.origin.gpa()
+            && (&c.osrelease, c.kernel_offset) != (&release, offset)
+    };
+    let others = located.candidates.iter().filter(is_other).take(MAX_LINES);
+    others
+        .map(|other| {
+            let facts = facts(None, other.kernel_offset, other.crash_time);
+            format!(
+                "warning: guest memory has another kernel, {}{facts}; {chosen} ({}) is taken, and \
+                 --vmcoreinfo {:#x} takes the other",
+                other.osrelease, located.origin, other.gpa
+            )
+        })
+        .collect()
+}
+
 /// Maximum number of other VMCOREINFO that are listed for people.
 const MAX_LINES: usize = 4;
 
 /// Describes a kernel by what tells it from another boot.
 fn describe(info: &Vmcoreinfo) -> String {
+    let facts = facts(build_id(info), info.kernel_offset(), info.crash_time());
+    info.osrelease() + &facts
+}
+
+/// Formats what tells a kernel from another boot, in brackets; nothing if it is not known.
+fn facts(build_id: Option<String>, offset: Option<u64>, crash_time: Option<u64>) -> String {
     let facts = [
-        build_id(info).map(|id| format!("build ID {id}")),
-        info.kernel_offset()
-            .map(|offset| format!("KERNELOFFSET {offset:#x}")),
-        info.crash_time().map(|time| format!("CRASHTIME {time}")),
+        build_id.map(|id| format!("build ID {id}")),
+        offset.map(|offset| format!("KERNELOFFSET {offset:#x}")),
+        crash_time.map(|time| format!("CRASHTIME {time}")),
     ];
     let facts: Vec<_> = facts.into_iter().flatten().collect();
     if facts.is_empty() {
-        return info.osrelease();
+        return String::new();
     }
-    format!("{} ({})", info.osrelease(), facts.join(", "))
+    format!(" ({})", facts.join(", "))
 }
 
 /// Returns `BUILD-ID`, of which a guest may give any length.

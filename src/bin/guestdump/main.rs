@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod choice;
+mod closed;
 mod dmesg;
 mod dump_cmd;
 mod exclude;
@@ -33,6 +34,7 @@ mod signals;
 mod source;
 mod summary;
 mod target;
+mod usage;
 mod usage_error;
 mod vmcore_file;
 mod vmcoreinfo_arg;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use guestdump::process_core::RamBlock;
 use guestdump::qemu::{Include, QemuGuest, RamPlace};
-use guestdump::sink::SinkAccess;
+use guestdump::sink::{SinkAccess, Target};
 use guestdump::{CpuState, Error, Machine, MemoryRange, Progress};
 use serde::Serialize;
 
@@ -14,10 +14,12 @@ use crate::map_size::Size;
 use crate::missing;
 use crate::placed::Placed;
 use crate::report::{Failure, Result, note, print};
+use crate::same_file;
 use crate::settings::Settings;
 use crate::signals::Watch;
 use crate::source::{Source, SourceName};
 use crate::target;
+use crate::usage::RawOptions;
 
 /// A map file, as it is written.
 #[derive(Debug, Serialize)]
@@ -49,6 +51,15 @@ pub(crate) fn run(args: &MapArgs) -> Result<()> {
             "a map is of qmp:SOCKET, process-core:CORE or raw:PATH; other sources need none",
         ));
     }
+    let raw = RawOptions {
+        machine: args.machine.is_some(),
+        raw_anyway: args.raw_anyway,
+        ..RawOptions::default()
+    };
+    raw.check(&args.from, "")?;
+    let to = args.to.as_ref().unwrap_or(&Target::Stdout);
+    target::refuse_closed(to)?;
+    same_file::remember_target(to);
     let progress = Progress::new();
     let settings = Settings {
         map: None,

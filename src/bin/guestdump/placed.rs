@@ -17,7 +17,8 @@ pub(crate) struct Placed {
 pub(crate) enum By {
     /// The guest's kernel.
     Kernel,
-    /// The kernel is in its place in several arrangements, of which this is the usual one.
+    /// The kernel is in its place. That this is all RAM, and where the rest of it lies, is only
+    /// usual.
     Usual,
     /// It is assumed; the command line names the machine.
     AssumedPlace,
@@ -26,6 +27,11 @@ pub(crate) enum By {
 }
 
 impl Placed {
+    /// Whether nothing proves that the RAM lies there.
+    pub(crate) fn is_assumed(&self) -> bool {
+        self.by != By::Kernel
+    }
+
     /// Says for people who placed the RAM; a warning if nobody did.
     pub(crate) fn line(&self) -> String {
         let machine = self.machine;
@@ -35,11 +41,13 @@ impl Placed {
         match self.by {
             By::Kernel => format!("RAM of {machine} at {ranges}, by the guest's kernel"),
             By::Usual => format!(
-                "warning: assumed RAM of {machine} at {ranges}: the kernel does not tell; \
-                 --map says otherwise"
+                "warning: assumed RAM of {machine} at {ranges}: the guest's kernel is in its place, \
+                 but is not asked whether this is all RAM; --map says otherwise"
             ),
             By::AssumedPlace => {
-                format!("warning: assumed RAM from address 0 on: {none}; --map says otherwise")
+                format!(
+                    "warning: assumed RAM of {machine} at {ranges}: {none}; --map says otherwise"
+                )
             }
             By::Assumed => format!(
                 "warning: assumed {machine}, RAM from address 0 on: {none}; --machine and --map say \

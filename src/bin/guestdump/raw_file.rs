@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use guestdump::guest::vmcoreinfo::VmcoreinfoSource;
 use guestdump::memory::MIN_PAGE_SIZE;
-use guestdump::ram_layout::{self, RamLayout, RamPiece};
+use guestdump::ram_layout;
 use guestdump::read::{FileKind, ReadAt, Region, RegionMemory};
-use guestdump::{Machine, MemoryRange, Workers};
+use guestdump::{Machine, Workers};
 
 use crate::input_file::open_input;
 use crate::map::RawGuest;
@@ -46,20 +46,9 @@ pub(crate) fn open(path: &Path, settings: &Settings<'_>) -> Result<RawGuest> {
     })
 }
 
-/// Kinds of files that a Linux guest has in its page cache, or whose first bytes are common. The
-/// first page of RAM may look like one of them, so the kernel in the file decides.
-const IN_PAGE_CACHE: &[FileKind] = &[
-    FileKind::Text,
-    FileKind::ElfProgram,
-    FileKind::Pe,
-    FileKind::Disk,
-    FileKind::FileSystem,
-    FileKind::Tar,
-    FileKind::Cpio,
-];
-
-/// Refuses what is not RAM: known dumps and containers, and lengths that are not whole pages.
-/// Returns a refusal that holds unless there is a kernel in the file.
+/// Refuses what is not RAM: dumps that are read as vmcore:PATH, and lengths that are not whole pages.
+/// For any other known kind of file, returns a refusal that holds unless there is a kernel in the
+/// file: the first page of RAM may be in a guest's page cache, or look like such a file by chance.
 fn refuse_others(path: &Path, ram: &Arc<dyn ReadAt>, len: u64) -> Result<Option<Failure>> {
     let name = Shown(path);
     let anyway = "--raw-anyway takes it for RAM";
@@ -72,21 +61,19 @@ fn refuse_others(path: &Path, ram: &Arc<dyn ReadAt>, len: u64) -> Result<Option<
             "{name} is not guest RAM: it is {kind}; {advice}; {anyway}"
         ))
     });
-    let may_be_ram = kind.is_some_and(|kind| IN_PAGE_CACHE.contains(&kind));
-    let doubt = match refusal {
-        Some(refusal) if !may_be_ram => return Err(refusal),
-        doubt => doubt,
-    };
-    if len == 0 || !len.is_multiple_of(MIN_PAGE_SIZE) {
-        return Err(Failure::new(format!(
+    let is_dump = kind.is_some_and(FileKind::is_readable_dump);
+    let is_whole = len != 0 && len.is_multiple_of(MIN_PAGE_SIZE);
+    match refusal {
+        Some(refusal) if is_dump || !is_whole => Err(refusal),
+        None if !is_whole => Err(Failure::new(format!(
             "{name} is not guest RAM: its {len} bytes are not whole pages of 4096 bytes, \
              so it is cut short or has a header; {anyway}, without a part of a page at its end"
-        )));
+        ))),
+        doubt => Ok(doubt),
     }
-    Ok(doubt)
 }
 
-/// Finds where the RAM lies, or assumes that it begins at address 0 unless there is a `doubt`.
+/// Finds where the RAM lies, or assumes the machine's usual place unless there is a `doubt`.
 fn place(
     path: &Path,
     ram: &Arc<dyn ReadAt>,
@@ -102,38 +89,57 @@ fn place(
         .threads(settings.threads)
         .progress(settings.progress.clone());
     let found = ram_layout::find(ram, settings.machine, given, &workers);
-    if let (Some(doubt), Ok(None) | Err(_)) = (doubt, &found) {
-        return Err(doubt);
+    match (found, doubt) {
+        (Ok(Some(layout)), _) => Ok(Placed {
+            machine: layout.machine,
+            by: if layout.is_proven {
+                By::Kernel
+            } else {
+                By::Usual
+            },
+            pieces: layout.pieces,
+        }),
+        (Ok(None), Some(doubt)) => Err(doubt),
+        (Ok(None), None) => assume(path, len, settings.machine),
+        (Err(error), doubt) => {
+            let failure = Failure::because(unknown_place(path), &error);
+            Err(match doubt {
+                Some(doubt) => doubt.and(&failure),
+                None => failure,
+            })
+        }
     }
-    let found = found.map_err(|e| {
-        let what = format_args!(
-            "cannot tell where the RAM in {} lies; give a map (--map, see docs/map.md)",
+}
+
+/// Assumes that the RAM lies where it usually does, if there is one such place.
+fn assume(path: &Path, len: u64, machine: Option<Machine>) -> Result<Placed> {
+    let size = len - len % MIN_PAGE_SIZE;
+    let assumed = machine.unwrap_or(Machine::X86_64);
+    let Some(pieces) = ram_layout::usual(assumed, size) else {
+        return Err(Failure::new(format!(
+            "{}: no Linux kernel in the file tells, and {size} bytes of RAM of {assumed} may lie in several places",
+            unknown_place(path)
+        )));
+    };
+    if pieces.is_empty() {
+        return Err(Failure::new(format!(
+            "cannot use {}: it has less than a page",
             Shown(path)
-        );
-        Failure::because(what, &e)
-    })?;
-    if let Some(RamLayout {
-        machine,
-        pieces,
-        is_proven,
-        ..
-    }) = found
-    {
-        let by = if is_proven { By::Kernel } else { By::Usual };
-        return Ok(Placed {
-            machine,
-            pieces,
-            by,
-        });
+        )));
     }
-    let range = MemoryRange::new(0, len - len % MIN_PAGE_SIZE)
-        .map_err(|e| Failure::because(format_args!("cannot use {}", Shown(path)), &e))?;
     Ok(Placed {
-        machine: settings.machine.unwrap_or(Machine::X86_64),
-        pieces: vec![RamPiece { range, offset: 0 }],
-        by: match settings.machine {
+        machine: assumed,
+        pieces,
+        by: match machine {
             Some(_) => By::AssumedPlace,
             None => By::Assumed,
         },
     })
+}
+
+fn unknown_place(path: &Path) -> String {
+    format!(
+        "cannot tell where the RAM in {} lies; give a map (--map, see docs/map.md)",
+        Shown(path)
+    )
 }

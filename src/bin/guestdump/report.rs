@@ -10,6 +10,8 @@ use std::process::ExitCode;
 pub(crate) use guestdump::error_chain as chain;
 use serde::Serialize;
 
+use crate::closed;
+
 /// A failure that ends the command: one line for stderr and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -146,12 +148,21 @@ pub(crate) fn human(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// Prints `text` to stdout.
+/// Prints `text` to stdout, which must not be closed.
 pub(crate) fn print(text: &str) -> Result<()> {
+    if closed::is_closed(io::stdout()) {
+        return Err(Failure::new(closed::message("standard output")));
+    }
+    print_or_drop(text)
+}
+
+/// Prints `text` to stdout, and drops it if stdout is closed. This is for text that the caller may
+/// do without: the exit code tells the result of `check`, and that there is such a command.
+pub(crate) fn print_or_drop(text: &str) -> Result<()> {
     write_all(&mut io::stdout().lock(), "standard output", text)
 }
 
-/// Prints `value` to stdout as one line of JSON.
+/// Prints `value` to stdout as one line of JSON. Stdout must not be closed.
 pub(crate) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&to_json(value)?)
 }

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, IsTerminal};
-use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use guestdump::guest::windows::WinDmpError;
 use guestdump::sink::{FileSinkOptions, Target};
 use guestdump::{DumpSink, Error, Fault, Refusal};
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::OFlags;
 
+use crate::closed;
 use crate::paths::Shown;
 use crate::report::{Failure, Result, chain, human};
 
@@ -100,43 +100,18 @@ pub(crate) enum Keep {
     Impossible,
 }
 
-/// Refuses a dump to a standard descriptor that is closed.
-///
-/// Before `main`, Rust's standard library opens `/dev/null` for reading and
-/// writing in place of a standard descriptor that is closed
-/// (`library/std/src/sys/pal/unix/mod.rs`, `sanitize_standard_fds`). A shell's
-/// `> /dev/null` opens it for writing only. A parent may have opened
-/// `/dev/null` both ways on purpose, as Python's `DEVNULL` does; nothing tells
-/// these cases apart after the start, and a lost dump must not look written.
+/// Refuses output to a standard descriptor that is closed ([`closed`]).
 pub(crate) fn refuse_closed(target: &Target) -> Result<()> {
     let is_closed = match target {
-        Target::Stdout | Target::Fd(1) => is_null_both_ways(io::stdout()),
-        Target::Fd(0) => is_null_both_ways(io::stdin()),
-        Target::Fd(2) => is_null_both_ways(io::stderr()),
+        Target::Stdout | Target::Fd(1) => closed::is_closed(io::stdout()),
+        Target::Fd(0) => closed::is_closed(io::stdin()),
+        Target::Fd(2) => closed::is_closed(io::stderr()),
         _ => false,
     };
-    if !is_closed {
-        return Ok(());
+    if is_closed {
+        return Err(Failure::new(closed::message(Name(target))));
     }
-    let name = Name(target);
-    Err(Failure::new(format!(
-        "{name} is closed, or it is /dev/null opened for reading too; to throw the dump away, redirect {name} with > /dev/null"
-    )))
-}
-
-fn is_null_both_ways(fd: impl AsFd) -> bool {
-    let is_null = || {
-        let (found, null) = (
-            rustix::fs::fstat(&fd).ok()?,
-            rustix::fs::stat("/dev/null").ok()?,
-        );
-        Some(
-            FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice
-                && found.st_rdev == null.st_rdev,
-        )
-    };
-    let flags = rustix::fs::fcntl_getfl(&fd);
-    flags.is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR) && is_null() == Some(true)
+    Ok(())
 }
 
 fn already_there(target: &Target) -> Failure {

@@ -48,6 +48,7 @@ impl<'a> Kernel<'a> {
         let located = locate(
             guest,
             &info.vmcoreinfo,
+            info.phys_base,
             workers.as_threads(),
             workers.handle(),
         )?;

@@ -25,9 +25,12 @@ use crate::workers::{Progress, Threads};
 /// guest can plant as many as it has pages.
 const MAX_CANDIDATES: usize = 64;
 
+/// Finds VMCOREINFO by `source`, and the kernel that it describes. `phys_base` is what another source
+/// than VMCOREINFO says about the kernel's place.
 pub(crate) fn locate(
     guest: Guest<'_>,
     source: &VmcoreinfoSource,
+    phys_base: Option<u64>,
     threads: Threads<'_>,
     progress: &Progress,
 ) -> Result<Option<Located>, VmcoreinfoError> {
@@ -50,7 +53,20 @@ pub(crate) fn locate(
             Err(_) => return scan(guest, threads, progress),
         },
     };
+    let info = best_place(guest, info, phys_base);
     verify_or_scan(guest, info, origin, threads, progress).map(Some)
+}
+
+/// Returns `info` with `phys_base`, unless its kernel is in memory without that.
+fn best_place(guest: Guest<'_>, info: Vmcoreinfo, phys_base: Option<u64>) -> Vmcoreinfo {
+    if phys_base.is_none() || !guest.machine.is_only_linked(&info) {
+        return info;
+    }
+    let placed = info.clone().with_phys_base(phys_base);
+    if !is_in_memory(guest, &placed) && is_in_memory(guest, &info) {
+        return info;
+    }
+    placed
 }
 
 /// Keeps `info` if its kernel is in memory. Otherwise a kernel that the scan finds and that is in
@@ -74,7 +90,7 @@ fn verify_or_scan(
         return Ok(given(info, true, Vec::new()));
     }
     // Guest memory cannot contradict a text that does not say where its kernel is.
-    if utsname_place(guest, &info).is_none() {
+    if utsname_place(guest, &info).is_none() || guest.machine.is_only_linked(&info) {
         return Ok(given(info, false, Vec::new()));
     }
     let found = match scan(guest, threads, progress) {

@@ -110,6 +110,8 @@ pub struct Candidate {
     /// Its `CRASHTIME`: the kernel has crashed. In a guest that runs its
     /// capture kernel this tells the main kernel from that.
     pub crash_time: Option<u64>,
+    /// Its `KERNELOFFSET`: how far KASLR moved the kernel in this boot.
+    pub kernel_offset: Option<u64>,
     /// Whether the kernel is really in memory, as [`Located::verified`] says.
     pub verified: bool,
 }
@@ -120,6 +122,7 @@ impl Candidate {
             gpa,
             osrelease: info.osrelease(),
             crash_time: info.crash_time(),
+            kernel_offset: info.kernel_offset(),
             verified,
         }
     }

@@ -5,6 +5,7 @@ mod excluded;
 pub(crate) mod headers;
 mod memory;
 mod overlap;
+mod phys_base;
 pub(crate) mod sections;
 mod virtualbox;
 
@@ -243,6 +244,14 @@ impl Dump for ElfDump {
                     self.header.encoding.class,
                 ));
         }
+        let info = self
+            .vmcoreinfo()
+            .filter(|_| self.machine() == Some(Machine::X86_64));
+        let phys_base = info.and_then(|info| phys_base::phys_base(&self.program_headers, &info));
+        let guest = match phys_base {
+            Some(phys_base) => guest.phys_base(phys_base),
+            None => guest,
+        };
         match self.virtualbox() {
             None => guest,
             Some(cpus) => guest

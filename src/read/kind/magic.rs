@@ -27,12 +27,13 @@
 //!   `DUMP_PARTITION_SIGNATURE`);
 //! - Windows hibernation: volatility `hibernate.py`, with the signatures of
 //!   Windows 8 and newer in lower or upper case;
-//! - Proxmox: pve-qemu `vma_spec.txt`; EnCase: libewf's format document.
+//! - Proxmox: pve-qemu `vma_spec.txt`; EnCase: libewf's format documents of EWF and EWF2.
 #![forbid(unsafe_code)]
 
 use crate::elf::ET_CORE;
 use crate::kdump;
 use crate::read::FileKind;
+use crate::read::kind::text;
 use crate::windmp::{SIGNATURE as PAGE, VALID_DUMP_32, VALID_DUMP_64};
 
 /// The end of the furthest magic, btrfs's, in whole pages.
@@ -96,6 +97,8 @@ pub(super) const FIXED: &[Magic] = {
         magic(0, b"070707", Cpio),
         magic(0, b"!<arch>\n", Ar),
         magic(0, b"EVF\x09\r\n\xff\0", Ewf),
+        magic(0, b"EVF2\r\n\x81\0", Ewf),
+        magic(0, b"\xed\xab\xee\xdb", Rpm),
         magic(0, b"VMA\0", Vma),
         magic(0, b"LibvirtQemudSave", LibvirtSave),
         magic(0, b"LibvirtQemudPart", LibvirtPartialSave),
@@ -178,7 +181,7 @@ pub(super) const FIXED: &[Magic] = {
 /// Recognises kinds whose magic is too short to decide alone.
 pub(super) fn by_structure(head: &[u8]) -> Option<FileKind> {
     elf(head)
-        .or_else(|| is_text(head).then_some(FileKind::Text))
+        .or_else(|| text::is_text(head).then_some(FileKind::Text))
         .or_else(|| windows(head))
         .or_else(|| mach(head))
         .or_else(|| compressed(head))
@@ -190,7 +193,10 @@ pub(super) fn by_end(end: &[u8]) -> Option<FileKind> {
     if end.starts_with(b"conectix") {
         return Some(FileKind::Vhd);
     }
-    // FreeBSD `sys/sys/kerneldump.h`, KERNELDUMPMAGIC; `apple` for "koly".
+    // FreeBSD `sys/sys/kerneldump.h`, TEXTDUMPMAGIC, KERNELDUMPMAGIC; `apple` for "koly".
+    if end.starts_with(b"FreeBSD Text Dump\0") {
+        return Some(FileKind::FreebsdTextDump);
+    }
     if end.starts_with(b"FreeBSD Kernel Dump") {
         return Some(FileKind::FreebsdPartition);
     }
@@ -317,19 +323,4 @@ fn disk(head: &[u8]) -> Option<FileKind> {
 fn is_ext(head: &[u8]) -> Option<bool> {
     let has_magic = u16_at(head, 0x438)? == 0xef53;
     Some(has_magic && u32_at(head, 0x418)? <= 6 && u32_at(head, 0x44c)? <= 1)
-}
-
-/// Whether all is UTF-8 text without control characters other than those of
-/// lines and colours.
-fn is_text(head: &[u8]) -> bool {
-    let text = match str::from_utf8(head) {
-        Ok(text) => text,
-        // The end may cut a character.
-        Err(e) if e.error_len().is_none() && e.valid_up_to() > 0 => {
-            str::from_utf8(&head[..e.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => return false,
-    };
-    let is_allowed = |c: char| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\x0c' | '\x1b');
-    !text.is_empty() && text.chars().all(is_allowed)
 }

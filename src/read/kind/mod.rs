@@ -3,6 +3,7 @@
 
 mod magic;
 mod name;
+mod text;
 
 use std::fmt;
 use std::io;

@@ -113,8 +113,10 @@ kinds! {
     Cpio, Other, "a cpio archive, such as an initramfs", "unpack it with `cpio -i`, or name the dump instead";
     /// An archive of Unix `ar`, such as a Debian package.
     Ar, Other, "an ar archive, such as a Debian package", "name the dump instead";
+    /// An RPM package.
+    Rpm, Other, "an RPM package", "unpack it with `rpm2cpio FILE | cpio -i`, or name the dump instead";
     /// An EnCase image.
-    Ewf, Other, "an EnCase image (EWF, .E01)", "write its raw contents with `ewfexport`, and open those as raw:PATH";
+    Ewf, Other, "an EnCase image (EWF, .E01 or .Ex01)", "write its raw contents with `ewfexport`, and open those as raw:PATH";
     /// A Proxmox backup.
     Vma, Other, "a Proxmox backup (VMA)", "unpack it with `vma extract`; dump the guest itself by qmp:SOCKET while it runs";
 
@@ -157,6 +159,8 @@ kinds! {
     FreebsdMinidump, Other, "a FreeBSD kernel minidump", "guestdump does not read it; FreeBSD's kgdb does";
     /// A dump partition of FreeBSD.
     FreebsdPartition, Other, "a dump partition of FreeBSD", "guestdump does not read it; FreeBSD's savecore copies the dump out of it";
+    /// A dump partition of FreeBSD with a text dump.
+    FreebsdTextDump, Other, "a dump partition of FreeBSD with a text dump, which has no guest memory", "FreeBSD's savecore copies the text out of it";
     /// A minidump of a Windows process.
     Minidump, Other, "a minidump of a Windows process (MDMP), which has no guest memory", "look for the kernel's dump, which begins with PAGEDU64 or PAGEDUMP: MEMORY.DMP";
     /// A hibernation file of Windows.

@@ -71,6 +71,9 @@ fn kinds_are_recognised_by_their_first_bytes() {
         (b"hibr", Hiberfil),
         (b"HIBR", Hiberfil),
         (b"wake", Hiberfil),
+        (b"EVF\x09\r\n\xff\0", Ewf),
+        (b"EVF2\r\n\x81\0", Ewf),
+        (b"\xed\xab\xee\xdb\x03\0", Rpm),
         (b"RSTR", Hiberfil),
         (
             b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x04\0\0\0",
@@ -162,6 +165,24 @@ fn text_is_named_and_memory_is_not() {
     );
     assert_eq!(FileKind::recognise(b"wake up\n"), Some(FileKind::Text));
     assert_eq!(FileKind::recognise(b"text\0"), None);
+    let utf16 = |text: &str, of: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        let units = [0xfeff].into_iter().chain(text.encode_utf16());
+        units.flat_map(of).collect()
+    };
+    for of in [u16::to_le_bytes, u16::to_be_bytes] {
+        let text = utf16("gr\u{fc}n \u{1f600}\r\n", of);
+        assert_eq!(FileKind::recognise(&text), Some(FileKind::Text));
+        // The end cuts a pair of units.
+        assert_eq!(FileKind::recognise(&text[..14]), Some(FileKind::Text));
+        assert_eq!(FileKind::recognise(&utf16("a\0b", of)), None);
+        assert_eq!(FileKind::recognise(&utf16("", of)), None);
+    }
+    assert_eq!(
+        FileKind::recognise(b"caf\xe9 log line\n"),
+        Some(FileKind::Text)
+    );
+    assert_eq!(FileKind::recognise(&[0xff; 4096]), None);
+    assert_eq!(FileKind::recognise(b"caf\xe9\0"), None);
     // The interrupt vectors of a PC, as SeaBIOS leaves them.
     let vectors: Vec<u8> = [0x53, 0xff, 0x00, 0xf0].repeat(256);
     assert_eq!(FileKind::recognise(&padded(&vectors)), None);
@@ -232,6 +253,10 @@ fn empty_and_zero_files_and_footers_are_named() {
     assert_eq!(
         of(&footer(b"FreeBSD Kernel Dump\0")),
         Some(FileKind::FreebsdPartition)
+    );
+    assert_eq!(
+        of(&footer(b"FreeBSD Text Dump\0")),
+        Some(FileKind::FreebsdTextDump)
     );
     assert_eq!(of(&vec![7; 100]), None);
 }
