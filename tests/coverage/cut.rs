@@ -71,7 +71,7 @@ fn every_dump_that_is_cut_in_its_pages_is_incomplete_and_has_what_is_left() {
 #[test]
 fn a_filtered_elf_that_is_cut_short_keeps_its_level_and_its_excluded_pages() {
     let page = |n: u8| {
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             Page::Absent
         } else {
             Page::Filled(n)
