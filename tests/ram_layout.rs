@@ -1,5 +1,5 @@
 //! Where the RAM in a file without headers lies, by the kernel in it.
-#![cfg(feature = "file")]
+#![cfg(all(feature = "demo", feature = "file"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;

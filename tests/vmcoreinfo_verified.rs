@@ -1,5 +1,5 @@
 //! VMCOREINFO that is given is compared with the kernel in guest memory.
-#![cfg(feature = "zlib")]
+#![cfg(all(feature = "demo", feature = "zlib"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use guestdump::demo::DemoGuest;
