@@ -104,8 +104,9 @@ fn write_again(vmcore: &Vmcore, format: Format) {
         return;
     };
     // A bitmap covers every page frame below a page far away.
-    let far = vmcore.ranges().last().is_some_and(|r| r.end() > 1 << 34);
-    if far && format != Format::Elf {
+    let absent = vmcore.coverage().absent;
+    let mut ranges = vmcore.ranges().into_iter().chain(absent);
+    if ranges.any(|range| range.end() > 1 << 34) && format != Format::Elf {
         return;
     }
     let mut sink = FaultySink::slow_stream();
