@@ -226,26 +226,37 @@ impl Case {
     /// read, where that is one.
     fn failed(&self, error: &Error, bytes: &[u8]) {
         match error {
-            Error::Failed(Fault::Read { gpa, .. }) => {
+            Error::Failed(Fault::Read { gpa, len, .. }) => {
                 // Of what it tolerates, the first is an error if no page was read.
                 assert!(
                     self.policy == OnReadError::Fail || self.all_lost(),
                     "{error}"
                 );
-                assert!(self.guest.is_lost(gpa - gpa % PAGE), "{error}");
+                let mut pages = (gpa - gpa % PAGE..gpa + len).step_by(PAGE as usize);
+                assert!(pages.any(|gpa| self.guest.is_lost(gpa)), "{error}");
             }
             error => assert!(error.is_refusal() && bytes.is_empty(), "{error}"),
         }
     }
 
-    /// Whether each page that is wanted and touched cannot be read.
+    /// Whether each page that is wanted and touched cannot be read, or is omitted since a part
+    /// of the guest's page cannot be read.
     fn all_lost(&self) -> bool {
         let end = |(begin, length): (u64, u64)| begin.saturating_add(length);
         let mut touched = self.guest.pages().filter(|(gpa, page)| {
             let inside = |f: (u64, u64)| *gpa < end(f) && f.0 < gpa + PAGE;
             *page != Page::Untouched && self.filter.is_none_or(inside)
         });
-        touched.all(|(gpa, _)| self.guest.is_lost(gpa))
+        let unit = match self.policy {
+            OnReadError::Skip => self.machine.page_sizes().iter().copied().max(),
+            _ => None,
+        };
+        let unit = unit.unwrap_or(PAGE);
+        touched.all(|(gpa, _)| {
+            let first = gpa - gpa % unit;
+            let mut parts = (first..first + unit).step_by(PAGE as usize);
+            parts.any(|gpa| self.guest.is_lost(gpa))
+        })
     }
 
     /// Onto a small disk: all of it, its first pages, or nothing.

@@ -186,9 +186,11 @@ impl UnreadableLog {
         }
     }
 
-    /// Returns the first run, and the error, of memory of which no page could be read.
-    pub(crate) fn nothing_read(&self) -> Option<(MemoryRange, io::Error)> {
-        if !self.any.load(Relaxed) || self.any_read.load(Relaxed) {
+    /// Returns the first run, and the error, of memory of which no page could be read. That is
+    /// also so if each of the `pages` that a dump would contain is omitted, for a part of it
+    /// that cannot be read.
+    pub(crate) fn nothing_read(&self, pages: u64) -> Option<(MemoryRange, io::Error)> {
+        if !self.any.load(Relaxed) || self.any_read.load(Relaxed) && pages > 0 {
             return None;
         }
         let first = self.ranges().next()?;
