@@ -12,7 +12,8 @@ use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 /// The action of a dump when guest memory cannot be read, because of a poisoned page or a
 /// truncated file for example.
 ///
-/// The dump fails under every policy if its source is gone, or if no page at all can be read.
+/// The dump fails under every policy if its source is gone, if no page at all can be read, or if
+/// [`Skip`](Self::Skip) omits each page.
 /// The source is gone if a read fails with one of these errors, or with an error that one of
 /// these caused:
 ///
