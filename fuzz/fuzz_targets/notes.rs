@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("notes", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::notes::notes(input));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("page_tables", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::page_tables::page_tables(input));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("process_core", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::process_core::process_core(input));

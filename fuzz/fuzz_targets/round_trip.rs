@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("round_trip", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::round_trip::round_trip(input));

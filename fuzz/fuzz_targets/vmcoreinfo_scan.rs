@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("vmcoreinfo_scan", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::vmcoreinfo::scan(input));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::run("windows_guest", input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| guestdump_fuzz::windows_guest::windows_guest(input));

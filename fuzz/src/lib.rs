@@ -5,19 +5,19 @@
 
 pub mod allocator;
 mod any_guest;
-mod dumps;
-mod headers;
-mod linux;
-mod map;
-mod notes;
-mod page_tables;
-mod process_core;
+pub mod dumps;
+pub mod headers;
+pub mod linux;
+pub mod map;
+pub mod notes;
+pub mod page_tables;
+pub mod process_core;
 pub mod qemu;
-mod qmp;
+pub mod qmp;
 mod ram;
-mod round_trip;
-mod vmcoreinfo;
-mod windows_guest;
+pub mod round_trip;
+pub mod vmcoreinfo;
+pub mod windows_guest;
 
 /// What looks at an input.
 type Body = fn(&[u8]);

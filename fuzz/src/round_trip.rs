@@ -18,10 +18,16 @@ use guestdump::{
     Machine, OnReadError, Progress, Summary, dump,
 };
 use testkit::pieces;
-use testkit::{Disk, FaultySink, PAGE, open};
+use testkit::{Disk, FaultySink, PAGE, Page};
 
 use super::allocator::bounded;
 use super::any_guest::Guest;
+
+/// Returns how many bytes a dump may allocate at a time. A thread has three chunks of
+/// 1 MiB under way, raw and compressed, and its codec.
+fn limit(threads: usize) -> usize {
+    (4 << 20) + threads * (8 << 20)
+}
 
 pub fn round_trip(input: &[u8]) {
     let _ = parse(&mut Unstructured::new(input));
@@ -37,8 +43,18 @@ struct Case {
     filter: Option<(u64, u64)>,
     policy: OnReadError,
     sink: u8,
-    /// A disk that the dump is written to as well: what of it is there, of 256.
-    disk: Option<u8>,
+    then: Then,
+}
+
+/// What is done after the dump was compared with the guest.
+enum Then {
+    Nothing,
+    /// It is made again, by `threads` and into another sink.
+    Again,
+    /// If it is flattened, it is rearranged.
+    Rearrange,
+    /// It is made again on a disk that has room for so much of it, of 256.
+    Disk(u8),
 }
 
 fn parse(u: &mut Unstructured<'_>) -> Result<()> {
@@ -80,9 +96,13 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
     }
     let sink = u.arbitrary()?;
     let policy = *u.choose(&OnReadError::ALL)?;
-    let disk = match u.int_in_range(0..=2)? {
-        1 => Some(u.arbitrary()?),
-        _ => None,
+    let flattened = format.codec().is_some() && !format.needs_positions();
+    let then = match u.int_in_range(0..=4)? {
+        0 | 4 if flattened => Then::Rearrange,
+        1 => Then::Disk(u.arbitrary()?),
+        2 => Then::Again,
+        3 => Then::Nothing,
+        _ => Then::Disk(255),
     };
     let pae = u.arbitrary()?;
     // Page tables may be looked for where nothing was ever.
@@ -116,7 +136,7 @@ fn parse(u: &mut Unstructured<'_>) -> Result<()> {
         filter,
         policy,
         sink,
-        disk,
+        then,
     };
     case.run();
     Ok(())
@@ -163,7 +183,7 @@ impl Case {
         if high && self.format != Format::Elf && self.format != Format::WIN_DMP {
             return;
         }
-        let (result, bytes) = self.write(&self.options);
+        let (result, bytes) = bounded(limit(1), || self.write_to(self.sink % 6, &self.options));
         let summary = match result {
             Ok(summary) => summary,
             Err(error) => {
@@ -171,41 +191,72 @@ impl Case {
                 return;
             }
         };
-        let vmcore = open(&bytes);
-        self.same(&vmcore, &summary);
+        match self.then {
+            Then::Nothing => self.same_bytes(bytes, &summary),
+            Then::Again => {
+                self.again(&bytes);
+                self.same_bytes(bytes, &summary);
+            }
+            Then::Rearrange => {
+                let mut raw = BufferSink::new();
+                rearrange(&mut &bytes[..], &mut raw, &Progress::new()).unwrap();
+                self.same_bytes(raw.into_bytes(), &summary);
+            }
+            Then::Disk(part) => {
+                let blocks = bytes.len().div_ceil(4096) * usize::from(part) / 256;
+                self.fill(blocks, &summary);
+            }
+        }
+    }
 
-        // Not a byte depends on threads or sink.
-        let file = pieces::empty_file();
-        let mut sink = FdSink::new(file.try_clone().unwrap().into()).unwrap();
+    /// Not a byte depends on threads or sink.
+    fn again(&self, bytes: &[u8]) {
         let options = self.options.clone().threads(self.threads);
-        // A thread has three chunks of 1 MiB under way, raw and compressed,
-        // and its codec.
-        bounded((4 << 20) + self.threads * (8 << 20), || {
-            dump(&self.guest, &mut sink, &options).unwrap();
-        });
-        let again = pieces::contents(&file);
+        let sink = if self.sink % 6 == 4 { 5 } else { 4 };
+        let (result, again) = bounded(limit(self.threads), || self.write_to(sink, &options));
+        result.unwrap();
         assert!(again == bytes, "other bytes with {} threads", self.threads);
-        if vmcore.is_flattened() {
-            let mut raw = BufferSink::new();
-            rearrange(&mut &bytes[..], &mut raw, &Progress::new()).unwrap();
-            self.same(&open(&raw.into_bytes()), &summary);
-        }
-        if let Some(part) = self.disk {
-            let blocks = bytes.len().div_ceil(4096) * usize::from(part) / 256;
-            self.fill(blocks, &summary);
-        }
+    }
+
+    fn same_bytes(&self, bytes: Vec<u8>, summary: &Summary) {
+        self.same(&Vmcore::open(bytes).unwrap(), summary);
     }
 
     /// A refusal wrote nothing; other errors are of memory that cannot be
     /// read, where that is one.
     fn failed(&self, error: &Error, bytes: &[u8]) {
         match error {
-            Error::Failed(Fault::Read { gpa, .. }) => {
-                assert_eq!(self.policy, OnReadError::Fail);
-                assert!(self.guest.is_lost(gpa - gpa % PAGE), "{error}");
+            Error::Failed(Fault::Read { gpa, len, .. }) => {
+                // Of what it tolerates, the first is an error if no page was read.
+                assert!(
+                    self.policy == OnReadError::Fail || self.all_lost(),
+                    "{error}"
+                );
+                let mut pages = (gpa - gpa % PAGE..gpa + len).step_by(PAGE as usize);
+                assert!(pages.any(|gpa| self.guest.is_lost(gpa)), "{error}");
             }
             error => assert!(error.is_refusal() && bytes.is_empty(), "{error}"),
         }
+    }
+
+    /// Whether each page that is wanted and touched cannot be read, or is omitted since a part
+    /// of the guest's page cannot be read.
+    fn all_lost(&self) -> bool {
+        let end = |(begin, length): (u64, u64)| begin.saturating_add(length);
+        let mut touched = self.guest.pages().filter(|(gpa, page)| {
+            let inside = |f: (u64, u64)| *gpa < end(f) && f.0 < gpa + PAGE;
+            *page != Page::Untouched && self.filter.is_none_or(inside)
+        });
+        let unit = match self.policy {
+            OnReadError::Skip => self.machine.page_sizes().iter().copied().max(),
+            _ => None,
+        };
+        let unit = unit.unwrap_or(PAGE);
+        touched.all(|(gpa, _)| {
+            let first = gpa - gpa % unit;
+            let mut parts = (first..first + unit).step_by(PAGE as usize);
+            parts.any(|gpa| self.guest.is_lost(gpa))
+        })
     }
 
     /// Onto a small disk: all of it, its first pages, or nothing.
@@ -236,9 +287,9 @@ impl Case {
         }
     }
 
-    fn write(&self, options: &DumpOptions) -> (guestdump::Result<Summary>, Vec<u8>) {
+    fn write_to(&self, sink: u8, options: &DumpOptions) -> (guestdump::Result<Summary>, Vec<u8>) {
         let streams = !self.format.needs_positions();
-        match self.sink % 6 {
+        match sink {
             0 if streams => {
                 let mut sink = FaultySink::slow_stream();
                 (dump(&self.guest, &mut sink, options), sink.into_bytes())
@@ -247,7 +298,7 @@ impl Case {
                 let mut sink = StreamSink::new(Vec::new());
                 (dump(&self.guest, &mut sink, options), sink.into_inner())
             }
-            2 | 3 => self.write_file(self.sink % 6 == 3, options),
+            2 | 3 => self.write_file(sink == 3, options),
             4 => {
                 let mut sink = BufferSink::new();
                 (dump(&self.guest, &mut sink, options), sink.into_bytes())
@@ -267,7 +318,9 @@ impl Case {
         exists: bool,
         options: &DumpOptions,
     ) -> (guestdump::Result<Summary>, Vec<u8>) {
-        let folder = tempfile::tempdir().unwrap();
+        // A file system in memory, where there is one.
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let folder = folder.unwrap();
         let path = folder.path().join("dump");
         if exists {
             fs::write(&path, b"old").unwrap();

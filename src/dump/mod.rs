@@ -96,7 +96,7 @@ pub fn dump(
         Err(error) => return Err(error),
     };
     // An earlier dump of the same name is better than one of which no page was read.
-    if let Some((range, source)) = log.nothing_read() {
+    if let Some((range, source)) = log.nothing_read(written.pages) {
         let (gpa, len) = (range.start(), range.size());
         return Err(Fault::Read { gpa, len, source }.into());
     }

@@ -12,7 +12,8 @@ use crate::memory::{Coverage, GuestMemory, MIN_PAGE_SIZE, MemoryRange};
 /// The action of a dump when guest memory cannot be read, because of a poisoned page or a
 /// truncated file for example.
 ///
-/// The dump fails under every policy if its source is gone, or if no page at all can be read.
+/// The dump fails under every policy if its source is gone, if no page at all can be read, or if
+/// [`Skip`](Self::Skip) omits each page.
 /// The source is gone if a read fails with one of these errors, or with an error that one of
 /// these caused:
 ///
@@ -186,9 +187,11 @@ impl UnreadableLog {
         }
     }
 
-    /// Returns the first run, and the error, of memory of which no page could be read.
-    pub(crate) fn nothing_read(&self) -> Option<(MemoryRange, io::Error)> {
-        if !self.any.load(Relaxed) || self.any_read.load(Relaxed) {
+    /// Returns the first run, and the error, of memory of which no page could be read. That is
+    /// also so if each of the `pages` that a dump would contain is omitted, for a part of it
+    /// that cannot be read.
+    pub(crate) fn nothing_read(&self, pages: u64) -> Option<(MemoryRange, io::Error)> {
+        if !self.any.load(Relaxed) || self.any_read.load(Relaxed) && pages > 0 {
             return None;
         }
         let first = self.ranges().next()?;

@@ -428,12 +428,11 @@ fn arbitrary(seeds: &mut Seeds) {
     // Two chunks, written to a disk that has room for the first: x86_64,
     // VMCOREINFO, no CPUs, two threads, zeroes for what cannot be read. One
     // range from address 0 on, of three runs of pages, of which one is bad.
+    // The first and the last 12 pages are random.
     let raw = |format: &Format| format.codec().is_some() && format.needs_positions();
     for (n, format) in (0u8..).zip(Format::available()).filter(|(_, f)| raw(f)) {
-        let how = [n, 0, 3, 0, 0, 1, 4, 1, 1, 250, 0];
-        let guest = [
-            0, 0, 2, 2, 3, 7, 0, 100, 2, 9, 0, 180, 3, 8, 0, 20, 6, 0, 50,
-        ];
+        let how = [n, 0, 3, 0, 0, 1, 4, 1, 1, 220, 0];
+        let guest = [0, 0, 2, 2, 3, 7, 0, 12, 1, 0, 250, 3, 99, 0, 12, 6, 0, 5];
         let input = [&how[..], &guest, &[1; 4]].concat();
         seeds.push(("round_trip", format!("full-{format}"), input));
     }

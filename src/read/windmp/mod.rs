@@ -102,6 +102,7 @@ impl WinDmp {
         if !complete {
             lacks.push(Lack::Marked);
         }
+        lacks.extend(input.cut());
         let absent = not_in_dump(&header, &memory, input);
         if let (None, Some(what)) = (&absent, header.excludes()) {
             lacks.push(Lack::Excludes { what });

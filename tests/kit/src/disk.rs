@@ -74,7 +74,7 @@ impl Disk {
     /// Opens the file as a dump.
     #[track_caller]
     pub fn dump(&self) -> Vmcore {
-        crate::open(&self.state.lock().unwrap().bytes)
+        Vmcore::open(self.bytes()).unwrap()
     }
 }
 

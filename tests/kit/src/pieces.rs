@@ -113,6 +113,13 @@ impl Sparse {
         let len = len(pieces) as u64;
         Self { blocks, len }
     }
+
+    /// The same with a length of `len` bytes, whatever the pieces' length.
+    #[must_use]
+    pub fn with_len(mut self, len: u64) -> Self {
+        self.len = len;
+        self
+    }
 }
 
 impl ReadAt for Sparse {
