@@ -36,7 +36,7 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod flattened;
-#[cfg(feature = "zlib")]
+#[cfg(all(feature = "file", feature = "zlib"))]
 mod gzip;
 mod input;
 mod kdump;
