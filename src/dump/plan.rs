@@ -39,7 +39,7 @@ pub(super) struct Plan {
     /// absent from the source.
     gaps: Option<Vec<MemoryRange>>,
     pub(super) selection: Selection,
-    /// What the source lacks.
+    /// The lacks of the source.
     pub(super) coverage: Coverage,
     /// The pages that a dump level excludes.
     pub(super) excluded: Option<ExclusionSummary>,

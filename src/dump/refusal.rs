@@ -24,7 +24,7 @@ pub enum Refusal {
         list_lacks(lacks)
     )]
     IncompleteSource {
-        /// What the source lacks.
+        /// The lacks of the source.
         lacks: Vec<Lack>,
     },
     /// The source is incomplete, and the format cannot say so.
@@ -35,7 +35,7 @@ pub enum Refusal {
     NoMark {
         /// The requested format.
         format: Format,
-        /// What the source lacks.
+        /// The lacks of the source.
         lacks: Vec<Lack>,
     },
     /// The source does not contain all of the guest's RAM, and a dump of this format would not show that.

@@ -44,7 +44,7 @@ pub struct Summary {
     pub paging: Option<PagingSummary>,
     /// Pages that the dump level excluded; `None` without a level.
     pub excluded: Option<ExclusionSummary>,
-    /// What the source knew about memory that it did not contain. The dump lacks the same. If
+    /// The source's knowledge of memory that it did not contain. The dump lacks the same. If
     /// [`Coverage::is_complete`] is false, the dump says that it is incomplete.
     pub source: Coverage,
     /// Guest memory that could not be read. It is zero in the dump or omitted from it, as

@@ -129,9 +129,9 @@ pub struct Notes<'a> {
     segment: &'a [u8],
     order: ByteOrder,
     offset: usize,
-    /// Where the segment has but zeroes up to its end.
+    /// The offset from which the segment has zeroes alone.
     end: usize,
-    /// What names and descriptors are padded to.
+    /// The alignment of names and descriptors in bytes.
     align: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What a source of guest memory knows about the memory that it lacks.
+//! The knowledge of a source of guest memory about the memory that it lacks.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -90,7 +90,7 @@ pub enum Lack {
     },
     /// The dump excludes memory on purpose, and nothing says which.
     Excludes {
-        /// What the dump excludes, in words.
+        /// The excluded memory, in words.
         what: &'static str,
     },
     /// The header counts more pages than the dump has.

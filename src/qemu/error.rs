@@ -117,7 +117,7 @@ pub enum QemuError {
     Plugged {
         /// The device's id.
         id: String,
-        /// How many bytes are plugged.
+        /// Number of bytes that are plugged.
         plugged: u64,
         /// How many bytes of the device a dump by QEMU contains.
         listed: u64,

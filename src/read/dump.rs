@@ -11,7 +11,8 @@ use crate::elf::note::{Notes, VMCOREINFO};
 use crate::elf::{FileHeader, ProgramHeader};
 use crate::guest::GuestInfo;
 use crate::kdump::{MainHeader, SubHeader};
-use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, not_ram};
+use crate::read::stored::StoredMemory;
 use crate::read::{CheckReport, Input, VmcoreError};
 use crate::vmcoreinfo::Vmcoreinfo;
 use crate::windmp::{BitmapHeader, Header};
@@ -63,7 +64,7 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
     /// The decoded headers.
     fn headers(&self) -> Headers<'_>;
 
-    /// What the dump knows about guest memory that it does not contain.
+    /// Returns what the dump knows about guest memory that it does not contain.
     fn coverage(&self) -> &Coverage;
 
     /// Word size and byte order of headers and notes.
@@ -109,7 +110,7 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
         machine.map_or_else(Vec::new, |machine| machine.decode_notes(self.notes()))
     }
 
-    /// Why registers that are in the dump are not known.
+    /// Returns the reason why registers that are in the dump are not known.
     fn unknown_registers(&self) -> Option<&str> {
         None
     }
@@ -133,19 +134,30 @@ pub(crate) trait Dump: fmt::Debug + Send + Sync {
     /// only this kind of dump states.
     fn add_to(&self, input: &Input, guest: GuestInfo, format: &mut FormatOptions) -> GuestInfo;
 
+    /// The memory of a dump that stores it without compression. Others have methods of their own in
+    /// place of the next three.
+    fn stored(&self) -> Option<&StoredMemory> {
+        None
+    }
+
     /// Guest memory in ascending order, without overlap.
-    fn ranges(&self) -> Vec<MemoryRange>;
+    fn ranges(&self) -> Vec<MemoryRange> {
+        let ranges = self.stored().map(StoredMemory::ranges);
+        ranges.into_iter().flatten().collect()
+    }
 
     /// Fills `buf` from the guest-physical address `gpa` on.
-    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()>;
+    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
+        let stored = self.stored().ok_or_else(|| not_ram(gpa, buf.len()))?;
+        stored.read(input, gpa, buf)
+    }
 
     /// The first pages of `range` that may contain anything but zeroes.
-    fn next_populated(
-        &self,
-        _input: &Input,
-        range: MemoryRange,
-    ) -> io::Result<Option<MemoryRange>> {
-        Ok(Some(range))
+    fn next_populated(&self, input: &Input, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
+        match self.stored() {
+            Some(stored) => stored.next_populated(input, range),
+            None => Ok(Some(range)),
+        }
     }
 
     /// Reads everything but the notes, and adds it to `report`.

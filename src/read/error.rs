@@ -94,7 +94,7 @@ pub enum VmcoreError {
     /// The dump is not complete. Everything that is there can be read.
     #[error("the dump is incomplete: {}", list_lacks(lacks))]
     Incomplete {
-        /// What the dump lacks.
+        /// The lacks of the dump.
         lacks: Vec<Lack>,
     },
     /// [`Progress::cancel`](crate::Progress::cancel) was called.

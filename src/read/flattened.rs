@@ -15,9 +15,9 @@ use crate::read::{ReadAt, VmcoreError};
 pub(crate) struct Index {
     /// Pieces by their offset in the raw file; they do not overlap.
     pieces: BTreeMap<u64, RecordPiece>,
-    /// Where the file ends without its end record.
+    /// The place where the file ends without its end record.
     cut: Option<Lack>,
-    /// Of a file that is cut short, the offsets in the raw file that records contain, in
+    /// The offsets in the raw file that records of a file that is cut short contain, in
     /// ascending order. Runs neither overlap nor touch.
     covered: Vec<Range<u64>>,
 }
@@ -99,7 +99,7 @@ impl Index {
         }
     }
 
-    /// Where the file ends without its end record. The offsets are those of the flattened file.
+    /// The place where the file ends without its end record. The offsets are those of the flattened file.
     pub(crate) fn cut(&self) -> Option<Lack> {
         self.cut.clone()
     }

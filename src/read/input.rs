@@ -112,7 +112,7 @@ impl Input {
         self.stored.saturating_mul(CLAIM).max(SMALL_CLAIM)
     }
 
-    /// Where a flattened input ends without its end record.
+    /// Returns the place where a flattened input ends without its end record.
     pub(crate) fn cut(&self) -> Option<Lack> {
         self.index.as_ref()?.cut()
     }

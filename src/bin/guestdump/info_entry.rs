@@ -30,7 +30,7 @@ pub(crate) struct Info {
     pub(crate) utsname: Option<UtsnameEntry>,
     pub(crate) vmcoreinfo: Option<VmcoreinfoEntry>,
     pub(crate) cpus: Vec<Cpu>,
-    /// Why registers that are in the dump are not known.
+    /// Returns the reason why registers that are in the dump are not known.
     pub(crate) unknown_registers: Option<String>,
     pub(crate) notes: Vec<NoteEntry>,
     pub(crate) ranges: Vec<RangeEntry>,
@@ -59,7 +59,7 @@ pub(crate) enum HeaderEntry {
     WinDmp {
         bits: u32,
         dump_type: u32,
-        /// What a dump of this type lacks, although it is whole.
+        /// A description of the memory that a whole dump of this type lacks.
         excludes: Option<&'static str>,
         /// The second is Windows's build.
         version: (u32, u32),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::report::human;
 
-/// What is lacking, as JSON.
+/// One lack of a source, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct LackEntry {
     pub(crate) kind: &'static str,

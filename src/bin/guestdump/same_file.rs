@@ -14,7 +14,7 @@ use crate::paths::Shown;
 use crate::report::{Failure, Result};
 use crate::target::Name;
 
-/// What makes two names one file: device and inode of a regular file, the
+/// The identity of a file, whatever its name: device and inode of a regular file, the
 /// device itself of a block device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileId {

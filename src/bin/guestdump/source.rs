@@ -217,7 +217,7 @@ impl Source {
         }
     }
 
-    /// Of a file with RAM and no map, where its RAM was taken to lie.
+    /// Returns where the RAM of a file without a map was taken to lie.
     pub(crate) fn placed(&self) -> Option<&Placed> {
         match self {
             Self::Raw(guest) => guest.placed.as_ref(),
@@ -225,7 +225,7 @@ impl Source {
         }
     }
 
-    /// Why the CPUs' registers in a dump are not known.
+    /// Returns the reason why the CPUs' registers in a dump are not known.
     pub(crate) fn unknown_registers(&self) -> Option<&str> {
         match self {
             Self::Vmcore(vmcore, _) => vmcore.unknown_registers(),

@@ -19,7 +19,7 @@ pub struct Kernel<'a> {
     pub(super) reader: KernelReader<'a>,
     pub(super) threads: Threads<'a>,
     pub(super) progress: Progress,
-    /// How VMCOREINFO was found; `None` if the caller had found it.
+    /// The way in which VMCOREINFO was found; `None` if the caller had found it.
     located: Option<Located>,
 }
 

@@ -95,7 +95,7 @@ pub struct Located {
 pub struct Rejected {
     /// The text.
     pub info: Vmcoreinfo,
-    /// Where it came from.
+    /// Its origin.
     pub origin: Origin,
 }
 

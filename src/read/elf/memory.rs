@@ -13,7 +13,7 @@ use crate::read::elf::overlap::{Overlap, place};
 use crate::read::stored::{Piece, StoredMemory};
 use crate::read::{Input, VmcoreError};
 
-/// What the PT_LOADs state about a guest's memory.
+/// A guest's memory, as the PT_LOADs state it.
 #[derive(Debug)]
 pub(super) struct PhysicalMemory {
     pub(super) memory: StoredMemory,

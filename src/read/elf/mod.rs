@@ -9,8 +9,6 @@ mod phys_base;
 pub(crate) mod sections;
 mod virtualbox;
 
-use std::io;
-
 use crate::abi::Encoding;
 use crate::arch::ppc64::has_abi_in_flags;
 use crate::arch::s390x::EM_S390;
@@ -23,7 +21,7 @@ use crate::elf::{
 };
 use crate::guest::GuestInfo;
 use crate::guest::windows::WindowsInfo;
-use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange, union};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, union};
 use crate::read::dump::{Dump, Headers, damaged_notes};
 use crate::read::elf::excluded::Excluded;
 use crate::read::elf::headers::{read_header, read_notes, read_program_headers};
@@ -279,16 +277,8 @@ impl Dump for ElfDump {
         virtualbox.as_ref().err().map(String::as_str)
     }
 
-    fn ranges(&self) -> Vec<MemoryRange> {
-        self.memory.ranges().collect()
-    }
-
-    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(input, gpa, buf)
-    }
-
-    fn next_populated(&self, input: &Input, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        self.memory.next_populated(input, range)
+    fn stored(&self) -> Option<&StoredMemory> {
+        Some(&self.memory)
     }
 
     fn check(

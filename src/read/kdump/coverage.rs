@@ -1,4 +1,4 @@
-//! What a kdump-compressed dump knows about memory that it does not contain.
+//! The memory that a kdump-compressed dump knows of and does not contain.
 #![forbid(unsafe_code)]
 
 use crate::kdump::{DUMP_DH_EXCLUDED_VMEMMAP, DumpHeaders};

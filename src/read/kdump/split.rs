@@ -102,7 +102,7 @@ impl SplitDump {
     }
 }
 
-/// How far apart the times of one dump's parts may be, in seconds. makedumpfile gives all the same
+/// The longest time between the parts of one dump, in seconds. makedumpfile gives all the same
 /// time; other writers that of each part.
 const LONGEST_WRITE: u64 = 60;
 
@@ -111,7 +111,7 @@ fn time(part: &KdumpDump) -> u64 {
     part.headers.main.timestamp_sec
 }
 
-/// What all parts of one dump have in common.
+/// Returns the facts that all parts of one dump have in common.
 fn identity(part: &KdumpDump) -> impl PartialEq {
     let headers = &part.headers;
     let main = &headers.main;

@@ -4,8 +4,6 @@
 mod ranges;
 mod runs;
 
-use std::io;
-
 use crate::abi::{ByteOrder, Class, Encoding};
 use crate::arch::Machine;
 use crate::dump::FormatOptions;
@@ -200,16 +198,8 @@ impl Dump for WinDmp {
         }
     }
 
-    fn ranges(&self) -> Vec<MemoryRange> {
-        self.memory.ranges().collect()
-    }
-
-    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(input, gpa, buf)
-    }
-
-    fn next_populated(&self, input: &Input, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        self.memory.next_populated(input, range)
+    fn stored(&self) -> Option<&StoredMemory> {
+        Some(&self.memory)
     }
 
     fn check(

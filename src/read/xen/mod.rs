@@ -8,15 +8,13 @@
 mod frames;
 mod registers;
 
-use std::io;
-
 use crate::abi::Encoding;
 use crate::arch::Machine::{I386, X86_64};
 use crate::arch::{CpuState, Machine};
 use crate::dump::FormatOptions;
 use crate::elf::{ET_CORE, FileHeader};
 use crate::guest::GuestInfo;
-use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE, MemoryRange};
+use crate::memory::{Coverage, Lack, MIN_PAGE_SIZE};
 use crate::read::dump::{Dump, Headers};
 use crate::read::elf::headers::read_header;
 use crate::read::elf::sections::{StoredSection, sections};
@@ -287,16 +285,8 @@ impl Dump for XenCore {
         guest.raw_notes(Vec::new()).cpus(self.cpus.clone())
     }
 
-    fn ranges(&self) -> Vec<MemoryRange> {
-        self.memory.ranges().collect()
-    }
-
-    fn read(&self, input: &Input, gpa: u64, buf: &mut [u8]) -> io::Result<()> {
-        self.memory.read(input, gpa, buf)
-    }
-
-    fn next_populated(&self, input: &Input, range: MemoryRange) -> io::Result<Option<MemoryRange>> {
-        self.memory.next_populated(input, range)
+    fn stored(&self) -> Option<&StoredMemory> {
+        Some(&self.memory)
     }
 
     fn check(

@@ -58,7 +58,7 @@ const SELF_32: usize = 0x300;
 /// The length of a page directory pointer table with PAE, in bytes.
 const PDPT: usize = 32;
 
-/// What leads to page tables.
+/// Facts that lead to page tables.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     LowStub,

@@ -42,7 +42,7 @@ const _: () = assert!(offset_of!(StartBlock, lm_target) == 0x70);
 const _: () = assert!(offset_of!(StartBlock, cr3) == 0xa0);
 const _: () = assert!(size_of::<StartBlock>() == 0xb0);
 
-/// What the block tells of the kernel.
+/// Facts about the kernel in the block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LowStub {
     /// Guest-virtual address at which a processor enters the kernel.
